@@ -1,0 +1,172 @@
+# Penstock: see `make help`. Objects and programs go to $(BUILD); DESTDIR, PREFIX, CC, CFLAGS are honoured.
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      ?= gcc
+CLANG   ?= clang
+OPT     ?= -O2 -g
+V       ?= 0
+Q       := $(if $(filter 1,$(V)),,@)
+BIN     := $(BUILD)/bin
+
+PKGS_CORE  := libdpdk liburing libcurl yaml-0.1 libmicrohttpd sqlite3 jemalloc
+PKGS_LOCAL := libmicrohttpd jansson sqlite3 zlib
+WARN  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wmissing-prototypes
+WARN  += $(if $(CI),-Werror)
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+STD   := -std=gnu11 -D_GNU_SOURCE -I. -fno-strict-aliasing -pthread
+FLAGS  = $(STD) $(WARN) $(OPT) $(CFLAGS)
+
+# DPDK's own flags raise the baseline to SSE4.2 and pull in rte_config.h. Its headers are system headers:
+# their warnings are not ours.
+CORE_CFLAGS = $(shell pkg-config --cflags $(PKGS_CORE) 2>/dev/null | sed 's/-I/-isystem /g')
+CORE_LIBS   = -Wl,--as-needed -lrte_eal -lrte_ring -lrte_mempool -luring -lcurl -lyaml -lmicrohttpd -lsqlite3 \
+	      -Wl,--no-as-needed -ljemalloc -lm -pthread
+LOCAL_LIBS  = $(shell pkg-config --libs $(PKGS_LOCAL) 2>/dev/null) -lm -pthread
+
+CORE_SRC  := $(wildcard dataplane/*.c dataplane/*/*.c sinks/*.c sinks/*/*.c) $(filter-out control/main.c,$(wildcard control/*.c))
+CLI_SRC   := $(wildcard tools/penstock/*.c)
+GEN_SRC   := $(wildcard tools/gen/*.c)
+LOCAL_SRC := $(wildcard tools/localcloud/*.c)
+UNIT_SRC  := $(wildcard tests/unit/test_*.c)
+UNIT_LIB  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+CORE_OBJ := $(call obj,$(CORE_SRC))
+LIB      := $(BUILD)/libpenstock.a
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(UNIT_SRC))
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
+PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/localcloud
+
+.DEFAULT_GOAL := all
+.PHONY: help all setup demo test test-unit test-integration test-fault fuzz bench lint format check asan tsan \
+	range compdb install uninstall clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+all: $(PROGRAMS) ## build every program into build/bin
+
+setup: ## install every Debian package that build, demo and tests need (root or sudo)
+	$(Q)tools/setup.sh
+
+# demo and test set up first and then build in a second make: the package flags above are read at its start.
+demo: setup ## the main job on this machine: local cloud, 300,000 events, counts, objects, SQL; KEEP=1 leaves it up
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)tools/demo.sh
+
+test: setup ## all set-up, all tests; ends with "N passed, N failed"
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all build-tests
+	$(Q)tests/run.sh
+
+build-tests: $(UNIT_BIN) $(FUZZ_BIN)
+.PHONY: build-tests
+
+test-unit: $(UNIT_BIN) ## unit tests only (cmocka)
+	$(Q)tests/run.sh unit
+
+test-integration: all ## integration tests only: real daemon, real local cloud
+	$(Q)tests/run.sh integration
+
+test-fault: all $(UNIT_BIN) ## kill -9, misbehaving cloud, failing disk
+	$(Q)tests/run.sh fault
+
+FUZZ_SECONDS ?= 60
+fuzz: $(FUZZ_BIN) ## libFuzzer with ASan and UBSan on every input edge, FUZZ_SECONDS each
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh fuzz
+
+bench: all ## benchmarks: one JSON object a line
+	$(Q)perf/run.sh
+
+lint: ## include table, banned calls, headers, format
+	$(Q)tools/lint.py
+	$(Q)tools/format.sh --check
+
+format: ## clang-format in place
+	$(Q)tools/format.sh
+
+check: lint test ## lint and all tests
+
+asan: ## everything built with ASan and UBSan into build-asan, then unit tests
+	$(Q)$(MAKE) --no-print-directory BUILD=build-asan NO_JEMALLOC=1 \
+	  OPT="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DPENSTOCK_ASSERT_HOT=1" all build-tests
+	$(Q)BUILD=build-asan tests/run.sh unit
+
+tsan: ## everything built with TSan into build-tsan, then unit tests
+	$(Q)$(MAKE) --no-print-directory BUILD=build-tsan NO_JEMALLOC=1 \
+	  OPT="-O1 -g -fsanitize=thread -DPENSTOCK_ASSERT_HOT=1" all build-tests
+	$(Q)BUILD=build-tsan tests/run.sh unit
+
+BASE ?= HEAD~5
+range: ## build every commit since BASE
+	$(Q)tools/range.sh $(BASE)
+
+compdb: ## compile_commands.json for editors
+	$(Q)$(MAKE) --no-print-directory -Bnk V=1 all build-tests | tools/compdb.py > compile_commands.json
+
+install: all ## programs, example configuration and unit file into DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/penstock/schemas
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 config/penstock.yaml $(DESTDIR)$(PREFIX)/share/penstock
+	install -m 644 config/schemas/*.json $(DESTDIR)$(PREFIX)/share/penstock/schemas
+
+uninstall: ## undo install
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(PROGRAMS)))
+	rm -rf $(DESTDIR)$(PREFIX)/share/penstock
+
+clean: ## remove everything that was built
+	rm -rf build build-asan build-tsan compile_commands.json
+
+ifdef NO_JEMALLOC
+CORE_LIBS := $(filter-out -ljemalloc,$(CORE_LIBS))
+CORE_CFLAGS += -DPENSTOCK_NO_JEMALLOC=1
+endif
+
+$(CORE_OBJ) $(call obj,control/main.c) $(call obj,$(UNIT_SRC) $(UNIT_LIB)): CFLAGS_EXTRA = $(CORE_CFLAGS)
+
+$(BUILD)/obj/control/version.o: CFLAGS_EXTRA = $(CORE_CFLAGS) -DPENSTOCK_VERSION='"$(VERSION)"'
+
+$(BUILD)/obj/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  CC  $<")
+	$(Q)$(CC) $(FLAGS) $(CFLAGS_EXTRA) -MMD -MP -c -o $@ $<
+
+$(LIB): $(CORE_OBJ)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BIN)/penstockd: $(call obj,control/main.c) $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(CORE_LIBS)
+
+$(BIN)/penstock: $(call obj,$(CLI_SRC))
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS)
+
+$(BIN)/penstock-gen: $(call obj,$(GEN_SRC))
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lm -pthread
+
+$(BIN)/localcloud: $(call obj,$(LOCAL_SRC))
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(LOCAL_LIBS)
+
+$(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka $(CORE_LIBS)
+
+# A fuzz target names the sources it needs in a first line "// sources: a.c b.c"; they are built again with
+# clang's sanitizers.
+$(BUILD)/fuzz/%: tests/fuzz/%.c
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  FZ  $@")
+	$(Q)$(CLANG) $(STD) $(CORE_CFLAGS) -O1 -g -DPENSTOCK_ASSERT_HOT=1 -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<)
+
+ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(UNIT_SRC) $(UNIT_LIB))
+-include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d)
+.SECONDARY:
