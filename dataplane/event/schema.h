@@ -1,0 +1,100 @@
+/*
+ * Table schemas in BigQuery's own JSON format (a bq CLI schema file, an array of fields, or the "schema" object
+ * of tables.get), compiled into a tree that check.h walks.
+ *
+ * A compiled schema is immutable: any thread may read it. It lives until schema_destroy().
+ */
+#ifndef PENSTOCK_EVENT_SCHEMA_H
+#define PENSTOCK_EVENT_SCHEMA_H
+
+#include <stdint.h>
+
+#include "dataplane/base/compiler.h"
+#include "dataplane/json/walk.h"
+
+#define SCHEMA_DEPTH_MAX  15    /* BigQuery */
+#define SCHEMA_FIELDS_MAX 10000 /* BigQuery, nested ones included */
+
+/* Columns that Penstock adds to every table, all NULLABLE. */
+#define COLUMN_EVENT_DATE "event_date"              /* DATE, UTC day of the event's time */
+#define COLUMN_PROCESSED  "processed_timestamp"     /* TIMESTAMP */
+#define COLUMN_ID         "penstock_id"             /* STRING: journal uuid and LSN */
+#define COLUMN_OVERFLOW   "penstock_overflow"       /* JSON: fields that the schema does not name */
+#define COLUMN_EVENT      "event"                   /* JSON: the whole event, in tables without a schema */
+
+enum column_type {
+    COLUMN_STRING,
+    COLUMN_BYTES,
+    COLUMN_INTEGER,
+    COLUMN_FLOAT,
+    COLUMN_BOOLEAN,
+    COLUMN_TIMESTAMP,
+    COLUMN_DATE,
+    COLUMN_TIME,
+    COLUMN_DATETIME,
+    COLUMN_GEOGRAPHY,
+    COLUMN_NUMERIC,
+    COLUMN_BIGNUMERIC,
+    COLUMN_JSON,
+    COLUMN_RECORD,
+};
+
+enum column_mode { COLUMN_NULLABLE, COLUMN_REQUIRED, COLUMN_REPEATED };
+
+/** One column. */
+struct schema_field {
+    char *name; /* NUL-terminated */
+    uint16_t name_len;
+    uint8_t type; /* enum column_type */
+    uint8_t mode; /* enum column_mode */
+    uint32_t n_fields;
+    struct schema_field *fields; /* of a RECORD */
+    char *path;                  /* "items.price": for messages */
+    uint32_t n_required;         /* REQUIRED ones among fields */
+};
+
+/** A table's columns; the root is a RECORD without a name. */
+struct schema {
+    struct schema_field root;
+    char *fields_json; /* the "fields" array for tables.insert, added columns included */
+    uint32_t hash;     /* of fields_json: names the schema version in commit blocks */
+};
+
+/**
+ * Compiles schema text: an array of fields, or an object with "fields". Adds the four added columns
+ * (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID, COLUMN_OVERFLOW) at the end where they are missing; where
+ * they are there, their types must fit.
+ * Thread: init, control.  Owner: caller, until schema_destroy().
+ * @param error on failure one sentence that names the field, such as "items.price: unknown type FLOATY".
+ * @return 0; -EINVAL; -ENOMEM.
+ */
+int schema_compile(struct span text, struct schema **out, char *error, size_t error_len) WARN_UNUSED;
+
+/** Reads and compiles a schema file. Errors name the file. @return as schema_compile(), or the read's -errno. */
+int schema_load(const char *file, struct schema **out, char *error, size_t error_len) WARN_UNUSED;
+
+/** The schema of tables for types without one: COLUMN_EVENT and the added columns but COLUMN_OVERFLOW. */
+int schema_for_json(struct schema **out) WARN_UNUSED;
+
+/** Frees everything. NULL is allowed. */
+void schema_destroy(struct schema *s);
+
+/** The top-level column of this name (exact case), or NULL. */
+const struct schema_field *schema_find(const struct schema *s, struct span name);
+
+/** BigQuery's legacy name of a type ("INTEGER", "RECORD", ...). */
+const char *column_type_name(enum column_type type);
+
+/**
+ * Compares with the "fields" array of an existing table. Names compare without case, types through their
+ * aliases.
+ * @param patch receives the existing array with the missing NULLABLE or REPEATED columns added (also nested),
+ * ready for tables.patch; heap memory that the caller frees; NULL when nothing is missing.
+ * @param error on -EEXIST one sentence: which column differs, and how.
+ * @return 0 when equal or patchable; -EEXIST when a column has another type or mode that cannot take our rows, or
+ * the table has a REQUIRED column that ours lacks; -ENOMEM.
+ */
+int schema_compare(const struct schema *want, struct json_value have_fields, char **patch, char *error,
+                   size_t error_len) WARN_UNUSED;
+
+#endif
