@@ -1,0 +1,78 @@
+/*
+ * What the delivery log speaks of: plans (a closed group of events that becomes one object), and loads (a set
+ * of confirmed objects that becomes one BigQuery load job). Plain values, fixed sizes, no pointers but where
+ * said.
+ */
+#ifndef PENSTOCK_DELIVERY_PLAN_H
+#define PENSTOCK_DELIVERY_PLAN_H
+
+#include <stdint.h>
+
+#include "dataplane/base/compiler.h"
+#include "dataplane/base/lsn.h"
+#include "dataplane/event/names.h"
+
+#define JOURNALS_MAX         64  /* journal directories a process reads: its own and left-over ones */
+#define PLAN_OBJECTS_PER_LOAD 10000 /* BigQuery: URIs in one job */
+#define TABLE_NAME_BYTES_MAX  1024
+#define JOB_ID_BYTES_MAX      160
+
+/* What a group's lines are. */
+enum plan_kind {
+    PLAN_EVENTS, /* accepted events */
+    PLAN_DEAD,   /* dead letters; event_type may be empty */
+};
+
+/* Where a group's lines go. */
+enum plan_encoding {
+    ENCODING_ARCHIVE, /* output/ or dead_letter/; loadable as it is when the type has a schema */
+    ENCODING_WRAPPED, /* staging/: one JSON column; removed after its load */
+};
+
+#define PLAN_LATE 0x01 /* older than the allowed lateness: own objects */
+
+/** What distinguishes groups: a plan holds lines of one key only. Zero it before filling: compared as bytes. */
+struct plan_key {
+    int32_t minute;       /* event time, minutes since the epoch; 0 for ENCODING_WRAPPED */
+    uint32_t schema_hash; /* 0 without a schema, and for dead letters */
+    uint8_t kind;         /* enum plan_kind */
+    uint8_t encoding;     /* enum plan_encoding */
+    uint8_t flags;        /* PLAN_LATE */
+    uint8_t type_len;
+    char type[TYPE_NAME_BYTES_MAX]; /* raw event type */
+};
+
+/** The part of a plan that lies in one journal: its key's lines in [from, to). */
+struct plan_range {
+    struct journal_uuid journal;
+    lsn_t from; /* of the first line */
+    lsn_t to;   /* behind the last line */
+};
+
+/** A closed group. Lines come range by range, in LSN order within a range. */
+struct plan {
+    uint64_t id; /* unique in this delivery log for ever */
+    struct plan_key key;
+    uint64_t events; /* dead letters in several parts count once */
+    uint64_t lines;
+    uint64_t bytes;
+    uint32_t crc32c; /* of all lines in order */
+    int64_t planned_us; /* wall clock */
+    bool to_load;    /* its object is to be loaded into BigQuery */
+    char object[OBJECT_NAME_BYTES_MAX];
+    uint32_t n_ranges;
+    struct plan_range range[JOURNALS_MAX];
+};
+
+/** One load job's worth of confirmed objects of one table. */
+struct load {
+    uint64_t id;             /* unique in this delivery log for ever */
+    char table[TABLE_NAME_BYTES_MAX]; /* table id in the configured dataset */
+    uint64_t rows;           /* expected */
+    uint32_t attempt;        /* latest; 0 before the first */
+    bool attempt_done;       /* the latest attempt is known to have failed: another may be made */
+    uint32_t n_plans;
+    uint64_t *plan_id;       /* heap; owned by whoever owns the load */
+};
+
+#endif
