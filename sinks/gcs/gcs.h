@@ -1,0 +1,94 @@
+/*
+ * Cloud Storage as a sink: objects that are created once, checked by CRC32C both ways, and recognised as ours
+ * when an answer was lost.
+ *
+ * An operation retries by itself until it is done, permanent, or cancelled with its client.
+ */
+#ifndef PENSTOCK_GCS_H
+#define PENSTOCK_GCS_H
+
+#include "sinks/engine/auth.h"
+#include "sinks/engine/http.h"
+#include "sinks/engine/retry.h"
+
+struct gcs_config {
+    const char *endpoint; /* "https://storage.googleapis.com", or an emulator's, without a path */
+    const char *bucket;
+    const char *node;     /* goes into object metadata */
+    const char *user_project; /* quota project header, or NULL */
+};
+
+/** Written by the sink thread, readable by any (relaxed). */
+struct gcs_stats {
+    _Atomic uint64_t calls;
+    _Atomic uint64_t objects;    /* created or recognised */
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t retries;
+    _Atomic uint64_t recognised; /* 412 or lost answer, found to be ours */
+    _Atomic uint64_t conflicts;
+    _Atomic uint64_t permanent;
+};
+
+enum gcs_result {
+    GCS_DONE,
+    GCS_CONFLICT,  /* an object of this name is there and is not this plan's */
+    GCS_PERMANENT, /* refused for good: text says why; may be tried again when somebody has fixed it */
+};
+
+struct gcs;
+
+/** An object to create, embedded in its owner, which keeps name and body until done. Zero it before filling. */
+struct gcs_put {
+    const char *name;
+    const char *content_type; /* "application/x-ndjson" */
+    const struct iovec *body;
+    uint32_t body_parts;
+    uint64_t bytes;
+    uint32_t crc32c;
+    uint64_t plan_id;  /* metadata penstock-plan */
+    uint64_t events;   /* metadata penstock-events */
+    const char *log_id; /* metadata penstock-log: which delivery log the plan id belongs to; part of identity */
+    void (*done)(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text);
+    const char *waiting; /* while retrying: why, for status; NULL otherwise */
+    void *_op;
+};
+
+/** An object to delete (a staging object after its load). Gone already is success. */
+struct gcs_delete {
+    const char *name;
+    void (*done)(struct gcs_delete *d, enum gcs_result result, const char *text);
+    void *_op;
+};
+
+/** Creates the client. config, http, auth and stats are borrowed. Thread: the loop's. */
+int gcs_create(struct loop *l, struct http_client *http, struct auth *auth, const struct gcs_config *config,
+               struct gcs_stats *stats, struct gcs **out) WARN_UNUSED;
+
+/** Cancels every operation (done does not run) and frees. NULL is allowed. */
+void gcs_destroy(struct gcs *g);
+
+/** Starts to create an object: multipart, ifGenerationMatch=0, crc32c and plan id in its metadata. */
+int gcs_put_start(struct gcs *g, struct gcs_put *p) WARN_UNUSED;
+
+/** Starts to delete an object. */
+int gcs_delete_start(struct gcs *g, struct gcs_delete *d) WARN_UNUSED;
+
+/** One object of a listing. Borrowed for the call. */
+struct gcs_listed {
+    const char *name;
+    uint64_t bytes;
+    uint32_t crc32c;
+    const char *plan_id; /* metadata, or NULL */
+    const char *events;  /* metadata, or NULL */
+};
+
+/**
+ * Lists all objects under a prefix in name order, page by page, blocking (for verify).
+ * The visitor returns false to stop.
+ * @return 0; -errno, with error saying why.
+ */
+int gcs_list(const struct gcs_config *config, struct auth *auth, const char *prefix,
+             bool (*visit)(void *ctx, const struct gcs_listed *o), void *ctx, char *error,
+             size_t error_len) WARN_UNUSED;
+
+#endif
