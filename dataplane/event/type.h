@@ -1,0 +1,48 @@
+/*
+ * Event types as configured: how events of a type are recognised, timed, checked and stored. Filled by control at
+ * start, immutable afterwards; any thread may read it.
+ */
+#ifndef PENSTOCK_EVENT_TYPE_H
+#define PENSTOCK_EVENT_TYPE_H
+
+#include "dataplane/event/names.h"
+#include "dataplane/event/schema.h"
+
+#define TYPE_CLUSTERING_MAX 4
+
+/* What happens to fields that a schema does not name. */
+enum unknown_fields { UNKNOWN_OVERFLOW /* to COLUMN_OVERFLOW */, UNKNOWN_DEAD_LETTER };
+
+/* What happens to events of types that the configuration does not name. */
+enum unlisted_types { UNLISTED_JSON /* a table with one JSON column */, UNLISTED_DEAD_LETTER };
+
+/** One configured type. */
+struct type_config {
+    const char *name;
+    const char *table;      /* table id; NULL: the escaped name */
+    const char *time_field; /* path of the event's time; NULL: type_set.time_field */
+    const char *description;
+    const char *clustering[TYPE_CLUSTERING_MAX];
+    uint32_t n_clustering;
+    const struct schema *schema; /* NULL: a table with one JSON column */
+    enum unknown_fields unknown;
+};
+
+/** All of them, and what holds for the rest. */
+struct type_set {
+    const char *type_field; /* path of the event type, such as "event_type" */
+    const char *time_field; /* default path of the event's time; NULL: receive time */
+    enum unlisted_types unlisted;
+    int64_t lateness_us;    /* allowed; older than the type's watermark by more is late */
+    const struct schema *json_schema; /* of tables without a schema: schema_for_json() */
+    uint32_t n_types;
+    const struct type_config *type;
+};
+
+/** The configured type of this raw name, or NULL. Thread: any. */
+const struct type_config *type_find(const struct type_set *set, struct span name);
+
+/** Writes a type's table id (out: TYPE_ESCAPED_BYTES_MAX + 1, or the configured one's length + 1). Thread: any. */
+void type_table(const struct type_set *set, struct span name, char *out, size_t out_len);
+
+#endif
