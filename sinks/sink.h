@@ -79,18 +79,16 @@ enum sink_command {
 struct sink;
 
 /**
- * Creates a sink thread's state; journals may belong to workers or be left over from earlier runs. lanes[i] is the
- * lane from the worker that writes journals[i], or NULL.
- * Thread: init.  Owner: caller; config, types, journals, lanes and dlog are borrowed.
+ * Creates a sink thread's state; journals may belong to workers or be left over from earlier runs.
+ * Thread: init.  Owner: caller; config, types, journals and dlog are borrowed.
  */
 int sink_create(const struct sink_config *config, const struct type_set *types, struct journal *const *journals,
-                struct lane *const *lanes, uint32_t n_journals, struct dlog *dlog, struct sink **out, char *error,
-                size_t error_len) WARN_UNUSED;
+                uint32_t n_journals, struct dlog *dlog, struct sink **out, char *error, size_t error_len) WARN_UNUSED;
 
 /** The eventfd that wakes it: for its lanes. Thread: init. */
 int sink_wake_fd(const struct sink *s);
 
-/** Gives it its lanes (created after sink_create(), which makes the wake fd). Thread: init, before start. */
+/** Gives it the lane of the worker that writes a journal; left-over ones have none. Thread: init, before start. */
 void sink_set_lane(struct sink *s, uint32_t journal_index, struct lane *lane);
 
 /** Starts the thread. Thread: init. */
