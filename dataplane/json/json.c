@@ -1,0 +1,320 @@
+/*
+ * HOT. The public side: framing (lines, array, single document), trimming, and what an event reports. The
+ * bytes of a document are read by a scanner variant, see json_internal.h.
+ */
+#include "dataplane/json/json.h"
+
+#include <errno.h>
+
+#include "dataplane/json/json_internal.h"
+
+/* One variant so far. A second one makes this a pointer that is set once at start, from the CPU's features. */
+#define SCAN json_scalar_scan
+
+static const char *const error_texts[] = {
+#define X(symbol, text) text,
+    JSON_ERROR_LIST(X)
+#undef X
+};
+
+const char *json_error_text(enum json_error error)
+{
+    ASSERT((size_t)error < ARRAY_LEN(error_texts));
+    return error_texts[error];
+}
+
+/* Cuts text into keys. @return their number, or -EINVAL. */
+static int path_parse(struct json_path *path, const char *text)
+{
+    path->n_keys = 0;
+    for (;;) {
+        const size_t len = strcspn(text, ".");
+
+        if (len == 0 || len > UINT8_MAX || path->n_keys == JSON_PATH_KEYS_MAX)
+            return -EINVAL;
+        path->key[path->n_keys] = text;
+        path->key_len[path->n_keys] = (uint8_t)len;
+        path->n_keys++;
+        if (text[len] == '\0')
+            return path->n_keys;
+        text += len + 1;
+    }
+}
+
+static bool path_equal(const struct json_path *a, const struct json_path *b)
+{
+    if (a->n_keys != b->n_keys)
+        return false;
+    for (int i = 0; i < a->n_keys; i++) {
+        if (a->key_len[i] != b->key_len[i] || memcmp(a->key[i], b->key[i], a->key_len[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+int json_paths_add(struct json_paths *paths, const char *text)
+{
+    struct json_path path = {0};
+    int rc;
+
+    ASSERT(paths != NULL && text != NULL);
+    ASSERT(paths->n <= JSON_PATHS_MAX);
+    rc = path_parse(&path, text);
+    if (rc < 0)
+        return rc;
+    for (int i = 0; i < paths->n; i++) {
+        if (path_equal(&paths->path[i], &path))
+            return i;
+    }
+    if (paths->n == JSON_PATHS_MAX)
+        return -ENOSPC;
+    paths->path[paths->n] = path;
+    return paths->n++;
+}
+
+static void pick_init(struct json_pick *pick, const struct json_paths *paths)
+{
+    ASSERT_HOT(paths->n <= JSON_PATHS_MAX);
+    memset(pick, 0, sizeof(*pick));
+    pick->paths = paths;
+    pick->all = (uint16_t)((1u << paths->n) - 1);
+    for (unsigned i = 0; i < paths->n; i++) {
+        const struct json_path *path = &paths->path[i];
+
+        for (unsigned level = 0; level < path->n_keys; level++)
+            pick->by_len[level][path->key_len[level] % PICK_LENGTHS] |= (uint16_t)(1u << i);
+    }
+}
+
+static inline const char *skip_leading(const char *p, const char *end)
+{
+    while (p < end && is_space(*p))
+        p++;
+    return p;
+}
+
+static inline const char *cut_trailing(const char *p, const char *end)
+{
+    while (end > p && is_space(end[-1]))
+        end--;
+    return end;
+}
+
+/* Scans the value at scan->doc and takes anything after it but white space for an error. */
+static inline bool scan_document(struct json_scan *scan)
+{
+    const char *past;
+
+    if (unlikely(!SCAN(scan)))
+        return false;
+    if (likely(scan->at == scan->end))
+        return true;
+    past = skip_leading(scan->at, scan->end);
+    return past == scan->end ? true : json_scan_fail(scan, past, JSON_ERROR_TRAILING);
+}
+
+static inline void clear_fields(struct json_event *ev, const struct json_pick *pick)
+{
+    if (pick == NULL)
+        return;
+    for (int i = 0; i < pick->paths->n; i++)
+        ev->field[i] = (struct json_field){0};
+}
+
+/* Fills an event from a finished scan. An invalid one holds everything up to scan->end and no fields. */
+static inline void fill_event(struct json_event *ev, const struct json_scan *scan)
+{
+    ev->ptr = scan->doc;
+    ev->error = scan->error;
+    if (likely(scan->error == JSON_ERROR_NONE)) {
+        ev->len = (uint32_t)(scan->at - scan->doc);
+        ev->error_offset = 0;
+        ev->type = scan->type;
+        ev->flags = scan->flags;
+        return;
+    }
+    ev->len = (uint32_t)(scan->end - scan->doc);
+    ev->error_offset = (uint32_t)(scan->at - scan->doc);
+    ev->type = JSON_ABSENT;
+    ev->flags = 0;
+    clear_fields(ev, scan->pick);
+}
+
+/* Reads the trimmed bytes from..end as one document. */
+static inline void read_document(struct json_event *ev, const char *from, const char *end,
+                                 const struct json_pick *pick)
+{
+    struct json_scan scan = {.doc = from, .end = end, .pick = pick, .field = ev->field};
+
+    ASSERT_HOT(from < end);
+    clear_fields(ev, pick);
+    scan_document(&scan);
+    fill_event(ev, &scan);
+}
+
+enum json_error json_validate(const char *buf, size_t len, size_t *offset)
+{
+    struct json_scan scan = {0};
+
+    ASSERT(offset != NULL);
+    *offset = len;
+    if (len == 0)
+        return JSON_ERROR_EMPTY;
+    scan.end = buf + len;
+    scan.doc = skip_leading(buf, scan.end);
+    if (scan.doc == scan.end)
+        return JSON_ERROR_EMPTY;
+    if (scan_document(&scan))
+        return JSON_ERROR_NONE;
+    *offset = (size_t)(scan.at - buf);
+    return (enum json_error)scan.error;
+}
+
+enum json_framing json_detect(const char *buf, size_t len)
+{
+    const char *end;
+    const char *p;
+    const char *newline;
+    size_t offset;
+
+    if (len == 0)
+        return JSON_FRAMING_LINES;
+    end = buf + len;
+    p = skip_leading(buf, end);
+    if (p == end)
+        return JSON_FRAMING_LINES;
+    if (*p == '[')
+        return JSON_FRAMING_ARRAY;
+    newline = memchr(p, '\n', (size_t)(end - p));
+    if (*p != '{' || newline == NULL)
+        return JSON_FRAMING_LINES;
+    if (json_validate(p, (size_t)(newline - p), &offset) != JSON_ERROR_TRUNCATED)
+        return JSON_FRAMING_LINES;
+    return json_validate(p, (size_t)(end - p), &offset) == JSON_ERROR_NONE ? JSON_FRAMING_SINGLE
+                                                                          : JSON_FRAMING_LINES;
+}
+
+void json_stream_init(struct json_stream *s, const char *buf, size_t len, const struct json_paths *paths,
+                      enum json_framing framing)
+{
+    ASSERT(len <= UINT32_MAX);
+    ASSERT(framing <= JSON_FRAMING_SINGLE);
+    *s = (struct json_stream){._buf = buf,
+                              ._len = len,
+                              ._paths = paths != NULL && paths->n > 0 ? paths : NULL,
+                              ._framing = framing};
+}
+
+static int next_lines(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+{
+    const char *p = s->_buf + s->_pos;
+    const char *end = s->_buf + s->_len;
+    int n = 0;
+
+    while (n < max && p < end) {
+        const char *newline = memchr(p, '\n', (size_t)(end - p));
+        const char *line_end = newline == NULL ? end : newline;
+        const char *from = skip_leading(p, line_end);
+
+        p = newline == NULL ? end : newline + 1;
+        line_end = cut_trailing(from, line_end);
+        if (from < line_end)
+            read_document(&out[n++], from, line_end, pick);
+    }
+    s->_pos = (size_t)(p - s->_buf);
+    return n;
+}
+
+static int next_single(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+{
+    const char *end = s->_buf + s->_len;
+    const char *from = skip_leading(s->_buf + s->_pos, end);
+
+    if (max <= 0)
+        return 0;
+    s->_pos = s->_len;
+    end = cut_trailing(from, end);
+    if (from == end)
+        return 0;
+    read_document(out, from, end, pick);
+    return 1;
+}
+
+/* An array that json_validate() would have refused: one event says so and ends the stream. */
+static COLD_PATH void array_broken(struct json_event *ev, const char *at, const char *end, enum json_error error,
+                                   const struct json_pick *pick)
+{
+    struct json_scan scan = {.doc = at, .end = end, .pick = pick};
+
+    json_scan_fail(&scan, at, at == end ? JSON_ERROR_TRUNCATED : error);
+    fill_event(ev, &scan);
+}
+
+/* Finds the element behind p, which is at the start of the array or behind an element. @return NONE with *p at
+ * its first byte or, when there is none left, at end; else the error with *p at its place. */
+static inline enum json_error find_element(const char **p, const char *end, bool first)
+{
+    const char *q = skip_leading(*p, end);
+    bool closed;
+
+    *p = q;
+    if (q == end)
+        return first ? JSON_ERROR_NONE : JSON_ERROR_TRUNCATED;
+    closed = !first && *q == ']';
+    if (!closed) {
+        if (*q != (first ? '[' : ','))
+            return JSON_ERROR_SYNTAX;
+        *p = q = skip_leading(q + 1, end);
+        if (q == end)
+            return JSON_ERROR_TRUNCATED;
+        closed = first && *q == ']';
+    }
+    if (!closed)
+        return JSON_ERROR_NONE;
+    *p = skip_leading(q + 1, end);
+    return *p == end ? JSON_ERROR_NONE : JSON_ERROR_TRAILING;
+}
+
+static int next_elements(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+{
+    const char *p = s->_buf + s->_pos;
+    const char *end = cut_trailing(p, s->_buf + s->_len);
+    int n = 0;
+
+    while (n < max && p < end) {
+        const enum json_error error = find_element(&p, end, p == s->_buf);
+        struct json_scan scan = {.doc = p, .end = end, .pick = pick, .field = out[n].field};
+
+        if (unlikely(error != JSON_ERROR_NONE)) {
+            array_broken(&out[n++], p, end, error, pick);
+            p = end;
+        } else if (p < end) {
+            clear_fields(&out[n], pick);
+            SCAN(&scan);
+            p = scan.error == JSON_ERROR_NONE ? scan.at : end;
+            fill_event(&out[n++], &scan);
+        }
+    }
+    s->_pos = p == end ? s->_len : (size_t)(p - s->_buf);
+    return n;
+}
+
+int json_next(struct json_stream *s, struct json_event *out, int max)
+{
+    struct json_pick pick;
+    const struct json_pick *use = NULL;
+
+    ASSERT(s->_pos <= s->_len);
+    ASSERT_HOT(max >= 0);
+    if (s->_pos == s->_len)
+        return 0;
+    if (s->_paths != NULL) {
+        pick_init(&pick, s->_paths);
+        use = &pick;
+    }
+    if (s->_framing == JSON_FRAMING_LINES)
+        return next_lines(s, out, max, use);
+    if (s->_framing == JSON_FRAMING_ARRAY)
+        return next_elements(s, out, max, use);
+    return next_single(s, out, max, use);
+}

@@ -1,0 +1,116 @@
+/*
+ * HOT. What the files of this folder share: the one interface that scanner variants implement, and byte
+ * helpers. Included only from dataplane/json/.
+ *
+ * A variant is one function that validates one value and picks members from it in a single pass. Framing,
+ * trimming and everything public stay in json.c, so variants can only differ in speed. json_scalar.c is the
+ * reference: another variant has to report the same error at the same offset.
+ */
+#ifndef PENSTOCK_JSON_INTERNAL_H
+#define PENSTOCK_JSON_INTERNAL_H
+
+#include <string.h>
+
+#include "dataplane/json/json.h"
+
+/* Words of eight bytes are searched from their low end. */
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte searches assume little endian");
+static_assert(JSON_DEPTH_MAX <= 64, "the open containers are one bit each in a uint64_t");
+static_assert(JSON_PATHS_MAX <= 16, "sets of paths are uint16_t");
+
+#define PICK_LENGTHS 16
+
+/** The paths of a stream, turned into sets (bit i is path i) for one batch. */
+struct json_pick {
+    const struct json_paths *paths;
+    uint16_t all;
+    uint16_t by_len[JSON_PATH_KEYS_MAX][PICK_LENGTHS]; /* by the length of that key, modulo */
+};
+
+/** One scan: the caller fills the first block, the variant the second. */
+struct json_scan {
+    const char *doc;              /* first byte of the value: no white space; field offsets count from here */
+    const char *end;              /* readable for JSON_PADDING_BYTES more */
+    const struct json_pick *pick; /* or NULL */
+    struct json_field *field;     /* ABSENT at first; unused without pick */
+
+    const char *at; /* past the value, or the place of the error */
+    uint8_t error;
+    uint8_t type;
+    uint8_t flags;
+    bool escaped; /* the variant's own: an escape was seen */
+};
+
+/**
+ * Scans the one value at scan->doc; what follows it is not looked at.
+ * Thread: any.  Alloc: none.
+ * @return whether it is valid; error and at are set either way.
+ */
+typedef bool json_scan_fn(struct json_scan *scan);
+
+json_scan_fn json_scalar_scan;
+
+/**
+ * Leaves a scan with an error. A byte that is not UTF-8 is UTF8 whatever else is wrong with it.
+ * @return false.
+ */
+bool json_scan_fail(struct json_scan *scan, const char *at, enum json_error error) COLD_PATH;
+
+static inline uint64_t load64(const char *p)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof(w));
+    return w;
+}
+
+#define BYTES(b) (UINT64_C(0x0101010101010101) * (uint8_t)(b))
+
+static inline bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static inline bool is_digit(char c)
+{
+    return (uint8_t)(c - '0') < 10;
+}
+
+static inline int hex_digit(char c)
+{
+    const char lower = (char)(c | 0x20);
+
+    if (is_digit(c))
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+static inline bool is_continuation(char c)
+{
+    return ((uint8_t)c & 0xC0) == 0x80;
+}
+
+/** The length of the well-formed UTF-8 sequence at p (RFC 3629), 0 when there is none before end. */
+static inline size_t utf8_length(const char *p, const char *end)
+{
+    const size_t left = (size_t)(end - p);
+    const uint8_t b0 = (uint8_t)p[0];
+    uint8_t b1;
+
+    if (b0 < 0x80)
+        return 1;
+    if (b0 < 0xC2 || b0 > 0xF4 || left < 2 || !is_continuation(p[1]))
+        return 0;
+    if (b0 < 0xE0)
+        return 2;
+    if (left < 3 || !is_continuation(p[2]))
+        return 0;
+    b1 = (uint8_t)p[1];
+    if (b0 < 0xF0) /* E0: not overlong; ED: no surrogates */
+        return (b0 == 0xE0 && b1 < 0xA0) || (b0 == 0xED && b1 > 0x9F) ? 0 : 3;
+    if (left < 4 || !is_continuation(p[3]))
+        return 0;
+    return (b0 == 0xF0 && b1 < 0x90) || (b0 == 0xF4 && b1 > 0x8F) ? 0 : 4; /* F4: up to U+10FFFF */
+}
+
+#endif
