@@ -1,0 +1,51 @@
+// BigQuery: datasets, tables, jobs and queries. DIR/catalog.db holds what the API describes, DIR/bigquery.db
+// the rows: table N of the catalog is SQLite table "tN", made by its first load. So creating or changing a
+// table never waits for a running load.
+// Thread: any for the handlers; two job threads (loads, queries) inside.
+#ifndef LOCALCLOUD_BQ_H
+#define LOCALCLOUD_BQ_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lc_bq;
+struct lc_req;
+struct lc_storage;
+
+/** Opens DIR and starts the job threads; unfinished jobs of an earlier run go on. Thread: init.
+ *  Owner: caller, lc_bq_close. @return NULL with a reason in err. */
+struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms, char *err,
+                         size_t err_size);
+
+/** Ends the job threads (a running load rolls back and runs again at the next start) and frees b. */
+void lc_bq_close(struct lc_bq *b);
+
+/** Adds tables, rows and load jobs by table to out. */
+void lc_bq_stats(struct lc_bq *b, json_t *out);
+
+/** Prints the rows of one query, as a table or as JSON lines. Works beside a running server.
+ *  @return the exit code: 0, or 1 after a message on stderr. */
+int lc_bq_print_query(const char *dir, const char *project, const char *sql, int as_json);
+
+/** Handlers, one per call of the REST API. */
+void lc_dataset_list(struct lc_req *r);
+void lc_dataset_insert(struct lc_req *r);
+void lc_dataset_get(struct lc_req *r);
+void lc_dataset_patch(struct lc_req *r);
+void lc_dataset_delete(struct lc_req *r);
+void lc_table_list(struct lc_req *r);
+void lc_table_insert(struct lc_req *r);
+void lc_table_get(struct lc_req *r);
+void lc_table_patch(struct lc_req *r);
+void lc_table_update(struct lc_req *r);
+void lc_table_delete(struct lc_req *r);
+void lc_tabledata_list(struct lc_req *r);
+void lc_job_list(struct lc_req *r);
+void lc_job_insert(struct lc_req *r);
+void lc_job_get(struct lc_req *r);
+void lc_job_cancel(struct lc_req *r);
+void lc_query(struct lc_req *r);
+void lc_query_results(struct lc_req *r);
+
+#endif

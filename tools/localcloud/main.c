@@ -1,0 +1,187 @@
+// Role: command line, start, stop. See README.md for what localcloud is.
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/localcloud/app.h"
+#include "tools/localcloud/bq.h"
+#include "tools/localcloud/checksum.h"
+#include "tools/localcloud/fault.h"
+#include "tools/localcloud/server.h"
+#include "tools/localcloud/stats.h"
+#include "tools/localcloud/storage.h"
+#include "tools/localcloud/util.h"
+
+enum { BUCKETS_MAX = 64, EXIT_USAGE = 2 };
+
+struct options {
+    const char *listen;
+    const char *data;
+    const char *project;
+    const char *sql;
+    bool json;
+    int64_t job_delay_ms;
+    const char *buckets[BUCKETS_MAX];
+    size_t bucket_count;
+};
+
+static const char help[] =
+    "localcloud: a strict Cloud Storage and BigQuery on this machine\n"
+    "\n"
+    "usage: localcloud --data DIR [--listen ADDR:PORT] [--create-bucket NAME]...\n"
+    "       localcloud --data DIR --sql 'SELECT ...' [--project ID] [--json]\n"
+    "\n"
+    "  --data DIR            where objects and tables are kept; made when it does not exist\n"
+    "  --listen ADDR:PORT    address to serve on, default 127.0.0.1:9050; port 0 takes a free one\n"
+    "  --create-bucket NAME  make this bucket unless it is there; may be given many times\n"
+    "  --job-delay MS        time that a job stays PENDING and RUNNING at least, default 20\n"
+    "  --sql QUERY           print the answer to a GoogleSQL query and exit, beside a running server or not\n"
+    "  --project ID          project of table names that have none, with --sql\n"
+    "  --json                with --sql: one JSON object a row instead of a table\n"
+    "  --help                this text\n";
+
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, 'l'},    {"data", required_argument, NULL, 'd'},
+    {"create-bucket", required_argument, NULL, 'b'}, {"job-delay", required_argument, NULL, 'j'},
+    {"sql", required_argument, NULL, 's'},       {"project", required_argument, NULL, 'p'},
+    {"json", no_argument, NULL, 'J'},            {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage_error(const char *message)
+{
+    if (message)
+        fprintf(stderr, "localcloud: %s\n", message);
+    fputs("localcloud: try --help\n", stderr);
+    return EXIT_USAGE;
+}
+
+// @return -1 to go on, else the exit code.
+static int read_option(struct options *o, int c)
+{
+    switch (c) {
+    case 'l':
+        o->listen = optarg;
+        return -1;
+    case 'd':
+        o->data = optarg;
+        return -1;
+    case 'b':
+        if (o->bucket_count == BUCKETS_MAX)
+            return usage_error("too many --create-bucket");
+        o->buckets[o->bucket_count++] = optarg;
+        return -1;
+    case 'j':
+        if (!lc_parse_i64(optarg, &o->job_delay_ms) || o->job_delay_ms < 0 || o->job_delay_ms > 60000)
+            return usage_error("--job-delay must be 0 to 60000 milliseconds");
+        return -1;
+    case 's':
+        o->sql = optarg;
+        return -1;
+    case 'p':
+        o->project = optarg;
+        return -1;
+    case 'J':
+        o->json = true;
+        return -1;
+    case 'h':
+        fputs(help, stdout);
+        return 0;
+    default:
+        return usage_error(NULL);
+    }
+}
+
+static int read_options(struct options *o, int argc, char **argv)
+{
+    int c, code;
+    *o = (struct options){.listen = "127.0.0.1:9050", .job_delay_ms = 20};
+    while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+        if ((code = read_option(o, c)) >= 0)
+            return code;
+    if (optind < argc)
+        return usage_error("arguments without -- are not understood");
+    if (!o->data || !*o->data)
+        return usage_error("--data DIR is needed");
+    if (!o->sql && (o->json || o->project))
+        return usage_error("--json and --project go with --sql");
+    return -1;
+}
+
+static bool create_buckets(struct lc_storage *s, const struct options *o)
+{
+    for (size_t i = 0; i < o->bucket_count; i++) {
+        const char *wrong = lc_storage_create_bucket(s, "", o->buckets[i]);
+        if (wrong) {
+            fprintf(stderr, "localcloud: --create-bucket %s: %s\n", o->buckets[i], wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void wait_for_end(void)
+{
+    sigset_t set;
+    int got;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigwait(&set, &got);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); // threads inherit this; wait_for_end takes the signals
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int serve(const struct options *o)
+{
+    char err[512] = "";
+    struct lc_app app = {.data_dir = o->data};
+    struct lc_server *server = NULL;
+    block_signals();
+    app.storage = lc_storage_open(o->data, err, sizeof err);
+    bool ok = app.storage && create_buckets(app.storage, o);
+    if (ok)
+        app.bq = lc_bq_open(o->data, app.storage, o->job_delay_ms, err, sizeof err);
+    app.faults = lc_faults_create();
+    app.stats = lc_stats_create();
+    if (app.bq)
+        server = lc_server_start(&app, o->listen, err, sizeof err);
+    if (server) {
+        printf("localcloud: serving on port %d, data in %s\n", lc_server_port(server), o->data);
+        fflush(stdout);
+        wait_for_end();
+    } else if (*err) {
+        fprintf(stderr, "localcloud: %s\n", err);
+    }
+    lc_server_stop(server);
+    lc_bq_close(app.bq);
+    lc_storage_close(app.storage);
+    lc_stats_destroy(app.stats);
+    lc_faults_destroy(app.faults);
+    return server ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    int code = read_options(&o, argc, argv);
+    if (code >= 0)
+        return code;
+    lc_crc32c_init();
+    if (o.sql)
+        return lc_bq_print_query(o.data, o.project ? o.project : "", o.sql, o.json);
+    return serve(&o);
+}
