@@ -1,0 +1,152 @@
+/* COLD. See gen_options.h. */
+#include "tools/gen/gen_options.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/gen/gen_assert.h"
+#include "tools/gen/gen_knobs.h"
+
+#define DEFAULT_TARGET "http://127.0.0.1:8080/v1/events"
+
+enum { OPTIONS_MAX = 64, HELP_VALUE = 1, FIRST_KNOB_VALUE = 1000 };
+
+static void set_defaults(struct gen_options *o)
+{
+    memset(o, 0, sizeof(*o));
+    o->events.seed = 1;
+    for (size_t i = 0; i < GEN_TYPES; i++) {
+        o->events.type_weights[i] = 1;
+    }
+    o->connections = 16;
+    o->threads = 1;
+    o->timeout_s = 30;
+    const char *wrong = gen_url_parse(&o->target, DEFAULT_TARGET);
+    GEN_ASSERT(wrong == NULL);
+}
+
+static void print_help(void)
+{
+    printf("usage: penstock-gen [options]\n"
+           "Makes order, inventory and user_activity events and sends them to Penstock's HTTP\n"
+           "input, or writes them to a file. Options, defaults in brackets:\n\n");
+    for (size_t i = 0; i < gen_knobs_count; i++) {
+        char left[48];
+        const struct gen_knob *k = &gen_knobs[i];
+        snprintf(left, sizeof(left), "--%s %s", k->name, k->argument != NULL ? k->argument : "");
+        printf("  %-24s %s\n", left, k->help);
+    }
+    printf("  %-24s %s\n", "--help", "this text");
+    printf("\nExit status: 0 the run went through, whatever the server answered; 1 it did not;\n"
+           "2 wrong usage.\n");
+}
+
+static void fill_long_options(struct option *options)
+{
+    size_t i = 0;
+    GEN_ASSERT(gen_knobs_count + 2 <= OPTIONS_MAX);
+    for (; i < gen_knobs_count; i++) {
+        options[i] = (struct option){
+            .name = gen_knobs[i].name,
+            .has_arg = gen_knobs[i].form == GEN_KNOB_FLAG ? no_argument : required_argument,
+            .val = FIRST_KNOB_VALUE + (int)i,
+        };
+    }
+    options[i++] = (struct option){.name = "help", .val = HELP_VALUE};
+    options[i] = (struct option){0};
+}
+
+/* What cannot go together. Returns NULL, or the message. */
+static const char *find_conflict(const struct gen_options *o)
+{
+    const uint32_t text_kinds = (1U << GEN_BROKEN_JSON) | (1U << GEN_BAD_UTF8);
+    if (o->events.malformed_percent + o->events.late_percent > 100) {
+        return "--malformed and --late are shares of all events: together at most 100";
+    }
+    if (o->out != NULL && o->_target_given) {
+        return "--out and --target: give one of them";
+    }
+    if (o->out != NULL && (o->log != NULL || o->pregenerate > 0)) {
+        return "--log and --pregenerate need a server: they do not go with --out";
+    }
+    if (o->out != NULL && strcmp(o->out, "-") == 0 && o->json) {
+        return "--out - and --json both use standard output";
+    }
+    if (o->log != NULL && o->pregenerate > 0) {
+        return "--log does not go with --pregenerate, which sends the same ids again and again";
+    }
+    if (o->threads > o->connections) {
+        return "--threads is more than --connections: each thread needs one at least";
+    }
+    if (o->format == GEN_ARRAY && o->out == NULL && (o->events.malformed_kinds & text_kinds) != 0) {
+        return "--malformed-kinds broken_json and bad_utf8 spoil a whole array, good events "
+               "included; use --format ndjson";
+    }
+    if (o->sample != NULL && gen_options_type(o->sample, strlen(o->sample)) == GEN_TYPES) {
+        return "--sample: expected order, inventory or user_activity";
+    }
+    return NULL;
+}
+
+/* Defaults that hang on other options. */
+static void set_dependent(struct gen_options *o)
+{
+    if (o->events.malformed_kinds == 0) {
+        uint32_t element_kinds =
+            (1U << GEN_MISSING_TYPE) | (1U << GEN_WRONG_TYPE) | (1U << GEN_MISSING_FIELD);
+        uint32_t text_kinds = (1U << GEN_BROKEN_JSON) | (1U << GEN_BAD_UTF8);
+        o->events.malformed_kinds =
+            o->format == GEN_ARRAY ? element_kinds : element_kinds | text_kinds;
+    }
+    if (o->batch == 0) {
+        /* About a hundred requests a second, so that a slow rate does not come in lumps. */
+        double batch = o->rate > 0 ? o->rate / 100 : 100;
+        o->batch = (uint32_t)fmin(fmax(batch, 1), 100);
+    }
+    if (!o->_count_given) {
+        o->count = o->duration_s > 0 ? UINT64_MAX : 1000;
+    }
+    if (o->rate > 0 && o->duration_s > 0) {
+        /* The schedule is known beforehand: so many events have a send time within the duration. */
+        double scheduled = fmax(round(o->rate * o->duration_s), 1);
+        if (scheduled < (double)o->count) {
+            o->count = (uint64_t)scheduled;
+        }
+    }
+}
+
+enum gen_options_result gen_options_parse(struct gen_options *o, int argc, char **argv)
+{
+    struct option options[OPTIONS_MAX];
+    int value;
+    set_defaults(o);
+    fill_long_options(options);
+    optind = 1;
+    while ((value = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (value == HELP_VALUE) {
+            print_help();
+            return GEN_OPTIONS_DONE;
+        }
+        if (value < FIRST_KNOB_VALUE) {
+            fprintf(stderr, "penstock-gen: see penstock-gen --help\n"); /* getopt said what */
+            return GEN_OPTIONS_USAGE;
+        }
+        if (!gen_knob_set(&gen_knobs[value - FIRST_KNOB_VALUE], o, optarg)) {
+            return GEN_OPTIONS_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "penstock-gen: \"%s\": every option starts with --; see --help\n",
+                argv[optind]);
+        return GEN_OPTIONS_USAGE;
+    }
+    const char *conflict = find_conflict(o);
+    if (conflict != NULL) {
+        fprintf(stderr, "penstock-gen: %s\n", conflict);
+        return GEN_OPTIONS_USAGE;
+    }
+    set_dependent(o);
+    return GEN_OPTIONS_RUN;
+}
