@@ -1,6 +1,6 @@
 /*
- * HOT. The public side: framing (lines, array, single document), trimming, and what an event reports. The
- * bytes of a document are read by a scanner variant, see json_internal.h.
+ * HOT. The public side: framing (lines, array, single document), trimming, and what an event
+ * reports. The bytes of a document are read by a scanner variant, see json_internal.h.
  */
 #include "dataplane/json/json.h"
 
@@ -8,7 +8,8 @@
 
 #include "dataplane/json/json_internal.h"
 
-/* One variant so far. A second one makes this a pointer that is set once at start, from the CPU's features. */
+/* One variant so far. A second one makes this a pointer that is set once at start, from the CPU's
+ * features. */
 #define SCAN json_scalar_scan
 
 static const char *const error_texts[] = {
@@ -121,7 +122,8 @@ static inline void clear_fields(struct json_event *ev, const struct json_pick *p
         ev->field[i] = (struct json_field){0};
 }
 
-/* Fills an event from a finished scan. An invalid one holds everything up to scan->end and no fields. */
+/* Fills an event from a finished scan. An invalid one holds everything up to scan->end and no
+ * fields. */
 static inline void fill_event(struct json_event *ev, const struct json_scan *scan)
 {
     ev->ptr = scan->doc;
@@ -191,11 +193,11 @@ enum json_framing json_detect(const char *buf, size_t len)
     if (json_validate(p, (size_t)(newline - p), &offset) != JSON_ERROR_TRUNCATED)
         return JSON_FRAMING_LINES;
     return json_validate(p, (size_t)(end - p), &offset) == JSON_ERROR_NONE ? JSON_FRAMING_SINGLE
-                                                                          : JSON_FRAMING_LINES;
+                                                                           : JSON_FRAMING_LINES;
 }
 
-void json_stream_init(struct json_stream *s, const char *buf, size_t len, const struct json_paths *paths,
-                      enum json_framing framing)
+void json_stream_init(struct json_stream *s, const char *buf, size_t len,
+                      const struct json_paths *paths, enum json_framing framing)
 {
     ASSERT(len <= UINT32_MAX);
     ASSERT(framing <= JSON_FRAMING_SINGLE);
@@ -205,7 +207,8 @@ void json_stream_init(struct json_stream *s, const char *buf, size_t len, const 
                               ._framing = framing};
 }
 
-static int next_lines(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+static int next_lines(struct json_stream *s, struct json_event *out, int max,
+                      const struct json_pick *pick)
 {
     const char *p = s->_buf + s->_pos;
     const char *end = s->_buf + s->_len;
@@ -225,7 +228,8 @@ static int next_lines(struct json_stream *s, struct json_event *out, int max, co
     return n;
 }
 
-static int next_single(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+static int next_single(struct json_stream *s, struct json_event *out, int max,
+                       const struct json_pick *pick)
 {
     const char *end = s->_buf + s->_len;
     const char *from = skip_leading(s->_buf + s->_pos, end);
@@ -241,8 +245,8 @@ static int next_single(struct json_stream *s, struct json_event *out, int max, c
 }
 
 /* An array that json_validate() would have refused: one event says so and ends the stream. */
-static COLD_PATH void array_broken(struct json_event *ev, const char *at, const char *end, enum json_error error,
-                                   const struct json_pick *pick)
+static COLD_PATH void array_broken(struct json_event *ev, const char *at, const char *end,
+                                   enum json_error error, const struct json_pick *pick)
 {
     struct json_scan scan = {.doc = at, .end = end, .pick = pick};
 
@@ -250,8 +254,9 @@ static COLD_PATH void array_broken(struct json_event *ev, const char *at, const 
     fill_event(ev, &scan);
 }
 
-/* Finds the element behind p, which is at the start of the array or behind an element. @return NONE with *p at
- * its first byte or, when there is none left, at end; else the error with *p at its place. */
+/* Finds the element behind p, which is at the start of the array or behind an element. @return NONE
+ * with *p at its first byte or, when there is none left, at end; else the error with *p at its
+ * place. */
 static inline enum json_error find_element(const char **p, const char *end, bool first)
 {
     const char *q = skip_leading(*p, end);
@@ -275,7 +280,8 @@ static inline enum json_error find_element(const char **p, const char *end, bool
     return *p == end ? JSON_ERROR_NONE : JSON_ERROR_TRAILING;
 }
 
-static int next_elements(struct json_stream *s, struct json_event *out, int max, const struct json_pick *pick)
+static int next_elements(struct json_stream *s, struct json_event *out, int max,
+                         const struct json_pick *pick)
 {
     const char *p = s->_buf + s->_pos;
     const char *end = cut_trailing(p, s->_buf + s->_len);

@@ -110,9 +110,9 @@ struct json_stream {
 int json_paths_add(struct json_paths *paths, const char *text) WARN_UNUSED;
 
 /**
- * Tells how a body holds its documents: an array when its first byte that is not white space is '['; a single
- * document when it starts with '{' and the first line alone is truncated while the whole buffer is one valid
- * document; lines otherwise.
+ * Tells how a body holds its documents: an array when its first byte that is not white space is '['; a
+ * single document when it starts with '{' and the first line alone is truncated while the whole buffer is one
+ * valid document; lines otherwise.
  */
 enum json_framing json_detect(const char *buf, size_t len);
 

@@ -1,10 +1,10 @@
 /*
- * HOT. What the files of this folder share: the one interface that scanner variants implement, and byte
- * helpers. Included only from dataplane/json/.
+ * HOT. What the files of this folder share: the one interface that scanner variants implement, and
+ * byte helpers. Included only from dataplane/json/.
  *
- * A variant is one function that validates one value and picks members from it in a single pass. Framing,
- * trimming and everything public stay in json.c, so variants can only differ in speed. json_scalar.c is the
- * reference: another variant has to report the same error at the same offset.
+ * A variant is one function that validates one value and picks members from it in a single pass.
+ * Framing, trimming and everything public stay in json.c, so variants can only differ in speed.
+ * json_scalar.c is the reference: another variant has to report the same error at the same offset.
  */
 #ifndef PENSTOCK_JSON_INTERNAL_H
 #define PENSTOCK_JSON_INTERNAL_H
@@ -29,8 +29,8 @@ struct json_pick {
 
 /** One scan: the caller fills the first block, the variant the second. */
 struct json_scan {
-    const char *doc;              /* first byte of the value: no white space; field offsets count from here */
-    const char *end;              /* readable for JSON_PADDING_BYTES more */
+    const char *doc; /* first byte of the value: no white space; field offsets count from here */
+    const char *end; /* readable for JSON_PADDING_BYTES more */
     const struct json_pick *pick; /* or NULL */
     struct json_field *field;     /* ABSENT at first; unused without pick */
 
@@ -90,7 +90,8 @@ static inline bool is_continuation(char c)
     return ((uint8_t)c & 0xC0) == 0x80;
 }
 
-/** The length of the well-formed UTF-8 sequence at p (RFC 3629), 0 when there is none before end. */
+/** The length of the well-formed UTF-8 sequence at p (RFC 3629), 0 when there is none before end.
+ */
 static inline size_t utf8_length(const char *p, const char *end)
 {
     const size_t left = (size_t)(end - p);

@@ -1,14 +1,15 @@
 /*
- * HOT. The scalar scanner: one pass that validates a value and picks members, eight bytes at a time inside
- * strings. It is the reference for every other variant.
+ * HOT. The scalar scanner: one pass that validates a value and picks members, eight bytes at a time
+ * inside strings. It is the reference for every other variant.
  *
- * No recursion: the open containers are one bit each (1 = object) in a shift register. Picking costs nothing
- * where no path leads: every open container carries the set of paths that lead through it, and keys are
- * compared only while that set is not empty, that is in objects at depth JSON_PATH_KEYS_MAX at most.
+ * No recursion: the open containers are one bit each (1 = object) in a shift register. Picking
+ * costs nothing where no path leads: every open container carries the set of paths that lead
+ * through it, and keys are compared only while that set is not empty, that is in objects at depth
+ * JSON_PATH_KEYS_MAX at most.
  *
- * Where errors are: at the first byte with which no valid document can go on, and at the end when only bytes
- * are missing; a bad UTF-8 sequence at its first byte, cut off by the end or not; an unpaired surrogate at
- * its backslash, unless the end comes first.
+ * Where errors are: at the first byte with which no valid document can go on, and at the end when
+ * only bytes are missing; a bad UTF-8 sequence at its first byte, cut off by the end or not; an
+ * unpaired surrogate at its backslash, unless the end comes first.
  */
 #include "dataplane/json/json_internal.h"
 
@@ -69,11 +70,13 @@ static inline const char *skip_space(struct json_scan *s, const char *p)
     return skip_space_run(s, p);
 }
 
-/* A bit at the top of every byte that a string's plain run ends at: control, quote, backslash, not ASCII. Only
- * the lowest one is exact: borrows go upwards from a true one. */
+/* A bit at the top of every byte that a string's plain run ends at: control, quote, backslash, not
+ * ASCII. Only the lowest one is exact: borrows go upwards from a true one. */
 static inline uint64_t string_stops(uint64_t w)
 {
-    return ((w - BYTES(0x20)) | ((w ^ BYTES('"')) - BYTES(1)) | ((w ^ BYTES('\\')) - BYTES(1)) | w) & BYTES(0x80);
+    return ((w - BYTES(0x20)) | ((w ^ BYTES('"')) - BYTES(1)) | ((w ^ BYTES('\\')) - BYTES(1)) |
+            w) &
+           BYTES(0x80);
 }
 
 /* After the high surrogate escape at p; q is behind it. */
@@ -287,9 +290,10 @@ static inline const char *scan_plain(struct json_scan *s, const char *p, uint8_t
     }
 }
 
-/* Compares a key with the paths that may match here, and says where the value to come belongs. A path is
- * forgotten when a key on its way repeats: the last member counts. */
-static __attribute__((noinline)) void match_key(const struct json_scan *s, struct nest *n, struct span raw)
+/* Compares a key with the paths that may match here, and says where the value to come belongs. A
+ * path is forgotten when a key on its way repeats: the last member counts. */
+static __attribute__((noinline)) void match_key(const struct json_scan *s, struct nest *n,
+                                                struct span raw)
 {
     const struct json_pick *pick = s->pick;
     const unsigned level = n->depth - 1;
@@ -314,8 +318,8 @@ static __attribute__((noinline)) void match_key(const struct json_scan *s, struc
     }
 }
 
-static __attribute__((noinline)) void set_fields(const struct json_scan *s, uint16_t found, const char *start,
-                                                 const char *past, uint8_t type)
+static __attribute__((noinline)) void set_fields(const struct json_scan *s, uint16_t found,
+                                                 const char *start, const char *past, uint8_t type)
 {
     for (; found != 0; found &= (uint16_t)(found - 1)) {
         struct json_field *f = &s->field[__builtin_ctz(found)];
@@ -378,7 +382,8 @@ static inline const char *scan_key(struct json_scan *s, struct nest *n, const ch
 }
 
 /* A value that is no container; p is at its first byte. */
-static inline const char *scan_leaf(struct json_scan *s, struct nest *n, const char *p, uint8_t *type)
+static inline const char *scan_leaf(struct json_scan *s, struct nest *n, const char *p,
+                                    uint8_t *type)
 {
     const char *start = p;
 

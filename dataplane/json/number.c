@@ -1,11 +1,12 @@
 /*
- * HOT. Numbers of validated documents, and the same text inside strings, so the grammar is checked again. Any
- * length is fine: a number is its significant digits times a power of ten.
+ * HOT. Numbers of validated documents, and the same text inside strings, so the grammar is checked
+ * again. Any length is fine: a number is its significant digits times a power of ten.
  *
- * Doubles take Clinger's exact path when digits and power allow it. Otherwise strtod() gets a bounded copy
- * "<digits>e<exponent>": it holds no decimal point, so no locale can change its meaning. 768 digits decide any
- * rounding; of a longer number the copy keeps 800 and one that says whether something else than zeros
- * followed.
+ * Doubles take Clinger's exact path when digits and power allow it. Otherwise strtod() gets a
+ * bounded copy
+ * "<digits>e<exponent>": it holds no decimal point, so no locale can change its meaning. 768 digits
+ * decide any rounding; of a longer number the copy keeps 800 and one that says whether something
+ * else than zeros followed.
  */
 #include <errno.h>
 #include <math.h>
@@ -17,12 +18,13 @@
 #define DIGITS_KEPT_MAX   800
 #define EXPONENT_CLAMP    (INT64_C(1) << 60) /* beyond the length of any number */
 #define UINT64_DIGITS_MAX 19                 /* always fit */
-#define CLINGER_POWER_MAX 22                 /* 10^22 is the last power that a double holds exactly */
+#define CLINGER_POWER_MAX 22 /* 10^22 is the last power that a double holds exactly */
 #define CLINGER_DIGITS    (UINT64_C(1) << 53)
 #define DECIMAL_TOP_MAX   310  /* 10^309 is past the largest double */
 #define DECIMAL_TOP_MIN   -330 /* 10^-330 is far below half the smallest */
 
-/* A number: (-1)^negative * the digits between first and past (a '.' among them is skipped) * 10^exponent. */
+/* A number: (-1)^negative * the digits between first and past (a '.' among them is skipped) *
+ * 10^exponent. */
 struct decimal {
     const char *first; /* the first digit that is not 0; equals past when the number is zero */
     const char *past;  /* behind the last digit that is not 0 */
@@ -86,12 +88,13 @@ static void trim_zeros(struct decimal *d, struct span whole, struct span fractio
 static bool parse_decimal(struct span text, struct decimal *d)
 {
     const char *p = text.ptr;
-    const char *end = text.ptr + text.len;
+    const char *end;
     struct span whole;
     struct span fraction = {0};
 
     if (text.len == 0)
         return false;
+    end = p + text.len;
     d->exponent = 0;
     d->negative = p < end && *p == '-';
     if (d->negative)
@@ -187,19 +190,21 @@ static COLD_PATH double convert_slowly(const struct decimal *d)
 /* The magnitude of d, infinity when it overflows. */
 static double magnitude(const struct decimal *d)
 {
-    static const double powers[CLINGER_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                                         1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                                         1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    static const double powers[CLINGER_POWER_MAX + 1] = {
+        1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
     if (d->n == 0 || d->n + d->exponent < DECIMAL_TOP_MIN)
         return 0.0;
     if (d->n + d->exponent > DECIMAL_TOP_MAX)
         return (double)INFINITY;
-    if (d->n <= UINT64_DIGITS_MAX && d->exponent >= -CLINGER_POWER_MAX && d->exponent <= CLINGER_POWER_MAX) {
+    if (d->n <= UINT64_DIGITS_MAX && d->exponent >= -CLINGER_POWER_MAX &&
+        d->exponent <= CLINGER_POWER_MAX) {
         const uint64_t v = digits_value(d);
 
         if (v <= CLINGER_DIGITS)
-            return d->exponent < 0 ? (double)v / powers[-d->exponent] : (double)v * powers[d->exponent];
+            return d->exponent < 0 ? (double)v / powers[-d->exponent]
+                                   : (double)v * powers[d->exponent];
     }
     return convert_slowly(d);
 }

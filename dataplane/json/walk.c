@@ -1,6 +1,6 @@
 /*
- * HOT. Walks documents that have been validated. Nothing is checked, but every loop ends at the value's end, so
- * that a mistake of ours reads no foreign bytes; no padding is needed either.
+ * HOT. Walks documents that have been validated. Nothing is checked, but every loop ends at the
+ * value's end, so that a mistake of ours reads no foreign bytes; no padding is needed either.
  */
 #include "dataplane/json/walk.h"
 
@@ -24,7 +24,8 @@ static inline uint64_t string_marks(uint64_t w)
     return (((quote - BYTES(1)) & ~quote) | ((backslash - BYTES(1)) & ~backslash)) & BYTES(0x80);
 }
 
-/* p is behind the opening quote. @return past the closing one; *escaped is set if there is a backslash. */
+/* p is behind the opening quote. @return past the closing one; *escaped is set if there is a
+ * backslash. */
 static const char *skip_string(const char *p, const char *end, bool *escaped)
 {
     while (p < end) {
