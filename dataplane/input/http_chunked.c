@@ -3,11 +3,14 @@
  * memmove, framing is read byte by byte. Extensions and trailers are checked, skipped and limited;
  * bare CR and bare LF are refused.
  *
- *     SIZE_FIRST -> SIZE -> [SIZE_SPACE ->] [EXTENSION ->] SIZE_LF -> DATA -> DATA_CR -> DATA_LF ->
- * SIZE_FIRST
- *                                                             `-> (size 0) TRAILER_FIRST
- *     TRAILER_FIRST -> TRAILER_NAME -> TRAILER_VALUE -> TRAILER_LF -> TRAILER_FIRST
- *           `-> (CR) END_LF -> DONE
+ *     SIZE_FIRST -> SIZE -> [SIZE_SPACE ->] [EXTENSION ->] SIZE_LF -> DATA -> DATA_CR -> DATA_LF
+ *         ^                                                   |                          |
+ *         |                                                   | size 0                   |
+ *         `---------------------------------------------------+--------------------------'
+ *                                                             v
+ *     .-> TRAILER_FIRST -> TRAILER_NAME -> TRAILER_VALUE -> TRAILER_LF -.   (entered at FIRST)
+ *     |         `-> (CR) END_LF -> DONE                                 |
+ *     `-----------------------------------------------------------------'
  */
 #include "dataplane/input/http_internal.h"
 
