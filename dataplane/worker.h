@@ -80,13 +80,13 @@ struct worker;
  * Thread: init.  Owner: caller, until worker_destroy().
  */
 int worker_create(const struct worker_config *config, const struct type_set *types, struct journal *journal,
-                  struct lane *const *lanes, uint32_t n_lanes, const struct storage *storage, struct worker **out,
-                  char *error, size_t error_len) WARN_UNUSED;
+                  struct lane *const *lanes, uint32_t n_lanes, struct worker **out, char *error,
+                  size_t error_len) WARN_UNUSED;
 
 /** Starts the thread. Thread: init. */
 int worker_start(struct worker *w) WARN_UNUSED;
 
-/** From now on answers 503 to events and closes the listener; what was admitted is still made durable. Thread: control. */
+/** From now on answers 503 to events; what was admitted is still made durable and answered. Thread: control. */
 void worker_drain(struct worker *w);
 
 /** True when drained: nothing admitted is without its answer. Thread: any. */

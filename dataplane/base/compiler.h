@@ -25,7 +25,9 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
+#ifndef container_of /* DPDK has its own */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#endif
 
 /**
  * Prints the failed condition with its place and aborts.

@@ -15,11 +15,13 @@
     X(MISSING_TYPE, "missing_type", "no event type where the configuration looks for it")                    \
     X(BAD_TYPE, "bad_type", "the event type is not a string of 1 to 128 bytes")                              \
     X(TOO_MANY_TYPES, "too_many_types", "a new event type past types_max")                                   \
+    X(UNLISTED_TYPE, "unlisted_type", "an event type that the configuration does not list")                  \
     X(MISSING_FIELD, "missing_field", "a REQUIRED column has no value")                                      \
     X(WRONG_TYPE, "wrong_type", "the JSON type does not fit the column")                                     \
     X(BAD_VALUE, "bad_value", "the value is out of the column's range or form")                              \
     X(DUPLICATE_KEY, "duplicate_key", "a column appears twice in one object")                                \
     X(NULL_ELEMENT, "null_element", "a null in a REPEATED column")                                           \
+    X(UNKNOWN_FIELD, "unknown_field", "a field that the schema does not name, and unknown_fields is dead_letter") \
     X(TOO_MANY_UNKNOWN, "too_many_unknown", "more unknown fields than one event may move aside")
 
 /* X(symbol, name, text): nothing of the request was stored, and the client was told so. */

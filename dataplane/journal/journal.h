@@ -57,8 +57,8 @@ const char *journal_dir(const struct journal *j);
 /** End of the contiguous durable prefix. Thread: any (acquire). */
 lsn_t journal_durable(const struct journal *j);
 
-/** LSN of the first segment that is still there. Thread: any. */
-lsn_t journal_first(const struct journal *j);
+/** Everything in front of this LSN had been freed when the journal was opened; 0 for a new one. Thread: any. */
+lsn_t journal_start(const struct journal *j);
 
 /** Events ever acknowledged in this journal, up to the durable end. Thread: any. */
 uint64_t journal_events_total(const struct journal *j);

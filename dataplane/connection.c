@@ -1,0 +1,652 @@
+/*
+ * HOT. HTTP connections of a worker: accept, receive, answer. A request that arrives in one piece is parsed in the
+ * shared receive buffer where it lies; one that does not is gathered in a lease. Nothing of a request is stored
+ * before all of it is here.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/base/mem.h"
+#include "dataplane/json/walk.h"
+#include "dataplane/worker_internal.h"
+
+#define EVENTS_PATH   "/v1/events"
+#define LISTEN_QUEUE  4096
+#define RECEIVE_GROUP 0
+
+static void connection_run(struct worker *w, struct connection *c);
+
+static uint64_t op_data(enum worker_op op, const struct worker *w, const struct connection *c)
+{
+    return (uint64_t)op << OP_SHIFT | (uint64_t)(c - w->connection);
+}
+
+/* ---- set-up ---- */
+
+static int listener_create(struct worker *w, char *error, size_t error_len)
+{
+    struct sockaddr *address = (struct sockaddr *)&w->config.http_address;
+    socklen_t len = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    int one = 1;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        goto fail;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 || bind(fd, address, len) < 0 ||
+        listen(fd, LISTEN_QUEUE) < 0)
+        goto fail;
+    w->listen_fd = fd;
+    return 0;
+fail:
+    one = errno;
+    snprintf(error, error_len, "http.listen: cannot listen: %s", strerror(one));
+    if (fd >= 0)
+        close(fd);
+    return -one;
+}
+
+static int lists_create(struct worker *w)
+{
+    w->list_memory = malloc((size_t)LISTS * LIST_BYTES);
+    w->free_list = calloc(LISTS, sizeof(*w->free_list));
+    if (w->list_memory == NULL || w->free_list == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < LISTS; i++)
+        w->free_list[w->n_free_lists++] = w->list_memory + (size_t)i * LIST_BYTES;
+    return 0;
+}
+
+static int pool_create(struct worker *w)
+{
+    const struct worker_config *c = &w->config;
+    struct lease_config leases = {
+        .count = {c->leases_small, c->leases_medium, c->leases_large},
+        .bytes = {64u << 10, 1u << 20, c->body_bytes_max + c->header_bytes_max + 4096},
+    };
+
+    if (leases.bytes[2] < leases.bytes[1])
+        leases.bytes[2] = leases.bytes[1];
+    w->receive_memory_bytes = (uint64_t)c->receive_buffers * RECEIVE_BYTES + 4096; /* JSON padding behind the last */
+    w->receive_memory = mem_reserve(w->receive_memory_bytes);
+    w->connection = calloc(c->connections_max, sizeof(*w->connection));
+    if (w->receive_memory == NULL || w->connection == NULL || lists_create(w) < 0)
+        return -ENOMEM;
+    for (uint32_t i = c->connections_max; i-- > 0;) {
+        w->connection[i].next = w->free_connection;
+        w->free_connection = &w->connection[i];
+    }
+    return lease_pool_create(&leases, &w->leases);
+}
+
+int connections_create(struct worker *w, char *error, size_t error_len)
+{
+    int rc = pool_create(w);
+
+    if (rc < 0) {
+        snprintf(error, error_len, "out of memory for connections");
+        return rc;
+    }
+    return listener_create(w, error, error_len);
+}
+
+void connections_destroy(struct worker *w)
+{
+    for (uint32_t i = 0; w->connection != NULL && i < w->config.connections_max; i++) {
+        if (w->connection[i].state != CONNECTION_FREE && w->connection[i].fd >= 0)
+            close(w->connection[i].fd);
+    }
+    if (w->listen_fd >= 0)
+        close(w->listen_fd);
+    free(w->receive_ring);
+    free(w->connection);
+    free(w->list_memory);
+    free(w->free_list);
+    lease_pool_destroy(w->leases);
+    mem_release(w->receive_memory, w->receive_memory_bytes);
+}
+
+static void receive_buffer_return(struct worker *w, uint32_t index)
+{
+    io_uring_buf_ring_add(w->receive_ring, w->receive_memory + (size_t)index * RECEIVE_BYTES, RECEIVE_BYTES,
+                          (unsigned short)index, io_uring_buf_ring_mask(w->receive_ring_slots), 0);
+    io_uring_buf_ring_advance(w->receive_ring, 1);
+}
+
+int connections_start(struct worker *w)
+{
+    struct io_uring_buf_reg reg = {.bgid = RECEIVE_GROUP};
+    uint32_t slots = 1;
+    int rc;
+
+    while (slots < w->config.receive_buffers)
+        slots *= 2;
+    w->receive_ring_slots = slots;
+    w->receive_ring = aligned_alloc(4096, align_up(slots * sizeof(struct io_uring_buf), 4096));
+    if (w->receive_ring == NULL)
+        return -ENOMEM;
+    reg.ring_addr = (uint64_t)(uintptr_t)w->receive_ring;
+    reg.ring_entries = slots;
+    rc = io_uring_register_buf_ring(&w->ring, &reg, 0);
+    if (rc < 0)
+        return rc;
+    io_uring_buf_ring_init(w->receive_ring);
+    for (uint32_t i = 0; i < w->config.receive_buffers; i++)
+        receive_buffer_return(w, i);
+    return 0;
+}
+
+/* ---- operations ---- */
+
+/* A submission slot; the queue is flushed when it is full, so there always is one. */
+static struct io_uring_sqe *get_sqe(struct worker *w)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+
+    if (sqe == NULL) {
+        io_uring_submit(&w->ring);
+        sqe = io_uring_get_sqe(&w->ring);
+    }
+    ASSERT(sqe != NULL);
+    return sqe;
+}
+
+void connections_accept(struct worker *w)
+{
+    struct io_uring_sqe *sqe;
+
+    if (w->accept_armed)
+        return;
+    sqe = get_sqe(w);
+    io_uring_prep_multishot_accept(sqe, w->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    sqe->user_data = (uint64_t)OP_ACCEPT << OP_SHIFT;
+    w->accept_armed = true;
+}
+
+static void receive_start(struct worker *w, struct connection *c)
+{
+    struct io_uring_sqe *sqe = get_sqe(w);
+
+    ASSERT_HOT(!c->receive_busy && c->state == CONNECTION_READING);
+    if (c->lease.buf != NULL) {
+        io_uring_prep_recv(sqe, c->fd, c->lease.buf + c->len, c->lease.bytes - c->len, 0);
+    } else {
+        io_uring_prep_recv(sqe, c->fd, NULL, RECEIVE_BYTES, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = RECEIVE_GROUP;
+    }
+    sqe->user_data = op_data(OP_RECEIVE, w, c);
+    c->receive_busy = true;
+}
+
+static void send_start(struct worker *w, struct connection *c)
+{
+    struct io_uring_sqe *sqe = get_sqe(w);
+
+    ASSERT_HOT(!c->send_busy && c->out_sent < c->out_len);
+    c->state = CONNECTION_SENDING;
+    c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+    io_uring_prep_send(sqe, c->fd, c->out + c->out_sent, c->out_len - c->out_sent, MSG_NOSIGNAL);
+    sqe->user_data = op_data(OP_SEND, w, c);
+    c->send_busy = true;
+}
+
+/* Frees the slot once the kernel has let go of it. */
+static void connection_reap(struct worker *w, struct connection *c)
+{
+    if (c->state != CONNECTION_CLOSED || c->receive_busy || c->send_busy)
+        return;
+    close(c->fd);
+    c->fd = -1;
+    lease_release(w->leases, &c->lease);
+    answer_release(w, c);
+    c->state = CONNECTION_FREE;
+    c->next = w->free_connection;
+    w->free_connection = c;
+    w->n_connections--;
+    stat_set(&w->stats.connections, w->n_connections);
+}
+
+static void connection_close(struct worker *w, struct connection *c)
+{
+    ASSERT_HOT(c->state != CONNECTION_FREE && c->state != CONNECTION_WAITING);
+    c->state = CONNECTION_CLOSED;
+    if (c->receive_busy || c->send_busy)
+        shutdown(c->fd, SHUT_RDWR); /* ends what is in the kernel */
+    connection_reap(w, c);
+}
+
+/* ---- accepting ---- */
+
+static void source_set(struct connection *c)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    char host[INET6_ADDRSTRLEN] = "?";
+    unsigned port = 0;
+
+    if (getpeername(c->fd, (struct sockaddr *)&address, &len) == 0) {
+        if (address.ss_family == AF_INET6) {
+            struct sockaddr_in6 *a = (struct sockaddr_in6 *)&address;
+
+            inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
+            port = ntohs(a->sin6_port);
+        } else {
+            struct sockaddr_in *a = (struct sockaddr_in *)&address;
+
+            inet_ntop(AF_INET, &a->sin_addr, host, sizeof(host));
+            port = ntohs(a->sin_port);
+        }
+    }
+    snprintf(c->source, sizeof(c->source), strchr(host, ':') != NULL ? "http [%s]:%u" : "http %s:%u", host, port);
+}
+
+/* Ready for the next request on this connection. */
+static void request_reset(struct worker *w, struct connection *c)
+{
+    c->state = CONNECTION_READING;
+    c->have_head = false;
+    c->continue_sent = false;
+    c->body = 0;
+    c->raw = 0;
+    c->chunked = (struct http_chunked){0};
+    c->deadline_us = w->now_us + (int64_t)w->config.idle_timeout_ms * 1000;
+}
+
+static void connection_open(struct worker *w, int fd)
+{
+    struct connection *c = w->free_connection;
+
+    if (c == NULL) {
+        close(fd);
+        stat_add(&w->stats.reason[REASON_CONNECTIONS], 1);
+        return;
+    }
+    w->free_connection = c->next;
+    w->n_connections++;
+    stat_set(&w->stats.connections, w->n_connections);
+    stat_add(&w->stats.connections_total, 1);
+    c->fd = fd;
+    c->next = NULL;
+    c->len = 0;
+    c->lease = (struct lease){0};
+    c->list = NULL;
+    c->close_after = false;
+    source_set(c);
+    request_reset(w, c);
+    receive_start(w, c);
+}
+
+void on_accept(struct worker *w, const struct io_uring_cqe *cqe)
+{
+    if ((cqe->flags & IORING_CQE_F_MORE) == 0)
+        w->accept_armed = false;
+    if (cqe->res >= 0)
+        connection_open(w, cqe->res);
+}
+
+/* ---- requests ---- */
+
+static void refuse(struct worker *w, struct connection *c, enum reason reason, const char *detail)
+{
+    /* What is left of the request is not read: the connection cannot go on. */
+    c->close_after = true;
+    c->len = 0;
+    lease_release(w->leases, &c->lease);
+    answer_refused(w, c, reason, detail);
+    send_start(w, c);
+}
+
+/* Gathers in a lease of at least need bytes from now on. */
+static bool gather(struct worker *w, struct connection *c, uint64_t need)
+{
+    struct lease lease;
+
+    if (c->lease.buf != NULL && c->lease.bytes >= need)
+        return true;
+    if (!lease_acquire(w->leases, need, &lease))
+        return false;
+    memcpy(lease.buf, c->buf, c->len);
+    lease_release(w->leases, &c->lease);
+    c->lease = lease;
+    c->buf = lease.buf;
+    return true;
+}
+
+static void wait_durable(struct worker *w, struct connection *c, uint64_t seq)
+{
+    c->state = CONNECTION_WAITING;
+    c->wait_seq = seq;
+    c->next = NULL;
+    if (w->waiting_last != NULL)
+        w->waiting_last->next = c;
+    else
+        w->waiting_first = c;
+    w->waiting_last = c;
+}
+
+/* Drops the request's bytes; what follows them is the next request's beginning. */
+static bool request_consume(struct worker *w, struct connection *c, uint32_t used)
+{
+    ASSERT_HOT(used <= c->len);
+    if (c->len == used) {
+        c->len = 0;
+        lease_release(w->leases, &c->lease);
+        return true;
+    }
+    if (c->lease.buf == NULL) {
+        c->buf += used;
+        c->len -= used;
+        return gather(w, c, c->len);
+    }
+    memmove(c->buf, c->buf + used, c->len - used);
+    c->len -= used;
+    return true;
+}
+
+/* The event type in the path, decoded into out; empty without one. */
+static enum reason path_type(struct span path, char *out, struct span *type)
+{
+    static const size_t prefix = sizeof(EVENTS_PATH) - 1;
+    char quoted[6 * TYPE_NAME_BYTES_MAX + 2 + JSON_PADDING_BYTES];
+    size_t at, len;
+    int n;
+
+    *type = (struct span){out, 0};
+    if (path.len < prefix || memcmp(path.ptr, EVENTS_PATH, prefix) != 0)
+        return REASON_NOT_FOUND;
+    if (path.len == prefix)
+        return REASON_NONE;
+    if (path.ptr[prefix] != '/' || memchr(path.ptr + prefix + 1, '/', path.len - prefix - 1) != NULL)
+        return REASON_NOT_FOUND;
+    path = (struct span){path.ptr + prefix + 1, path.len - prefix - 1};
+    if (path.len == 0 || path.len > 3 * TYPE_NAME_BYTES_MAX)
+        return REASON_BAD_PATH_TYPE;
+    n = http_decode_segment(path, out);
+    if (n <= 0 || n > TYPE_NAME_BYTES_MAX)
+        return REASON_BAD_PATH_TYPE;
+    type->len = (size_t)n;
+    quoted[0] = '"'; /* only the JSON validator knows UTF-8 */
+    len = json_escape(*type, quoted + 1);
+    quoted[len + 1] = '"';
+    return json_validate(quoted, len + 2, &at) == JSON_ERROR_NONE ? REASON_NONE : REASON_BAD_PATH_TYPE;
+}
+
+/* A whole request is here: body at c->buf + head_len, body_len bytes; used bytes in all. */
+static void request_take(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+{
+    char type[3 * TYPE_NAME_BYTES_MAX], detail[48] = "";
+    struct ingest_body body = {
+        .buf = c->buf + c->request.head_len,
+        .len = body_len,
+        .source = c->source,
+    };
+    bool keep = c->request.keep_alive && !atomic_load_explicit(&w->draining, memory_order_relaxed);
+    enum reason reason = path_type(c->request.path, type, &body.type);
+
+    c->close_after = !keep;
+    stat_add(&w->stats.requests, 1);
+    stat_add(&w->stats.body_bytes, body_len);
+    ASSERT(reason == REASON_NONE); /* seen by head_check() */
+    ingest_body(w->ingest, &body, &w->result);
+    if (!request_consume(w, c, used)) {
+        c->close_after = true;
+        c->len = 0;
+    }
+    if (w->result.refused != REASON_NONE) {
+        if (w->result.refused == REASON_BAD_ARRAY)
+            snprintf(detail, sizeof(detail), "at byte %zu", w->result.error_offset);
+        answer_refused(w, c, w->result.refused, detail);
+        send_start(w, c);
+        return;
+    }
+    answer_accepted(w, c, &w->result);
+    if (w->result.last_seq > w->durable_seq && !w->config.durability_memory)
+        wait_durable(w, c, w->result.last_seq);
+    else
+        send_start(w, c);
+}
+
+/* What the head alone decides. */
+static enum reason head_check(struct worker *w, const struct http_request *r)
+{
+    char type[3 * TYPE_NAME_BYTES_MAX];
+    struct span unused;
+    enum reason reason = path_type(r->path, type, &unused);
+
+    if (reason != REASON_NONE)
+        return reason;
+    if (r->method != HTTP_METHOD_POST)
+        return REASON_BAD_METHOD;
+    if (!r->has_length && !r->chunked)
+        return REASON_BAD_LENGTH;
+    if (r->media == HTTP_MEDIA_OTHER || r->coding != HTTP_CODING_IDENTITY)
+        return REASON_BAD_MEDIA_TYPE;
+    if (r->has_length && r->content_length > w->config.body_bytes_max)
+        return REASON_BODY_TOO_BIG;
+    return atomic_load_explicit(&w->draining, memory_order_relaxed) ? REASON_DRAINING : REASON_NONE;
+}
+
+/* Parses the head when it is whole. @return false when the connection has been answered or needs more. */
+static bool head_take(struct worker *w, struct connection *c)
+{
+    enum reason reason;
+    int rc = http_parse_head(c->buf, c->len, w->config.header_bytes_max, &c->request);
+
+    if (rc == -EAGAIN)
+        return false;
+    if (rc < 0) {
+        refuse(w, c, rc == -EMSGSIZE ? REASON_HEADER_TOO_BIG : REASON_BAD_REQUEST,
+               rc == -EPROTONOSUPPORT ? "only HTTP/1.1 and HTTP/1.0" : "");
+        return false;
+    }
+    reason = head_check(w, &c->request);
+    if (reason != REASON_NONE) {
+        refuse(w, c, reason, "");
+        return false;
+    }
+    c->have_head = true;
+    c->raw = c->request.head_len;
+    return true;
+}
+
+/* Squeezes what came of a chunked body; takes the request when it ends. */
+static void chunked_take(struct worker *w, struct connection *c)
+{
+    uint32_t head = c->request.head_len;
+    size_t consumed = 0, payload = 0;
+    int rc = http_chunked_squeeze(&c->chunked, c->buf + head + c->body, c->buf + c->raw, c->len - c->raw, &consumed,
+                                  &payload);
+
+    if (rc < 0) {
+        refuse(w, c, REASON_BAD_REQUEST, "bad chunk");
+        return;
+    }
+    c->body += (uint32_t)payload;
+    c->raw += (uint32_t)consumed;
+    if (c->body > w->config.body_bytes_max) {
+        refuse(w, c, REASON_BODY_TOO_BIG, "");
+    } else if (rc == 1) {
+        request_take(w, c, c->body, c->raw);
+    } else {
+        c->len = c->raw = head + c->body; /* framing is gone: go on right behind the payload */
+    }
+}
+
+static void continue_send(struct connection *c)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    if (!c->request.expect_continue || c->continue_sent)
+        return;
+    c->continue_sent = true;
+    if (send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return; /* a client that is gone shows at the next receive */
+}
+
+/* Bytes that the rest of the request needs in one place. */
+static uint64_t request_need(const struct worker *w, const struct connection *c)
+{
+    if (!c->have_head)
+        return w->config.header_bytes_max > c->len ? w->config.header_bytes_max : (uint64_t)c->len + 4096;
+    if (!c->request.chunked)
+        return c->request.head_len + c->request.content_length;
+    return (uint64_t)c->len + (c->len < RECEIVE_BYTES / 2 ? RECEIVE_BYTES / 2 : 4096);
+}
+
+/* One step with what is in the buffer: at most one request is taken. */
+static void request_step(struct worker *w, struct connection *c)
+{
+    const struct http_request *r = &c->request;
+
+    if (!c->have_head && !head_take(w, c))
+        return;
+    if (r->chunked)
+        chunked_take(w, c);
+    else if (c->len - r->head_len >= r->content_length)
+        request_take(w, c, (uint32_t)r->content_length, r->head_len + (uint32_t)r->content_length);
+}
+
+/* Runs the connection on what it has, then asks the kernel for more if it still reads. */
+static void connection_run(struct worker *w, struct connection *c)
+{
+    const char *base = c->buf;
+
+    if (c->len > 0)
+        request_step(w, c);
+    if (c->state != CONNECTION_READING)
+        return;
+    if (c->have_head)
+        continue_send(c);
+    if (c->len > 0) {
+        if (!gather(w, c, request_need(w, c))) {
+            refuse(w, c, REASON_NO_LEASE, "");
+            return;
+        }
+        if (c->have_head) /* of the head, only the path is used again */
+            c->request.path.ptr = c->buf + (c->request.path.ptr - base);
+    }
+    receive_start(w, c);
+}
+
+/* The first byte of a request starts its clock. */
+static void deadline_set(struct worker *w, struct connection *c, uint32_t before)
+{
+    if (before == 0 && c->len > 0)
+        c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+}
+
+static void receive_shared(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
+{
+    uint32_t index = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+
+    ASSERT_HOT(c->lease.buf == NULL && c->len == 0);
+    c->buf = w->receive_memory + (size_t)index * RECEIVE_BYTES;
+    c->len = (uint32_t)cqe->res;
+    deadline_set(w, c, 0);
+    connection_run(w, c);
+    receive_buffer_return(w, index); /* by now everything of it is taken or gathered */
+}
+
+void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
+{
+    c->receive_busy = false;
+    if (c->state == CONNECTION_CLOSED) {
+        if (cqe->flags & IORING_CQE_F_BUFFER)
+            receive_buffer_return(w, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        connection_reap(w, c);
+        return;
+    }
+    if (cqe->res == -ENOBUFS) {
+        stat_add(&w->stats.recv_no_buffer, 1);
+        receive_start(w, c);
+        return;
+    }
+    if (cqe->res <= 0) {
+        if (c->len > 0)
+            stat_add(&w->stats.reason[REASON_TRUNCATED], 1);
+        connection_close(w, c);
+        return;
+    }
+    if (cqe->flags & IORING_CQE_F_BUFFER) {
+        receive_shared(w, c, cqe);
+        return;
+    }
+    c->buf = c->lease.buf;
+    c->len += (uint32_t)cqe->res;
+    deadline_set(w, c, c->len - (uint32_t)cqe->res);
+    connection_run(w, c);
+}
+
+/* ---- answers ---- */
+
+void on_send(struct worker *w, struct connection *c, int result)
+{
+    c->send_busy = false;
+    if (c->state == CONNECTION_CLOSED) {
+        connection_reap(w, c);
+        return;
+    }
+    if (result <= 0) {
+        connection_close(w, c);
+        return;
+    }
+    c->out_sent += (uint32_t)result;
+    if (c->out_sent < c->out_len) {
+        send_start(w, c);
+        return;
+    }
+    answer_release(w, c);
+    if (c->close_after) {
+        connection_close(w, c);
+        return;
+    }
+    request_reset(w, c);
+    c->buf = c->lease.buf;
+    deadline_set(w, c, 0);
+    connection_run(w, c);
+}
+
+void connections_durable(struct worker *w)
+{
+    struct connection *c;
+
+    while ((c = w->waiting_first) != NULL && c->wait_seq <= w->durable_seq) {
+        w->waiting_first = c->next;
+        if (c->next == NULL)
+            w->waiting_last = NULL;
+        c->next = NULL;
+        send_start(w, c);
+    }
+}
+
+void connections_tick(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->config.connections_max; i++) {
+        struct connection *c = &w->connection[i];
+
+        if ((c->state != CONNECTION_READING && c->state != CONNECTION_SENDING) || w->now_us < c->deadline_us)
+            continue;
+        if (c->len > 0 || c->state == CONNECTION_SENDING)
+            stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
+        connection_close(w, c);
+    }
+}
+
+bool connections_quiet(const struct worker *w)
+{
+    for (uint32_t i = 0; i < w->config.connections_max; i++) {
+        const struct connection *c = &w->connection[i];
+
+        if (c->state == CONNECTION_WAITING || c->state == CONNECTION_SENDING)
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,432 @@
+/* HOT. See ingest.h. One pass over the documents of a body; the only copy is the one into the block. */
+#include "dataplane/ingest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dataplane/base/clock.h"
+#include "dataplane/event/dead.h"
+#include "dataplane/event/timeval.h"
+#include "dataplane/json/walk.h"
+#include "dataplane/base/stats.h"
+
+#define BATCH             32
+#define LINE_OVERHEAD_MAX 640 /* added fields or a dead letter's frame, its entry, run and type name */
+
+struct ingest {
+    struct ingest_config config;
+    struct types *types;
+    struct json_paths paths;
+    int type_path;
+    int reserved_path[3]; /* fields that ours replace; -1 when there was no room for them */
+    char uuid_hex[33];
+    uint64_t seq;
+    struct check_result check;
+    struct json_event event[BATCH];
+    /* Of the body under way. */
+    const struct ingest_body *body;
+    struct ingest_result *result;
+    struct type_slot *body_type;
+    uint32_t position;
+    int64_t now_us;
+};
+
+static int add_time_path(void *ctx, const char *field)
+{
+    struct ingest *in = ctx;
+
+    return json_paths_add(&in->paths, field);
+}
+
+/* The members to pick out of every event: type, each time field, and those that added fields replace. */
+static int paths_create(struct ingest *in, char *error, size_t error_len)
+{
+    static const char *const reserved[] = {COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID};
+    const struct type_set *set = in->config.types;
+    int rc = json_paths_add(&in->paths, set->type_field);
+
+    in->type_path = rc;
+    for (size_t i = 0; rc >= 0 && i < ARRAY_LEN(reserved); i++)
+        rc = in->reserved_path[i] = json_paths_add(&in->paths, reserved[i]);
+    if (rc >= 0 && set->time_field != NULL)
+        rc = json_paths_add(&in->paths, set->time_field);
+    for (uint32_t i = 0; rc >= 0 && i < set->n_types; i++) {
+        if (set->type[i].time_field != NULL)
+            rc = json_paths_add(&in->paths, set->type[i].time_field);
+    }
+    if (rc < 0)
+        snprintf(error, error_len, "types: the type field and all different time fields together are %s",
+                 rc == -ENOSPC ? "more than 13 paths" : "not all valid paths (a.b.c.d at most)");
+    return rc < 0 ? rc : 0;
+}
+
+int ingest_create(const struct ingest_config *config, struct ingest **out, char *error, size_t error_len)
+{
+    struct ingest *in = calloc(1, sizeof(*in));
+    int rc = -ENOMEM;
+
+    snprintf(error, error_len, "out of memory");
+    if (in == NULL)
+        return rc;
+    in->config = *config;
+    journal_uuid_hex(journal_uuid(config->journal), in->uuid_hex);
+    rc = types_create(config->types, config->types_max, &in->types);
+    if (rc == 0)
+        rc = paths_create(in, error, error_len);
+    if (rc < 0) {
+        ingest_destroy(in);
+        return rc;
+    }
+    types_set_time_path(in->types,
+                        config->types->time_field != NULL ? add_time_path(in, config->types->time_field) : -1,
+                        add_time_path, in);
+    *out = in;
+    return 0;
+}
+
+void ingest_destroy(struct ingest *in)
+{
+    if (in == NULL)
+        return;
+    types_destroy(in->types);
+    free(in);
+}
+
+const struct types *ingest_types(const struct ingest *in)
+{
+    return in->types;
+}
+
+uint64_t ingest_memory_bytes(uint32_t types_max)
+{
+    return sizeof(struct ingest) + types_memory_bytes(types_max);
+}
+
+/* ---- lines into blocks ---- */
+
+/* The open block with room for a line of this ring. Admission has made sure that there is one. */
+static struct block *block_with_room(struct ingest *in, const struct block_ring *ring, size_t len_max)
+{
+    struct writer *w = in->config.writer;
+    struct block *b = writer_open_block(w);
+    int rc;
+
+    ASSERT_HOT(len_max < UINT32_MAX);
+    if (b != NULL && block_fits(b, ring, (uint32_t)len_max))
+        return b;
+    if (b != NULL)
+        writer_seal(w);
+    b = in->config.block_get(in->config.ctx);
+    ASSERT(b != NULL);
+    rc = writer_open(w, b, ++in->seq);
+    ASSERT(rc == 0);
+    ASSERT(block_fits(b, ring, (uint32_t)len_max));
+    return b;
+}
+
+static void line_commit(struct ingest *in, struct block *b, struct block_ring *ring, const struct block_line *line)
+{
+    block_commit(b, ring, line);
+    in->result->last_seq = b->seq;
+    if (block_is_full(b))
+        writer_seal(in->config.writer);
+}
+
+/* ---- dead letters ---- */
+
+static void error_note(struct ingest *in, enum reason reason)
+{
+    struct ingest_result *r = in->result;
+
+    if (r->n_errors < INGEST_ERRORS_MAX)
+        r->error[r->n_errors++] = (struct ingest_error){.index = in->position, .reason = reason};
+    r->dead_lettered++;
+    stat_add(&in->config.stats->dead_letters, 1);
+    stat_add(&in->config.stats->reason[reason], 1);
+}
+
+static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason, const char *detail,
+                                  uint32_t error_offset, struct span raw)
+{
+    size_t line_max = in->config.event_bytes_max;
+    struct dead_letter d = {
+        .reason = reason,
+        .detail = detail,
+        .event_type = slot->dead.name,
+        .position = in->position,
+        .error_offset = error_offset,
+        .source = in->body->source,
+        .received_us = in->now_us,
+        .raw = raw,
+        .journal_hex = in->uuid_hex,
+    };
+    uint32_t parts = dead_parts(&d, line_max);
+
+    for (uint32_t part = 0; part < parts; part++) {
+        struct block *b = block_with_room(in, &slot->dead, line_max);
+        struct block_line line = {
+            .minute = time_minute(in->now_us),
+            .flags = part > 0 ? BLOCK_ENTRY_PART : 0,
+        };
+
+        line.len = (uint32_t)dead_format(&d, part, parts, block_tail_lsn(b), line_max, block_tail(b));
+        line_commit(in, b, &slot->dead, &line);
+    }
+    error_note(in, reason);
+    stat_add(&slot->shown->dead_letters, 1);
+}
+
+static enum reason reason_of_json(enum json_error error)
+{
+    if (error == JSON_ERROR_UTF8)
+        return REASON_BAD_UTF8;
+    return error == JSON_ERROR_DEPTH ? REASON_TOO_DEEP : REASON_BAD_JSON;
+}
+
+/* ---- routing ---- */
+
+/* The type's slot, or NULL with a reason. */
+static struct type_slot *route(struct ingest *in, const struct json_event *ev, enum reason *reason)
+{
+    const struct json_field *f = &ev->field[in->type_path];
+    char name[6 * TYPE_NAME_BYTES_MAX];
+    struct span raw;
+    struct type_slot *slot;
+
+    if (in->body_type != NULL)
+        return in->body_type;
+    *reason = f->type == JSON_ABSENT ? REASON_MISSING_TYPE : REASON_BAD_TYPE;
+    if (f->type != JSON_STRING || f->len - 2 == 0 || f->len - 2 > sizeof(name))
+        return NULL;
+    raw = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
+    if (memchr(raw.ptr, '\\', raw.len) != NULL)
+        raw = (struct span){.ptr = name, .len = json_unescape(raw, name)};
+    if (raw.len > TYPE_NAME_BYTES_MAX)
+        return NULL;
+    *reason = REASON_TOO_MANY_TYPES;
+    slot = types_get(in->types, raw);
+    if (slot != NULL && slot->config == NULL && in->config.types->unlisted == UNLISTED_DEAD_LETTER) {
+        *reason = REASON_UNLISTED_TYPE;
+        return NULL;
+    }
+    return slot;
+}
+
+/* The event's time; false when it has none that can be used. */
+static bool event_time(const struct type_slot *slot, const struct json_event *ev, int64_t *us)
+{
+    const struct json_field *f;
+    struct span text;
+
+    if (slot->time_path < 0)
+        return false;
+    f = &ev->field[slot->time_path];
+    text = (struct span){.ptr = ev->ptr + f->offset, .len = f->len};
+    if (f->type == JSON_NUMBER)
+        return time_parse_seconds(text, us) == 0;
+    if (f->type != JSON_STRING)
+        return false;
+    return time_parse((struct span){.ptr = text.ptr + 1, .len = text.len - 2}, us) == 0;
+}
+
+/* Sets late against the type's watermark, which follows event time but never runs ahead of the clock. */
+static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
+{
+    int64_t mark = atomic_load_explicit(&slot->shown->watermark_us, memory_order_relaxed);
+    int64_t seen = us < in->now_us ? us : in->now_us;
+
+    if (mark == 0 || seen > mark)
+        atomic_store_explicit(&slot->shown->watermark_us, seen, memory_order_relaxed);
+    return mark != 0 && us < mark - in->config.types->lateness_us;
+}
+
+/* Checks against the schema, or for clashes only. False: it has become a dead letter. */
+static bool event_check(struct ingest *in, struct type_slot *slot, const struct json_event *ev)
+{
+    const struct type_config *c = slot->config;
+    struct json_value doc = {.ptr = ev->ptr, .len = ev->len, .type = JSON_OBJECT};
+    bool clash = false;
+
+    in->check.reason = REASON_NONE;
+    in->check.n_cuts = 0;
+    if (c != NULL && c->schema != NULL) {
+        check_event(c->schema, doc, &in->check);
+        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER && in->check.n_cuts > 0 &&
+            in->check.cut[0].overflow) {
+            in->check.reason = REASON_UNKNOWN_FIELD;
+            in->check.error_offset = in->check.cut[0].offset;
+            snprintf(in->check.detail, sizeof(in->check.detail), "%.*s: no such column",
+                     (int)in->check.cut[0].name.len, in->check.cut[0].name.ptr);
+        }
+    } else {
+        for (size_t i = 0; i < ARRAY_LEN(in->reserved_path); i++)
+            clash |= ev->field[in->reserved_path[i]].type != JSON_ABSENT;
+        if (clash)
+            check_added_only(doc, &in->check);
+    }
+    if (in->check.reason == REASON_NONE)
+        return true;
+    dead_letter(in, slot, in->check.reason, in->check.detail, in->check.error_offset,
+                (struct span){.ptr = ev->ptr, .len = ev->len});
+    return false;
+}
+
+static void event_take(struct ingest *in, struct type_slot *slot, const struct json_event *ev)
+{
+    struct worker_stats *stats = in->config.stats;
+    struct event_parts parts = {
+        .doc = {.ptr = ev->ptr, .len = ev->len},
+        .json_flags = ev->flags,
+        .cuts = in->check.cut,
+        .n_cuts = in->check.n_cuts,
+        .event_us = in->now_us,
+        .processed_us = in->now_us,
+        .journal_hex = in->uuid_hex,
+    };
+    struct block_line line = {0};
+    uint32_t added;
+    struct block *b;
+
+    if (!event_time(slot, ev, &parts.event_us)) {
+        parts.event_us = in->now_us;
+        if (slot->time_path >= 0) {
+            line.flags |= BLOCK_ENTRY_BAD_TIME;
+            stat_add(&stats->bad_time, 1);
+        }
+    } else if (event_is_late(in, slot, parts.event_us)) {
+        line.flags |= BLOCK_ENTRY_LATE;
+        stat_add(&stats->late, 1);
+        stat_add(&slot->shown->late, 1);
+    }
+    if (parts.n_cuts > 0 || (ev->flags & JSON_HAS_LINE_BREAK) != 0)
+        stat_add(&stats->normalized, 1);
+    b = block_with_room(in, &slot->events, event_assembled_max(&parts));
+    parts.lsn = block_tail_lsn(b);
+    line.len = (uint32_t)event_assemble(&parts, block_tail(b), &added);
+    line.minute = time_minute(parts.event_us);
+    line.added = (uint16_t)(added <= UINT16_MAX ? added : 0);
+    line_commit(in, b, &slot->events, &line);
+    in->result->accepted++;
+    stat_add(&stats->events, 1);
+    stat_add(&stats->event_bytes, ev->len);
+    stat_add(&slot->shown->events, 1);
+}
+
+/* One document: an event, or a dead letter. */
+static void document_take(struct ingest *in, const struct json_event *ev)
+{
+    struct span raw = {.ptr = ev->ptr, .len = ev->len};
+    struct type_slot *unknown = in->body_type != NULL ? in->body_type : types_unknown(in->types);
+    struct type_slot *slot;
+    enum reason reason;
+
+    if (unlikely(ev->len > in->config.event_bytes_max)) {
+        dead_letter(in, unknown, REASON_OVERSIZE, "", 0, raw);
+    } else if (unlikely(ev->error != JSON_ERROR_NONE)) {
+        dead_letter(in, unknown, reason_of_json((enum json_error)ev->error),
+                    json_error_text((enum json_error)ev->error), ev->error_offset, raw);
+    } else if (unlikely(ev->type != JSON_OBJECT)) {
+        dead_letter(in, unknown, REASON_NOT_OBJECT, "", 0, raw);
+    } else if (unlikely((slot = route(in, ev, &reason)) == NULL)) {
+        dead_letter(in, unknown, reason, "", in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
+    } else if (event_check(in, slot, ev)) {
+        event_take(in, slot, ev);
+    }
+    in->position++;
+}
+
+/* ---- admission ---- */
+
+/* An upper bound of the documents in a body. */
+static size_t count_lines(const char *buf, size_t len)
+{
+    const char *end = buf + len;
+    size_t n = 1;
+
+    for (const char *p = buf; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+        n++;
+    return n;
+}
+
+static size_t count_elements(struct ingest *in, const char *buf, size_t len)
+{
+    struct json_stream s;
+    size_t n = 0;
+    int got;
+
+    json_stream_init(&s, buf, len, NULL, JSON_FRAMING_ARRAY);
+    while ((got = json_next(&s, in->event, BATCH)) > 0)
+        n += (size_t)got;
+    return n;
+}
+
+/* Whether n documents of len bytes in all certainly fit into free blocks and journal. */
+static enum reason room_for(struct ingest *in, size_t len, size_t n)
+{
+    const struct ingest_config *c = &in->config;
+    uint64_t bytes = 2 * (uint64_t)len + n * (uint64_t)LINE_OVERHEAD_MAX;
+    uint64_t blocks = bytes / c->block_bytes + n / BLOCK_ENTRIES_MAX + 2;
+
+    if (blocks > c->blocks_total)
+        return REASON_TOO_MANY_EVENTS;
+    if (writer_failed(c->writer))
+        return REASON_DISK_ERROR;
+    if (bytes + blocks * BLOCK_ALIGN > writer_room(c->writer)) {
+        if (journal_full(c->journal))
+            return REASON_JOURNAL_FULL;
+        return journal_disk_error(c->journal) ? REASON_DISK_ERROR : REASON_BLOCKS_BUSY;
+    }
+    return blocks > c->blocks_free(c->ctx) ? REASON_BLOCKS_BUSY : REASON_NONE;
+}
+
+static enum reason admit(struct ingest *in, const struct ingest_body *body, enum json_framing framing)
+{
+    size_t n;
+
+    if (room_for(in, body->len, body->len / 2 + 1) == REASON_NONE)
+        return REASON_NONE; /* whatever it holds */
+    n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len) : count_lines(body->buf, body->len);
+    return room_for(in, body->len, n);
+}
+
+static bool body_type_set(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
+{
+    in->body_type = NULL;
+    if (body->type.len == 0)
+        return true;
+    in->body_type = types_get(in->types, body->type);
+    if (in->body_type == NULL)
+        out->refused = REASON_TOO_MANY_TYPES;
+    else if (in->body_type->config == NULL && in->config.types->unlisted == UNLISTED_DEAD_LETTER)
+        out->refused = REASON_UNLISTED_TYPE;
+    return out->refused == REASON_NONE;
+}
+
+void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
+{
+    enum json_framing framing = json_detect(body->buf, body->len);
+    struct json_stream s;
+    int n;
+
+    ASSERT_HOT(body->len < UINT32_MAX);
+    *out = (struct ingest_result){.refused = REASON_NONE};
+    if (framing == JSON_FRAMING_ARRAY &&
+        json_validate(body->buf, body->len, &out->error_offset) != JSON_ERROR_NONE)
+        out->refused = REASON_BAD_ARRAY;
+    else
+        out->refused = admit(in, body, framing);
+    if (out->refused != REASON_NONE || !body_type_set(in, body, out))
+        return;
+    in->body = body;
+    in->result = out;
+    in->position = 0;
+    in->now_us = clock_wall_us();
+    json_stream_init(&s, body->buf, body->len, &in->paths, framing);
+    while ((n = json_next(&s, in->event, BATCH)) > 0) {
+        for (int i = 0; i < n; i++)
+            document_take(in, &in->event[i]);
+    }
+    if (in->position == 0 && framing != JSON_FRAMING_ARRAY)
+        out->refused = REASON_EMPTY_BODY;
+}

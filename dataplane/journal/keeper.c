@@ -1,0 +1,195 @@
+/*
+ * COLD. The keeper's work on one journal: spare segments ahead of the writer, recycling behind the sinks.
+ *
+ * A fresh segment is written through once with zeros and flushed, because the first write to an unwritten extent
+ * costs the synced writer twice; a recycled one is only renamed. Its old blocks never pass: the CRC covers segment
+ * number and offset.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <rte_ring.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/log.h"
+#include "dataplane/journal/journal_internal.h"
+
+#define ZERO_BYTES (1u << 20)
+
+static int write_zeros(const struct journal *j, int fd)
+{
+    const struct storage *s = j->storage;
+    void *zeros = aligned_alloc(STORAGE_ALIGN, ZERO_BYTES);
+    int rc = zeros == NULL ? -ENOMEM : 0;
+
+    if (zeros != NULL)
+        memset(zeros, 0, ZERO_BYTES);
+    if (rc == 0)
+        rc = s->ops->allocate(s->ctx, fd, j->config.segment_bytes);
+    for (uint64_t at = 0; rc == 0 && at < j->config.segment_bytes; at += ZERO_BYTES) {
+        uint64_t left = j->config.segment_bytes - at;
+
+        rc = storage_write_all(s, fd, zeros, left < ZERO_BYTES ? left : ZERO_BYTES, at);
+    }
+    free(zeros);
+    return rc < 0 ? rc : s->ops->sync(s->ctx, fd);
+}
+
+/* A new file under a temporary name, whole, then renamed: a half-made one is never taken for a segment. */
+static int segment_make(struct journal *j, uint32_t number)
+{
+    const struct storage *s = j->storage;
+    char path[JOURNAL_PATH_BYTES + 16], temporary[JOURNAL_PATH_BYTES + 16];
+    int fd, rc;
+
+    segment_path(j, number, path, sizeof(path));
+    snprintf(temporary, sizeof(temporary), "%s/new", j->dir);
+    fd = s->ops->open(s->ctx, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_DIRECT, 0600);
+    if (fd < 0)
+        return fd;
+    rc = write_zeros(j, fd);
+    s->ops->close(s->ctx, fd);
+    if (rc == 0)
+        rc = s->ops->rename(s->ctx, temporary, path);
+    if (rc < 0)
+        s->ops->unlink(s->ctx, temporary);
+    return rc;
+}
+
+static int segment_recycle(struct journal *j, uint32_t from, uint32_t number)
+{
+    const struct storage *s = j->storage;
+    char old[JOURNAL_PATH_BYTES + 16], path[JOURNAL_PATH_BYTES + 16];
+
+    segment_path(j, from, old, sizeof(old));
+    segment_path(j, number, path, sizeof(path));
+    return s->ops->rename(s->ctx, old, path);
+}
+
+/* Opens the file for the writer and puts it into the ring. */
+static int segment_hand_over(struct journal *j, uint32_t number)
+{
+    const struct storage *s = j->storage;
+    char path[JOURNAL_PATH_BYTES + 16];
+    struct segment *seg;
+    int fd;
+
+    segment_path(j, number, path, sizeof(path));
+    fd = s->ops->open(s->ctx, path, O_WRONLY | O_DIRECT, 0);
+    if (fd < 0)
+        return fd;
+    seg = malloc(sizeof(*seg));
+    if (seg == NULL) {
+        s->ops->close(s->ctx, fd);
+        return -ENOMEM;
+    }
+    *seg = (struct segment){.fd = fd, .number = number};
+    if (rte_ring_sp_enqueue(j->spares, seg) != 0)
+        ASSERT(false); /* the ring holds SPARES_MAX and the caller counts */
+    return 0;
+}
+
+/* One more spare: recycled if something is free, made if the limit allows it. */
+static int spare_add(struct journal *j)
+{
+    uint32_t number = j->next_segment;
+    bool recycled = j->n_free > 0;
+    int rc;
+
+    if (!recycled && j->n_files >= j->files_max)
+        return -EDQUOT;
+    rc = recycled ? segment_recycle(j, j->free_segment[j->n_free - 1], number) : segment_make(j, number);
+    if (rc == 0) {
+        j->next_segment++;
+        j->n_free -= recycled ? 1 : 0;
+        j->n_files += recycled ? 0 : 1;
+        rc = j->storage->ops->sync_dir(j->storage->ctx, j->dir);
+    }
+    if (rc == 0)
+        rc = segment_hand_over(j, number);
+    if (rc == 0)
+        atomic_fetch_add_explicit(recycled ? &j->stats.segments_recycled : &j->stats.segments_made, 1,
+                                  memory_order_relaxed);
+    return rc;
+}
+
+/* Segments wholly below free_lsn leave the chain, lowest first; the one that holds the durable end stays. */
+static uint32_t free_below(struct journal *j, lsn_t free_lsn)
+{
+    lsn_t durable = journal_durable(j);
+    uint32_t limit = lsn_segment(free_lsn < durable ? free_lsn : durable);
+    uint32_t first = atomic_load_explicit(&j->first_segment, memory_order_relaxed);
+    uint32_t freed = 0;
+
+    if (first == 0) { /* nothing had been written when the journal was opened */
+        if (lsn_segment(durable) == 0)
+            return 0;
+        first = 1;
+    }
+    for (; first < limit; first++) {
+        struct segment_header h;
+
+        if (j->n_free < j->files_max + SPARES_MAX && segment_read_header(j, first, &h) != -ENOENT) {
+            j->free_segment[j->n_free++] = first;
+            freed++;
+        }
+    }
+    atomic_store_explicit(&j->first_segment, first, memory_order_release);
+    return freed;
+}
+
+static void close_retired(struct journal *j)
+{
+    void *item;
+
+    while (rte_ring_sc_dequeue(j->retired, &item) == 0) {
+        struct segment *seg = item;
+
+        j->storage->ops->close(j->storage->ctx, seg->fd);
+        free(seg);
+    }
+}
+
+/* Says a change of state once, not at every try. */
+static void note_outcome(struct journal *j, int rc)
+{
+    bool full = rc == -EDQUOT;
+    bool error = rc < 0 && !full;
+
+    if (error) {
+        atomic_fetch_add_explicit(&j->stats.errors, 1, memory_order_relaxed);
+        if (!journal_disk_error(j))
+            log_error("journal", "%s: cannot prepare a segment: %s; events are refused when the spares are used up",
+                      j->dir, strerror(-rc));
+    } else if (rc >= 0 && journal_disk_error(j)) {
+        log_info("journal", "%s: segments can be prepared again", j->dir);
+    }
+    if (full && !journal_full(j))
+        log_warn("journal", "%s: limit of %llu bytes reached: events are refused until sinks catch up", j->dir,
+                 (unsigned long long)j->config.limit_bytes);
+    else if (!full && journal_full(j))
+        log_info("journal", "%s: has room again", j->dir);
+    atomic_store_explicit(&j->disk_error, error, memory_order_relaxed);
+    atomic_store_explicit(&j->full, full, memory_order_relaxed);
+}
+
+int journal_keep(struct journal *j, lsn_t free_lsn)
+{
+    int changed = (int)free_below(j, free_lsn);
+    int rc = 0;
+    uint32_t idle;
+
+    close_retired(j);
+    while (rc == 0 && rte_ring_count(j->spares) < j->config.spares) {
+        rc = spare_add(j);
+        changed += rc == 0;
+    }
+    note_outcome(j, rc);
+    idle = rte_ring_count(j->spares) + j->n_free;
+    atomic_store_explicit(&j->stats.total_bytes, (uint64_t)j->n_files * j->config.segment_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&j->stats.used_bytes, (uint64_t)(j->n_files - (idle < j->n_files ? idle : j->n_files)) *
+                          j->config.segment_bytes, memory_order_relaxed);
+    return changed;
+}

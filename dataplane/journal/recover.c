@@ -1,0 +1,219 @@
+/*
+ * COLD. Finding the durable end of a journal. Cost: one small read per segment and a scan of the last one, whatever
+ * the backlog.
+ *
+ * The chain: the last segment with a valid header names where its predecessor ends, that one names its own, and so
+ * on down to the first file that is still there. A segment whose header is valid but that the chain passes over
+ * was superseded before anything in it counted.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/log.h"
+#include "dataplane/block/block.h"
+#include "dataplane/journal/journal_internal.h"
+
+struct file_list {
+    uint32_t *number;
+    size_t n, room;
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static int list_add(struct file_list *l, uint32_t number)
+{
+    if (l->n == l->room) {
+        size_t room = l->room ? l->room * 2 : 64;
+        uint32_t *p = realloc(l->number, room * sizeof(*p));
+
+        if (p == NULL)
+            return -ENOMEM;
+        l->number = p;
+        l->room = room;
+    }
+    l->number[l->n++] = number;
+    return 0;
+}
+
+/* All segment files of the directory, in order. */
+static int list_files(const char *dir, struct file_list *l)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    int rc = 0;
+
+    if (d == NULL)
+        return -errno;
+    while (rc == 0 && (e = readdir(d)) != NULL) {
+        unsigned number;
+        int used = 0;
+
+        if (sscanf(e->d_name, "%8x.seg%n", &number, &used) == 1 && used == 12 && e->d_name[12] == 0)
+            rc = list_add(l, number);
+    }
+    closedir(d);
+    if (l->n > 1)
+        qsort(l->number, l->n, sizeof(*l->number), compare_numbers);
+    return rc;
+}
+
+/* What the scan of the last segment carries along. */
+struct tail_scan {
+    const struct journal *j;
+    uint32_t number;
+    char *buf; /* the whole segment */
+    size_t room;
+    size_t len;
+    lsn_t end;
+    uint64_t events;
+};
+
+static int tail_read(struct tail_scan *t)
+{
+    const struct storage *s = t->j->storage;
+    char path[JOURNAL_PATH_BYTES + 16];
+    ssize_t n = 1;
+    int fd;
+
+    segment_path(t->j, t->number, path, sizeof(path));
+    fd = s->ops->open(s->ctx, path, O_RDONLY, 0);
+    if (fd < 0)
+        return fd;
+    while (t->len < t->room && n > 0) {
+        n = s->ops->pread(s->ctx, fd, t->buf + t->len, t->room - t->len, t->len);
+        if (n > 0)
+            t->len += (size_t)n;
+    }
+    s->ops->close(s->ctx, fd);
+    return n < 0 ? (int)n : 0;
+}
+
+/* Blocks from the header on, as far as they verify. */
+static void tail_walk(struct tail_scan *t)
+{
+    uint32_t offset = JOURNAL_HEADER_BYTES;
+    struct block_view v;
+
+    while (offset < t->len &&
+           block_view(t->buf + offset, t->len - offset, &t->j->uuid, lsn_make(t->number, offset), &v) == 0) {
+        t->events = v.header->events_before + v.header->events;
+        offset += v.header->len;
+    }
+    t->end = lsn_make(t->number, offset);
+}
+
+/* A valid block behind the tear that knew of a durable end beyond it: acknowledged data is gone. */
+static bool tail_damaged(const struct tail_scan *t)
+{
+    for (uint32_t offset = lsn_offset(t->end); offset + BLOCK_ALIGN <= t->len; offset += BLOCK_ALIGN) {
+        struct block_view v;
+
+        if (block_len_hint(t->buf + offset, t->len - offset) == 0)
+            continue;
+        if (block_view(t->buf + offset, t->len - offset, &t->j->uuid, lsn_make(t->number, offset), &v) == 0 &&
+            v.header->durable > t->end)
+            return true;
+    }
+    return false;
+}
+
+static int tail_recover(struct journal *j, uint32_t number, const struct segment_header *h, char *error,
+                        size_t error_len)
+{
+    struct tail_scan t = {.j = j, .number = number, .events = h->events_before, .room = align_up(h->bytes, STORAGE_ALIGN)};
+    int rc;
+
+    t.buf = aligned_alloc(STORAGE_ALIGN, t.room);
+    if (t.buf == NULL)
+        return -ENOMEM;
+    rc = tail_read(&t);
+    if (rc == 0) {
+        tail_walk(&t);
+        if (tail_damaged(&t)) {
+            snprintf(error, error_len,
+                     "journal %s is damaged at segment %08x offset %u: acknowledged blocks follow it. Nothing was "
+                     "changed; restore the file, or move the journal away to start without its events",
+                     j->dir, number, lsn_offset(t.end));
+            rc = -EUCLEAN;
+        }
+        atomic_store(&j->durable, t.end);
+        atomic_store(&j->events_total, t.events);
+    }
+    free(t.buf);
+    return rc;
+}
+
+static void keep_free(struct journal *j, uint32_t number)
+{
+    if (j->n_free < j->files_max + SPARES_MAX)
+        j->free_segment[j->n_free++] = number;
+}
+
+/* Walks the chain down from the last valid header; everything off the chain is free. */
+static int chain_recover(struct journal *j, const struct file_list *l, char *error, size_t error_len)
+{
+    struct segment_header h;
+    bool tail = true;
+    uint32_t expect = 0; /* next on the chain; 0: the highest valid one */
+
+    for (size_t i = l->n; i-- > 0;) {
+        uint32_t number = l->number[i];
+        int rc;
+
+        if (expect != 0 && number != expect) {
+            keep_free(j, number);
+            continue;
+        }
+        rc = segment_read_header(j, number, &h);
+        if (rc == -EBADMSG && expect == 0) {
+            keep_free(j, number); /* a spare, never used */
+            continue;
+        }
+        if (rc < 0) {
+            snprintf(error, error_len, "segment %08x of journal %s cannot be read: %s", number, j->dir,
+                     rc == -EBADMSG ? "its header is damaged" : strerror(-rc));
+            return rc == -EBADMSG ? -EUCLEAN : rc;
+        }
+        if (tail) {
+            rc = tail_recover(j, number, &h, error, error_len);
+            if (rc < 0)
+                return rc;
+            tail = false;
+        }
+        atomic_store(&j->first_segment, number);
+        j->start = h.prev_end;
+        expect = lsn_segment(h.prev_end);
+        if (expect == 0)
+            expect = UINT32_MAX; /* the very first: whatever is left is free */
+    }
+    return 0;
+}
+
+int journal_recover(struct journal *j, char *error, size_t error_len)
+{
+    struct file_list l = {0};
+    int rc = list_files(j->dir, &l);
+
+    if (rc < 0) {
+        snprintf(error, error_len, "cannot list %s: %s", j->dir, strerror(-rc));
+    } else {
+        rc = chain_recover(j, &l, error, error_len);
+        j->n_files = (uint32_t)l.n;
+        j->next_segment = l.n > 0 ? l.number[l.n - 1] + 1 : 1;
+    }
+    if (rc == 0 && l.n > 0)
+        log_info("journal", "%s: %zu segments, durable to %08x:%08x, %llu events ever", j->dir, l.n,
+                 lsn_segment(atomic_load(&j->durable)), lsn_offset(atomic_load(&j->durable)),
+                 (unsigned long long)atomic_load(&j->events_total));
+    free(l.number);
+    return rc;
+}

@@ -1,0 +1,342 @@
+/* HOT. Group commit; see writer.h for the rules. */
+#include "dataplane/journal/writer.h"
+
+#include <errno.h>
+#include <rte_ring.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/clock.h"
+#include "dataplane/journal/journal_internal.h"
+
+#define SLOT_BITS   0xffu
+#define HEADERS_MAX 8   /* segment headers queued at once */
+#define BLOCKS_MAX  120 /* of one worker */
+
+/* A queued write: a block, or the header of a new segment. */
+struct slot {
+    struct block *block; /* NULL: a segment header */
+    char *header;        /* then its 4 KiB */
+    struct segment *leaving; /* and the segment that it succeeds, or NULL */
+    struct segment *segment;
+    lsn_t end; /* journal end behind it */
+    uint32_t offset; /* in the segment */
+    bool submitted, done;
+};
+
+struct writer {
+    struct journal *journal;
+    uint64_t user_data;
+    uint32_t block_bytes_max;
+    writer_durable durable;
+    void *ctx;
+    struct segment *segment; /* where the next block goes; NULL before the first */
+    uint32_t offset;         /* in it; behind everything queued */
+    lsn_t end;               /* journal end behind everything queued */
+    lsn_t durable_end;
+    uint64_t events;         /* of the journal, queued ones included */
+    uint64_t durable_events;
+    struct block *open;
+    struct slot *slot; /* ring of n_slots; [head, tail) are queued, in order */
+    uint32_t n_slots;
+    uint32_t head, tail;
+    uint32_t in_flight;
+    char *headers; /* HEADERS_MAX of 4 KiB, used in turn */
+    uint32_t headers_used;
+    uint32_t headers_next;
+    /* After a failure. */
+    bool failed;  /* until everything that was not durable is queued again */
+    bool collect; /* the queue is still to be emptied into moving */
+    struct block *moving[BLOCKS_MAX];
+    uint32_t n_moving, n_moved;
+    struct writer_stats stats;
+};
+
+static struct slot *slot_at(const struct writer *w, uint32_t index)
+{
+    return &w->slot[index % w->n_slots];
+}
+
+int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max, uint64_t user_data,
+                  writer_durable durable, void *ctx, struct writer **out)
+{
+    struct writer *w = calloc(1, sizeof(*w));
+
+    ASSERT((user_data & SLOT_BITS) == 0 && queue_max <= BLOCKS_MAX);
+    if (w == NULL)
+        return -ENOMEM;
+    w->n_slots = queue_max + HEADERS_MAX;
+    w->slot = calloc(w->n_slots, sizeof(*w->slot));
+    w->headers = aligned_alloc(STORAGE_ALIGN, HEADERS_MAX * JOURNAL_HEADER_BYTES);
+    if (w->slot == NULL || w->headers == NULL) {
+        writer_destroy(w);
+        return -ENOMEM;
+    }
+    w->journal = j;
+    w->user_data = user_data;
+    w->block_bytes_max = block_bytes_max;
+    w->durable = durable;
+    w->ctx = ctx;
+    w->end = w->durable_end = journal_durable(j);
+    w->events = w->durable_events = journal_events_total(j);
+    *out = w;
+    return 0;
+}
+
+static void segment_retire(struct writer *w, struct segment *seg)
+{
+    int rc = rte_ring_sp_enqueue(w->journal->retired, seg);
+
+    ASSERT(rc == 0); /* the keeper empties it; there are never more than SPARES_MAX */
+}
+
+void writer_destroy(struct writer *w)
+{
+    if (w == NULL)
+        return;
+    if (w->segment != NULL)
+        segment_retire(w, w->segment);
+    free(w->slot);
+    free(w->headers);
+    free(w);
+}
+
+/* Bytes left in the current segment. */
+static uint64_t segment_left(const struct writer *w)
+{
+    return w->segment == NULL ? 0 : w->journal->config.segment_bytes - w->offset;
+}
+
+uint64_t writer_room(const struct writer *w)
+{
+    uint64_t spare = w->journal->config.segment_bytes - JOURNAL_HEADER_BYTES - w->block_bytes_max;
+    uint64_t here = segment_left(w);
+
+    here = here > w->block_bytes_max ? here - w->block_bytes_max : 0;
+    return here + rte_ring_count(w->journal->spares) * spare;
+}
+
+bool writer_failed(const struct writer *w)
+{
+    return w->failed;
+}
+
+uint32_t writer_queued(const struct writer *w)
+{
+    return w->tail - w->head;
+}
+
+struct block *writer_open_block(const struct writer *w)
+{
+    return w->open;
+}
+
+static struct slot *slot_push(struct writer *w)
+{
+    ASSERT(w->tail - w->head < w->n_slots);
+    return slot_at(w, w->tail++);
+}
+
+/* Leaves the current segment for a spare; its header is queued in front of what follows. */
+static int segment_switch(struct writer *w)
+{
+    struct slot *s;
+    void *item;
+
+    if (w->headers_used == HEADERS_MAX || rte_ring_sc_dequeue(w->journal->spares, &item) != 0)
+        return -ENOSPC;
+    s = slot_push(w);
+    *s = (struct slot){.segment = item, .leaving = w->segment};
+    s->header = w->headers + (size_t)(w->headers_next++ % HEADERS_MAX) * JOURNAL_HEADER_BYTES;
+    w->headers_used++;
+    segment_fill_header(w->journal, s->segment->number, w->end, w->events, s->header);
+    w->segment = item;
+    w->offset = JOURNAL_HEADER_BYTES;
+    w->end = lsn_make(s->segment->number, JOURNAL_HEADER_BYTES);
+    s->end = w->end;
+    return 0;
+}
+
+int writer_open(struct writer *w, struct block *b, uint64_t seq)
+{
+    ASSERT(w->open == NULL);
+    if (w->failed)
+        return -ENOSPC;
+    if (segment_left(w) < w->block_bytes_max && segment_switch(w) != 0)
+        return -ENOSPC;
+    block_open(b, seq, lsn_make(w->segment->number, w->offset));
+    w->open = b;
+    return 0;
+}
+
+/* Queues a sealed block at the end of the current segment. */
+static void queue_block(struct writer *w, struct block *b, bool again)
+{
+    struct block_seal seal = {
+        .uuid = &w->journal->uuid,
+        .prev_end = w->end,
+        .durable = w->durable_end,
+        .events_before = w->events,
+        .now_us = clock_wall_us(),
+    };
+    struct slot *s = slot_push(w);
+
+    if (again)
+        block_reseal(b, &seal);
+    else
+        block_seal(b, &seal);
+    ASSERT(b->len <= segment_left(w));
+    *s = (struct slot){.block = b, .segment = w->segment, .offset = w->offset};
+    w->offset += b->len;
+    w->events += b->events;
+    w->end = lsn_make(w->segment->number, w->offset);
+    s->end = w->end;
+}
+
+void writer_seal(struct writer *w)
+{
+    struct block *b = w->open;
+
+    ASSERT(b != NULL && b->n_entries > 0);
+    w->open = NULL;
+    queue_block(w, b, false);
+}
+
+static int slot_submit(struct writer *w, struct io_uring *ring, uint32_t index)
+{
+    struct slot *s = slot_at(w, index);
+    struct storage_write write = {
+        .fd = s->segment->fd,
+        .buf_index = s->block != NULL ? s->block->buf_index : -1,
+        .buf = s->block != NULL ? s->block->buf : s->header,
+        .len = s->block != NULL ? s->block->len : JOURNAL_HEADER_BYTES,
+        .offset = s->offset,
+        .user_data = w->user_data | (index % w->n_slots),
+    };
+    int rc = w->journal->storage->ops->write_async(w->journal->storage->ctx, ring, &write);
+
+    if (rc == 0) {
+        s->submitted = true;
+        w->in_flight++;
+    }
+    return rc;
+}
+
+/* Submits queued slots in order, at most WRITER_IN_FLIGHT_MAX at once. */
+static void submit_queued(struct writer *w, struct io_uring *ring)
+{
+    for (uint32_t i = w->head; i != w->tail && w->in_flight < WRITER_IN_FLIGHT_MAX; i++) {
+        if (!slot_at(w, i)->submitted && slot_submit(w, ring, i) != 0)
+            return;
+    }
+}
+
+/* Empties the queue after a failure: what is not durable will be moved, in order; its segments are left. */
+static void collect_blocks(struct writer *w)
+{
+    struct block *rest[BLOCKS_MAX];
+    uint32_t n = 0;
+
+    for (uint32_t i = w->head; i != w->tail; i++) {
+        const struct slot *s = slot_at(w, i);
+
+        if (s->block != NULL)
+            rest[n++] = s->block;
+        else if (s->leaving != NULL)
+            segment_retire(w, s->leaving);
+    }
+    for (; w->n_moved < w->n_moving; w->n_moved++) /* an earlier move had not ended */
+        rest[n++] = w->moving[w->n_moved];
+    memcpy(w->moving, rest, n * sizeof(rest[0]));
+    w->n_moving = n;
+    w->n_moved = 0;
+    if (w->segment != NULL)
+        segment_retire(w, w->segment);
+    atomic_fetch_add_explicit(&w->stats.superseded, 1, memory_order_relaxed);
+    w->segment = NULL;
+    w->head = w->tail;
+    w->headers_used = 0;
+    w->end = w->durable_end;
+    w->events = w->durable_events;
+    w->collect = false;
+}
+
+/* Queues collected blocks on fresh segments, as far as there are any; then the open block gets its new place. */
+static void move_blocks(struct writer *w)
+{
+    while (w->n_moved < w->n_moving) {
+        struct block *b = w->moving[w->n_moved];
+
+        if (segment_left(w) < w->block_bytes_max && segment_switch(w) != 0)
+            return; /* the keeper is at it; asked again at the next pump */
+        w->n_moved++;
+        block_move(b, lsn_make(w->segment->number, w->offset));
+        queue_block(w, b, true);
+    }
+    if (w->open != NULL) {
+        if (segment_left(w) < w->block_bytes_max && segment_switch(w) != 0)
+            return;
+        block_move(w->open, lsn_make(w->segment->number, w->offset));
+    }
+    w->failed = false;
+}
+
+void writer_pump(struct writer *w, struct io_uring *ring)
+{
+    if (w->collect) {
+        if (w->in_flight > 0)
+            return;
+        collect_blocks(w);
+    }
+    if (w->failed)
+        move_blocks(w);
+    if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL && w->open->n_entries > 0)
+        writer_seal(w);
+    submit_queued(w, ring);
+}
+
+/* Moves the durable end over every finished slot at the head of the queue. */
+static void durable_advance(struct writer *w)
+{
+    while (w->head != w->tail && slot_at(w, w->head)->done) {
+        struct slot s = *slot_at(w, w->head);
+
+        w->head++;
+        w->durable_end = s.end;
+        if (s.block != NULL) {
+            w->durable_events += s.block->events;
+        } else {
+            w->headers_used--;
+            if (s.leaving != NULL)
+                segment_retire(w, s.leaving); /* every write to it is done: they are in front of this one */
+        }
+        atomic_store_explicit(&w->journal->events_total, w->durable_events, memory_order_relaxed);
+        atomic_store_explicit(&w->journal->durable, s.end, memory_order_release); /* partner: journal_durable() */
+        if (s.block != NULL)
+            w->durable(w->ctx, s.block);
+    }
+}
+
+void writer_complete(struct writer *w, uint64_t user_data, int result)
+{
+    struct slot *s = slot_at(w, (uint32_t)(user_data & SLOT_BITS));
+    uint32_t len = s->block != NULL ? s->block->len : JOURNAL_HEADER_BYTES;
+
+    ASSERT(s->submitted && !s->done && w->in_flight > 0);
+    w->in_flight--;
+    if (result != (int)len) {
+        atomic_fetch_add_explicit(&w->stats.errors, 1, memory_order_relaxed);
+        w->failed = true;
+        w->collect = true;
+        return;
+    }
+    s->done = true;
+    atomic_fetch_add_explicit(&w->stats.blocks, s->block != NULL, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->stats.bytes, len, memory_order_relaxed);
+    durable_advance(w);
+}
+
+const struct writer_stats *writer_stats(const struct writer *w)
+{
+    return &w->stats;
+}

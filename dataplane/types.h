@@ -1,0 +1,48 @@
+/*
+ * A worker's event types: a hash from names to slots, filled from the configuration at start and by the events
+ * themselves afterwards, in memory that is fixed at start. No other thread writes it.
+ */
+#ifndef PENSTOCK_TYPES_H
+#define PENSTOCK_TYPES_H
+
+#include "dataplane/block/block.h"
+#include "dataplane/worker.h"
+
+/** One type: what is shared with readers, and what only the worker uses. */
+struct type_slot {
+    const struct type_config *config; /* NULL: not configured */
+    int time_path;                    /* index of its time field in the JSON paths; -1: none */
+    struct block_ring events;
+    struct block_ring dead;
+    struct worker_type *shown;
+};
+
+struct types;
+
+/** Bytes that types_create() takes. Thread: init. */
+uint64_t types_memory_bytes(uint32_t types_max);
+
+/** Creates the table with all configured types in it. Thread: init. @return 0 or -ENOMEM. */
+int types_create(const struct type_set *set, uint32_t types_max, struct types **out) WARN_UNUSED;
+
+/** Frees it. NULL is allowed. Thread: control, when the worker has ended. */
+void types_destroy(struct types *t);
+
+/**
+ * Finds a type, or adds it.
+ * Thread: worker.  Alloc: none.
+ * @param name 1 to TYPE_NAME_BYTES_MAX raw bytes.
+ * @return NULL when it is new and the table is full.
+ */
+struct type_slot *types_get(struct types *t, struct span name);
+
+/** The slot for dead letters whose type is unknown. Thread: worker. */
+struct type_slot *types_unknown(struct types *t);
+
+/** Shown slots for readers: *n are valid. Thread: any (acquire). */
+const struct worker_type *types_shown(const struct types *t, uint32_t *n);
+
+/** Sets the time path of every slot, configured ones by their own field. Thread: init. */
+void types_set_time_path(struct types *t, int default_path, int (*path_of)(void *ctx, const char *field), void *ctx);
+
+#endif

@@ -1,0 +1,151 @@
+/* Inside of a worker, shared by worker.c, connection.c and answer.c only. */
+#ifndef PENSTOCK_WORKER_INTERNAL_H
+#define PENSTOCK_WORKER_INTERNAL_H
+
+#include <liburing.h>
+#include <pthread.h>
+
+#include "dataplane/base/stats.h"
+#include "dataplane/ingest.h"
+#include "dataplane/input/http_parser.h"
+#include "dataplane/lane.h"
+#include "dataplane/lease.h"
+#include "dataplane/worker.h"
+
+#define RECEIVE_BYTES 65536u /* of one shared receive buffer */
+#define ANSWER_BYTES  512u   /* every answer but those that list errors */
+#define LIST_BYTES    8192u  /* an answer with INGEST_ERRORS_MAX errors */
+#define LISTS         256u   /* of those, waiting at once */
+#define SOURCE_BYTES  64u
+
+/* What a completion belongs to: the upper byte of user_data. The lower bits are the connection's index or, for the
+ * journal, the writer's own. */
+enum worker_op { OP_ACCEPT = 1, OP_RECEIVE, OP_SEND, OP_WAKE, OP_JOURNAL };
+
+#define OP_SHIFT 56
+
+/*
+ *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──> READING
+ *      └──────── refused ─────────────────────────────────────────────────> SENDING ── close ──> CLOSED
+ */
+enum connection_state { CONNECTION_FREE, CONNECTION_READING, CONNECTION_WAITING, CONNECTION_SENDING, CONNECTION_CLOSED };
+
+/** One client. */
+struct connection {
+    int fd;
+    uint8_t state; /* enum connection_state */
+    bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
+    bool close_after; /* the answer under way */
+    bool have_head;
+    bool continue_sent;
+    struct lease lease;
+    char *buf;       /* request bytes: the lease's, or for a moment a shared receive buffer */
+    uint32_t len;    /* bytes in buf */
+    uint32_t body;   /* chunked: payload bytes squeezed so far */
+    uint32_t raw;    /* chunked: offset of the first byte that is not squeezed */
+    struct http_request request;
+    struct http_chunked chunked;
+    int64_t deadline_us;
+    uint64_t wait_seq;
+    struct connection *next; /* in the waiting queue, or in the free list */
+    char *list;      /* a big answer buffer, or NULL */
+    const char *out; /* what is being sent */
+    uint32_t out_len, out_sent;
+    char source[SOURCE_BYTES];
+    char answer[ANSWER_BYTES];
+};
+
+struct worker {
+    struct worker_config config;
+    const struct type_set *types;
+    struct journal *journal;
+    struct lane *lane[SINK_THREADS_MAX];
+    uint32_t n_lanes;
+    /* The ring and its descriptors. */
+    struct io_uring ring;
+    int listen_fd;
+    int wake_fd;
+    uint64_t wake_value;
+    bool accept_armed;
+    /* Blocks. */
+    char *block_memory;
+    uint64_t block_memory_bytes;
+    struct block *block;
+    struct block_entry *entries;
+    struct block **free_block;
+    uint32_t n_free_blocks;
+    uint32_t n_lent;
+    struct rte_ring *returns;
+    struct writer *writer;
+    struct ingest *ingest;
+    struct ingest_result result;
+    uint64_t durable_seq;
+    /* Connections and receive memory. */
+    struct connection *connection;
+    struct connection *free_connection;
+    uint32_t n_connections;
+    struct connection *waiting_first, *waiting_last;
+    struct lease_pool *leases;
+    char *receive_memory;
+    uint64_t receive_memory_bytes;
+    struct io_uring_buf_ring *receive_ring;
+    uint32_t receive_ring_slots;
+    char *list_memory;
+    char **free_list;
+    uint32_t n_free_lists;
+    /* Time. */
+    int64_t now_us; /* monotonic; of this turn of the loop */
+    int64_t next_tick_us;
+    uint64_t *malloc_counter; /* jemalloc's thread.allocated; NULL without jemalloc */
+    /* Shared with control. */
+    pthread_t thread;
+    bool thread_started;
+    _Atomic int start_result; /* 1: not known yet; 0 or -errno */
+    _Atomic bool stop;
+    _Atomic bool draining;
+    _Atomic bool drained;
+    struct worker_stats stats;
+};
+
+static_assert(BLOCK_ALIGN % JSON_PADDING_BYTES == 0, "receive buffers are followed by readable memory");
+
+/* ---- connection.c ---- */
+
+/** Takes connection memory and the listener. Thread: init. @return 0; -errno with error. */
+int connections_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
+
+/** Frees what connections_create() took; every connection is closed. Thread: control. */
+void connections_destroy(struct worker *w);
+
+/** Registers receive buffers with the ring. Thread: worker. @return 0 or -errno. */
+int connections_start(struct worker *w) WARN_UNUSED;
+
+/** Arms accepting if it is not. Thread: worker. */
+void connections_accept(struct worker *w);
+
+/** Completions of accept, receive and send. Thread: worker. */
+void on_accept(struct worker *w, const struct io_uring_cqe *cqe);
+void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe); /* Thread: worker. */
+void on_send(struct worker *w, struct connection *c, int result);                       /* Thread: worker. */
+
+/** Answers everyone whose events are durable up to w->durable_seq. Thread: worker. */
+void connections_durable(struct worker *w);
+
+/** Times out slow and idle connections. Thread: worker. */
+void connections_tick(struct worker *w);
+
+/** True when no request is between its admission and its answer. Thread: worker. */
+bool connections_quiet(const struct worker *w);
+
+/* ---- answer.c ---- */
+
+/** Writes the answer to an admitted body. Thread: worker. */
+void answer_accepted(struct worker *w, struct connection *c, const struct ingest_result *r);
+
+/** Writes a refusal with its status and counts it. Thread: worker. */
+void answer_refused(struct worker *w, struct connection *c, enum reason reason, const char *detail);
+
+/** Gives a big answer buffer back. Thread: worker. */
+void answer_release(struct worker *w, struct connection *c);
+
+#endif
