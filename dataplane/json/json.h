@@ -104,8 +104,8 @@ struct json_stream {
  * Adds a path such as "event_type" or "metadata.session_id" (dots separate keys).
  * Keys are compared with the unescaped key of the document.
  * Thread: init.  Owner: text is borrowed and must outlive paths.
- * @return its index; -EINVAL for an empty key or too many keys; -ENOSPC when the set is full. An equal path is
- * found and not added again.
+ * @return its index; -EINVAL for an empty key, too many keys or a key over 255 bytes; -ENOSPC when the set is
+ * full. An equal path is found and not added again.
  */
 int json_paths_add(struct json_paths *paths, const char *text) WARN_UNUSED;
 
