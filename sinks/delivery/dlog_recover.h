@@ -1,0 +1,51 @@
+/*
+ * Reading a delivery log back: which of the two files counts, where its durable end is, and what
+ * its records add up to. Works on bytes in memory, so that tests and fuzzing need no files.
+ * Internal to sinks/delivery/.
+ *
+ * Thread: init.
+ */
+#ifndef PENSTOCK_DELIVERY_DLOG_RECOVER_H
+#define PENSTOCK_DELIVERY_DLOG_RECOVER_H
+
+#include "sinks/delivery/frame.h"
+#include "sinks/delivery/state_internal.h"
+
+#define DLOG_FILES 2
+
+/** One file as it was found. */
+struct log_image {
+    uint8_t *data; /* NULL when there is no file */
+    size_t len;
+};
+
+/** What recovery tells on its way; both may be NULL. */
+struct recover_hooks {
+    /** The snapshot is applied. @return 0, or -errno to stop. */
+    int (*snapshot)(void *ctx, const struct delivery_state *s);
+    /** A record that the ledger may not have yet, in order of sequence numbers. */
+    void (*record)(void *ctx, const uint8_t *bytes, const struct record_view *r);
+    void *ctx;
+};
+
+struct recovered {
+    struct delivery_state *state; /* Owner: the caller of dlog_recover() */
+    struct journal_uuid log;      /* valid when winner >= 0 */
+    int winner;                   /* the file that counts; -1: a new log */
+    uint64_t file_seq_max;        /* largest file sequence number seen */
+    uint64_t last_seq;            /* of the last record */
+    uint64_t records;             /* applied from the tail */
+    uint64_t ignored;             /* did not fit the state */
+    bool cut;                     /* a torn tail was cut */
+};
+
+/**
+ * Recovers from the two files.
+ * @param error on failure one sentence for people.
+ * @return 0, then out->state is the caller's; -EUCLEAN for damage; -errno of a hook. On failure
+ * nothing is kept.
+ */
+int dlog_recover(const struct log_image image[DLOG_FILES], const struct recover_hooks *hooks,
+                 struct recovered *out, char *error, size_t error_len) WARN_UNUSED;
+
+#endif

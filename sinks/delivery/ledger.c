@@ -1,0 +1,477 @@
+/*
+ * COLD. The ledger's schema and its writing side. One transaction per batch, committed with the
+ * sequence number of its last record, so each record counts once. Totals are views over the
+ * objects: there are no counters to drift.
+ *
+ * synchronous is FULL, not NORMAL: the log drops records once the ledger shows them, so the ledger
+ * may not lose a commit to a power cut. At a few commits a second this costs less than the log's
+ * own writes.
+ */
+#include "sinks/delivery/ledger.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sinks/delivery/ledger_internal.h"
+
+#define BUSY_TIMEOUT_MS 5000
+
+static const char schema_sql[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS meta(id INTEGER PRIMARY KEY CHECK(id = 1), log BLOB, applied_seq "
+    "INTEGER NOT NULL);"
+    "INSERT OR IGNORE INTO meta VALUES(1, NULL, 0);"
+    "CREATE TABLE IF NOT EXISTS objects("
+    " plan_id INTEGER PRIMARY KEY, type TEXT NOT NULL, kind INTEGER NOT NULL, encoding INTEGER NOT "
+    "NULL,"
+    " flags INTEGER NOT NULL, minute INTEGER NOT NULL, name TEXT NOT NULL, events INTEGER NOT NULL,"
+    " lines INTEGER NOT NULL, bytes INTEGER NOT NULL, crc32c INTEGER NOT NULL, to_load INTEGER NOT "
+    "NULL,"
+    " state TEXT NOT NULL, planned_us INTEGER NOT NULL, confirmed_us INTEGER NOT NULL DEFAULT 0,"
+    " loaded_us INTEGER NOT NULL DEFAULT 0, load_id INTEGER NOT NULL DEFAULT 0,"
+    " generation INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');"
+    "CREATE INDEX IF NOT EXISTS objects_load ON objects(load_id) WHERE load_id > 0;"
+    "CREATE TABLE IF NOT EXISTS loads("
+    " load_id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, rows_expected INTEGER NOT NULL,"
+    " rows_loaded INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT "
+    "NULL,"
+    " created_us INTEGER NOT NULL, loaded_us INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL "
+    "DEFAULT '');"
+    "CREATE VIEW IF NOT EXISTS minutes AS"
+    " SELECT type, kind, minute, 'gcs' AS sink, sum(events) AS planned,"
+    "  sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END) AS delivered"
+    "  FROM objects WHERE encoding = 0 GROUP BY type, kind, minute"
+    " UNION ALL"
+    " SELECT type, kind, minute, 'bigquery', sum(events),"
+    "  sum(CASE WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END)"
+    "  FROM objects WHERE to_load = 1 GROUP BY type, kind, minute;"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+static const char *const statement_sql[STMT_COUNT] = {
+    [STMT_PLAN] = "INSERT OR IGNORE INTO objects(plan_id, type, kind, encoding, flags, minute, "
+                  "name, events, lines,"
+                  " bytes, crc32c, to_load, state, planned_us)"
+                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'planned', ?13)",
+    [STMT_CONFIRM] =
+        "UPDATE objects SET state = 'stored', confirmed_us = ?2, generation = ?3, reason = ''"
+        " WHERE plan_id = ?1 AND state IN ('planned', 'parked')",
+    [STMT_PARKED] = "UPDATE objects SET state = 'parked', reason = ?2"
+                    " WHERE plan_id = ?1 AND state IN ('planned', 'parked')",
+    [STMT_RESUMED] =
+        "UPDATE objects SET state = 'planned', reason = '' WHERE plan_id = ?1 AND state = 'parked'",
+    [STMT_LOAD] =
+        "INSERT OR IGNORE INTO loads(load_id, table_name, rows_expected, state, created_us)"
+        " VALUES(?1, ?2, ?3, 'pending', ?4)",
+    [STMT_LOAD_PLAN] = "UPDATE objects SET load_id = ?2 WHERE plan_id = ?1 AND load_id = 0",
+    [STMT_ATTEMPT] = "UPDATE loads SET attempts = max(attempts, ?2) WHERE load_id = ?1",
+    [STMT_ATTEMPT_FAILED] = "UPDATE loads SET attempts = max(attempts, ?2), reason = ?3"
+                            " WHERE load_id = ?1 AND state <> 'loaded'",
+    [STMT_LOADED] =
+        "UPDATE loads SET state = 'loaded', rows_loaded = ?2, loaded_us = ?3, reason = ''"
+        " WHERE load_id = ?1 AND state <> 'loaded'",
+    [STMT_LOADED_PLANS] = "UPDATE objects SET state = 'loaded', loaded_us = ?2"
+                          " WHERE load_id = ?1 AND load_id > 0 AND state = 'stored'",
+    [STMT_LOAD_PARKED] =
+        "UPDATE loads SET state = 'parked', reason = ?2 WHERE load_id = ?1 AND state <> 'loaded'",
+    [STMT_LOAD_RESUMED] =
+        "UPDATE loads SET state = 'pending', reason = '' WHERE load_id = ?1 AND state = 'parked'",
+    [STMT_STAGING_GONE] =
+        "UPDATE objects SET state = 'deleted' WHERE plan_id = ?1 AND state = 'loaded'",
+    [STMT_REBUILD_PLAN] =
+        "UPDATE objects SET state = ?2, reason = ?3, load_id = ?4, generation = ?5"
+        " WHERE plan_id = ?1",
+    [STMT_REBUILD_LOAD] =
+        "UPDATE loads SET state = ?2, reason = ?3, attempts = ?4 WHERE load_id = ?1",
+};
+
+int ledger_errno(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+        return -EBADMSG;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_CANTOPEN:
+        return -ENOENT;
+    default:
+        return -EIO;
+    }
+}
+
+const char *ledger_message(const struct ledger *l)
+{
+    ASSERT(l != NULL);
+    return sqlite3_errmsg(l->db);
+}
+
+static int exec(struct ledger *l, const char *sql)
+{
+    ASSERT(l != NULL && sql != NULL);
+    return ledger_errno(sqlite3_exec(l->db, sql, NULL, NULL, NULL));
+}
+
+static int read_version(void *ctx, int columns, char **value, char **name)
+{
+    (void)name;
+    *(bool *)ctx = columns == 1 && value[0] != NULL && strcmp(value[0], "1") == 0;
+    return 0;
+}
+
+/* A reader of a ready database must not ask for the write lock: look before creating. */
+static int ensure_schema(struct ledger *l)
+{
+    bool ready = false;
+    int rc = ledger_errno(sqlite3_exec(l->db, "PRAGMA user_version", read_version, &ready, NULL));
+
+    if (rc != 0 || ready)
+        return rc;
+    rc = exec(l, "PRAGMA journal_mode = WAL");
+    if (rc == 0)
+        rc = exec(l, schema_sql);
+    if (rc != 0 && sqlite3_get_autocommit(l->db) == 0)
+        ledger_rollback(l);
+    return rc;
+}
+
+int ledger_open(const char *path, struct ledger **out, char *error, size_t error_len)
+{
+    struct ledger *l = calloc(1, sizeof(*l));
+    int rc;
+
+    ASSERT(path != NULL && out != NULL);
+    if (l == NULL)
+        return -ENOMEM;
+    rc = ledger_errno(
+        sqlite3_open_v2(path, &l->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL));
+    if (rc == 0) {
+        sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
+        rc = ensure_schema(l);
+    }
+    if (rc == 0)
+        rc = exec(l, "PRAGMA synchronous = FULL");
+    if (rc != 0) {
+        snprintf(error, error_len, "the ledger %s cannot be opened: %s", path,
+                 l->db == NULL ? "no memory" : sqlite3_errmsg(l->db));
+        ledger_close(l);
+        return rc;
+    }
+    *out = l;
+    return 0;
+}
+
+void ledger_close(struct ledger *l)
+{
+    int rc;
+
+    if (l == NULL)
+        return;
+    for (int i = 0; i < STMT_COUNT; i++)
+        sqlite3_finalize(l->stmt[i]);
+    rc = sqlite3_close(l->db);
+    ASSERT(rc == SQLITE_OK); /* a statement was left open */
+    free(l);
+}
+
+/* ---- writing ---- */
+
+static sqlite3_stmt *statement(struct ledger *l, enum ledger_statement which)
+{
+    ASSERT(which < STMT_COUNT);
+    if (l->stmt[which] == NULL &&
+        sqlite3_prepare_v3(l->db, statement_sql[which], -1, SQLITE_PREPARE_PERSISTENT,
+                           &l->stmt[which], NULL) != SQLITE_OK)
+        return NULL;
+    return l->stmt[which];
+}
+
+static int run(struct ledger *l, sqlite3_stmt *st)
+{
+    int rc = sqlite3_step(st);
+
+    ASSERT(l != NULL);
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    return ledger_errno(rc);
+}
+
+static void bind_text(sqlite3_stmt *st, int at, const char *text, size_t len)
+{
+    ASSERT(len <= INT32_MAX);
+    sqlite3_bind_text(st, at, len == 0 ? "" : text, (int)len, SQLITE_TRANSIENT);
+}
+
+static int insert_plan(struct ledger *l, const struct plan *p)
+{
+    sqlite3_stmt *st = statement(l, STMT_PLAN);
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)p->id);
+    bind_text(st, 2, p->key.type, p->key.type_len);
+    sqlite3_bind_int(st, 3, p->key.kind);
+    sqlite3_bind_int(st, 4, p->key.encoding);
+    sqlite3_bind_int(st, 5, p->key.flags);
+    sqlite3_bind_int(st, 6, p->key.minute);
+    bind_text(st, 7, p->object, strnlen(p->object, sizeof(p->object)));
+    sqlite3_bind_int64(st, 8, (sqlite3_int64)p->events);
+    sqlite3_bind_int64(st, 9, (sqlite3_int64)p->lines);
+    sqlite3_bind_int64(st, 10, (sqlite3_int64)p->bytes);
+    sqlite3_bind_int64(st, 11, p->crc32c);
+    sqlite3_bind_int(st, 12, p->to_load);
+    sqlite3_bind_int64(st, 13, p->planned_us);
+    return run(l, st);
+}
+
+static int insert_load(struct ledger *l, const struct load *load, int64_t created_us)
+{
+    sqlite3_stmt *st = statement(l, STMT_LOAD);
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)load->id);
+    bind_text(st, 2, load->table, strnlen(load->table, sizeof(load->table)));
+    sqlite3_bind_int64(st, 3, (sqlite3_int64)load->rows);
+    sqlite3_bind_int64(st, 4, created_us);
+    return run(l, st);
+}
+
+static int take_plan(struct ledger *l, uint64_t plan_id, uint64_t load_id)
+{
+    sqlite3_stmt *st = statement(l, STMT_LOAD_PLAN);
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)plan_id);
+    sqlite3_bind_int64(st, 2, (sqlite3_int64)load_id);
+    return run(l, st);
+}
+
+static int apply_load(struct ledger *l, const struct record_view *r)
+{
+    int rc = insert_load(l, &r->load, r->time_us);
+
+    for (uint32_t i = 0; rc == 0 && i < r->load.n_plans; i++)
+        rc = take_plan(l, record_load_id(r, i), r->load.id);
+    return rc;
+}
+
+/* One UPDATE by id with up to two further values; which of them follows from the type. */
+static int apply_update(struct ledger *l, enum ledger_statement which, const struct record_view *r)
+{
+    sqlite3_stmt *st = statement(l, which);
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1,
+                       (sqlite3_int64)(r->type >= RECORD_LOAD && r->type != RECORD_STAGING_GONE
+                                           ? r->load_id
+                                           : r->plan_id));
+    switch (which) {
+    case STMT_CONFIRM:
+        sqlite3_bind_int64(st, 2, r->time_us);
+        sqlite3_bind_int64(st, 3, r->generation);
+        break;
+    case STMT_PARKED:
+    case STMT_LOAD_PARKED:
+        bind_text(st, 2, r->text, r->text_len);
+        break;
+    case STMT_ATTEMPT:
+        sqlite3_bind_int64(st, 2, r->attempt);
+        break;
+    case STMT_ATTEMPT_FAILED:
+        sqlite3_bind_int64(st, 2, r->attempt);
+        bind_text(st, 3, r->text, r->text_len);
+        break;
+    case STMT_LOADED:
+        sqlite3_bind_int64(st, 2, (sqlite3_int64)r->rows);
+        sqlite3_bind_int64(st, 3, r->time_us);
+        break;
+    case STMT_LOADED_PLANS:
+        sqlite3_bind_int64(st, 2, r->time_us);
+        break;
+    default:
+        break;
+    }
+    return run(l, st);
+}
+
+int ledger_apply(struct ledger *l, const struct record_view *r)
+{
+    int rc;
+
+    ASSERT(l != NULL && r != NULL && sqlite3_get_autocommit(l->db) == 0);
+    switch (r->type) {
+    case RECORD_PLAN:
+        return insert_plan(l, &r->plan);
+    case RECORD_CONFIRM:
+        return apply_update(l, STMT_CONFIRM, r);
+    case RECORD_PARKED:
+        return apply_update(l, STMT_PARKED, r);
+    case RECORD_RESUMED:
+        return apply_update(l, STMT_RESUMED, r);
+    case RECORD_LOAD:
+        return apply_load(l, r);
+    case RECORD_ATTEMPT:
+        return apply_update(l, STMT_ATTEMPT, r);
+    case RECORD_ATTEMPT_FAILED:
+        return apply_update(l, STMT_ATTEMPT_FAILED, r);
+    case RECORD_LOADED:
+        rc = apply_update(l, STMT_LOADED, r);
+        return rc != 0 ? rc : apply_update(l, STMT_LOADED_PLANS, r);
+    case RECORD_LOAD_PARKED:
+        return apply_update(l, STMT_LOAD_PARKED, r);
+    case RECORD_LOAD_RESUMED:
+        return apply_update(l, STMT_LOAD_RESUMED, r);
+    case RECORD_STAGING_GONE:
+        return apply_update(l, STMT_STAGING_GONE, r);
+    default:
+        return 0; /* floors are not its business */
+    }
+}
+
+int ledger_begin(struct ledger *l)
+{
+    return exec(l, "BEGIN IMMEDIATE");
+}
+
+void ledger_rollback(struct ledger *l)
+{
+    int rc = sqlite3_get_autocommit(l->db) ? 0 : exec(l, "ROLLBACK");
+
+    (void)rc; /* a failed rollback leaves nothing committed either */
+}
+
+int ledger_commit(struct ledger *l, uint64_t applied_seq)
+{
+    char sql[96];
+    int rc;
+
+    snprintf(sql, sizeof(sql), "UPDATE meta SET applied_seq = %llu",
+             (unsigned long long)applied_seq);
+    rc = exec(l, sql);
+    if (rc == 0)
+        rc = exec(l, "COMMIT");
+    if (rc != 0)
+        ledger_rollback(l);
+    return rc;
+}
+
+int ledger_position(struct ledger *l, struct journal_uuid *log, bool *bound, uint64_t *applied_seq)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(l->db, "SELECT log, applied_seq FROM meta", -1, &st, NULL);
+
+    ASSERT(log != NULL && bound != NULL && applied_seq != NULL);
+    *bound = false;
+    *applied_seq = 0;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW) {
+        *bound = sqlite3_column_bytes(st, 0) == (int)sizeof(log->byte);
+        if (*bound)
+            memcpy(log->byte, sqlite3_column_blob(st, 0), sizeof(log->byte));
+        *applied_seq = (uint64_t)sqlite3_column_int64(st, 1);
+    }
+    sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? -EBADMSG : ledger_errno(rc);
+}
+
+int ledger_bind(struct ledger *l, const struct journal_uuid *log)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(l->db, "UPDATE meta SET log = ?1, applied_seq = 0", -1, &st, NULL);
+
+    ASSERT(log != NULL);
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_blob(st, 1, log->byte, sizeof(log->byte), SQLITE_TRANSIENT);
+        rc = sqlite3_step(st);
+    }
+    sqlite3_finalize(st);
+    return ledger_errno(rc);
+}
+
+/* ---- rebuilding ---- */
+
+struct rebuild {
+    struct ledger *l;
+    const struct delivery_state *s;
+    int rc;
+};
+
+static void rebuild_load(void *ctx, const struct load *load, enum load_status status,
+                         const char *text)
+{
+    static const char *const name[] = {
+        [LOAD_PENDING] = "pending", [LOAD_PARKED] = "parked", [LOAD_DONE] = "loaded"};
+    struct rebuild *b = ctx;
+    sqlite3_stmt *st = statement(b->l, STMT_REBUILD_LOAD);
+
+    if (b->rc == 0)
+        b->rc = st == NULL ? -EIO : insert_load(b->l, load, 0);
+    if (b->rc != 0)
+        return;
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)load->id);
+    bind_text(st, 2, name[status], strlen(name[status]));
+    bind_text(st, 3, text, strlen(text));
+    sqlite3_bind_int64(st, 4, load->attempt);
+    b->rc = run(b->l, st);
+}
+
+static const char *object_state(const struct rebuild *b, enum plan_status status, uint64_t load_id)
+{
+    const struct state_load *load = idmap_get(&b->s->loads, load_id);
+
+    if (load != NULL && load->status == LOAD_DONE)
+        return "loaded";
+    if (status == PLAN_CONFIRMED)
+        return "stored";
+    return status == PLAN_PARKED ? "parked" : "planned";
+}
+
+static void rebuild_plan(void *ctx, const struct plan *plan, enum plan_status status,
+                         uint64_t load_id, const char *text)
+{
+    struct rebuild *b = ctx;
+    sqlite3_stmt *st = statement(b->l, STMT_REBUILD_PLAN);
+    const char *state = object_state(b, status, load_id);
+
+    if (b->rc == 0)
+        b->rc = st == NULL ? -EIO : insert_plan(b->l, plan);
+    if (b->rc != 0)
+        return;
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)plan->id);
+    bind_text(st, 2, state, strlen(state));
+    bind_text(st, 3, text, strlen(text));
+    sqlite3_bind_int64(st, 4, (sqlite3_int64)load_id);
+    sqlite3_bind_int64(st, 5, state_generation(b->s, plan->id));
+    b->rc = run(b->l, st);
+}
+
+int ledger_rebuild(struct ledger *l, const struct delivery_state *s, uint64_t applied_seq)
+{
+    struct rebuild b = {.l = l, .s = s, .rc = ledger_begin(l)};
+
+    ASSERT(s != NULL);
+    if (b.rc != 0)
+        return b.rc;
+    state_each_plan(s, rebuild_plan, &b);
+    state_each_load(s, rebuild_load, &b);
+    if (b.rc != 0) {
+        ledger_rollback(l);
+        return b.rc;
+    }
+    return ledger_commit(l, applied_seq);
+}

@@ -1,0 +1,503 @@
+/* COLD. Encoding and decoding of delivery log records; the layout is in README.md of this folder.
+ */
+#include "sinks/delivery/record.h"
+
+#include <errno.h>
+
+#include "sinks/delivery/bytes.h"
+
+/* A plan's fixed fields: id, minute, schema hash, kind, encoding, flags, to_load, events, lines,
+ * bytes, crc, planned_us, then type (u8 length), object (u16 length) and ranges (u8 count, 32 bytes
+ * each). */
+#define PLAN_FIXED_BYTES (8 + 4 + 4 + 4 + 8 + 8 + 8 + 4 + 8)
+#define RANGE_BYTES      32
+static_assert(PLAN_FIXED_BYTES + 1 + 2 + 1 <= 64,
+              "RECORD_PLAN_BYTES_MAX counts 64 for fixed fields");
+static_assert(sizeof(struct plan_key) == 12 + TYPE_NAME_BYTES_MAX,
+              "plan_key has no padding: compared as bytes");
+static_assert(OBJECT_NAME_BYTES_MAX <= UINT16_MAX && TABLE_NAME_BYTES_MAX <= UINT16_MAX,
+              "u16 lengths");
+static_assert(TYPE_NAME_BYTES_MAX <= UINT8_MAX && JOURNALS_MAX <= UINT8_MAX, "u8 counts");
+
+const char *record_type_name(uint8_t type)
+{
+    static const char *const name[] = {
+        [RECORD_PLAN] = "PLAN",
+        [RECORD_CONFIRM] = "CONFIRM",
+        [RECORD_PARKED] = "PARKED",
+        [RECORD_RESUMED] = "RESUMED",
+        [RECORD_LOAD] = "LOAD",
+        [RECORD_ATTEMPT] = "ATTEMPT",
+        [RECORD_ATTEMPT_FAILED] = "ATTEMPT_FAILED",
+        [RECORD_LOADED] = "LOADED",
+        [RECORD_LOAD_PARKED] = "LOAD_PARKED",
+        [RECORD_LOAD_RESUMED] = "LOAD_RESUMED",
+        [RECORD_STAGING_GONE] = "STAGING_GONE",
+        [RECORD_FLOOR] = "FLOOR",
+        [RECORD_SNAP_COUNTERS] = "SNAP_COUNTERS",
+        [RECORD_SNAP_PLAN] = "SNAP_PLAN",
+        [RECORD_SNAP_LOAD] = "SNAP_LOAD",
+        [RECORD_SNAP_PLANNED_TO] = "SNAP_PLANNED_TO",
+    };
+
+    return type < ARRAY_LEN(name) && name[type] != NULL ? name[type] : "unknown";
+}
+
+/* ---- encoding ---- */
+
+static size_t text_bytes(const char *text)
+{
+    return text == NULL ? 0 : strnlen(text, RECORD_TEXT_BYTES_MAX);
+}
+
+size_t record_encoded_max(const struct record *r)
+{
+    size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
+
+    ASSERT(r->type >= RECORD_PLAN && r->type < RECORD_FLOOR);
+    if (r->type == RECORD_PLAN) {
+        ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
+        n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES;
+    }
+    if (r->type == RECORD_LOAD) {
+        ASSERT(r->load != NULL && r->load->n_plans <= PLAN_OBJECTS_PER_LOAD);
+        n += RECORD_LOAD_BYTES_MAX - (PLAN_OBJECTS_PER_LOAD - r->load->n_plans) * 8;
+    }
+    return n;
+}
+
+static struct byte_writer begin(uint8_t *out, size_t cap, uint8_t type, int64_t time_us)
+{
+    struct byte_writer w = {.p = out, .left = cap};
+
+    put_u32(&w, 0); /* end() knows */
+    put_u8(&w, type);
+    put_u8(&w, RECORD_VERSION);
+    put_u16(&w, 0);
+    put_u64(&w, 0);
+    put_u64(&w, (uint64_t)time_us);
+    return w;
+}
+
+static size_t end(const struct byte_writer *w, uint8_t *out)
+{
+    size_t len = (size_t)(w->p - out);
+    uint32_t le = htole32((uint32_t)len);
+
+    ASSERT(len >= RECORD_HEADER_BYTES && len <= RECORD_BYTES_MAX);
+    memcpy(out + RECORD_LENGTH_AT, &le, sizeof(le));
+    return len;
+}
+
+static void put_text(struct byte_writer *w, const char *text, size_t len)
+{
+    ASSERT(len <= RECORD_TEXT_BYTES_MAX);
+    put_u16(w, (uint16_t)len);
+    put_bytes(w, text, len);
+}
+
+static void put_key(struct byte_writer *w, const struct plan_key *k)
+{
+    ASSERT(k->type_len <= TYPE_NAME_BYTES_MAX);
+    put_u32(w, (uint32_t)k->minute);
+    put_u32(w, k->schema_hash);
+    put_u8(w, k->kind);
+    put_u8(w, k->encoding);
+    put_u8(w, k->flags);
+    put_u8(w, k->type_len);
+    put_bytes(w, k->type, k->type_len);
+}
+
+static void put_plan(struct byte_writer *w, const struct plan *p)
+{
+    size_t object_len = strnlen(p->object, sizeof(p->object));
+
+    ASSERT(p->id != 0 && p->n_ranges <= JOURNALS_MAX);
+    ASSERT(object_len < sizeof(p->object));
+    put_u64(w, p->id);
+    put_key(w, &p->key);
+    put_u8(w, p->to_load);
+    put_u64(w, p->events);
+    put_u64(w, p->lines);
+    put_u64(w, p->bytes);
+    put_u32(w, p->crc32c);
+    put_u64(w, (uint64_t)p->planned_us);
+    put_u16(w, (uint16_t)object_len);
+    put_bytes(w, p->object, object_len);
+    put_u8(w, (uint8_t)p->n_ranges);
+    for (uint32_t i = 0; i < p->n_ranges; i++) {
+        put_bytes(w, p->range[i].journal.byte, sizeof(p->range[i].journal.byte));
+        put_u64(w, p->range[i].from);
+        put_u64(w, p->range[i].to);
+    }
+}
+
+static void put_load(struct byte_writer *w, const struct load *l)
+{
+    size_t table_len = strnlen(l->table, sizeof(l->table));
+
+    ASSERT(l->id != 0 && l->n_plans > 0 && l->n_plans <= PLAN_OBJECTS_PER_LOAD);
+    ASSERT(table_len < sizeof(l->table));
+    put_u64(w, l->id);
+    put_u64(w, l->rows);
+    put_u16(w, (uint16_t)table_len);
+    put_bytes(w, l->table, table_len);
+    put_u32(w, l->n_plans);
+    for (uint32_t i = 0; i < l->n_plans; i++)
+        put_u64(w, l->plan_id[i]);
+}
+
+/* The fields of each type, in order; get_fields() is the mirror. */
+static void put_fields(struct byte_writer *w, const struct record *r)
+{
+    switch (r->type) {
+    case RECORD_PLAN:
+        put_plan(w, r->plan);
+        break;
+    case RECORD_CONFIRM:
+        put_u64(w, r->plan_id);
+        put_u64(w, (uint64_t)r->generation);
+        break;
+    case RECORD_PARKED:
+        put_u64(w, r->plan_id);
+        put_text(w, r->text, text_bytes(r->text));
+        break;
+    case RECORD_RESUMED:
+    case RECORD_STAGING_GONE:
+        put_u64(w, r->plan_id);
+        break;
+    case RECORD_LOAD:
+        put_load(w, r->load);
+        break;
+    case RECORD_ATTEMPT:
+        put_u64(w, r->load_id);
+        put_u32(w, r->attempt);
+        break;
+    case RECORD_ATTEMPT_FAILED:
+        put_u64(w, r->load_id);
+        put_u32(w, r->attempt);
+        put_text(w, r->text, text_bytes(r->text));
+        break;
+    case RECORD_LOADED:
+        put_u64(w, r->load_id);
+        put_u64(w, r->rows);
+        break;
+    case RECORD_LOAD_PARKED:
+        put_u64(w, r->load_id);
+        put_text(w, r->text, text_bytes(r->text));
+        break;
+    case RECORD_LOAD_RESUMED:
+        put_u64(w, r->load_id);
+        break;
+    case RECORD_FLOOR:
+    default:
+        ASSERT(!"a record that may be submitted");
+    }
+}
+
+size_t record_encode(const struct record *r, int64_t time_us, uint8_t *out)
+{
+    struct byte_writer w = begin(out, record_encoded_max(r), (uint8_t)r->type, time_us);
+
+    put_fields(&w, r);
+    return end(&w, out);
+}
+
+size_t record_encode_floor(const struct journal_uuid *journal, lsn_t lsn, int64_t time_us,
+                           uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_HEADER_BYTES + 24, RECORD_FLOOR, time_us);
+
+    put_bytes(&w, journal->byte, sizeof(journal->byte));
+    put_u64(&w, lsn);
+    return end(&w, out);
+}
+
+size_t record_encode_counters(const struct record_counters *c, uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_COUNTERS, 0);
+
+    put_u64(&w, c->next_id);
+    put_u64(&w, c->last_seq);
+    put_u64(&w, c->ledger_seq);
+    return end(&w, out);
+}
+
+size_t record_encode_snap_plan(const struct record_snap_plan *p, uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_PLAN, 0);
+
+    put_u8(&w, p->status);
+    put_u64(&w, p->load_id);
+    put_u64(&w, (uint64_t)p->generation);
+    put_text(&w, p->text, p->text_len);
+    put_bytes(&w, p->body, p->body_len);
+    return end(&w, out);
+}
+
+size_t record_encode_snap_load(const struct load *l, uint8_t status, struct span text, uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_LOAD, 0);
+
+    put_u8(&w, status);
+    put_u32(&w, l->attempt);
+    put_u8(&w, l->attempt_done);
+    put_text(&w, text.ptr, text.len);
+    put_load(&w, l);
+    return end(&w, out);
+}
+
+size_t record_encode_planned_to(const struct plan_key *key, const struct journal_uuid *journal,
+                                lsn_t to, uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_PLANNED_TO, 0);
+
+    put_bytes(&w, journal->byte, sizeof(journal->byte));
+    put_u64(&w, to);
+    put_key(&w, key);
+    return end(&w, out);
+}
+
+void record_set_seq(uint8_t *buf, uint64_t seq)
+{
+    ASSERT(buf != NULL && seq != 0);
+    seq = htole64(seq);
+    memcpy(buf + RECORD_SEQ_AT, &seq, sizeof(seq));
+}
+
+void record_set_flags(uint8_t *buf, uint16_t flags)
+{
+    ASSERT(buf != NULL);
+    flags = htole16(flags);
+    memcpy(buf + RECORD_FLAGS_AT, &flags, sizeof(flags));
+}
+
+/* ---- decoding ---- */
+
+static void get_text(struct byte_reader *r, struct record_view *v)
+{
+    v->text_len = get_u16(r);
+    v->text = (const char *)get_bytes(r, v->text_len);
+    if (v->text_len > RECORD_TEXT_BYTES_MAX)
+        r->bad = true;
+}
+
+static void get_journal(struct byte_reader *r, struct journal_uuid *out)
+{
+    const uint8_t *at = get_bytes(r, sizeof(out->byte));
+
+    if (at != NULL)
+        memcpy(out->byte, at, sizeof(out->byte));
+}
+
+static bool get_bool(struct byte_reader *r)
+{
+    uint8_t v = get_u8(r);
+
+    if (v > 1)
+        r->bad = true;
+    return v == 1;
+}
+
+static void get_key(struct byte_reader *r, struct plan_key *k)
+{
+    const uint8_t *type;
+
+    memset(k, 0, sizeof(*k));
+    k->minute = (int32_t)get_u32(r);
+    k->schema_hash = get_u32(r);
+    k->kind = get_u8(r);
+    k->encoding = get_u8(r);
+    k->flags = get_u8(r);
+    k->type_len = get_u8(r);
+    if (k->type_len > TYPE_NAME_BYTES_MAX || k->kind > PLAN_DEAD || k->encoding > ENCODING_WRAPPED)
+        r->bad = true;
+    type = get_bytes(r, k->type_len);
+    if (type != NULL)
+        memcpy(k->type, type, k->type_len);
+}
+
+static void get_name(struct byte_reader *r, char *out, size_t cap)
+{
+    size_t len = get_u16(r);
+    const uint8_t *at = get_bytes(r, len);
+
+    if (at == NULL || len >= cap || memchr(at, 0, len) != NULL) {
+        r->bad = true;
+        out[0] = '\0';
+        return;
+    }
+    memcpy(out, at, len);
+    out[len] = '\0';
+}
+
+static void get_plan(struct byte_reader *r, struct plan *p)
+{
+    p->id = get_u64(r);
+    get_key(r, &p->key);
+    p->to_load = get_bool(r);
+    p->events = get_u64(r);
+    p->lines = get_u64(r);
+    p->bytes = get_u64(r);
+    p->crc32c = get_u32(r);
+    p->planned_us = (int64_t)get_u64(r);
+    get_name(r, p->object, sizeof(p->object));
+    p->n_ranges = get_u8(r);
+    if (p->id == 0 || p->id == UINT64_MAX || p->n_ranges > JOURNALS_MAX)
+        r->bad = true;
+    for (uint32_t i = 0; i < p->n_ranges && !r->bad; i++) {
+        get_journal(r, &p->range[i].journal);
+        p->range[i].from = get_u64(r);
+        p->range[i].to = get_u64(r);
+    }
+}
+
+static void get_load(struct byte_reader *r, struct record_view *v)
+{
+    v->load.id = get_u64(r);
+    v->load.rows = get_u64(r);
+    get_name(r, v->load.table, sizeof(v->load.table));
+    v->load.n_plans = get_u32(r);
+    v->load.plan_id = NULL;
+    if (v->load.id == 0 || v->load.id == UINT64_MAX || v->load.n_plans == 0 ||
+        v->load.n_plans > PLAN_OBJECTS_PER_LOAD) {
+        r->bad = true;
+        return;
+    }
+    v->load_ids = get_bytes(r, (size_t)v->load.n_plans * 8);
+}
+
+static void get_plan_body(struct byte_reader *r, struct record_view *v)
+{
+    v->body = r->p;
+    get_plan(r, &v->plan);
+    v->body_len = (uint32_t)(r->p - v->body);
+    v->plan_id = v->plan.id;
+}
+
+static void get_snapshot_fields(struct byte_reader *r, struct record_view *v)
+{
+    switch (v->type) {
+    case RECORD_SNAP_COUNTERS:
+        v->counters.next_id = get_u64(r);
+        v->counters.last_seq = get_u64(r);
+        v->counters.ledger_seq = get_u64(r);
+        break;
+    case RECORD_SNAP_PLAN:
+        v->status = get_u8(r);
+        v->load_id = get_u64(r);
+        v->generation = (int64_t)get_u64(r);
+        get_text(r, v);
+        get_plan_body(r, v);
+        break;
+    case RECORD_SNAP_LOAD:
+        v->status = get_u8(r);
+        v->load.attempt = get_u32(r);
+        v->load.attempt_done = get_bool(r);
+        get_text(r, v);
+        get_load(r, v);
+        v->load_id = v->load.id;
+        break;
+    case RECORD_SNAP_PLANNED_TO:
+        get_journal(r, &v->journal);
+        v->lsn = get_u64(r);
+        get_key(r, &v->key);
+        break;
+    default:
+        r->bad = true;
+    }
+}
+
+static void get_load_fields(struct byte_reader *r, struct record_view *v)
+{
+    if (v->type == RECORD_LOAD) {
+        get_load(r, v);
+        v->load.attempt = 0;
+        v->load.attempt_done = false;
+        v->load_id = v->load.id;
+        return;
+    }
+    v->load_id = get_u64(r);
+    if (v->type == RECORD_ATTEMPT || v->type == RECORD_ATTEMPT_FAILED)
+        v->attempt = get_u32(r);
+    if (v->type == RECORD_LOADED)
+        v->rows = get_u64(r);
+    if (v->type == RECORD_ATTEMPT_FAILED || v->type == RECORD_LOAD_PARKED)
+        get_text(r, v);
+}
+
+/* Mirror of put_fields(). */
+static void get_fields(struct byte_reader *r, struct record_view *v)
+{
+    switch (v->type) {
+    case RECORD_PLAN:
+        get_plan_body(r, v);
+        break;
+    case RECORD_CONFIRM:
+        v->plan_id = get_u64(r);
+        v->generation = (int64_t)get_u64(r);
+        break;
+    case RECORD_PARKED:
+        v->plan_id = get_u64(r);
+        get_text(r, v);
+        break;
+    case RECORD_RESUMED:
+    case RECORD_STAGING_GONE:
+        v->plan_id = get_u64(r);
+        break;
+    case RECORD_LOAD:
+    case RECORD_ATTEMPT:
+    case RECORD_ATTEMPT_FAILED:
+    case RECORD_LOADED:
+    case RECORD_LOAD_PARKED:
+    case RECORD_LOAD_RESUMED:
+        get_load_fields(r, v);
+        break;
+    case RECORD_FLOOR:
+        get_journal(r, &v->journal);
+        v->lsn = get_u64(r);
+        break;
+    default:
+        get_snapshot_fields(r, v);
+    }
+}
+
+int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
+{
+    struct byte_reader r = {.p = buf, .left = len, .bad = false};
+    uint8_t version;
+
+    ASSERT(buf != NULL && out != NULL);
+    out->len = get_u32(&r);
+    out->type = get_u8(&r);
+    version = get_u8(&r);
+    out->flags = get_u16(&r);
+    out->seq = get_u64(&r);
+    out->time_us = (int64_t)get_u64(&r);
+    out->text = NULL;
+    out->text_len = 0;
+    if (r.bad || out->len < RECORD_HEADER_BYTES || out->len > len || out->len > RECORD_BYTES_MAX)
+        return -EBADMSG;
+    if (version != RECORD_VERSION || (out->flags & ~RECORD_FLAG_LEDGER_ONLY) != 0)
+        return -EBADMSG;
+    r.left = out->len - RECORD_HEADER_BYTES;
+    get_fields(&r, out);
+    return r.bad || r.left != 0 ? -EBADMSG : 0;
+}
+
+void record_decode_plan(const uint8_t *body, uint32_t body_len, struct plan *out)
+{
+    struct byte_reader r = {.p = body, .left = body_len, .bad = false};
+
+    get_plan(&r, out);
+    ASSERT(!r.bad && r.left == 0);
+}
+
+uint64_t record_load_id(const struct record_view *v, uint32_t i)
+{
+    struct byte_reader r = {.p = v->load_ids, .left = (size_t)v->load.n_plans * 8, .bad = false};
+
+    ASSERT(i < v->load.n_plans);
+    r.p += (size_t)i * 8;
+    return get_u64(&r);
+}
