@@ -22,7 +22,7 @@ struct http_config {
     const char *ca_file;       /* NULL: the system's */
 };
 
-/** What came back. Spans live until done returns. */
+/** What came back. Spans live until done returns; JSON_PADDING_BYTES behind the body are readable. */
 struct http_answer {
     int status;          /* HTTP status; 0 when there was none */
     const char *error;   /* NULL, or why there is no status: "connection refused" */
@@ -40,15 +40,15 @@ struct http_call {
     const struct iovec *body;   /* sent in order, never copied as a whole; may be NULL */
     uint32_t body_parts;
     uint64_t body_bytes;
-    uint32_t timeout_ms;  /* for the whole call; 0: stall_timeout only */
+    uint32_t timeout_ms;  /* from the connection on; 0: stall_timeout only */
     void (*done)(struct http_call *c, const struct http_answer *a);
     void *_handle;
 };
 
-/** Creates a client on a loop. Thread: the loop's. @return 0 or -errno. */
+/** Creates a client on a loop. Thread: the loop's, or init before it runs. @return 0 or -errno. */
 int http_client_create(struct loop *l, const struct http_config *config, struct http_client **out) WARN_UNUSED;
 
-/** Cancels every call (their done does not run) and frees the client. NULL is allowed. */
+/** Cancels every call (their done does not run) and frees the client; not from within a done. NULL is allowed. */
 void http_client_destroy(struct http_client *c);
 
 /** Starts a call. @return 0; or -errno, and done never runs. */

@@ -25,6 +25,7 @@ struct loop_read {
     void *buf;
     uint32_t len;
     uint64_t offset;
+    uint32_t _got; /* bytes so far: a short read goes on until len or the end of the file */
 };
 
 /** A watched descriptor, embedded in its owner; zero it before first use. */
@@ -32,8 +33,7 @@ struct loop_watch {
     void (*ready)(struct loop_watch *w, uint32_t events); /* POLLIN, POLLOUT, POLLERR, POLLHUP */
     int fd;
     uint32_t _events;
-    uint32_t _generation;
-    uint32_t _slot;
+    uint32_t _slot; /* 1-based; 0: not watched */
 };
 
 /**
@@ -43,13 +43,20 @@ struct loop_watch {
  */
 int loop_create(struct loop **out) WARN_UNUSED;
 
-/** Frees the loop; nothing may be watched any more. NULL is allowed. */
+/**
+ * Frees the loop; nothing may be watched any more. Waits for reads that are under way (their done does not run).
+ * Thread: the one that ran it, or any once that one has ended. NULL is allowed.
+ */
 void loop_destroy(struct loop *l);
 
 /** The descriptor that wakes the loop when written to (eventfd, 8 bytes). Thread: any may write it. */
 int loop_wake_fd(const struct loop *l);
 
-/** Waits for at most timeout_us (0: not at all), then runs what is due. @return callbacks run. */
+/**
+ * Waits for at most timeout_us (0: not at all) until something is due or the wake descriptor was written, then
+ * runs what is due. The first call ties the loop to its thread.
+ * @return callbacks run.
+ */
 int loop_run_once(struct loop *l, int64_t timeout_us);
 
 /** Arms or re-arms a timer. */
@@ -61,7 +68,10 @@ void loop_timer_cancel(struct loop *l, struct loop_timer *t);
 /** Starts a read. @return 0; or -errno, and done never runs. Never cancelled: the buffer stays until done. */
 int loop_read_start(struct loop *l, struct loop_read *r) WARN_UNUSED;
 
-/** Watches w->fd for events (0 stops); level-triggered. */
+/**
+ * Watches w->fd for events (0 stops); level-triggered. A stopped watch may be freed at once, also inside ready.
+ * @return 0 or -ENOMEM; stopping cannot fail.
+ */
 int loop_watch_set(struct loop *l, struct loop_watch *w, uint32_t events) WARN_UNUSED;
 
 #endif

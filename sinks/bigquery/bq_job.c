@@ -1,0 +1,104 @@
+/* COLD. Reads job resources: state, outcome, and whether a job is the one that we mean. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sinks/bigquery/bq_internal.h"
+#include "sinks/engine/answer.h"
+
+#define REASON_BYTES  64
+#define MESSAGE_BYTES 400
+
+static bool reason_transient(const char *reason)
+{
+    static const char *const list[] = {"backendError",          "internalError",     "jobBackendError",
+                                       "jobInternalError",      "rateLimitExceeded", "jobRateLimitExceeded",
+                                       "quotaExceeded",         "tableUnavailable",  "timeout"};
+
+    ASSERT(reason != NULL);
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        if (strcmp(reason, list[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* errorResult sums up; the first of errors[] often names file, row and column. */
+static void error_read(struct json_value status, struct json_value error, struct job_facts *out)
+{
+    char reason[REASON_BYTES], message[MESSAGE_BYTES] = "", detail[MESSAGE_BYTES] = "";
+    struct json_value list, first, text;
+    struct json_walk w;
+
+    ASSERT(out->has_error);
+    (void)answer_string(error, "reason", reason, sizeof(reason));
+    if (answer_find(error, "message", &text))
+        (void)answer_copy(text, message, sizeof(message));
+    if (answer_find(status, "errors", &list) && list.type == JSON_ARRAY) {
+        json_walk_init(&w, list);
+        if (json_walk_element(&w, &first) && first.type == JSON_OBJECT && answer_find(first, "message", &text))
+            (void)answer_copy(text, detail, sizeof(detail));
+    }
+    out->error_transient = reason_transient(reason);
+    if (detail[0] != '\0' && strcmp(detail, message) != 0)
+        snprintf(out->text, sizeof(out->text), "%s: %.180s (%.250s)", reason, message, detail);
+    else
+        snprintf(out->text, sizeof(out->text), "%s: %s", reason, message);
+}
+
+bool bq_job_read(struct span body, struct job_facts *out)
+{
+    struct json_value root, status, error;
+    char state[REASON_BYTES];
+
+    ASSERT(out != NULL);
+    *out = (struct job_facts){0};
+    if (!answer_object(body, &root) || !answer_find(root, "status", &status) || status.type != JSON_OBJECT ||
+        !answer_string(status, "state", state, sizeof(state)))
+        return false;
+    out->done = strcmp(state, "DONE") == 0;
+    (void)answer_string(root, "jobReference.location", out->location, sizeof(out->location));
+    out->has_rows = answer_int64(root, "statistics.load.outputRows", &out->rows) && out->rows >= 0;
+    out->has_error = answer_find(status, "errorResult", &error) && error.type == JSON_OBJECT;
+    if (out->has_error)
+        error_read(status, error, out);
+    return true;
+}
+
+/* BigQuery keeps the order of sourceUris. */
+static bool uris_equal(struct json_value list, const struct bq_load *l)
+{
+    struct json_value uri;
+    struct json_walk w;
+    uint32_t n = 0;
+
+    ASSERT(l->n_uris > 0);
+    if (list.type != JSON_ARRAY)
+        return false;
+    json_walk_init(&w, list);
+    for (; json_walk_element(&w, &uri); n++) {
+        if (n == l->n_uris || !answer_value_equals(uri, l->uris[n]))
+            return false;
+    }
+    return n == l->n_uris;
+}
+
+const char *bq_job_differs(struct span body, const struct bq_config *config, const struct bq_load *l,
+                           const char *uris_label)
+{
+    struct json_value root, load, uris;
+
+    ASSERT(uris_label != NULL);
+    if (!answer_object(body, &root))
+        return "it cannot be read";
+    if (!answer_equals(root, "configuration.labels.penstock_uris", uris_label))
+        return "its label is another";
+    if (!answer_find(root, "configuration.load", &load))
+        return "it is no load job";
+    if (!answer_equals(load, "destinationTable.projectId", config->project) ||
+        !answer_equals(load, "destinationTable.datasetId", config->dataset) ||
+        !answer_equals(load, "destinationTable.tableId", l->table))
+        return "its destination is another";
+    if (answer_find(load, "sourceUris", &uris) && !uris_equal(uris, l))
+        return "its URIs are others";
+    return NULL;
+}

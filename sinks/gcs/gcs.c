@@ -1,0 +1,85 @@
+/* COLD. The client's life, and what its operations share: names, checksums, object resources. */
+#include "sinks/gcs/gcs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sinks/engine/answer.h"
+#include "sinks/gcs/gcs_internal.h"
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void crc_text(uint32_t crc, char *out)
+{
+    uint64_t bits = (uint64_t)crc << 4; /* 36 bits: six digits */
+
+    ASSERT(out != NULL);
+    for (int i = 0; i < 6; i++)
+        out[i] = base64_digits[bits >> (6 * (5 - i)) & 63];
+    memcpy(out + 6, "==", 3);
+}
+
+bool crc_parse(const char *text, uint32_t *out)
+{
+    uint64_t bits = 0;
+
+    ASSERT(out != NULL);
+    if (strlen(text) < 6 || (strcmp(text + 6, "==") != 0 && text[6] != '\0'))
+        return false;
+    for (int i = 0; i < 6; i++) {
+        char c = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+        const char *digit = c == '\0' ? NULL : strchr(base64_digits, c);
+
+        if (digit == NULL)
+            return false;
+        bits = bits << 6 | (uint64_t)(digit - base64_digits);
+    }
+    *out = (uint32_t)(bits >> 4);
+    return true;
+}
+
+void object_url(struct text *t, const struct gcs_config *config, const char *name)
+{
+    ASSERT(name[0] != '\0');
+    text_adds(t, config->endpoint);
+    text_adds(t, "/storage/v1/b/");
+    text_add_url(t, config->bucket);
+    text_adds(t, "/o/");
+    text_add_url(t, name);
+}
+
+bool object_facts_read(struct span body, struct object_facts *out)
+{
+    struct json_value root;
+
+    ASSERT(out != NULL);
+    *out = (struct object_facts){0};
+    if (!answer_object(body, &root) || !answer_int64(root, "generation", &out->generation) ||
+        !answer_int64(root, "size", &out->bytes) ||
+        !answer_string(root, "crc32c", out->crc32c, sizeof(out->crc32c)))
+        return false;
+    (void)answer_string(root, "metadata.penstock-plan", out->plan, sizeof(out->plan));
+    (void)answer_string(root, "metadata.penstock-log", out->log, sizeof(out->log));
+    return true;
+}
+
+int gcs_create(struct loop *l, struct http_client *http, struct auth *auth, const struct gcs_config *config,
+               struct gcs_stats *stats, struct gcs **out)
+{
+    struct gcs *g = calloc(1, sizeof(*g));
+
+    ASSERT(config->endpoint != NULL && config->bucket != NULL && config->node != NULL);
+    ASSERT(stats != NULL);
+    if (g == NULL)
+        return -ENOMEM;
+    g->config = config;
+    g->stats = stats;
+    g->env = (struct request_env){.loop = l,
+                                  .http = http,
+                                  .auth = auth,
+                                  .user_project = config->user_project,
+                                  .calls = &stats->calls,
+                                  .retries = &stats->retries};
+    *out = g;
+    return 0;
+}

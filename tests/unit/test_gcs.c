@@ -1,0 +1,419 @@
+/*
+ * Goal: the Cloud Storage client creates each object once and says so rightly, whatever the server and the network
+ * do. Method: a scripted server for each misbehaviour; the real local cloud for the whole path. Leaks and stale
+ * callbacks show under ASan: every test takes the client down, also in the middle of operations.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "dataplane/base/crc32c.h"
+#include "sinks/gcs/gcs.h"
+#include "sinks/gcs/gcs_internal.h"
+#include "tests/unit/tcloud_bed.h"
+#include "tests/unit/tcloud_server.h"
+
+#define BODY "{\"a\":1}\n"
+#define CRC  "M3Q35g==" /* of BODY */
+#define NAME "output/t/2026/01/02/03/04/n 1.json"
+
+#define RESOURCE(size, crc, plan, log)                                                                       \
+    "{\"kind\":\"storage#object\",\"name\":\"" NAME "\",\"generation\":\"17\",\"size\":\"" size                \
+    "\",\"crc32c\":\"" crc "\",\"metadata\":{\"penstock-plan\":\"" plan "\",\"penstock-log\":\"" log "\"}}"
+#define OURS RESOURCE("8", CRC, "42", "log1")
+
+#define ERROR(code, reason)                                                                                  \
+    "{\"error\":{\"code\":" #code ",\"message\":\"told so\",\"errors\":[{\"reason\":\"" reason "\"}]}}"
+
+#define OK_STEP(b)       {.act = TCLOUD_ANSWER, .status = 200, .body = b}
+#define ERROR_STEP(c, r) {.act = TCLOUD_ANSWER, .status = c, .body = ERROR(c, r)}
+
+struct outcome {
+    struct gcs_put put;
+    bool over;
+    enum gcs_result result;
+    int64_t generation;
+    char text[REASON_TEXT_BYTES];
+    struct gcs_stats stats;
+    uint32_t requests;
+    struct tcloud_seen first; /* request */
+    bool saw_waiting;
+};
+
+static void on_put(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text)
+{
+    struct outcome *o = container_of(p, struct outcome, put);
+
+    assert_false(o->over);
+    o->over = true;
+    o->result = result;
+    o->generation = generation;
+    snprintf(o->text, sizeof(o->text), "%s", text);
+}
+
+static void fill(struct gcs_put *p, const struct iovec *body, uint32_t parts)
+{
+    *p = (struct gcs_put){.name = NAME,
+                          .content_type = "application/x-ndjson",
+                          .body = body,
+                          .body_parts = parts,
+                          .plan_id = 42,
+                          .events = 1,
+                          .log_id = "log1",
+                          .done = on_put};
+    for (uint32_t i = 0; i < parts; i++) {
+        p->bytes += body[i].iov_len;
+        p->crc32c = crc32c(p->crc32c, body[i].iov_base, body[i].iov_len);
+    }
+}
+
+/* Puts BODY against a script. turns >= 0: takes the client down after so many turns of the loop. */
+static struct outcome *run_script(const struct tcloud_step *steps, uint32_t n, int turns, uint32_t stall_ms)
+{
+    struct outcome *o = calloc(1, sizeof(*o));
+    struct tcloud_server *server = tcloud_server_start(steps, n);
+    struct gcs_config config = {.endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "node\"1"};
+    struct iovec body[2] = {{.iov_base = (char *)BODY, .iov_len = 3}, {.iov_base = (char *)BODY + 3, .iov_len = 5}};
+    struct tcloud_bed bed;
+    struct gcs *g;
+
+    assert_non_null(o);
+    tcloud_bed_init(&bed, stall_ms);
+    assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &o->stats, &g), 0);
+    fill(&o->put, body, 2);
+    assert_int_equal(gcs_put_start(g, &o->put), 0);
+    if (turns < 0) {
+        assert_true(tcloud_bed_run(&bed, &o->over));
+        assert_null(o->put._op);
+        assert_null(o->put.waiting);
+    }
+    for (int i = 0; i < turns && !o->over; i++) {
+        (void)loop_run_once(bed.loop, 5000);
+        o->saw_waiting = o->saw_waiting || o->put.waiting != NULL;
+    }
+    gcs_destroy(g);
+    tcloud_bed_fini(&bed);
+    o->requests = tcloud_server_count(server);
+    tcloud_server_stop(server);
+    return o;
+}
+
+static void expect(const struct tcloud_step *steps, uint32_t n, enum gcs_result result, uint64_t recognised)
+{
+    struct outcome *o = run_script(steps, n, -1, 2000);
+
+    if (o->result != result)
+        print_message("got %d: %s\n", (int)o->result, o->text);
+    assert_int_equal(o->result, result);
+    assert_int_equal(o->requests, n);
+    assert_int_equal(o->stats.recognised, recognised);
+    assert_int_equal(o->stats.objects, result == GCS_DONE ? 1 : 0);
+    assert_int_equal(o->stats.conflicts, result == GCS_CONFLICT ? 1 : 0);
+    assert_int_equal(o->stats.permanent, result == GCS_PERMANENT ? 1 : 0);
+    assert_int_equal(o->stats.calls, n);
+    free(o);
+}
+
+static void test_crc_text(void **state)
+{
+    char text[CRC_TEXT_BYTES];
+    uint32_t crc;
+
+    (void)state;
+    crc_text(0xE3069283, text);
+    assert_string_equal(text, "4waSgw==");
+    assert_true(crc_parse("4waSgw==", &crc));
+    assert_int_equal(crc, 0xE3069283);
+    crc_text(0, text);
+    assert_string_equal(text, "AAAAAA==");
+    assert_false(crc_parse("4waS!w==", &crc));
+    assert_false(crc_parse("4wa", &crc));
+}
+
+static void test_put_plain(void **state)
+{
+    static const struct tcloud_step steps[] = {OK_STEP(OURS)};
+
+    (void)state;
+    expect(steps, 1, GCS_DONE, 0);
+}
+
+/* The request is what the JSON API wants: query, parts, metadata, body. */
+static void test_put_request(void **state)
+{
+    static const struct tcloud_step steps[] = {OK_STEP(OURS)};
+    struct tcloud_server *server = tcloud_server_start(steps, 1);
+    struct gcs_config config = {
+        .endpoint = tcloud_server_url(server), .bucket = "b/k", .node = "n\"1", .user_project = "quota"};
+    struct iovec body = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
+    struct outcome o = {.over = false};
+    const struct tcloud_seen *seen;
+    struct tcloud_bed bed;
+    struct gcs *g;
+
+    (void)state;
+    tcloud_bed_init(&bed, 2000);
+    assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &o.stats, &g), 0);
+    fill(&o.put, &body, 1);
+    assert_int_equal(gcs_put_start(g, &o.put), 0);
+    assert_true(tcloud_bed_run(&bed, &o.over));
+    assert_int_equal(o.generation, 17);
+    seen = tcloud_server_seen(server, 0);
+    assert_string_equal(seen->method, "POST");
+    assert_string_equal(seen->path, "/upload/storage/v1/b/b%2Fk/o?uploadType=multipart&ifGenerationMatch=0");
+    assert_non_null(strstr(seen->headers, "multipart/related; boundary="));
+    assert_non_null(strstr(seen->headers, "x-goog-user-project: quota"));
+    assert_non_null(strstr(seen->headers, "User-Agent: penstock/test"));
+    assert_null(strcasestr(seen->headers, "expect:"));
+    assert_null(strcasestr(seen->headers, "authorization:"));
+    assert_non_null(strstr(seen->body, "\"name\":\"" NAME "\""));
+    assert_non_null(strstr(seen->body, "\"crc32c\":\"" CRC "\""));
+    assert_non_null(strstr(seen->body, "\"penstock-plan\":\"42\""));
+    assert_non_null(strstr(seen->body, "\"penstock-node\":\"n\\\"1\""));
+    assert_non_null(strstr(seen->body, "\r\n\r\n" BODY "\r\n--"));
+    gcs_destroy(g);
+    tcloud_bed_fini(&bed);
+    tcloud_server_stop(server);
+}
+
+static void test_put_412(void **state)
+{
+    static const struct tcloud_step ours[] = {ERROR_STEP(412, "conditionNotMet"), OK_STEP(OURS)};
+    static const struct tcloud_step plan[] = {ERROR_STEP(412, "conditionNotMet"),
+                                              OK_STEP(RESOURCE("8", CRC, "43", "log1"))};
+    static const struct tcloud_step log[] = {ERROR_STEP(412, "conditionNotMet"),
+                                             OK_STEP(RESOURCE("8", CRC, "42", "log2"))};
+    static const struct tcloud_step size[] = {ERROR_STEP(412, "conditionNotMet"),
+                                              OK_STEP(RESOURCE("9", CRC, "42", "log1"))};
+    static const struct tcloud_step crc[] = {ERROR_STEP(412, "conditionNotMet"),
+                                             OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1"))};
+    static const struct tcloud_step gone[] = {ERROR_STEP(412, "conditionNotMet"), ERROR_STEP(404, "notFound"),
+                                              OK_STEP(OURS)};
+
+    (void)state;
+    expect(ours, 2, GCS_DONE, 1);
+    expect(plan, 2, GCS_CONFLICT, 0);
+    expect(log, 2, GCS_CONFLICT, 0);
+    expect(size, 2, GCS_CONFLICT, 0);
+    expect(crc, 2, GCS_CONFLICT, 0);
+    expect(gone, 3, GCS_DONE, 0);
+}
+
+static void test_put_unknown_outcome(void **state)
+{
+    static const struct tcloud_step lost[] = {{.act = TCLOUD_LOSE}, OK_STEP(OURS)};
+    static const struct tcloud_step lost_before[] = {{.act = TCLOUD_LOSE}, ERROR_STEP(404, "notFound"), OK_STEP(OURS)};
+    static const struct tcloud_step truncated[] = {{.act = TCLOUD_TRUNCATE, .status = 200, .body = OURS}, OK_STEP(OURS)};
+    static const struct tcloud_step garbage[] = {OK_STEP("{\"generation\":"), OK_STEP("<html>"), OK_STEP("[]"),
+                                                 OK_STEP(OURS)};
+    static const struct tcloud_step html[] = {{.act = TCLOUD_ANSWER, .status = 503, .body = "<html>busy</html>"},
+                                              {.act = TCLOUD_ANSWER, .status = 502}, OK_STEP(OURS)};
+    static const struct tcloud_step wrong_crc[] = {OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")), OK_STEP(OURS)};
+    static const struct tcloud_step wrong_crc_stays[] = {OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")),
+                                                         OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1"))};
+
+    (void)state;
+    expect(lost, 2, GCS_DONE, 1);
+    expect(lost_before, 3, GCS_DONE, 0);
+    expect(truncated, 2, GCS_DONE, 1);
+    expect(garbage, 4, GCS_DONE, 1);
+    expect(html, 3, GCS_DONE, 1);
+    expect(wrong_crc, 2, GCS_DONE, 1);
+    expect(wrong_crc_stays, 2, GCS_CONFLICT, 0);
+}
+
+static void test_put_refusals(void **state)
+{
+    static const struct tcloud_step rate[] = {ERROR_STEP(429, "rateLimitExceeded"), ERROR_STEP(403, "rateLimitExceeded"),
+                                              OK_STEP(OURS)};
+    static const struct tcloud_step forbidden[] = {ERROR_STEP(403, "forbidden")};
+    static const struct tcloud_step html[] = {{.act = TCLOUD_ANSWER, .status = 403, .body = "<html>no</html>"}};
+    static const struct tcloud_step bucket[] = {ERROR_STEP(404, "notFound")};
+    static const struct tcloud_step once[] = {ERROR_STEP(401, "authError"), OK_STEP(OURS)};
+    static const struct tcloud_step twice[] = {ERROR_STEP(401, "authError"), ERROR_STEP(401, "authError")};
+    static const struct tcloud_step senseless[] = {OK_STEP("x"), OK_STEP("x"), OK_STEP("x"),
+                                                   OK_STEP("x"), OK_STEP("x"), OK_STEP("x")};
+
+    (void)state;
+    expect(rate, 3, GCS_DONE, 0);
+    expect(forbidden, 1, GCS_PERMANENT, 0);
+    expect(html, 1, GCS_PERMANENT, 0);
+    expect(bucket, 1, GCS_PERMANENT, 0);
+    expect(once, 2, GCS_DONE, 0);
+    expect(twice, 2, GCS_PERMANENT, 0);
+    expect(senseless, 6, GCS_PERMANENT, 0);
+}
+
+static void test_put_stall(void **state)
+{
+    static const struct tcloud_step steps[] = {{.act = TCLOUD_STALL}, OK_STEP(OURS)};
+    struct outcome *o = run_script(steps, 2, -1, 100);
+
+    (void)state;
+    assert_int_equal(o->result, GCS_DONE);
+    assert_int_equal(o->stats.recognised, 1);
+    free(o);
+}
+
+/* The client goes away while the operation sends, waits for an answer, waits to retry, checks. */
+static void test_put_cancel(void **state)
+{
+    static const struct tcloud_step scripts[][3] = {
+        {{.act = TCLOUD_STALL}},
+        {ERROR_STEP(429, "rateLimitExceeded"), {.act = TCLOUD_STALL}},
+        {ERROR_STEP(503, "backendError"), {.act = TCLOUD_STALL}},
+        {ERROR_STEP(503, "backendError"), ERROR_STEP(404, "notFound"), {.act = TCLOUD_STALL}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
+        for (int turns = 0; turns < 12; turns++) {
+            struct outcome *o = run_script(scripts[i], 3, turns, 2000);
+
+            assert_false(o->over);
+            assert_null(o->put._op);
+            assert_null(o->put.waiting);
+            free(o);
+        }
+    }
+}
+
+/* ---- against the local cloud ---- */
+
+#define BIG_PARTS 40
+#define PART      ((size_t)256 << 10)
+
+struct put_many {
+    struct gcs_put put[3];
+    uint32_t left;
+    bool over;
+    enum gcs_result last;
+};
+
+static struct put_many many;
+
+static void on_many(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text)
+{
+    (void)p;
+    if (result != GCS_DONE)
+        print_message("%s\n", text);
+    assert_true(result != GCS_DONE || generation > 0);
+    many.last = result;
+    many.over = --many.left == 0;
+}
+
+static bool on_listed(void *ctx, const struct gcs_listed *o)
+{
+    uint32_t *n = ctx;
+
+    assert_non_null(o->plan_id);
+    assert_string_equal(o->plan_id, "42");
+    assert_string_equal(o->events, "1");
+    assert_true(o->bytes > 0);
+    (*n)++;
+    return true;
+}
+
+static bool deleted;
+
+static void on_deleted(struct gcs_delete *d, enum gcs_result result, const char *text)
+{
+    (void)d, (void)text;
+    assert_int_equal(result, GCS_DONE);
+    deleted = true;
+}
+
+static void put_all(struct tcloud_bed *bed, struct gcs *g, const char *const *names, uint32_t n, const struct iovec *body,
+                    uint32_t parts)
+{
+    many = (struct put_many){.left = n};
+    for (uint32_t i = 0; i < n; i++) {
+        fill(&many.put[i], body, parts);
+        many.put[i].name = names[i];
+        many.put[i].done = on_many;
+        assert_int_equal(gcs_put_start(g, &many.put[i]), 0);
+    }
+    assert_true(tcloud_bed_run(bed, &many.over));
+}
+
+static void delete_one(struct tcloud_bed *bed, struct gcs *g, const char *name)
+{
+    struct gcs_delete d = {.name = name, .done = on_deleted};
+
+    deleted = false;
+    assert_int_equal(gcs_delete_start(g, &d), 0);
+    assert_true(tcloud_bed_run(bed, &deleted));
+}
+
+static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struct gcs *g, struct gcs_config *config,
+                       struct gcs_stats *stats)
+{
+    static const char *const names[] = {"a/1 \xc3\xa4.json", "a/2.json", "a/3.json"};
+    static const char *const big[] = {"b/big.json"};
+    static const char *const lost[] = {"c/lost.json"};
+    static char part[PART];
+    struct iovec small = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
+    struct iovec parts[BIG_PARTS];
+    char error[256];
+    uint32_t n = 0;
+
+    memset(part, 'x', sizeof(part));
+    for (int i = 0; i < BIG_PARTS; i++)
+        parts[i] = (struct iovec){.iov_base = part, .iov_len = sizeof(part) - (size_t)i};
+    put_all(bed, g, names, 3, &small, 1);
+    assert_int_equal(many.last, GCS_DONE);
+    put_all(bed, g, names, 1, &small, 1); /* again: 412, recognised */
+    assert_int_equal(many.last, GCS_DONE);
+    assert_int_equal(stats->recognised, 1);
+    put_all(bed, g, names, 1, parts, 1); /* other bytes under the same name */
+    assert_int_equal(many.last, GCS_CONFLICT);
+    put_all(bed, g, big, 1, parts, BIG_PARTS);
+    assert_int_equal(many.last, GCS_DONE);
+    tcloud_local_fault(cloud, "{\"service\":\"storage\",\"method\":\"POST\",\"lose_answer\":true,\"count\":1}");
+    put_all(bed, g, lost, 1, parts, 3);
+    assert_int_equal(many.last, GCS_DONE);
+    assert_int_equal(stats->recognised, 2);
+    assert_int_equal(gcs_list(config, &bed->auth, "a/", on_listed, &n, error, sizeof(error)), 0);
+    assert_int_equal(n, 3);
+    tcloud_local_fault(cloud, "{\"service\":\"storage\",\"method\":\"DELETE\",\"lose_answer\":true,\"count\":1}");
+    delete_one(bed, g, names[0]);
+    delete_one(bed, g, names[0]);
+    n = 0;
+    assert_int_equal(gcs_list(config, &bed->auth, "", on_listed, &n, error, sizeof(error)), 0);
+    assert_int_equal(n, 4);
+}
+
+static void test_local_cloud(void **state)
+{
+    struct tcloud_local *cloud = tcloud_local_start();
+    struct gcs_stats stats = {0};
+    struct gcs_config config = {.bucket = "bkt", .node = "n1"};
+    struct tcloud_bed bed;
+    struct gcs *g;
+
+    (void)state;
+    if (cloud == NULL)
+        skip();
+    config.endpoint = tcloud_local_url(cloud);
+    tcloud_bed_init(&bed, 5000);
+    assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &stats, &g), 0);
+    with_local(cloud, &bed, g, &config, &stats);
+    gcs_destroy(g);
+    tcloud_bed_fini(&bed);
+    tcloud_local_stop(cloud);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_crc_text),      cmocka_unit_test(test_put_plain),
+        cmocka_unit_test(test_put_request),   cmocka_unit_test(test_put_412),
+        cmocka_unit_test(test_put_unknown_outcome), cmocka_unit_test(test_put_refusals),
+        cmocka_unit_test(test_put_stall),     cmocka_unit_test(test_put_cancel),
+        cmocka_unit_test(test_local_cloud),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
