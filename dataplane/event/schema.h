@@ -41,6 +41,9 @@ enum column_type {
 
 enum column_mode { COLUMN_NULLABLE, COLUMN_REQUIRED, COLUMN_REPEATED };
 
+/* Columns of ours, at the top level. */
+enum column_added { COLUMN_ADDED_NONE, COLUMN_ADDED_ALWAYS, COLUMN_ADDED_OVERFLOW };
+
 /** One column. */
 struct schema_field {
     char *name; /* NUL-terminated */
@@ -50,7 +53,13 @@ struct schema_field {
     uint32_t n_fields;
     struct schema_field *fields; /* of a RECORD */
     char *path;                  /* "items.price": for messages */
-    uint32_t n_required;         /* REQUIRED ones among fields */
+    uint32_t n_required;         /* REQUIRED ones among fields, those that Penstock adds left out */
+    uint8_t added;               /* enum column_added */
+    uint8_t precision;           /* of a NUMERIC or BIGNUMERIC; 0: no limit but the type's */
+    uint8_t scale;
+    uint64_t max_length;         /* characters of a STRING, bytes of BYTES; 0: none */
+    uint16_t *_slots;            /* hash index over fields: position + 1, 0 when free; NULL for few fields */
+    uint32_t _slot_mask;
 };
 
 /** A table's columns; the root is a RECORD without a name. */
@@ -78,6 +87,9 @@ int schema_for_json(struct schema **out) WARN_UNUSED;
 
 /** Frees everything. NULL is allowed. */
 void schema_destroy(struct schema *s);
+
+/** The column of this name (exact case) in a RECORD, or NULL. Thread: any. */
+const struct schema_field *schema_field_find(const struct schema_field *record, struct span name);
 
 /** The top-level column of this name (exact case), or NULL. */
 const struct schema_field *schema_find(const struct schema *s, struct span name);

@@ -1,0 +1,191 @@
+/*
+ * HOT. See assemble.h. The common case, no cuts and no line breaks, is one copy of the document and one of a
+ * template whose fixed-width parts are then written over.
+ */
+#include "dataplane/event/assemble.h"
+
+#include "dataplane/event/text_internal.h"
+#include "dataplane/event/timeval.h"
+
+#define UUID_DIGITS 32
+#define LSN_DIGITS  16
+#define LINE_END    3 /* "}\n behind the LSN */
+#define ZERO16      "0000000000000000"
+
+#define ADDED_DATE "\"" COLUMN_EVENT_DATE "\":\""
+#define ADDED_TIME "\",\"" COLUMN_PROCESSED "\":\""
+#define ADDED_ID   "\",\"" COLUMN_ID "\":\""
+
+/* The added members with zeros where the values go. */
+static const char added_template[] = ADDED_DATE "0000-00-00" ADDED_TIME "0000-00-00T00:00:00.000000Z" ADDED_ID ZERO16
+    ZERO16 "-" ZERO16 "\"}\n";
+
+#define ADDED_BYTES (sizeof(added_template) - 1)
+#define DATE_AT     (sizeof(ADDED_DATE) - 1)
+#define TIME_AT     (DATE_AT + DATE_TEXT_BYTES + sizeof(ADDED_TIME) - 1)
+#define UUID_AT     (TIME_AT + TIME_TEXT_BYTES + sizeof(ADDED_ID) - 1)
+#define LSN_AT      (UUID_AT + UUID_DIGITS + 1)
+
+#define OVERFLOW_OPEN     "\"" COLUMN_OVERFLOW "\":{"
+#define OVERFLOW_CUT_MORE 4 /* quotes, colon and comma of a moved member */
+
+static_assert(UUID_DIGITS + 1 + LSN_DIGITS == EVENT_ID_BYTES, "form of penstock_id");
+static_assert(LSN_AT + LSN_DIGITS + LINE_END == ADDED_BYTES, "the LSN ends the line");
+static_assert(ADDED_BYTES + 1 <= EVENT_ADDED_BYTES_MAX, "a comma before, the rest as in the template");
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+size_t event_assembled_max(const struct event_parts *parts)
+{
+    size_t max = parts->doc.len + EVENT_ADDED_BYTES_MAX;
+    size_t moved = 0;
+
+    for (uint32_t i = 0; i < parts->n_cuts; i++) {
+        const struct event_cut *cut = &parts->cuts[i];
+
+        if (cut->overflow)
+            moved += cut->name.len + (cut->offset + cut->len - cut->value_offset) + OVERFLOW_CUT_MORE;
+    }
+    return moved == 0 ? max : max + moved + sizeof(OVERFLOW_OPEN) + 2;
+}
+
+/* Copies JSON text; line breaks in it stand outside strings and become spaces. */
+static char *copy_text(char *out, const char *from, size_t len, bool has_break)
+{
+    if (likely(!has_break)) {
+        memcpy(out, from, len);
+        return out + len;
+    }
+    for (size_t i = 0; i < len; i++)
+        out[i] = from[i] == '\n' || from[i] == '\r' ? ' ' : from[i];
+    return out + len;
+}
+
+/*
+ * Copies the document up to before its last '}' without the cut members. A cut takes the comma behind it along; the
+ * last member of an object has none, so the comma before it goes, which is the last byte written.
+ */
+static char *copy_uncut(const struct event_parts *parts, char *out)
+{
+    const char *doc = parts->doc.ptr;
+    bool has_break = (parts->json_flags & JSON_HAS_LINE_BREAK) != 0;
+    size_t end = parts->doc.len - 1;
+    size_t at = 0;
+    char *start = out;
+
+    for (uint32_t i = 0; i < parts->n_cuts; i++) {
+        const struct event_cut *cut = &parts->cuts[i];
+
+        ASSERT_HOT(cut->offset >= at && cut->offset + cut->len <= end);
+        out = copy_text(out, doc + at, cut->offset - at, has_break);
+        at = cut->offset + cut->len;
+        while (is_space(doc[at]))
+            at++;
+        if (doc[at] == ',') {
+            at++;
+            continue;
+        }
+        ASSERT_HOT(doc[at] == '}');
+        while (out > start && is_space(out[-1]))
+            out--;
+        if (out[-1] == ',')
+            out--;
+    }
+    return copy_text(out, doc + at, end - at, has_break);
+}
+
+/* Writes "penstock_overflow":{...}, when a cut is to be moved there. */
+static char *put_overflow(const struct event_parts *parts, char *out)
+{
+    bool has_break = (parts->json_flags & JSON_HAS_LINE_BREAK) != 0;
+    bool first = true;
+
+    for (uint32_t i = 0; i < parts->n_cuts; i++) {
+        const struct event_cut *cut = &parts->cuts[i];
+
+        if (!cut->overflow)
+            continue;
+        if (first) {
+            memcpy(out, OVERFLOW_OPEN, sizeof(OVERFLOW_OPEN) - 1);
+            out += sizeof(OVERFLOW_OPEN) - 1;
+        } else {
+            *out++ = ',';
+        }
+        first = false;
+        *out++ = '"';
+        memcpy(out, cut->name.ptr, cut->name.len);
+        out += cut->name.len;
+        *out++ = '"';
+        *out++ = ':';
+        out = copy_text(out, parts->doc.ptr + cut->value_offset, cut->offset + cut->len - cut->value_offset,
+                        has_break);
+    }
+    if (first)
+        return out;
+    *out++ = '}';
+    *out++ = ',';
+    return out;
+}
+
+static char *put_template(const struct event_parts *parts, char *out)
+{
+    memcpy(out, added_template, ADDED_BYTES);
+    date_format(time_days(parts->event_us), out + DATE_AT);
+    time_format(parts->processed_us, out + TIME_AT);
+    memcpy(out + UUID_AT, parts->journal_hex, UUID_DIGITS);
+    text_hex(out + LSN_AT, parts->lsn, LSN_DIGITS);
+    return out + ADDED_BYTES;
+}
+
+size_t event_assemble(const struct event_parts *parts, char *out, uint32_t *added)
+{
+    const char *doc = parts->doc.ptr;
+    size_t len = parts->doc.len;
+    char *p, *last, *first_added;
+
+    ASSERT_HOT(len >= 2 && doc[0] == '{' && doc[len - 1] == '}' && added != NULL);
+    if (likely(parts->n_cuts == 0))
+        p = copy_text(out, doc, len - 1, (parts->json_flags & JSON_HAS_LINE_BREAK) != 0);
+    else
+        p = copy_uncut(parts, out);
+    first_added = p;
+    for (last = p - 1; is_space(*last); last--)
+        ;
+    if (last != out) /* not "{" alone: only the root's brace can stand there */
+        *p++ = ',';
+    if (unlikely(parts->n_cuts > 0))
+        p = put_overflow(parts, p);
+    p = put_template(parts, p);
+    *added = (uint32_t)(p - 2 - first_added);
+    ASSERT_HOT((size_t)(p - out) <= event_assembled_max(parts));
+    return (size_t)(p - out);
+}
+
+void event_patch_lsn(char *line, size_t len, uint64_t lsn)
+{
+    char *at = line + len - LINE_END - LSN_DIGITS;
+
+    ASSERT(len > LINE_END + EVENT_ID_BYTES && at[-1] == '-' && memcmp(line + len - LINE_END, "\"}\n", LINE_END) == 0);
+    text_hex(at, lsn, LSN_DIGITS);
+}
+
+size_t event_wrap(const char *line, size_t len, uint32_t added, char *out)
+{
+    static const char open[] = "{\"" COLUMN_EVENT "\":";
+    const char *tail = line + len - 2 - added;
+    char *p = out;
+
+    ASSERT_HOT(added > 0 && len >= added + 3u && line[0] == '{');
+    memcpy(p, open, sizeof(open) - 1);
+    p += sizeof(open) - 1;
+    memcpy(p, line, (size_t)(tail - line));
+    p += tail - line;
+    *p++ = '}';
+    if (*tail != ',') /* the event was empty */
+        *p++ = ',';
+    memcpy(p, tail, added + 2u);
+    return (size_t)(p + added + 2 - out);
+}

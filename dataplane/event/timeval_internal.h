@@ -1,0 +1,26 @@
+/* What a time text looked like: check.c refuses the forms that time_parse() takes but a BigQuery load does not. */
+#ifndef PENSTOCK_EVENT_TIMEVAL_INTERNAL_H
+#define PENSTOCK_EVENT_TIMEVAL_INTERNAL_H
+
+#include "dataplane/event/timeval.h"
+
+enum time_form {
+    TIME_FORM_DATE_ONLY = 1 << 0,
+    TIME_FORM_NO_SECONDS = 1 << 1,
+    TIME_FORM_ZONE = 1 << 2,           /* 'Z', " UTC" or an offset */
+    TIME_FORM_COMPACT_OFFSET = 1 << 3, /* +hhmm or +hh */
+    TIME_FORM_NANOS = 1 << 4,          /* more than six fraction digits: BigQuery refuses them */
+    TIME_FORM_LOWER_T = 1 << 5,
+};
+
+/** As time_parse(); also tells the form, a set of enum time_form. */
+int time_parse_form(struct span text, int64_t *us, unsigned *form) WARN_UNUSED;
+
+/**
+ * Reads HH:MM[:SS[.f{1,9}]] at the start of text.
+ * @param used receives the bytes read.
+ * @return microseconds of the day, or -EINVAL.
+ */
+int64_t time_of_day(struct span text, size_t *used, unsigned *form) WARN_UNUSED;
+
+#endif
