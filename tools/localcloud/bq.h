@@ -1,7 +1,7 @@
-// BigQuery: datasets, tables, jobs and queries. DIR/catalog.db holds what the API describes, DIR/bigquery.db
-// the rows: table N of the catalog is SQLite table "tN", made by its first load. So creating or changing a
-// table never waits for a running load.
-// Thread: any for the handlers; two job threads (loads, queries) inside.
+// BigQuery: datasets, tables, jobs and queries. DIR/catalog.db holds what the API describes,
+// DIR/bigquery.db the rows: table N of the catalog is SQLite table "tN", made by its first load. So
+// creating or changing a table never waits for a running load. Thread: any for the handlers; two
+// job threads (loads, queries) inside.
 #ifndef LOCALCLOUD_BQ_H
 #define LOCALCLOUD_BQ_H
 
@@ -15,10 +15,11 @@ struct lc_storage;
 
 /** Opens DIR and starts the job threads; unfinished jobs of an earlier run go on. Thread: init.
  *  Owner: caller, lc_bq_close. @return NULL with a reason in err. */
-struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms, char *err,
-                         size_t err_size);
+struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms,
+                         char *err, size_t err_size);
 
-/** Ends the job threads (a running load rolls back and runs again at the next start) and frees b. */
+/** Ends the job threads (a running load rolls back and runs again at the next start) and frees b.
+ */
 void lc_bq_close(struct lc_bq *b);
 
 /** Adds tables, rows and load jobs by table to out. */

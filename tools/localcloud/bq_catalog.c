@@ -22,8 +22,9 @@ void lc_problem_set(struct lc_problem *p, int http, const char *reason, const ch
 
 json_t *lc_catalog_dataset(struct lc_bq *b, const char *project, const char *dataset)
 {
-    sqlite3_stmt *st = lc_db_query(b->catalog, "SELECT body FROM datasets WHERE project = ? AND dataset = ?", "ss",
-                                   project, dataset);
+    sqlite3_stmt *st =
+        lc_db_query(b->catalog, "SELECT body FROM datasets WHERE project = ? AND dataset = ?", "ss",
+                    project, dataset);
     json_t *body = sqlite3_step(st) == SQLITE_ROW ? json_loads(lc_db_text(st, 0), 0, NULL) : NULL;
     sqlite3_finalize(st);
     return body;
@@ -48,19 +49,22 @@ static void read_table(sqlite3_stmt *st, struct lc_table *t)
         lc_schema_read(schema, &t->schema, err);
 }
 
-bool lc_catalog_table(struct lc_bq *b, const char *project, const char *dataset, const char *name, struct lc_table *t)
+bool lc_catalog_table(struct lc_bq *b, const char *project, const char *dataset, const char *name,
+                      struct lc_table *t)
 {
-    sqlite3_stmt *st = lc_db_query(b->catalog,
-                                   "SELECT id, project, dataset, name, body, version, created_ms, modified_ms "
-                                   "FROM tables WHERE project = ? AND dataset = ? AND name = ?",
-                                   "sss", project, dataset, name);
+    sqlite3_stmt *st =
+        lc_db_query(b->catalog,
+                    "SELECT id, project, dataset, name, body, version, created_ms, modified_ms "
+                    "FROM tables WHERE project = ? AND dataset = ? AND name = ?",
+                    "sss", project, dataset, name);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     *t = (struct lc_table){0};
     if (found)
         read_table(st, t);
     sqlite3_finalize(st);
     int64_t expires = 0;
-    if (found && lc_json_i64(t->body, "expirationTime", &expires) == 1 && expires <= lc_now_us() / 1000) {
+    if (found && lc_json_i64(t->body, "expirationTime", &expires) == 1 &&
+        expires <= lc_now_us() / 1000) {
         lc_catalog_drop_table(b, t->id);
         lc_table_fini(t);
         found = false;
@@ -83,8 +87,8 @@ void lc_catalog_save_table(struct lc_bq *b, struct lc_table *t)
     char *text = json_dumps(t->body, JSON_COMPACT);
     t->version++;
     t->modified_ms = lc_now_us() / 1000;
-    lc_db_run(b->catalog, "UPDATE tables SET body = ?, version = ?, modified_ms = ? WHERE id = ?", "siii", text,
-              t->version, t->modified_ms, t->id);
+    lc_db_run(b->catalog, "UPDATE tables SET body = ?, version = ?, modified_ms = ? WHERE id = ?",
+              "siii", text, t->version, t->modified_ms, t->id);
     free(text);
 }
 
@@ -94,17 +98,18 @@ int64_t lc_catalog_next_id(struct lc_bq *b)
     return lc_db_i64(b->catalog, 0, "SELECT id FROM next_id", "");
 }
 
-int64_t lc_catalog_add_table(struct lc_bq *b, const char *project, const char *dataset, const char *name,
-                             const json_t *body, int64_t id)
+int64_t lc_catalog_add_table(struct lc_bq *b, const char *project, const char *dataset,
+                             const char *name, const json_t *body, int64_t id)
 {
     char *text = json_dumps(body, JSON_COMPACT);
     int64_t now = lc_now_us() / 1000;
     if (!id)
         id = lc_catalog_next_id(b);
-    lc_db_run(b->catalog,
-              "INSERT INTO tables(id, project, dataset, name, body, version, created_ms, modified_ms) "
-              "VALUES(?, ?, ?, ?, ?, 1, ?, ?)",
-              "issssii", id, project, dataset, name, text, now, now);
+    lc_db_run(
+        b->catalog,
+        "INSERT INTO tables(id, project, dataset, name, body, version, created_ms, modified_ms) "
+        "VALUES(?, ?, ?, ?, ?, 1, ?, ?)",
+        "issssii", id, project, dataset, name, text, now, now);
     free(text);
     return id;
 }
@@ -116,7 +121,8 @@ void lc_catalog_drop_table(struct lc_bq *b, int64_t id)
 
 void lc_catalog_counts(struct lc_bq *b, int64_t id, int64_t *rows, int64_t *bytes)
 {
-    sqlite3_stmt *st = lc_db_query(b->rows, "SELECT rows, bytes FROM counts WHERE table_id = ?", "i", id);
+    sqlite3_stmt *st =
+        lc_db_query(b->rows, "SELECT rows, bytes FROM counts WHERE table_id = ?", "i", id);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     *rows = found ? sqlite3_column_int64(st, 0) : 0;
     *bytes = found ? sqlite3_column_int64(st, 1) : 0;
@@ -130,7 +136,8 @@ void lc_bq_stats(struct lc_bq *b, json_t *out)
     json_int_t tables = lc_db_i64(b->catalog, 0, "SELECT count(*) FROM tables", "");
     json_int_t rows = lc_db_i64(b->rows, 0, "SELECT coalesce(sum(rows), 0) FROM counts", "");
     sqlite3_stmt *st = lc_db_query(
-        b->catalog, "SELECT target, count(*) FROM jobs WHERE kind = 0 GROUP BY target ORDER BY target", "");
+        b->catalog,
+        "SELECT target, count(*) FROM jobs WHERE kind = 0 GROUP BY target ORDER BY target", "");
     while (sqlite3_step(st) == SQLITE_ROW)
         json_object_set_new(jobs, lc_db_text(st, 0), json_integer(sqlite3_column_int64(st, 1)));
     sqlite3_finalize(st);

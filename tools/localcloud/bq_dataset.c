@@ -14,7 +14,8 @@ static bool valid_id(const char *s)
     return *s && strlen(s) <= 1024;
 }
 
-static json_t *dataset_json(json_t *body, const char *project, const char *dataset, const char *host)
+static json_t *dataset_json(json_t *body, const char *project, const char *dataset,
+                            const char *host)
 {
     char *id = lc_format("%s:%s", project, dataset);
     char *self = lc_format("http://%s/bigquery/v2/projects/%s/datasets/%s", host, project, dataset);
@@ -35,7 +36,8 @@ static const char *check_body(const json_t *body, const char *project, char err[
     if (!id)
         return "Required parameter is missing: datasetReference.datasetId";
     if (!valid_id(id))
-        return "Invalid dataset ID. Dataset IDs have letters, numbers and underscores, up to 1024 characters.";
+        return "Invalid dataset ID. Dataset IDs have letters, numbers and underscores, up to 1024 "
+               "characters.";
     if (in_project && strcmp(in_project, project) != 0)
         return "The project in the URL and in datasetReference differ.";
     if (lc_json_i64(body, "defaultTableExpirationMs", &ms) < 0 || ms < 3600000)
@@ -53,7 +55,8 @@ static void save(struct lc_bq *b, const char *project, const char *dataset, json
     json_object_set_new(body, "etag", json_string(etag));
     free(etag);
     char *text = json_dumps(body, JSON_COMPACT);
-    lc_db_run(b->catalog, "REPLACE INTO datasets(project, dataset, body) VALUES(?, ?, ?)", "sss", project, dataset, text);
+    lc_db_run(b->catalog, "REPLACE INTO datasets(project, dataset, body) VALUES(?, ?, ?)", "sss",
+              project, dataset, text);
     free(text);
 }
 
@@ -71,7 +74,8 @@ void lc_dataset_insert(struct lc_req *r)
         json_decref(body);
         return;
     }
-    json_object_set_new(json_object_get(body, "datasetReference"), "projectId", json_string(project));
+    json_object_set_new(json_object_get(body, "datasetReference"), "projectId",
+                        json_string(project));
     const char *dataset = lc_json_str(json_object_get(body, "datasetReference"), "datasetId");
     if (!lc_json_str(body, "location"))
         json_object_set_new(body, "location", json_string("US"));
@@ -103,8 +107,9 @@ void lc_dataset_get(struct lc_req *r)
 
 static void patch_found(struct lc_req *r, json_t *body, json_t *change)
 {
-    static const char *const writable[] = {"description", "friendlyName", "defaultTableExpirationMs",
-                                           "defaultPartitionExpirationMs", "labels", "access"};
+    static const char *const writable[] = {
+        "description", "friendlyName", "defaultTableExpirationMs", "defaultPartitionExpirationMs",
+        "labels",      "access"};
     char err[LC_ERROR_BYTES];
     for (size_t i = 0; i < LC_ARRAY_LEN(writable); i++) {
         json_t *v = json_object_get(change, writable[i]);
@@ -122,7 +127,8 @@ static void patch_found(struct lc_req *r, json_t *body, json_t *change)
         return;
     }
     save(r->app->bq, r->args[0], r->args[1], body);
-    lc_reply_json(r, 200, dataset_json(json_deep_copy(body), r->args[0], r->args[1], lc_req_host(r)));
+    lc_reply_json(r, 200,
+                  dataset_json(json_deep_copy(body), r->args[0], r->args[1], lc_req_host(r)));
 }
 
 void lc_dataset_patch(struct lc_req *r)
@@ -147,12 +153,14 @@ void lc_dataset_list(struct lc_req *r)
     struct lc_bq *b = r->app->bq;
     json_t *list = json_array();
     pthread_mutex_lock(&b->lock);
-    sqlite3_stmt *st =
-        lc_db_query(b->catalog, "SELECT dataset, body FROM datasets WHERE project = ? ORDER BY dataset", "s", r->args[0]);
+    sqlite3_stmt *st = lc_db_query(
+        b->catalog, "SELECT dataset, body FROM datasets WHERE project = ? ORDER BY dataset", "s",
+        r->args[0]);
     while (sqlite3_step(st) == SQLITE_ROW) {
         json_t *body = json_loads(lc_db_text(st, 1), 0, NULL);
         json_t *item = json_pack("{s:s,s:O,s:O}", "kind", "bigquery#dataset", "datasetReference",
-                                 json_object_get(body, "datasetReference"), "location", json_object_get(body, "location"));
+                                 json_object_get(body, "datasetReference"), "location",
+                                 json_object_get(body, "location"));
         char *id = lc_format("%s:%s", r->args[0], lc_db_text(st, 0));
         json_object_set_new(item, "id", json_string(id));
         if (json_object_get(body, "labels"))
@@ -173,18 +181,22 @@ void lc_dataset_list(struct lc_req *r)
 void lc_dataset_delete(struct lc_req *r)
 {
     struct lc_bq *b = r->app->bq;
-    const char *project = r->args[0], *dataset = r->args[1], *contents = lc_param(r, "deleteContents");
+    const char *project = r->args[0], *dataset = r->args[1],
+               *contents = lc_param(r, "deleteContents");
     pthread_mutex_lock(&b->lock);
     json_t *body = lc_catalog_dataset(b, project, dataset);
-    bool used = lc_db_i64(b->catalog, 0, "SELECT 1 FROM tables WHERE project = ? AND dataset = ? LIMIT 1", "ss", project,
-                          dataset);
+    bool used =
+        lc_db_i64(b->catalog, 0, "SELECT 1 FROM tables WHERE project = ? AND dataset = ? LIMIT 1",
+                  "ss", project, dataset);
     if (!body) {
         lc_fail(r, 404, "notFound", "Not found: Dataset %s:%s", project, dataset);
     } else if (used && !(contents && strcmp(contents, "true") == 0)) {
         lc_fail(r, 400, "resourceInUse", "Dataset %s:%s is still in use", project, dataset);
     } else {
-        lc_db_run(b->catalog, "DELETE FROM tables WHERE project = ? AND dataset = ?", "ss", project, dataset);
-        lc_db_run(b->catalog, "DELETE FROM datasets WHERE project = ? AND dataset = ?", "ss", project, dataset);
+        lc_db_run(b->catalog, "DELETE FROM tables WHERE project = ? AND dataset = ?", "ss", project,
+                  dataset);
+        lc_db_run(b->catalog, "DELETE FROM datasets WHERE project = ? AND dataset = ?", "ss",
+                  project, dataset);
         lc_reply_empty(r, 204);
     }
     pthread_mutex_unlock(&b->lock);

@@ -1,5 +1,5 @@
-// Role: jobs.insert: what a request must have before it becomes a job. What depends on tables and objects is
-// found when the job runs, and is the job's error then.
+// Role: jobs.insert: what a request must have before it becomes a job. What depends on tables and
+// objects is found when the job runs, and is the job's error then.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +23,19 @@ static bool one_of(const char *value, const char *const *list)
 static const char *check_settings(const json_t *load)
 {
     static const char *const create[] = {"CREATE_IF_NEEDED", "CREATE_NEVER", NULL};
-    static const char *const write[] = {"WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA", "WRITE_EMPTY", NULL};
+    static const char *const write[] = {"WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA",
+                                        "WRITE_EMPTY", NULL};
     static const char *const options[] = {"ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION", NULL};
-    const char *disposition = lc_json_str(load, "writeDisposition"), *format = lc_json_str(load, "sourceFormat");
+    const char *disposition = lc_json_str(load, "writeDisposition"),
+               *format = lc_json_str(load, "sourceFormat");
     const json_t *updates = json_object_get(load, "schemaUpdateOptions");
     int64_t bad = 0;
     if (!format || strcmp(format, "NEWLINE_DELIMITED_JSON") != 0)
-        return "localcloud loads sourceFormat NEWLINE_DELIMITED_JSON only (the default of BigQuery is CSV)";
+        return "localcloud loads sourceFormat NEWLINE_DELIMITED_JSON only (the default of BigQuery "
+               "is CSV)";
     if (json_is_true(json_object_get(load, "autodetect")))
-        return "localcloud does not detect schemas: give a schema, or load into a table that has one";
+        return "localcloud does not detect schemas: give a schema, or load into a table that has "
+               "one";
     if (!one_of(lc_json_str(load, "createDisposition"), create))
         return "Invalid createDisposition";
     if (!one_of(disposition, write))
@@ -41,9 +45,11 @@ static const char *check_settings(const json_t *load)
     for (size_t i = 0; i < json_array_size(updates); i++)
         if (!one_of(json_string_value(json_array_get(updates, i)), options))
             return "Invalid schemaUpdateOptions";
-    bool may_update = !disposition || !strcmp(disposition, "WRITE_APPEND") || !strcmp(disposition, "WRITE_TRUNCATE_DATA");
+    bool may_update = !disposition || !strcmp(disposition, "WRITE_APPEND") ||
+                      !strcmp(disposition, "WRITE_TRUNCATE_DATA");
     if (json_array_size(updates) && !may_update)
-        return "Schema update options should only be specified with WRITE_APPEND disposition, or with WRITE_TRUNCATE disposition on a table partition.";
+        return "Schema update options should only be specified with WRITE_APPEND disposition, or "
+               "with WRITE_TRUNCATE disposition on a table partition.";
     return NULL;
 }
 
@@ -63,11 +69,13 @@ static const char *check_uris(const json_t *load)
     return NULL;
 }
 
-// The dataset must exist, and its location must be the job's. Sets the location when the request has none.
+// The dataset must exist, and its location must be the job's. Sets the location when the request
+// has none.
 static bool check_dataset(struct lc_req *r, json_t *body, const json_t *target)
 {
     struct lc_bq *b = r->app->bq;
-    const char *project = lc_json_str(target, "projectId"), *name = lc_json_str(target, "datasetId");
+    const char *project = lc_json_str(target, "projectId"),
+               *name = lc_json_str(target, "datasetId");
     pthread_mutex_lock(&b->lock);
     json_t *dataset = lc_catalog_dataset(b, project, name);
     pthread_mutex_unlock(&b->lock);
@@ -79,7 +87,8 @@ static bool check_dataset(struct lc_req *r, json_t *body, const json_t *target)
     const char *want = lc_json_str(ref, "location"), *have = lc_json_str(dataset, "location");
     bool ok = !want || strcasecmp(want, have) == 0;
     if (!ok)
-        lc_fail(r, 404, "notFound", "Not found: Dataset %s:%s was not found in location %s", project, name, want);
+        lc_fail(r, 404, "notFound", "Not found: Dataset %s:%s was not found in location %s",
+                project, name, want);
     else if (!want) {
         if (!json_is_object(ref)) {
             json_object_set_new(body, "jobReference", json_object());
@@ -99,13 +108,15 @@ static bool check_load(struct lc_req *r, json_t *body, const json_t *load)
     char err[LC_ERROR_BYTES];
     if (!json_object_get(target, "projectId") && json_is_object(target))
         json_object_set_new(target, "projectId", json_string(r->args[0]));
-    if (!wrong && (!lc_json_str(target, "datasetId") || !lc_json_str(target, "tableId") || !lc_json_str(target, "projectId")))
+    if (!wrong && (!lc_json_str(target, "datasetId") || !lc_json_str(target, "tableId") ||
+                   !lc_json_str(target, "projectId")))
         wrong = "Required parameter is missing: destinationTable";
     if (!wrong && strchr(lc_json_str(target, "tableId"), '$'))
         wrong = "localcloud does not load into partition decorators";
     if (!wrong)
         wrong = check_settings(load);
-    if (!wrong && json_object_get(load, "schema") && !lc_schema_read(json_object_get(load, "schema"), &schema, err))
+    if (!wrong && json_object_get(load, "schema") &&
+        !lc_schema_read(json_object_get(load, "schema"), &schema, err))
         wrong = err;
     lc_schema_fini(&schema);
     if (wrong) {
@@ -120,7 +131,9 @@ static bool check_query(struct lc_req *r, const json_t *query)
     if (!lc_json_str(query, "query"))
         lc_fail(r, 400, "required", "Required parameter is missing: query");
     else if (!json_is_false(json_object_get(query, "useLegacySql")))
-        lc_fail(r, 400, "invalidQuery", "localcloud speaks GoogleSQL only: send \"useLegacySql\": false (BigQuery's default is legacy SQL)");
+        lc_fail(r, 400, "invalidQuery",
+                "localcloud speaks GoogleSQL only: send \"useLegacySql\": false (BigQuery's "
+                "default is legacy SQL)");
     else if (json_object_get(query, "destinationTable"))
         lc_fail(r, 400, "invalid", "localcloud does not write query results into tables");
     return r->status == 0;
@@ -132,7 +145,8 @@ void lc_job_insert(struct lc_req *r)
     if (!body)
         return;
     json_t *configuration = json_object_get(body, "configuration");
-    json_t *load = json_object_get(configuration, "load"), *query = json_object_get(configuration, "query");
+    json_t *load = json_object_get(configuration, "load"),
+           *query = json_object_get(configuration, "query");
     struct lc_job job = {0};
     bool ok = false;
     if (json_is_object(load) && !query)
@@ -140,7 +154,8 @@ void lc_job_insert(struct lc_req *r)
     else if (json_is_object(query) && !load)
         ok = check_query(r, query);
     else
-        lc_fail(r, 400, "invalid", "configuration must have one of load and query (localcloud serves no other jobs)");
+        lc_fail(r, 400, "invalid",
+                "configuration must have one of load and query (localcloud serves no other jobs)");
     if (ok && lc_job_create(r, r->args[0], body, load ? LC_JOB_LOAD : LC_JOB_QUERY, false, &job))
         lc_reply_json(r, 200, json_incref(body));
     lc_job_fini(&job);

@@ -10,7 +10,8 @@
 #include "tools/localcloud/db.h"
 #include "tools/localcloud/http.h"
 
-/** Column of every row table that keeps the load order; no user column can have a _PARTITION name. */
+/** Column of every row table that keeps the load order; no user column can have a _PARTITION name.
+ */
 #define LC_ROW_COLUMN "_PARTITION_row"
 
 enum lc_job_kind { LC_JOB_LOAD, LC_JOB_QUERY, LC_JOB_KINDS };
@@ -35,7 +36,7 @@ struct lc_table {
     char *project;
     char *dataset;
     char *name;
-    json_t *body; // as the client gave it, normalised
+    json_t *body;            // as the client gave it, normalised
     struct lc_schema schema; // empty when the table has none yet
     int64_t version;
     int64_t created_ms;
@@ -59,15 +60,18 @@ struct lc_problem {
 };
 
 /** Fills p. */
-void lc_problem_set(struct lc_problem *p, int http, const char *reason, const char *fmt, ...) LC_PRINTF(4, 5);
+void lc_problem_set(struct lc_problem *p, int http, const char *reason, const char *fmt, ...)
+    LC_PRINTF(4, 5);
 
 /** bq_catalog.c: all of these need the lock. */
 
 /** @return the dataset's body, NULL when there is none. Owner: caller. */
 json_t *lc_catalog_dataset(struct lc_bq *b, const char *project, const char *dataset);
 
-/** Finds a table; one that is past its expirationTime is dropped and not found. Owner: caller, lc_table_fini. */
-bool lc_catalog_table(struct lc_bq *b, const char *project, const char *dataset, const char *name, struct lc_table *t);
+/** Finds a table; one that is past its expirationTime is dropped and not found. Owner: caller,
+ * lc_table_fini. */
+bool lc_catalog_table(struct lc_bq *b, const char *project, const char *dataset, const char *name,
+                      struct lc_table *t);
 
 /** Frees what t holds and zeroes it. */
 void lc_table_fini(struct lc_table *t);
@@ -76,8 +80,8 @@ void lc_table_fini(struct lc_table *t);
 void lc_catalog_save_table(struct lc_bq *b, struct lc_table *t);
 
 /** Adds a table; id 0 takes the next. @return its id. */
-int64_t lc_catalog_add_table(struct lc_bq *b, const char *project, const char *dataset, const char *name,
-                             const json_t *body, int64_t id);
+int64_t lc_catalog_add_table(struct lc_bq *b, const char *project, const char *dataset,
+                             const char *name, const json_t *body, int64_t id);
 
 /** A table id no other table has or had. */
 int64_t lc_catalog_next_id(struct lc_bq *b);
@@ -102,7 +106,8 @@ bool lc_table_check_body(json_t *body, struct lc_schema *schema, char err[LC_ERR
 /** Opens bigquery.db for a writer. @return NULL with a reason in err. */
 sqlite3 *lc_rows_open(const char *dir, char *err, size_t err_size);
 
-/** Makes or widens the row table of id so that it has every column. Inside the caller's transaction. */
+/** Makes or widens the row table of id so that it has every column. Inside the caller's
+ * transaction. */
 bool lc_rows_ensure(sqlite3 *db, int64_t id, const struct lc_schema *s);
 
 /** @return true when row table id has the column. */
@@ -126,7 +131,8 @@ json_t *lc_rows_render(sqlite3_stmt *st, const struct lc_schema *s);
 /** Rewrites the TIMESTAMP cells of a rendered row from microseconds to seconds like "1.7E9". */
 void lc_rows_timestamps_to_seconds(json_t *row, const struct lc_schema *s);
 
-/** @return true when the request asks for formatOptions.useInt64Timestamp (query parameter or body). */
+/** @return true when the request asks for formatOptions.useInt64Timestamp (query parameter or
+ * body). */
 bool lc_wants_int64_timestamps(const struct lc_req *r, const json_t *body);
 
 /** bq_load.c: runs one load job. done gets {"statistics", ...} for lc_load_finish.
@@ -134,16 +140,21 @@ bool lc_wants_int64_timestamps(const struct lc_req *r, const json_t *body);
 bool lc_load_run(struct lc_bq *b, sqlite3 *db, struct lc_job *job, json_t *done, json_t *warnings,
                  struct lc_problem *p);
 
-/** Applies the catalog part of a committed load (new table, new schema); safe to repeat. Takes the lock. */
+/** Applies the catalog part of a committed load (new table, new schema); safe to repeat. Takes the
+ * lock. */
 void lc_load_finish(struct lc_bq *b, const struct lc_job *job, const json_t *done);
 
 /** bq_query.c: runs a query and stores its rows. @return false with p set. */
 bool lc_query_run(struct lc_bq *b, struct lc_job *job, json_t *done, struct lc_problem *p);
 
-/** bq_job.c: a new job resource in state PENDING (or RUNNING when sync), stored and, if not sync, queued.
+/** bq_print.c: steps st to its end and prints the rows. @return the exit code. */
+int lc_print_rows(sqlite3 *db, sqlite3_stmt *st, const struct lc_schema *s, bool as_json);
+
+/** bq_job.c: a new job resource in state PENDING (or RUNNING when sync), stored and, if not sync,
+ * queued.
  *  @return its sequence number; 0 after answering r (409 duplicate, 400). */
-int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind, bool sync,
-                      struct lc_job *job);
+int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind,
+                      bool sync, struct lc_job *job);
 
 /** Stores the end of a job: statistics from done, or the problem. Takes the lock. */
 void lc_job_end(struct lc_bq *b, struct lc_job *job, const json_t *done, const json_t *warnings,

@@ -1,6 +1,7 @@
-// Role: job resources and the two job threads. A job's state moves PENDING -> RUNNING -> DONE in catalog.db.
-// A load writes its rows and a "done" record in one transaction of bigquery.db, so after a kill the next
-// start either finds the record (the job is over) or runs the job again from nothing.
+// Role: job resources and the two job threads. A job's state moves PENDING -> RUNNING -> DONE in
+// catalog.db. A load writes its rows and a "done" record in one transaction of bigquery.db, so
+// after a kill the next start either finds the record (the job is over) or runs the job again from
+// nothing.
 #include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -14,15 +15,19 @@
 enum { JOB_ID_BYTES_MAX = 1024, ERRORS_MAX = 5 };
 
 static const char catalog_schema[] =
-    "CREATE TABLE IF NOT EXISTS datasets(project TEXT NOT NULL, dataset TEXT NOT NULL, body TEXT NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS datasets(project TEXT NOT NULL, dataset TEXT NOT NULL, body TEXT "
+    "NOT NULL,"
     " PRIMARY KEY(project, dataset)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS tables(id INTEGER PRIMARY KEY, project TEXT NOT NULL, dataset TEXT NOT NULL,"
-    " name TEXT NOT NULL, body TEXT NOT NULL, version INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS tables(id INTEGER PRIMARY KEY, project TEXT NOT NULL, dataset TEXT "
+    "NOT NULL,"
+    " name TEXT NOT NULL, body TEXT NOT NULL, version INTEGER NOT NULL, created_ms INTEGER NOT "
+    "NULL,"
     " modified_ms INTEGER NOT NULL, UNIQUE(project, dataset, name));"
     "CREATE TABLE IF NOT EXISTS next_id(id INTEGER NOT NULL);"
     "INSERT INTO next_id SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM next_id);"
     "CREATE TABLE IF NOT EXISTS jobs(seq INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL,"
-    " job_id TEXT NOT NULL, kind INTEGER NOT NULL, state TEXT NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL,"
+    " job_id TEXT NOT NULL, kind INTEGER NOT NULL, state TEXT NOT NULL, target TEXT NOT NULL, body "
+    "TEXT NOT NULL,"
     " UNIQUE(project, job_id));"
     "CREATE INDEX IF NOT EXISTS jobs_pending ON jobs(kind, seq) WHERE state = 'PENDING';"
     "UPDATE jobs SET state = 'PENDING' WHERE state = 'RUNNING';";
@@ -34,8 +39,8 @@ struct thread_arg {
     enum lc_job_kind kind;
 };
 
-struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms, char *err,
-                         size_t err_size)
+struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms,
+                         char *err, size_t err_size)
 {
     struct lc_bq *b = lc_alloc(sizeof *b);
     char *results = lc_format("%s/results", dir);
@@ -106,22 +111,25 @@ static void save_state(struct lc_bq *b, const struct lc_job *job, const char *st
     char *text;
     json_object_set_new(json_object_get(job->body, "status"), "state", json_string(state));
     text = json_dumps(job->body, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    lc_db_run(b->catalog, "UPDATE jobs SET state = ?, body = ? WHERE seq = ?", "ssi", state, text, job->seq);
+    lc_db_run(b->catalog, "UPDATE jobs SET state = ?, body = ? WHERE seq = ?", "ssi", state, text,
+              job->seq);
     free(text);
 }
 
-static void fill_resource(struct lc_req *r, const char *project, const char *job_id, const char *location,
-                          enum lc_job_kind kind, json_t *body)
+static void fill_resource(struct lc_req *r, const char *project, const char *job_id,
+                          const char *location, enum lc_job_kind kind, json_t *body)
 {
     char *id = lc_format("%s:%s.%s", project, location, job_id);
-    char *self = lc_format("http://%s/bigquery/v2/projects/%s/jobs/%s?location=%s", lc_req_host(r), project, job_id, location);
+    char *self = lc_format("http://%s/bigquery/v2/projects/%s/jobs/%s?location=%s", lc_req_host(r),
+                           project, job_id, location);
     json_object_set_new(body, "kind", json_string("bigquery#job"));
     json_object_set_new(body, "id", json_string(id));
     json_object_set_new(body, "selfLink", json_string(self));
     json_object_set_new(body, "etag", json_string("job"));
     json_object_set_new(body, "user_email", json_string("local@localcloud.invalid"));
-    json_object_set_new(body, "jobReference",
-                        json_pack("{s:s,s:s,s:s}", "projectId", project, "jobId", job_id, "location", location));
+    json_object_set_new(
+        body, "jobReference",
+        json_pack("{s:s,s:s,s:s}", "projectId", project, "jobId", job_id, "location", location));
     json_object_set_new(json_object_get(body, "configuration"), "jobType",
                         json_string(kind == LC_JOB_LOAD ? "LOAD" : "QUERY"));
     json_object_set_new(body, "status", json_pack("{s:s}", "state", "PENDING"));
@@ -133,13 +141,16 @@ static void fill_resource(struct lc_req *r, const char *project, const char *job
 
 static char *target_of(const json_t *body, enum lc_job_kind kind)
 {
-    const json_t *t = json_object_get(json_object_get(json_object_get(body, "configuration"), "load"), "destinationTable");
-    const char *p = lc_json_str(t, "projectId"), *d = lc_json_str(t, "datasetId"), *n = lc_json_str(t, "tableId");
-    return kind == LC_JOB_LOAD ? lc_format("%s.%s.%s", p ? p : "", d ? d : "", n ? n : "") : lc_strdup("");
+    const json_t *t = json_object_get(
+        json_object_get(json_object_get(body, "configuration"), "load"), "destinationTable");
+    const char *p = lc_json_str(t, "projectId"), *d = lc_json_str(t, "datasetId"),
+               *n = lc_json_str(t, "tableId");
+    return kind == LC_JOB_LOAD ? lc_format("%s.%s.%s", p ? p : "", d ? d : "", n ? n : "")
+                               : lc_strdup("");
 }
 
-int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind, bool sync,
-                      struct lc_job *job)
+int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind,
+                      bool sync, struct lc_job *job)
 {
     struct lc_bq *b = r->app->bq;
     const json_t *ref = json_object_get(body, "jobReference");
@@ -148,22 +159,27 @@ int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum 
     char made[48] = "job_";
     *job = (struct lc_job){0};
     if ((given && !valid_job_id(given)) || (in_project && strcmp(in_project, project))) {
-        lc_fail(r, 400, "invalid", "Invalid job ID or project in jobReference: %s", given ? given : in_project);
+        lc_fail(r, 400, "invalid", "Invalid job ID or project in jobReference: %s",
+                given ? given : in_project);
         return 0;
     }
     lc_random_hex(made + 4, 16);
     char *job_id = lc_strdup(given ? given : made), *place = lc_strdup(location ? location : "US");
     char *target = target_of(body, kind);
     pthread_mutex_lock(&b->lock);
-    if (lc_db_i64(b->catalog, 0, "SELECT 1 FROM jobs WHERE project = ? AND job_id = ?", "ss", project, job_id)) {
+    if (lc_db_i64(b->catalog, 0, "SELECT 1 FROM jobs WHERE project = ? AND job_id = ?", "ss",
+                  project, job_id)) {
         lc_fail(r, 409, "duplicate", "Already Exists: Job %s:%s.%s", project, place, job_id);
     } else {
         fill_resource(r, project, job_id, place, kind, body);
         char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(17));
-        lc_db_run(b->catalog, "INSERT INTO jobs(project, job_id, kind, state, target, body) VALUES(?, ?, ?, ?, ?, ?)",
-                  "ssisss", project, job_id, (int64_t)kind, sync ? "RUNNING" : "PENDING", target, text);
+        lc_db_run(
+            b->catalog,
+            "INSERT INTO jobs(project, job_id, kind, state, target, body) VALUES(?, ?, ?, ?, ?, ?)",
+            "ssisss", project, job_id, (int64_t)kind, sync ? "RUNNING" : "PENDING", target, text);
         free(text);
-        *job = (struct lc_job){sqlite3_last_insert_rowid(b->catalog), lc_strdup(project), lc_strdup(job_id), json_incref(body)};
+        *job = (struct lc_job){sqlite3_last_insert_rowid(b->catalog), lc_strdup(project),
+                               lc_strdup(job_id), json_incref(body)};
         pthread_cond_broadcast(&b->wake);
     }
     pthread_mutex_unlock(&b->lock);
@@ -207,14 +223,16 @@ void lc_job_end(struct lc_bq *b, struct lc_job *job, const json_t *done, const j
 // Oldest pending job of a kind. The caller holds the lock. @return false when there is none.
 static bool take_pending(struct lc_bq *b, enum lc_job_kind kind, struct lc_job *job)
 {
-    sqlite3_stmt *st = lc_db_query(b->catalog,
-                                   "SELECT seq, project, job_id, body FROM jobs WHERE kind = ? AND state = 'PENDING' "
-                                   "ORDER BY seq LIMIT 1",
-                                   "i", (int64_t)kind);
+    sqlite3_stmt *st = lc_db_query(
+        b->catalog,
+        "SELECT seq, project, job_id, body FROM jobs WHERE kind = ? AND state = 'PENDING' "
+        "ORDER BY seq LIMIT 1",
+        "i", (int64_t)kind);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     if (found)
-        *job = (struct lc_job){sqlite3_column_int64(st, 0), lc_strdup(lc_db_text(st, 1)), lc_strdup(lc_db_text(st, 2)),
-                               json_loads(lc_db_text(st, 3), 0, NULL)};
+        *job =
+            (struct lc_job){sqlite3_column_int64(st, 0), lc_strdup(lc_db_text(st, 1)),
+                            lc_strdup(lc_db_text(st, 2)), json_loads(lc_db_text(st, 3), 0, NULL)};
     sqlite3_finalize(st);
     return found;
 }
@@ -223,7 +241,8 @@ static void run_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job)
 {
     struct lc_problem p = {0};
     json_t *warnings = json_array(), *done = NULL;
-    sqlite3_stmt *st = lc_db_query(db, "SELECT body FROM done WHERE project = ? AND job_id = ?", "ss", job->project, job->job_id);
+    sqlite3_stmt *st = lc_db_query(db, "SELECT body FROM done WHERE project = ? AND job_id = ?",
+                                   "ss", job->project, job->job_id);
     if (sqlite3_step(st) == SQLITE_ROW)
         done = json_loads(lc_db_text(st, 0), 0, NULL);
     sqlite3_finalize(st);
@@ -238,7 +257,8 @@ static void run_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job)
     if (!interrupted)
         lc_job_end(b, job, done, warnings, ok ? NULL : &p);
     if (ok)
-        lc_db_run(db, "DELETE FROM done WHERE project = ? AND job_id = ?", "ss", job->project, job->job_id);
+        lc_db_run(db, "DELETE FROM done WHERE project = ? AND job_id = ?", "ss", job->project,
+                  job->job_id);
     json_decref(done);
     json_decref(warnings);
 }
@@ -247,7 +267,8 @@ static void run_job(struct lc_bq *b, enum lc_job_kind kind, sqlite3 *db, struct 
 {
     lc_sleep_ms(b->job_delay_ms);
     pthread_mutex_lock(&b->lock);
-    bool pending = lc_db_i64(b->catalog, 0, "SELECT 1 FROM jobs WHERE seq = ? AND state = 'PENDING'", "i", job->seq);
+    bool pending = lc_db_i64(
+        b->catalog, 0, "SELECT 1 FROM jobs WHERE seq = ? AND state = 'PENDING'", "i", job->seq);
     if (pending) {
         lc_json_set_i64(json_object_get(job->body, "statistics"), "startTime", lc_now_us() / 1000);
         save_state(b, job, "RUNNING");
@@ -297,8 +318,9 @@ static void *job_thread(void *arg)
 // Job resource of r's path. The caller holds the lock. Owner: caller. @return NULL after 404.
 static json_t *find_job(struct lc_req *r)
 {
-    sqlite3_stmt *st = lc_db_query(r->app->bq->catalog, "SELECT body FROM jobs WHERE project = ? AND job_id = ?", "ss",
-                                   r->args[0], r->args[1]);
+    sqlite3_stmt *st =
+        lc_db_query(r->app->bq->catalog, "SELECT body FROM jobs WHERE project = ? AND job_id = ?",
+                    "ss", r->args[0], r->args[1]);
     json_t *body = sqlite3_step(st) == SQLITE_ROW ? json_loads(lc_db_text(st, 0), 0, NULL) : NULL;
     sqlite3_finalize(st);
     const char *want = lc_param(r, "location");
@@ -324,18 +346,22 @@ void lc_job_get(struct lc_req *r)
 void lc_job_list(struct lc_req *r)
 {
     struct lc_bq *b = r->app->bq;
-    const char *max_text = lc_param(r, "maxResults"), *filter = lc_param(r, "stateFilter"), *token = lc_param(r, "pageToken");
+    const char *max_text = lc_param(r, "maxResults"), *filter = lc_param(r, "stateFilter"),
+               *token = lc_param(r, "pageToken");
     int64_t max = 50, before = INT64_MAX;
-    if ((max_text && (!lc_parse_i64(max_text, &max) || max < 1)) || (token && *token && !lc_parse_i64(token, &before))) {
+    if ((max_text && (!lc_parse_i64(max_text, &max) || max < 1)) ||
+        (token && *token && !lc_parse_i64(token, &before))) {
         lc_fail(r, 400, "invalid", "Invalid maxResults or pageToken");
         return;
     }
-    json_t *list = json_array(), *out = json_pack("{s:s,s:s}", "kind", "bigquery#jobList", "etag", "list");
+    json_t *list = json_array(),
+           *out = json_pack("{s:s,s:s}", "kind", "bigquery#jobList", "etag", "list");
     pthread_mutex_lock(&b->lock);
-    sqlite3_stmt *st = lc_db_query(b->catalog,
-                                   "SELECT seq, body FROM jobs WHERE project = ? AND seq < ? AND (? IS NULL OR state = "
-                                   "upper(?3)) ORDER BY seq DESC",
-                                   "sis", r->args[0], before, filter);
+    sqlite3_stmt *st = lc_db_query(
+        b->catalog,
+        "SELECT seq, body FROM jobs WHERE project = ? AND seq < ? AND (? IS NULL OR state = "
+        "upper(?3)) ORDER BY seq DESC",
+        "sis", r->args[0], before, filter);
     int64_t last = 0;
     while (sqlite3_step(st) == SQLITE_ROW) {
         if ((int64_t)json_array_size(list) == max) {
@@ -360,17 +386,20 @@ void lc_job_cancel(struct lc_req *r)
     json_t *body = find_job(r);
     struct lc_job job = {.body = body};
     if (body) {
-        job.seq = lc_db_i64(b->catalog, 0, "SELECT seq FROM jobs WHERE project = ? AND job_id = ?", "ss", r->args[0], r->args[1]);
+        job.seq = lc_db_i64(b->catalog, 0, "SELECT seq FROM jobs WHERE project = ? AND job_id = ?",
+                            "ss", r->args[0], r->args[1]);
         const char *state = lc_json_str(json_object_get(body, "status"), "state");
         if (strcmp(state, "PENDING") == 0) {
-            json_t *why = json_pack("{s:s,s:s}", "reason", "stopped", "message", "Job execution was cancelled: User requested cancellation");
+            json_t *why = json_pack("{s:s,s:s}", "reason", "stopped", "message",
+                                    "Job execution was cancelled: User requested cancellation");
             json_object_set_new(json_object_get(body, "status"), "errors", json_pack("[O]", why));
             json_object_set_new(json_object_get(body, "status"), "errorResult", why);
             save_state(b, &job, "DONE");
         } else if (strcmp(state, "RUNNING") == 0) {
             atomic_store(&b->cancel_seq, job.seq);
         }
-        lc_reply_json(r, 200, json_pack("{s:s,s:O}", "kind", "bigquery#jobCancelResponse", "job", body));
+        lc_reply_json(r, 200,
+                      json_pack("{s:s,s:O}", "kind", "bigquery#jobCancelResponse", "job", body));
     }
     pthread_mutex_unlock(&b->lock);
     json_decref(body);

@@ -72,7 +72,8 @@ static bool fill(struct lc_lines *l, const char **error)
     return true;
 }
 
-int lc_lines_next(struct lc_lines *l, const char **line, size_t *n, int64_t *offset, const char **error)
+int lc_lines_next(struct lc_lines *l, const char **line, size_t *n, int64_t *offset,
+                  const char **error)
 {
     size_t scanned = 0;
     for (;;) {

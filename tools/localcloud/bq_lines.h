@@ -15,10 +15,12 @@ struct lc_lines *lc_lines_open(int fd);
 bool lc_lines_gzip(struct lc_lines *l);
 
 /**
- * Next line without its line feed, valid until the next call. offset: its first byte in the (unpacked) text.
+ * Next line without its line feed, valid until the next call. offset: its first byte in the
+ * (unpacked) text.
  * @return 1 a line, 0 the end, -1 with a reason in *error.
  */
-int lc_lines_next(struct lc_lines *l, const char **line, size_t *n, int64_t *offset, const char **error);
+int lc_lines_next(struct lc_lines *l, const char **line, size_t *n, int64_t *offset,
+                  const char **error);
 
 /** Closes and frees l (NULL allowed). */
 void lc_lines_close(struct lc_lines *l);

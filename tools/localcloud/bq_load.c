@@ -1,5 +1,6 @@
-// Role: a load job from its configuration to the committed transaction. Rows, counts and a "done" record go
-// in one transaction; the catalog (new table, new schema) follows in lc_load_finish, which may be repeated.
+// Role: a load job from its configuration to the committed transaction. Rows, counts and a "done"
+// record go in one transaction; the catalog (new table, new schema) follows in lc_load_finish,
+// which may be repeated.
 #include "tools/localcloud/bq_load.h"
 
 #include <assert.h>
@@ -11,19 +12,21 @@
 
 enum { URIS_MAX = 10000 };
 
-static bool add_objects(struct lc_load *l, const char *uri, const char *bucket, const char *prefix, const char *suffix,
-                        struct lc_problem *p)
+static bool add_objects(struct lc_load *l, const char *uri, const char *bucket, const char *prefix,
+                        const char *suffix, struct lc_problem *p)
 {
     json_t *found = lc_storage_match(l->b->storage, bucket, prefix, suffix);
     size_t i;
     json_t *item;
     if (!json_array_size(found)) {
-        lc_problem_set(p, 404, "notFound", "Not found: %s %s", found ? "URI" : "Bucket of URI", uri);
+        lc_problem_set(p, 404, "notFound", "Not found: %s %s", found ? "URI" : "Bucket of URI",
+                       uri);
         snprintf(p->location, sizeof p->location, "%.1100s", uri);
         json_decref(found);
         return false;
     }
-    json_array_foreach (found, i, item) {
+    json_array_foreach(found, i, item)
+    {
         char *full = lc_format("gs://%s/%s", bucket, lc_json_str(item, "name"));
         json_object_set_new(item, "uri", json_string(full));
         json_object_set_new(item, "bucket", json_string(bucket));
@@ -39,15 +42,18 @@ static bool expand_uri(struct lc_load *l, const char *uri, struct lc_problem *p)
 {
     const char *slash = uri && lc_starts_with(uri, "gs://") ? strchr(uri + 5, '/') : NULL;
     if (!slash || slash == uri + 5 || !slash[1]) {
-        lc_problem_set(p, 400, "invalid", "Source URI must be a Google Cloud Storage location: gs://bucket/object, not %s",
-                       uri ? uri : "(none)");
+        lc_problem_set(
+            p, 400, "invalid",
+            "Source URI must be a Google Cloud Storage location: gs://bucket/object, not %s",
+            uri ? uri : "(none)");
         return false;
     }
     char *bucket = lc_strndup(uri + 5, (size_t)(slash - uri - 5)), *name = lc_strdup(slash + 1);
     char *star = strchr(name, '*');
     bool ok = !strchr(bucket, '*') && !(star && strchr(star + 1, '*'));
     if (!ok)
-        lc_problem_set(p, 400, "invalid", "Invalid source URI: only one * is allowed, after the bucket: %s", uri);
+        lc_problem_set(p, 400, "invalid",
+                       "Invalid source URI: only one * is allowed, after the bucket: %s", uri);
     if (star)
         *star = 0;
     ok = ok && add_objects(l, uri, bucket, name, star ? star + 1 : NULL, p);
@@ -68,7 +74,8 @@ static bool expand_uris(struct lc_load *l, struct lc_problem *p)
 }
 
 // What next adds to or relaxes in old, at any depth.
-static void schema_delta(const struct lc_schema *old, const struct lc_schema *next, bool *adds, bool *relaxes)
+static void schema_delta(const struct lc_schema *old, const struct lc_schema *next, bool *adds,
+                         bool *relaxes)
 {
     for (size_t i = 0; i < next->count; i++) {
         const struct lc_field *f = lc_schema_find(old, next->fields[i].name);
@@ -94,23 +101,31 @@ static bool has_option(const struct lc_load *l, const char *name)
 }
 
 // Schema given in the job against that of the existing table t.
-static bool merge_schema(struct lc_load *l, const struct lc_table *t, json_t *given, struct lc_problem *p)
+static bool merge_schema(struct lc_load *l, const struct lc_table *t, json_t *given,
+                         struct lc_problem *p)
 {
     char err[LC_ERROR_BYTES];
     bool adds = false, relaxes = false;
-    if (!lc_schema_read(given, &l->schema, err) || (!l->truncate && t->schema.count && !lc_schema_check_change(&t->schema, &l->schema, err))) {
+    if (!lc_schema_read(given, &l->schema, err) ||
+        (!l->truncate && t->schema.count && !lc_schema_check_change(&t->schema, &l->schema, err))) {
         lc_problem_set(p, 400, "invalid", "%s", err);
         return false;
     }
     schema_delta(&t->schema, &l->schema, &adds, &relaxes);
     if (!l->truncate && t->schema.count && adds && !has_option(l, "ALLOW_FIELD_ADDITION")) {
-        lc_problem_set(p, 400, "invalid", "Provided Schema does not match Table %s:%s.%s. Cannot add fields (schemaUpdateOptions has "
-                       "no ALLOW_FIELD_ADDITION)", t->project, t->dataset, t->name);
+        lc_problem_set(p, 400, "invalid",
+                       "Provided Schema does not match Table %s:%s.%s. Cannot add fields "
+                       "(schemaUpdateOptions has "
+                       "no ALLOW_FIELD_ADDITION)",
+                       t->project, t->dataset, t->name);
         return false;
     }
     if (!l->truncate && relaxes && !has_option(l, "ALLOW_FIELD_RELAXATION")) {
-        lc_problem_set(p, 400, "invalid", "Provided Schema does not match Table %s:%s.%s. Cannot relax fields (schemaUpdateOptions "
-                       "has no ALLOW_FIELD_RELAXATION)", t->project, t->dataset, t->name);
+        lc_problem_set(p, 400, "invalid",
+                       "Provided Schema does not match Table %s:%s.%s. Cannot relax fields "
+                       "(schemaUpdateOptions "
+                       "has no ALLOW_FIELD_RELAXATION)",
+                       t->project, t->dataset, t->name);
         return false;
     }
     if (adds || relaxes || l->truncate)
@@ -118,14 +133,16 @@ static bool merge_schema(struct lc_load *l, const struct lc_table *t, json_t *gi
     return true;
 }
 
-static bool plan_existing(struct lc_load *l, struct lc_table *t, json_t *given, struct lc_problem *p)
+static bool plan_existing(struct lc_load *l, struct lc_table *t, json_t *given,
+                          struct lc_problem *p)
 {
     const char *write = lc_json_str(l->config, "writeDisposition");
     int64_t rows, bytes;
     lc_catalog_counts(l->b, t->id, &rows, &bytes);
     l->table_id = t->id;
     if (write && strcmp(write, "WRITE_EMPTY") == 0 && rows) {
-        lc_problem_set(p, 409, "duplicate", "Already Exists: Table %s:%s.%s", t->project, t->dataset, t->name);
+        lc_problem_set(p, 409, "duplicate", "Already Exists: Table %s:%s.%s", t->project,
+                       t->dataset, t->name);
         return false;
     }
     if (given)
@@ -146,8 +163,9 @@ static bool plan_new(struct lc_load *l, const json_t *dataset, json_t *given, st
     const json_t *target = json_object_get(l->config, "destinationTable");
     char err[LC_ERROR_BYTES];
     if (create && strcmp(create, "CREATE_NEVER") == 0) {
-        lc_problem_set(p, 404, "notFound", "Not found: Table %s:%s.%s", lc_json_str(target, "projectId"),
-                       lc_json_str(target, "datasetId"), lc_json_str(target, "tableId"));
+        lc_problem_set(p, 404, "notFound", "Not found: Table %s:%s.%s",
+                       lc_json_str(target, "projectId"), lc_json_str(target, "datasetId"),
+                       lc_json_str(target, "tableId"));
         return false;
     }
     if (!given) {
@@ -157,7 +175,8 @@ static bool plan_new(struct lc_load *l, const json_t *dataset, json_t *given, st
     l->create_body = json_object();
     for (size_t i = 0; i < LC_ARRAY_LEN(keys); i++)
         if (json_object_get(l->config, keys[i]))
-            json_object_set_new(l->create_body, keys[i], json_deep_copy(json_object_get(l->config, keys[i])));
+            json_object_set_new(l->create_body, keys[i],
+                                json_deep_copy(json_object_get(l->config, keys[i])));
     int64_t ms = 0;
     if (lc_json_i64(dataset, "defaultTableExpirationMs", &ms) == 1)
         lc_json_set_i64(l->create_body, "expirationTime", lc_now_us() / 1000 + ms);
@@ -186,7 +205,8 @@ static void plan_partition(struct lc_load *l, const json_t *body)
 static bool plan(struct lc_load *l, struct lc_problem *p)
 {
     const json_t *target = json_object_get(l->config, "destinationTable");
-    const char *project = lc_json_str(target, "projectId"), *dataset_id = lc_json_str(target, "datasetId");
+    const char *project = lc_json_str(target, "projectId"),
+               *dataset_id = lc_json_str(target, "datasetId");
     const char *write = lc_json_str(l->config, "writeDisposition");
     json_t *given = json_object_get(l->config, "schema");
     struct lc_table t = {0};
@@ -227,35 +247,40 @@ static bool write_records(struct lc_load *l, const struct lc_job *job, const jso
 {
     char *text = json_dumps(done, JSON_COMPACT);
     bool ok = lc_db_run(l->db,
-                        "INSERT INTO counts(table_id, rows, bytes) VALUES(?1, ?2, ?3) ON CONFLICT(table_id) DO UPDATE SET "
+                        "INSERT INTO counts(table_id, rows, bytes) VALUES(?1, ?2, ?3) ON "
+                        "CONFLICT(table_id) DO UPDATE SET "
                         "rows = rows + ?2, bytes = bytes + ?3",
                         "iii", l->table_id, l->rows, l->output_bytes) &&
-              lc_db_run(l->db, "REPLACE INTO done(project, job_id, body) VALUES(?, ?, ?)", "sss", job->project, job->job_id, text);
+              lc_db_run(l->db, "REPLACE INTO done(project, job_id, body) VALUES(?, ?, ?)", "sss",
+                        job->project, job->job_id, text);
     free(text);
     return ok;
 }
 
 static bool clear_table(struct lc_load *l)
 {
-    char *sql = lc_format("DROP TABLE IF EXISTS t%lld; DELETE FROM counts WHERE table_id = %lld", (long long)l->table_id,
-                          (long long)l->table_id);
+    char *sql = lc_format("DROP TABLE IF EXISTS t%lld; DELETE FROM counts WHERE table_id = %lld",
+                          (long long)l->table_id, (long long)l->table_id);
     bool ok = lc_db_exec(l->db, sql);
     free(sql);
     return ok;
 }
 
-static bool transaction(struct lc_load *l, const struct lc_job *job, json_t *done, struct lc_problem *p)
+static bool transaction(struct lc_load *l, const struct lc_job *job, json_t *done,
+                        struct lc_problem *p)
 {
     bool ok = lc_db_exec(l->db, "BEGIN IMMEDIATE") && (!l->truncate || clear_table(l)) &&
               lc_rows_ensure(l->db, l->table_id, &l->schema);
     if (!ok)
-        lc_problem_set(p, 500, "internalError", "the row table could not be prepared: %s", sqlite3_errmsg(l->db));
+        lc_problem_set(p, 500, "internalError", "the row table could not be prepared: %s",
+                       sqlite3_errmsg(l->db));
     ok = ok && lc_load_rows(l, p);
     if (ok) {
         describe(l, done);
         ok = write_records(l, job, done) && lc_db_exec(l->db, "COMMIT");
         if (!ok)
-            lc_problem_set(p, 500, "internalError", "the rows could not be committed: %s", sqlite3_errmsg(l->db));
+            lc_problem_set(p, 500, "internalError", "the rows could not be committed: %s",
+                           sqlite3_errmsg(l->db));
     }
     if (!ok && !sqlite3_get_autocommit(l->db))
         lc_db_exec(l->db, "ROLLBACK");
@@ -282,7 +307,8 @@ void lc_load_finish(struct lc_bq *b, const struct lc_job *job, const json_t *don
 {
     const json_t *config = json_object_get(json_object_get(job->body, "configuration"), "load");
     const json_t *target = json_object_get(config, "destinationTable");
-    const char *project = lc_json_str(target, "projectId"), *dataset = lc_json_str(target, "datasetId");
+    const char *project = lc_json_str(target, "projectId"),
+               *dataset = lc_json_str(target, "datasetId");
     const char *name = lc_json_str(target, "tableId");
     const json_t *create = json_object_get(done, "create");
     json_t *schema = json_object_get(done, "schema");
@@ -292,13 +318,15 @@ void lc_load_finish(struct lc_bq *b, const struct lc_job *job, const json_t *don
     bool found = lc_catalog_table(b, project, dataset, name, &t);
     if (!found && create)
         lc_catalog_add_table(b, project, dataset, name, create, id);
-    else if (found && create && t.id != id) // made by tables.insert while the job ran: it has no rows yet
+    else if (found && create &&
+             t.id != id) // made by tables.insert while the job ran: it has no rows yet
         lc_db_run(b->catalog, "UPDATE tables SET id = ? WHERE id = ?", "ii", id, t.id);
     else if (found && schema) {
         json_object_set(t.body, "schema", schema);
         lc_catalog_save_table(b, &t);
     } else if (found) {
-        lc_db_run(b->catalog, "UPDATE tables SET modified_ms = ? WHERE id = ?", "ii", lc_now_us() / 1000, id);
+        lc_db_run(b->catalog, "UPDATE tables SET modified_ms = ? WHERE id = ?", "ii",
+                  lc_now_us() / 1000, id);
     }
     lc_table_fini(&t);
     pthread_mutex_unlock(&b->lock);

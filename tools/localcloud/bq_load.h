@@ -13,8 +13,8 @@ struct lc_load {
     const json_t *config; // configuration.load
     json_t *uris;         // [{"uri","bucket","name","size"}], expanded
     int64_t table_id;
-    json_t *create_body;  // body of a table that this job makes, NULL when it exists
-    json_t *new_schema;   // schema that replaces the table's, NULL: unchanged
+    json_t *create_body; // body of a table that this job makes, NULL when it exists
+    json_t *new_schema;  // schema that replaces the table's, NULL: unchanged
     struct lc_schema schema;
     bool truncate;
     int64_t bad_max;
@@ -27,7 +27,8 @@ struct lc_load {
     int64_t output_bytes;
 };
 
-/** Inserts the rows of all files of l. Inside the caller's transaction. @return false with p set. */
+/** Inserts the rows of all files of l. Inside the caller's transaction. @return false with p set.
+ */
 bool lc_load_rows(struct lc_load *l, struct lc_problem *p);
 
 #endif

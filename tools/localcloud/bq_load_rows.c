@@ -1,4 +1,5 @@
-// Role: the rows of a load job: lines, JSON, checks, insert. About 100,000 to 300,000 rows a second.
+// Role: the rows of a load job: lines, JSON, checks, insert. About 100,000 to 300,000 rows a
+// second.
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ struct row_loop {
     sqlite3_stmt *insert;
     struct lc_value_ctx ctx;
     const char *uri;
-    int64_t row; // in this file, from 1
+    int64_t row;         // in this file, from 1
     int64_t *partitions; // open-addressing set of ids + 1
     size_t partition_count;
 };
@@ -59,12 +60,14 @@ static void note_bad_row(struct row_loop *w, int64_t offset, const char *why)
     w->load->bad++;
     if (json_array_size(w->load->warnings) >= ROW_ERRORS_MAX)
         return;
-    char *message = lc_format("Error while reading data, error message: JSON parsing error in row starting at position %lld: "
+    char *message = lc_format("Error while reading data, error message: JSON parsing error in row "
+                              "starting at position %lld: "
                               "%s File: %s (row %lld)",
                               (long long)offset, why, w->uri, (long long)w->row);
     json_t *text = json_string(message);
-    json_array_append_new(w->load->warnings, json_pack("{s:s,s:s,s:o}", "reason", "invalid", "location", w->uri, "message",
-                                                       text ? text : json_string("bad row")));
+    json_array_append_new(w->load->warnings,
+                          json_pack("{s:s,s:s,s:o}", "reason", "invalid", "location", w->uri,
+                                    "message", text ? text : json_string("bad row")));
     free(message);
 }
 
@@ -82,7 +85,8 @@ static json_t *parse_line(struct row_loop *w, const char *line, size_t n, json_e
 }
 
 // @return 1 inserted, 0 bad row, -1 with p set.
-static int load_line(struct row_loop *w, const char *line, size_t n, int64_t offset, struct lc_problem *p)
+static int load_line(struct row_loop *w, const char *line, size_t n, int64_t offset,
+                     struct lc_problem *p)
 {
     json_error_t err;
     int result = 0;
@@ -96,11 +100,14 @@ static int load_line(struct row_loop *w, const char *line, size_t n, int64_t off
         note_bad_row(w, offset, w->ctx.err);
         w->ctx.bytes = bytes_before;
     } else if (!note_partition(w)) {
-        lc_problem_set(p, 400, "invalid", "Too many partitions produced by query, allowed %d, query produces at least %zu partitions",
+        lc_problem_set(p, 400, "invalid",
+                       "Too many partitions produced by query, allowed %d, query produces at least "
+                       "%zu partitions",
                        PARTITIONS_MAX, w->partition_count);
         result = -1;
     } else if (sqlite3_step(w->insert) != SQLITE_DONE) {
-        lc_problem_set(p, 500, "internalError", "the row could not be stored: %s", sqlite3_errmsg(w->load->db));
+        lc_problem_set(p, 500, "internalError", "the row could not be stored: %s",
+                       sqlite3_errmsg(w->load->db));
         result = -1;
     } else {
         result = 1;
@@ -123,10 +130,12 @@ static bool too_many_bad(struct row_loop *w, struct lc_problem *p)
     const struct lc_load *l = w->load;
     if (l->bad <= l->bad_max)
         return false;
-    lc_problem_set(p, 400, "invalid",
-                   "Error while reading data, error message: JSON table encountered too many errors, giving up. Rows: %lld; "
-                   "errors: %lld. Please look into the errors[] collection for more details. File: %s",
-                   (long long)(l->rows + l->bad), (long long)l->bad, w->uri);
+    lc_problem_set(
+        p, 400, "invalid",
+        "Error while reading data, error message: JSON table encountered too many errors, giving "
+        "up. Rows: %lld; "
+        "errors: %lld. Please look into the errors[] collection for more details. File: %s",
+        (long long)(l->rows + l->bad), (long long)l->bad, w->uri);
     snprintf(p->location, sizeof p->location, "%s", w->uri);
     return true;
 }
@@ -152,12 +161,14 @@ static bool load_lines(struct row_loop *w, struct lc_lines *lines, struct lc_pro
         if (blank(line, n))
             continue;
         int result = load_line(w, line, n, offset, p);
-        if (result < 0 || (result == 0 && too_many_bad(w, p)) || (w->row % CANCEL_EVERY == 0 && stopped(w, p)))
+        if (result < 0 || (result == 0 && too_many_bad(w, p)) ||
+            (w->row % CANCEL_EVERY == 0 && stopped(w, p)))
             return false;
         w->load->rows += result;
     }
     if (more < 0) {
-        lc_problem_set(p, 400, "invalid", "Error while reading data, error message: %s File: %s", error, w->uri);
+        lc_problem_set(p, 400, "invalid", "Error while reading data, error message: %s File: %s",
+                       error, w->uri);
         snprintf(p->location, sizeof p->location, "%s", w->uri);
     }
     return more == 0;
@@ -167,7 +178,8 @@ static bool load_lines(struct row_loop *w, struct lc_lines *lines, struct lc_pro
 static bool load_file(struct row_loop *w, const json_t *file, int *kind, struct lc_problem *p)
 {
     w->uri = lc_json_str(file, "uri");
-    int fd = lc_storage_open_object(w->load->b->storage, lc_json_str(file, "bucket"), lc_json_str(file, "name"));
+    int fd = lc_storage_open_object(w->load->b->storage, lc_json_str(file, "bucket"),
+                                    lc_json_str(file, "name"));
     struct lc_lines *lines = fd >= 0 ? lc_lines_open(fd) : NULL;
     if (!lines) {
         lc_problem_set(p, 404, "notFound", "Not found: URI %s", w->uri);
@@ -179,7 +191,9 @@ static bool load_file(struct row_loop *w, const json_t *file, int *kind, struct 
     if (gzip >= 0)
         *kind = gzip;
     if (mixed)
-        lc_problem_set(p, 400, "invalid", "Cannot mix gzip compressed and uncompressed files in one load job. File: %s", w->uri);
+        lc_problem_set(
+            p, 400, "invalid",
+            "Cannot mix gzip compressed and uncompressed files in one load job. File: %s", w->uri);
     bool ok = !mixed && load_lines(w, lines, p);
     w->load->input_bytes += size;
     lc_lines_close(lines);

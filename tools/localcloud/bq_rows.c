@@ -9,10 +9,11 @@
 
 enum { PAGE_ROWS_MAX = 100000, PAGE_ROWS = 10000 };
 
-static const char rows_schema[] =
-    "CREATE TABLE IF NOT EXISTS counts(table_id INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS done(project TEXT NOT NULL, job_id TEXT NOT NULL, body TEXT NOT NULL,"
-    " PRIMARY KEY(project, job_id)) WITHOUT ROWID;";
+static const char rows_schema[] = "CREATE TABLE IF NOT EXISTS counts(table_id INTEGER PRIMARY KEY, "
+                                  "rows INTEGER NOT NULL, bytes INTEGER NOT NULL);"
+                                  "CREATE TABLE IF NOT EXISTS done(project TEXT NOT NULL, job_id "
+                                  "TEXT NOT NULL, body TEXT NOT NULL,"
+                                  " PRIMARY KEY(project, job_id)) WITHOUT ROWID;";
 
 sqlite3 *lc_rows_open(const char *dir, char *err, size_t err_size)
 {
@@ -36,7 +37,8 @@ void lc_rows_quote(struct lc_buf *sql, const char *name)
 bool lc_rows_exists(sqlite3 *db, int64_t id)
 {
     char *name = lc_format("t%lld", (long long)id);
-    bool found = lc_db_i64(db, 0, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", "s", name);
+    bool found = lc_db_i64(db, 0, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
+                           "s", name);
     free(name);
     return found;
 }
@@ -44,7 +46,9 @@ bool lc_rows_exists(sqlite3 *db, int64_t id)
 bool lc_rows_has_column(sqlite3 *db, int64_t id, const char *column)
 {
     char *name = lc_format("t%lld", (long long)id);
-    bool found = lc_db_i64(db, 0, "SELECT 1 FROM pragma_table_info(?) WHERE name = ? COLLATE NOCASE", "ss", name, column);
+    bool found =
+        lc_db_i64(db, 0, "SELECT 1 FROM pragma_table_info(?) WHERE name = ? COLLATE NOCASE", "ss",
+                  name, column);
     free(name);
     return found;
 }
@@ -78,15 +82,19 @@ bool lc_rows_ensure(sqlite3 *db, int64_t id, const struct lc_schema *s)
 void lc_rows_sweep(struct lc_bq *b, sqlite3 *db)
 {
     struct lc_buf sql = {0};
-    if (lc_db_i64(db, 0, "SELECT 1 FROM done LIMIT 1", "")) // its table may not be in the catalog yet
+    if (lc_db_i64(db, 0, "SELECT 1 FROM done LIMIT 1",
+                  "")) // its table may not be in the catalog yet
         return;
-    sqlite3_stmt *st = lc_db_query(db, "SELECT substr(name, 2) FROM sqlite_master WHERE type = 'table' AND name GLOB 't[0-9]*'",
-                                   "");
+    sqlite3_stmt *st = lc_db_query(
+        db,
+        "SELECT substr(name, 2) FROM sqlite_master WHERE type = 'table' AND name GLOB 't[0-9]*'",
+        "");
     pthread_mutex_lock(&b->lock);
     while (sqlite3_step(st) == SQLITE_ROW) {
         int64_t id = sqlite3_column_int64(st, 0);
         if (!lc_db_i64(b->catalog, 0, "SELECT 1 FROM tables WHERE id = ?", "i", id))
-            lc_buf_fmt(&sql, "DROP TABLE t%lld; DELETE FROM counts WHERE table_id = %lld;", (long long)id, (long long)id);
+            lc_buf_fmt(&sql, "DROP TABLE t%lld; DELETE FROM counts WHERE table_id = %lld;",
+                       (long long)id, (long long)id);
     }
     pthread_mutex_unlock(&b->lock);
     sqlite3_finalize(st);
@@ -102,7 +110,9 @@ static json_t *render_record(const struct lc_schema *s, const json_t *v)
     json_t *cells = json_array();
     for (size_t i = 0; i < s->count; i++) {
         const struct lc_field *f = &s->fields[i];
-        json_array_append_new(cells, json_pack("{s:o}", "v", render_json_value(f, json_object_get(v, f->name), false)));
+        json_array_append_new(
+            cells,
+            json_pack("{s:o}", "v", render_json_value(f, json_object_get(v, f->name), false)));
     }
     return json_pack("{s:o}", "f", cells);
 }
@@ -111,7 +121,8 @@ static json_t *render_array(const struct lc_field *f, const json_t *v)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(v); i++)
-        json_array_append_new(list, json_pack("{s:o}", "v", render_json_value(f, json_array_get(v, i), true)));
+        json_array_append_new(
+            list, json_pack("{s:o}", "v", render_json_value(f, json_array_get(v, i), true)));
     return list;
 }
 
@@ -142,8 +153,9 @@ static json_t *render_json_value(const struct lc_field *f, const json_t *v, bool
 
 static json_t *render_nested(const struct lc_field *f, sqlite3_stmt *st, int column)
 {
-    json_t *v = sqlite3_column_type(st, column) == SQLITE_NULL ? NULL
-                                                               : json_loads(lc_db_text(st, column), JSON_DECODE_ANY, NULL);
+    json_t *v = sqlite3_column_type(st, column) == SQLITE_NULL
+                    ? NULL
+                    : json_loads(lc_db_text(st, column), JSON_DECODE_ANY, NULL);
     json_t *out = render_json_value(f, v, false);
     json_decref(v);
     return out;
@@ -191,12 +203,14 @@ static json_t *seconds_text(const char *us_text)
         return json_string(us_text);
     if (us == 0)
         return json_string("0.0");
-    snprintf(digits, sizeof digits, "%llu", us < 0 ? 0ull - (unsigned long long)us : (unsigned long long)us);
+    snprintf(digits, sizeof digits, "%llu",
+             us < 0 ? 0ull - (unsigned long long)us : (unsigned long long)us);
     int exponent = (int)strlen(digits) - 7;
     size_t n = strlen(digits);
     while (n > 2 && digits[n - 1] == '0')
         digits[--n] = 0;
-    return json_sprintf("%s%c.%sE%d", us < 0 ? "-" : "", digits[0], n > 1 ? digits + 1 : "0", exponent);
+    return json_sprintf("%s%c.%sE%d", us < 0 ? "-" : "", digits[0], n > 1 ? digits + 1 : "0",
+                        exponent);
 }
 
 static void fix_value(json_t *holder, const struct lc_field *f, bool element)
@@ -225,7 +239,8 @@ bool lc_wants_int64_timestamps(const struct lc_req *r, const json_t *body)
 {
     const char *text = lc_param(r, "formatOptions.useInt64Timestamp");
     return (text && strcmp(text, "true") == 0) ||
-           json_is_true(json_object_get(json_object_get(body, "formatOptions"), "useInt64Timestamp"));
+           json_is_true(
+               json_object_get(json_object_get(body, "formatOptions"), "useInt64Timestamp"));
 }
 
 // Statement for a page of a table's rows after row `from`. @return NULL when it has no rows yet.
@@ -243,14 +258,17 @@ static sqlite3_stmt *page_query(sqlite3 *db, const struct lc_table *t, int64_t f
             lc_buf_str(&sql, "NULL");
         lc_buf_str(&sql, ", ");
     }
-    lc_buf_fmt(&sql, LC_ROW_COLUMN " FROM t%lld WHERE " LC_ROW_COLUMN " > %lld ORDER BY " LC_ROW_COLUMN " LIMIT -1 OFFSET %lld",
+    lc_buf_fmt(&sql,
+               LC_ROW_COLUMN " FROM t%lld WHERE " LC_ROW_COLUMN " > %lld ORDER BY " LC_ROW_COLUMN
+                             " LIMIT -1 OFFSET %lld",
                (long long)t->id, (long long)from, (long long)skip);
     st = lc_db_query(db, sql.p, "");
     lc_buf_free(&sql);
     return st;
 }
 
-static void list_rows(struct lc_req *r, const struct lc_table *t, int64_t max, int64_t from, int64_t skip)
+static void list_rows(struct lc_req *r, const struct lc_table *t, int64_t max, int64_t from,
+                      int64_t skip)
 {
     sqlite3 *db = lc_db_open_readonly(r->app->data_dir, "bigquery.db");
     sqlite3_stmt *st = db ? page_query(db, t, from, skip) : NULL;
@@ -258,7 +276,8 @@ static void list_rows(struct lc_req *r, const struct lc_table *t, int64_t max, i
     json_t *out = json_pack("{s:s,s:s}", "kind", "bigquery#tableDataList", "etag", "data");
     bool int64_form = lc_wants_int64_timestamps(r, NULL);
     int64_t last = from;
-    int64_t total = db ? lc_db_i64(db, 0, "SELECT rows FROM counts WHERE table_id = ?", "i", t->id) : 0;
+    int64_t total =
+        db ? lc_db_i64(db, 0, "SELECT rows FROM counts WHERE table_id = ?", "i", t->id) : 0;
     while (st && sqlite3_step(st) == SQLITE_ROW) {
         if ((int64_t)json_array_size(rows) == max) {
             char *token = lc_format("%lld", (long long)last);
@@ -288,7 +307,8 @@ void lc_tabledata_list(struct lc_req *r)
     const char *max_text = lc_param(r, "maxResults"), *token = lc_param(r, "pageToken");
     const char *start = lc_param(r, "startIndex");
     int64_t max = PAGE_ROWS, from = 0, skip = 0;
-    bool ok = (!max_text || lc_parse_i64(max_text, &max)) && (!token || !*token || lc_parse_i64(token, &from)) &&
+    bool ok = (!max_text || lc_parse_i64(max_text, &max)) &&
+              (!token || !*token || lc_parse_i64(token, &from)) &&
               (!start || lc_parse_i64(start, &skip));
     if (!ok || max < 0 || max > PAGE_ROWS_MAX || from < 0 || skip < 0) {
         lc_fail(r, 400, "invalid", "Invalid maxResults, startIndex or pageToken");
@@ -300,6 +320,7 @@ void lc_tabledata_list(struct lc_req *r)
     if (found)
         list_rows(r, &t, max, from, skip);
     else
-        lc_fail(r, 404, "notFound", "Not found: Table %s:%s.%s", r->args[0], r->args[1], r->args[2]);
+        lc_fail(r, 404, "notFound", "Not found: Table %s:%s.%s", r->args[0], r->args[1],
+                r->args[2]);
     lc_table_fini(&t);
 }

@@ -25,19 +25,33 @@ struct type_alias {
 };
 
 static const struct type_alias aliases[] = {
-    {"STRING", LC_STRING},     {"BYTES", LC_BYTES},         {"INTEGER", LC_INTEGER},   {"INT64", LC_INTEGER},
-    {"FLOAT", LC_FLOAT},       {"FLOAT64", LC_FLOAT},       {"BOOLEAN", LC_BOOLEAN},   {"BOOL", LC_BOOLEAN},
-    {"DATE", LC_DATE},         {"TIMESTAMP", LC_TIMESTAMP}, {"TIME", LC_TIME},         {"DATETIME", LC_DATETIME},
-    {"NUMERIC", LC_NUMERIC},   {"DECIMAL", LC_NUMERIC},     {"JSON", LC_JSON},         {"GEOGRAPHY", LC_GEOGRAPHY},
-    {"RECORD", LC_RECORD},     {"STRUCT", LC_RECORD},       {"BIGNUMERIC", LC_BIGNUMERIC},
+    {"STRING", LC_STRING},
+    {"BYTES", LC_BYTES},
+    {"INTEGER", LC_INTEGER},
+    {"INT64", LC_INTEGER},
+    {"FLOAT", LC_FLOAT},
+    {"FLOAT64", LC_FLOAT},
+    {"BOOLEAN", LC_BOOLEAN},
+    {"BOOL", LC_BOOLEAN},
+    {"DATE", LC_DATE},
+    {"TIMESTAMP", LC_TIMESTAMP},
+    {"TIME", LC_TIME},
+    {"DATETIME", LC_DATETIME},
+    {"NUMERIC", LC_NUMERIC},
+    {"DECIMAL", LC_NUMERIC},
+    {"JSON", LC_JSON},
+    {"GEOGRAPHY", LC_GEOGRAPHY},
+    {"RECORD", LC_RECORD},
+    {"STRUCT", LC_RECORD},
+    {"BIGNUMERIC", LC_BIGNUMERIC},
     {"BIGDECIMAL", LC_BIGNUMERIC},
 };
 
 const char *lc_type_name(enum lc_type type)
 {
     static const char *const names[LC_TYPE_COUNT] = {
-        "STRING", "BYTES", "INTEGER", "FLOAT", "BOOLEAN", "TIMESTAMP", "DATE",
-        "TIME", "DATETIME", "GEOGRAPHY", "NUMERIC", "BIGNUMERIC", "JSON", "RECORD"};
+        "STRING", "BYTES",    "INTEGER",   "FLOAT",   "BOOLEAN",    "TIMESTAMP", "DATE",
+        "TIME",   "DATETIME", "GEOGRAPHY", "NUMERIC", "BIGNUMERIC", "JSON",      "RECORD"};
     assert(type < LC_TYPE_COUNT);
     return names[type];
 }
@@ -70,8 +84,8 @@ static bool read_mode(const char *text, enum lc_mode *out)
 
 static const char *field_name_error(const char *name)
 {
-    static const char *const reserved[] = {"_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__",
-                                           "_COLIDENTIFIER"};
+    static const char *const reserved[] = {"_TABLE_",        "_FILE_",   "_PARTITION",
+                                           "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"};
     size_t n = strlen(name);
     if (n == 0 || n > NAME_BYTES_MAX)
         return "must have 1 to 300 characters";
@@ -95,11 +109,13 @@ static bool read_field(json_t *j, struct lc_field *f, int depth, size_t *total, 
     const char *mode = lc_json_str(j, "mode");
     const char *wrong = name ? field_name_error(name) : "is missing";
     if (wrong) {
-        snprintf(err, LC_ERROR_BYTES, "Invalid field name \"%.300s\". The name %s.", name ? name : "", wrong);
+        snprintf(err, LC_ERROR_BYTES, "Invalid field name \"%.300s\". The name %s.",
+                 name ? name : "", wrong);
         return false;
     }
     if (!read_type(type, &f->type)) {
-        snprintf(err, LC_ERROR_BYTES, "Field %.300s has the invalid or unsupported type %.80s.", name, type ? type : "(none)");
+        snprintf(err, LC_ERROR_BYTES, "Field %.300s has the invalid or unsupported type %.80s.",
+                 name, type ? type : "(none)");
         return false;
     }
     if (mode && *mode && !read_mode(mode, &f->mode)) {
@@ -149,12 +165,14 @@ static bool read_fields(json_t *list, struct lc_schema *out, int depth, size_t *
 {
     size_t count = json_array_size(list);
     if (count == 0) {
-        snprintf(err, LC_ERROR_BYTES, depth > 1 ? "A RECORD field has no fields." : "Schema has no fields.");
+        snprintf(err, LC_ERROR_BYTES,
+                 depth > 1 ? "A RECORD field has no fields." : "Schema has no fields.");
         return false;
     }
     *total += count;
     if (depth > DEPTH_MAX || *total > FIELDS_MAX || (depth == 1 && count > TOP_FIELDS_MAX)) {
-        snprintf(err, LC_ERROR_BYTES, "The schema is too large: at most %d levels, %d fields, %d at the top.", DEPTH_MAX,
+        snprintf(err, LC_ERROR_BYTES,
+                 "The schema is too large: at most %d levels, %d fields, %d at the top.", DEPTH_MAX,
                  FIELDS_MAX, TOP_FIELDS_MAX);
         return false;
     }
@@ -197,23 +215,28 @@ const struct lc_field *lc_schema_find(const struct lc_schema *s, const char *nam
 static bool check_same_field(const struct lc_field *old, const struct lc_field *next, char *err)
 {
     if (!next) {
-        snprintf(err, LC_ERROR_BYTES, "Provided Schema does not match Table. Field %s is missing in new schema", old->name);
+        snprintf(err, LC_ERROR_BYTES,
+                 "Provided Schema does not match Table. Field %s is missing in new schema",
+                 old->name);
         return false;
     }
     if (next->type != old->type) {
-        snprintf(err, LC_ERROR_BYTES, "Provided Schema does not match Table. Field %s has changed type from %s to %s",
+        snprintf(err, LC_ERROR_BYTES,
+                 "Provided Schema does not match Table. Field %s has changed type from %s to %s",
                  old->name, lc_type_name(old->type), lc_type_name(next->type));
         return false;
     }
     if (next->mode != old->mode && !(old->mode == LC_REQUIRED && next->mode == LC_NULLABLE)) {
-        snprintf(err, LC_ERROR_BYTES, "Provided Schema does not match Table. Field %s has changed mode from %s to %s",
+        snprintf(err, LC_ERROR_BYTES,
+                 "Provided Schema does not match Table. Field %s has changed mode from %s to %s",
                  old->name, lc_mode_name(old->mode), lc_mode_name(next->mode));
         return false;
     }
     return old->type != LC_RECORD || lc_schema_check_change(&old->sub, &next->sub, err);
 }
 
-bool lc_schema_check_change(const struct lc_schema *old, const struct lc_schema *next, char err[LC_ERROR_BYTES])
+bool lc_schema_check_change(const struct lc_schema *old, const struct lc_schema *next,
+                            char err[LC_ERROR_BYTES])
 {
     for (size_t i = 0; i < old->count; i++)
         if (!check_same_field(&old->fields[i], lc_schema_find(next, old->fields[i].name), err))
@@ -222,7 +245,8 @@ bool lc_schema_check_change(const struct lc_schema *old, const struct lc_schema 
         const struct lc_field *f = &next->fields[i];
         if (f->mode == LC_REQUIRED && !lc_schema_find(old, f->name)) {
             snprintf(err, LC_ERROR_BYTES,
-                     "Provided Schema does not match Table. Cannot add required fields to an existing schema. (field: %s)",
+                     "Provided Schema does not match Table. Cannot add required fields to an "
+                     "existing schema. (field: %s)",
                      f->name);
             return false;
         }
@@ -237,19 +261,27 @@ static bool check_partitioning(const json_t *p, const struct lc_schema *s, char 
     if (!p || json_is_null(p))
         return true;
     int64_t expiration = 0;
-    bool known = type && (!strcmp(type, "DAY") || !strcmp(type, "HOUR") || !strcmp(type, "MONTH") || !strcmp(type, "YEAR"));
+    bool known = type && (!strcmp(type, "DAY") || !strcmp(type, "HOUR") || !strcmp(type, "MONTH") ||
+                          !strcmp(type, "YEAR"));
     if (!known || lc_json_i64(p, "expirationMs", &expiration) < 0) {
-        snprintf(err, LC_ERROR_BYTES, "timePartitioning needs a type of DAY, HOUR, MONTH or YEAR and a numeric expirationMs.");
+        snprintf(err, LC_ERROR_BYTES,
+                 "timePartitioning needs a type of DAY, HOUR, MONTH or YEAR and a numeric "
+                 "expirationMs.");
         return false;
     }
     if (!name)
         return true;
     const struct lc_field *f = lc_schema_find(s, name);
-    bool time = f && f->mode != LC_REPEATED && (f->type == LC_DATE || f->type == LC_TIMESTAMP || f->type == LC_DATETIME);
+    bool time = f && f->mode != LC_REPEATED &&
+                (f->type == LC_DATE || f->type == LC_TIMESTAMP || f->type == LC_DATETIME);
     if (!f)
-        snprintf(err, LC_ERROR_BYTES, "The field specified for partitioning cannot be found in the schema: %.300s", name);
+        snprintf(err, LC_ERROR_BYTES,
+                 "The field specified for partitioning cannot be found in the schema: %.300s",
+                 name);
     else if (!time)
-        snprintf(err, LC_ERROR_BYTES, "The field specified for partitioning must be a top-level DATE, TIMESTAMP or DATETIME: %s",
+        snprintf(err, LC_ERROR_BYTES,
+                 "The field specified for partitioning must be a top-level DATE, TIMESTAMP or "
+                 "DATETIME: %s",
                  name);
     else if (f->type == LC_DATE && !strcmp(type, "HOUR"))
         snprintf(err, LC_ERROR_BYTES, "A DATE column cannot be partitioned by HOUR: %s", name);
@@ -271,10 +303,12 @@ static bool check_clustering(const json_t *clustering, const struct lc_schema *s
     for (size_t i = 0; i < count; i++) {
         const char *name = json_string_value(json_array_get(list, i));
         const struct lc_field *f = name ? lc_schema_find(s, name) : NULL;
-        bool scalar = f && f->mode != LC_REPEATED && f->type != LC_RECORD && f->type != LC_JSON && f->type != LC_FLOAT;
+        bool scalar = f && f->mode != LC_REPEATED && f->type != LC_RECORD && f->type != LC_JSON &&
+                      f->type != LC_FLOAT;
         if (!scalar) {
             snprintf(err, LC_ERROR_BYTES, "The field specified for clustering %s: %.300s",
-                     f ? "is not a top-level, non-repeated, clusterable type" : "cannot be found in the schema",
+                     f ? "is not a top-level, non-repeated, clusterable type"
+                       : "cannot be found in the schema",
                      name ? name : "(none)");
             return false;
         }
@@ -286,7 +320,8 @@ static bool label_text(const char *s, bool may_be_empty)
 {
     size_t n = strlen(s);
     for (const char *c = s; *c; c++) // letters beyond ASCII are allowed, upper case is not
-        if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && *c != '_' && *c != '-' && !(*c & 0x80))
+        if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && *c != '_' && *c != '-' &&
+            !(*c & 0x80))
             return false;
     return n <= LABEL_BYTES_MAX && (n || may_be_empty);
 }
@@ -298,14 +333,17 @@ bool lc_labels_check(const json_t *labels, char err[LC_ERROR_BYTES])
     if (!labels || json_is_null(labels))
         return true;
     bool ok = json_is_object(labels) && json_object_size(labels) <= 64;
-    json_object_foreach ((json_t *)labels, key, value) {
-        bool key_ok = label_text(key, false) && !isdigit((unsigned char)*key) && *key != '-' && *key != '_';
+    json_object_foreach((json_t *)labels, key, value)
+    {
+        bool key_ok =
+            label_text(key, false) && !isdigit((unsigned char)*key) && *key != '-' && *key != '_';
         const char *text = json_string_value(value);
         ok = ok && key_ok && (json_is_null(value) || (text && label_text(text, true)));
     }
     if (!ok)
         snprintf(err, LC_ERROR_BYTES,
-                 "Invalid labels: at most 64; keys and values have up to 63 lower-case letters, digits, _ and -; "
+                 "Invalid labels: at most 64; keys and values have up to 63 lower-case letters, "
+                 "digits, _ and -; "
                  "keys start with a letter.");
     return ok;
 }

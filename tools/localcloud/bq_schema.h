@@ -41,7 +41,7 @@ struct lc_field {
     char *name;
     enum lc_type type;
     enum lc_mode mode;
-    int64_t length_max; // 0: no limit; characters (STRING) or bytes (BYTES)
+    int64_t length_max;   // 0: no limit; characters (STRING) or bytes (BYTES)
     struct lc_schema sub; // RECORD only
 };
 
@@ -67,13 +67,15 @@ const struct lc_field *lc_schema_find(const struct lc_schema *s, const char *nam
  * Checks that next is old plus NULLABLE or REPEATED fields and relaxed modes only.
  * @return false with a reason in err.
  */
-bool lc_schema_check_change(const struct lc_schema *old, const struct lc_schema *next, char err[LC_ERROR_BYTES]);
+bool lc_schema_check_change(const struct lc_schema *old, const struct lc_schema *next,
+                            char err[LC_ERROR_BYTES]);
 
 /**
  * Checks timePartitioning, clustering and labels of a table body against its schema.
  * @return false with a reason in err.
  */
-bool lc_schema_check_table(const json_t *table, const struct lc_schema *s, char err[LC_ERROR_BYTES]);
+bool lc_schema_check_table(const json_t *table, const struct lc_schema *s,
+                           char err[LC_ERROR_BYTES]);
 
 /** Checks a "labels" object (NULL allowed). @return false with a reason in err. */
 bool lc_labels_check(const json_t *labels, char err[LC_ERROR_BYTES]);

@@ -8,8 +8,9 @@
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/bq_internal.h"
 
-static const char *const writable[] = {"description",    "friendlyName",     "labels",     "schema",
-                                       "expirationTime", "timePartitioning", "clustering", "requirePartitionFilter"};
+static const char *const writable[] = {"description", "friendlyName",          "labels",
+                                       "schema",      "expirationTime",        "timePartitioning",
+                                       "clustering",  "requirePartitionFilter"};
 
 static bool valid_id(const char *s)
 {
@@ -43,12 +44,14 @@ json_t *lc_table_json(struct lc_bq *b, const struct lc_table *t, const char *hos
 {
     json_t *j = json_deep_copy(t->body);
     char *id = lc_format("%s:%s.%s", t->project, t->dataset, t->name);
-    char *self = lc_format("http://%s/bigquery/v2/projects/%s/datasets/%s/tables/%s", host, t->project, t->dataset, t->name);
+    char *self = lc_format("http://%s/bigquery/v2/projects/%s/datasets/%s/tables/%s", host,
+                           t->project, t->dataset, t->name);
     json_object_set_new(j, "kind", json_string("bigquery#table"));
     json_object_set_new(j, "id", json_string(id));
     json_object_set_new(j, "selfLink", json_string(self));
-    json_object_set_new(j, "tableReference", json_pack("{s:s,s:s,s:s}", "projectId", t->project, "datasetId", t->dataset,
-                                                       "tableId", t->name));
+    json_object_set_new(j, "tableReference",
+                        json_pack("{s:s,s:s,s:s}", "projectId", t->project, "datasetId", t->dataset,
+                                  "tableId", t->name));
     set_computed(b, t, j);
     free(id);
     free(self);
@@ -64,8 +67,10 @@ bool lc_table_check_body(json_t *body, struct lc_schema *schema, char err[LC_ERR
         snprintf(err, LC_ERROR_BYTES, "schema must be an object with fields.");
         return false;
     }
-    if (lc_json_i64(body, "expirationTime", &expires) < 0 || (expires < lc_now_us() / 1000 && expires != 0)) {
-        snprintf(err, LC_ERROR_BYTES, "Invalid expirationTime: it must be in the future, in milliseconds.");
+    if (lc_json_i64(body, "expirationTime", &expires) < 0 ||
+        (expires < lc_now_us() / 1000 && expires != 0)) {
+        snprintf(err, LC_ERROR_BYTES,
+                 "Invalid expirationTime: it must be in the future, in milliseconds.");
         return false;
     }
     if (json_array_size(json_object_get(j, "fields")) && !lc_schema_read(j, schema, err))
@@ -99,7 +104,8 @@ static void insert_checked(struct lc_req *r, const char *name, json_t *body)
     struct lc_schema schema;
     char err[LC_ERROR_BYTES];
     if (lc_catalog_table(b, r->args[0], r->args[1], name, &t)) {
-        lc_fail(r, 409, "duplicate", "Already Exists: Table %s:%s.%s", r->args[0], r->args[1], name);
+        lc_fail(r, 409, "duplicate", "Already Exists: Table %s:%s.%s", r->args[0], r->args[1],
+                name);
     } else if (!lc_table_check_body(body, &schema, err)) {
         lc_fail(r, 400, "invalid", "%s", err);
     } else {
@@ -121,14 +127,16 @@ void lc_table_insert(struct lc_req *r)
         return;
     json_t *ref = json_object_get(given, "tableReference");
     const char *name = lc_json_str(ref, "tableId");
-    const char *dataset_id = lc_json_str(ref, "datasetId"), *project_id = lc_json_str(ref, "projectId");
+    const char *dataset_id = lc_json_str(ref, "datasetId"),
+               *project_id = lc_json_str(ref, "projectId");
     pthread_mutex_lock(&b->lock);
     json_t *dataset = lc_catalog_dataset(b, r->args[0], r->args[1]);
     if (!dataset) {
         lc_fail(r, 404, "notFound", "Not found: Dataset %s:%s", r->args[0], r->args[1]);
     } else if (!name || !valid_id(name)) {
         lc_fail(r, 400, "invalid", "Invalid table ID \"%s\" in tableReference.", name ? name : "");
-    } else if ((dataset_id && strcmp(dataset_id, r->args[1])) || (project_id && strcmp(project_id, r->args[0]))) {
+    } else if ((dataset_id && strcmp(dataset_id, r->args[1])) ||
+               (project_id && strcmp(project_id, r->args[0]))) {
         lc_fail(r, 400, "invalid", "tableReference and the URL name different datasets.");
     } else {
         json_t *body = new_body(given, dataset);
@@ -140,7 +148,8 @@ void lc_table_insert(struct lc_req *r)
     json_decref(given);
 }
 
-// The table that r names. The caller holds the lock and calls lc_table_fini. @return false after 404.
+// The table that r names. The caller holds the lock and calls lc_table_fini. @return false after
+// 404.
 static bool find(struct lc_req *r, struct lc_table *t)
 {
     if (lc_catalog_table(r->app->bq, r->args[0], r->args[1], r->args[2], t))
@@ -180,7 +189,8 @@ static void merge_labels(json_t *body, json_t *change)
         json_object_set_new(body, "labels", json_object());
         labels = json_object_get(body, "labels");
     }
-    json_object_foreach (change, key, value) {
+    json_object_foreach(change, key, value)
+    {
         if (json_is_null(value))
             json_object_del(labels, key);
         else
@@ -188,7 +198,8 @@ static void merge_labels(json_t *body, json_t *change)
     }
 }
 
-// The body after the change. Owner: caller. replace: update semantics (what is not given goes away).
+// The body after the change. Owner: caller. replace: update semantics (what is not given goes
+// away).
 static json_t *changed_body(const struct lc_table *t, json_t *change, bool replace)
 {
     json_t *body = replace ? json_object() : json_deep_copy(t->body);
@@ -286,8 +297,9 @@ static json_t *list_item(sqlite3_stmt *st, const char *project, const char *data
     const char *name = lc_db_text(st, 0);
     json_t *body = json_loads(lc_db_text(st, 1), 0, NULL);
     char *id = lc_format("%s:%s.%s", project, dataset, name);
-    json_t *item = json_pack("{s:s,s:s,s:s,s:{s:s,s:s,s:s}}", "kind", "bigquery#table", "id", id, "type", "TABLE",
-                             "tableReference", "projectId", project, "datasetId", dataset, "tableId", name);
+    json_t *item = json_pack("{s:s,s:s,s:s,s:{s:s,s:s,s:s}}", "kind", "bigquery#table", "id", id,
+                             "type", "TABLE", "tableReference", "projectId", project, "datasetId",
+                             dataset, "tableId", name);
     const char *keys[] = {"timePartitioning", "clustering", "labels", "expirationTime"};
     for (size_t i = 0; i < LC_ARRAY_LEN(keys); i++)
         if (json_object_get(body, keys[i]))
@@ -315,20 +327,23 @@ void lc_table_list(struct lc_req *r)
     } else {
         json_t *list = json_array();
         json_t *out = json_pack("{s:s,s:s}", "kind", "bigquery#tableList", "etag", "list");
-        sqlite3_stmt *st = lc_db_query(b->catalog,
-                                       "SELECT name, body, created_ms FROM tables WHERE project = ? AND dataset = ? "
-                                       "AND name > ? ORDER BY name",
-                                       "sss", project, dataset, token ? token : "");
+        sqlite3_stmt *st = lc_db_query(
+            b->catalog,
+            "SELECT name, body, created_ms FROM tables WHERE project = ? AND dataset = ? "
+            "AND name > ? ORDER BY name",
+            "sss", project, dataset, token ? token : "");
         while (sqlite3_step(st) == SQLITE_ROW && (int64_t)json_array_size(list) < max)
             json_array_append_new(list, list_item(st, project, dataset));
         json_t *last = json_array_get(list, json_array_size(list) - 1);
         if (sqlite3_stmt_busy(st) && last)
-            json_object_set(out, "nextPageToken", json_object_get(json_object_get(last, "tableReference"), "tableId"));
+            json_object_set(out, "nextPageToken",
+                            json_object_get(json_object_get(last, "tableReference"), "tableId"));
         sqlite3_finalize(st);
-        json_object_set_new(out, "totalItems",
-                            json_integer(lc_db_i64(b->catalog, 0,
-                                                   "SELECT count(*) FROM tables WHERE project = ? AND dataset = ?", "ss",
-                                                   project, dataset)));
+        json_object_set_new(
+            out, "totalItems",
+            json_integer(lc_db_i64(b->catalog, 0,
+                                   "SELECT count(*) FROM tables WHERE project = ? AND dataset = ?",
+                                   "ss", project, dataset)));
         if (json_array_size(list))
             json_object_set(out, "tables", list);
         json_decref(list);

@@ -27,10 +27,12 @@ struct lc_date lc_date_from_days(int64_t days)
     days += 719468;
     int64_t era = lc_floor_div(days, 146097);
     int64_t day_of_era = days - era * 146097;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t mp = (5 * day_of_year + 2) / 153;
-    struct lc_date d = {.month = (int)(mp < 10 ? mp + 3 : mp - 9), .day = (int)(day_of_year - (153 * mp + 2) / 5 + 1)};
+    struct lc_date d = {.month = (int)(mp < 10 ? mp + 3 : mp - 9),
+                        .day = (int)(day_of_year - (153 * mp + 2) / 5 + 1)};
     d.year = year_of_era + era * 400 + (d.month <= 2);
     return d;
 }
@@ -74,7 +76,8 @@ static bool literal(struct cursor *c, char want)
 static bool read_date(struct cursor *c, int64_t *days)
 {
     int y, m, d;
-    bool ok = digits(c, 4, &y) && literal(c, '-') && digits(c, 2, &m) && literal(c, '-') && digits(c, 2, &d);
+    bool ok = digits(c, 4, &y) && literal(c, '-') && digits(c, 2, &m) && literal(c, '-') &&
+              digits(c, 2, &d);
     if (!ok || y < 1 || m < 1 || m > 12 || d < 1 || d > lc_month_days(y, m))
         return false;
     *days = lc_days_from_date((struct lc_date){y, m, d});
@@ -142,7 +145,8 @@ bool lc_parse_datetime(const char *s, size_t n, int64_t *us)
 {
     struct cursor c = {s, s + n};
     int64_t days, time;
-    if (!read_date(&c, &days) || (!literal(&c, ' ') && !literal(&c, 'T')) || !read_time(&c, true, &time))
+    if (!read_date(&c, &days) || (!literal(&c, ' ') && !literal(&c, 'T')) ||
+        !read_time(&c, true, &time))
         return false;
     *us = days * LC_US_PER_DAY + time;
     return c.p == c.end;

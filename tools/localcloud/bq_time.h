@@ -41,7 +41,8 @@ bool lc_parse_datetime(const char *s, size_t n, int64_t *us);
 
 /**
  * Reads YYYY-MM-DD(space or T)HH:MM[:SS[.ffffff]] with optional Z, " UTC" or +hh[:mm].
- * date_only: also a bare date, as SQL literals allow. @return false: other text, or outside years 1 to 9999.
+ * date_only: also a bare date, as SQL literals allow. @return false: other text, or outside years 1
+ * to 9999.
  */
 bool lc_parse_timestamp(const char *s, size_t n, bool date_only, int64_t *us);
 

@@ -27,8 +27,8 @@ void lc_value_ctx_fini(struct lc_value_ctx *c)
 static bool wrong_value(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v)
 {
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-    snprintf(c->err, LC_ERROR_BYTES, "Could not convert value to %s. Field: %.200s; Value: %.120s", lc_type_name(f->type),
-             f->name, text ? text : "?");
+    snprintf(c->err, LC_ERROR_BYTES, "Could not convert value to %s. Field: %.200s; Value: %.120s",
+             lc_type_name(f->type), f->name, text ? text : "?");
     free(text);
     return false;
 }
@@ -41,7 +41,8 @@ static bool take_integer(struct lc_value_ctx *c, const json_t *v, struct cell *o
         return true;
     }
     if (json_is_string(v))
-        return lc_parse_i64(json_string_value(v), &out->i) && strlen(json_string_value(v)) == json_string_length(v);
+        return lc_parse_i64(json_string_value(v), &out->i) &&
+               strlen(json_string_value(v)) == json_string_length(v);
     double d = json_is_real(v) && c->ints_as_reals ? json_real_value(v) : 0.5;
     out->i = fabs(d) <= 9007199254740992.0 ? (int64_t)d : 0;
     return fabs(d) <= 9007199254740992.0 && d == floor(d);
@@ -75,7 +76,8 @@ static bool take_float(const json_t *v, struct cell *out)
     out->kind = CELL_REAL;
     if (json_is_number(v))
         out->d = json_number_value(v);
-    else if (!json_is_string(v) || (!special_float(json_string_value(v), &out->d) && !plain_number(json_string_value(v), &out->d)))
+    else if (!json_is_string(v) || (!special_float(json_string_value(v), &out->d) &&
+                                    !plain_number(json_string_value(v), &out->d)))
         return false;
     if (isnan(out->d)) { // SQLite stores NaN as NULL
         out->kind = CELL_TEXT;
@@ -87,7 +89,8 @@ static bool take_float(const json_t *v, struct cell *out)
 
 static bool take_boolean(const json_t *v, struct cell *out)
 {
-    static const char *const yes[] = {"true", "t", "yes", "y", "1"}, *const no[] = {"false", "f", "no", "n", "0"};
+    static const char *const yes[] = {"true", "t", "yes", "y", "1"}, *const no[] = {"false", "f",
+                                                                                    "no", "n", "0"};
     out->kind = CELL_BOOL;
     if (json_is_boolean(v)) {
         out->i = json_is_true(v);
@@ -164,7 +167,8 @@ static bool take_numeric(enum lc_type type, const json_t *v, struct cell *out)
         whole += !point;
         fraction += point && *digit != '.';
     }
-    if (!*digit && (whole > (type == LC_NUMERIC ? 29 : 39) || fraction > (type == LC_NUMERIC ? 9 : 38)))
+    if (!*digit &&
+        (whole > (type == LC_NUMERIC ? 29 : 39) || fraction > (type == LC_NUMERIC ? 9 : 38)))
         return false;
     out->text = s;
     out->n = strlen(s);
@@ -199,7 +203,8 @@ static bool take_text(const struct lc_field *f, const json_t *v, struct cell *ou
 }
 
 // Checks one non-null scalar. out->owned, when set, is the caller's to free, on failure too.
-static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v, struct cell *out)
+static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
+                        struct cell *out)
 {
     bool ok = false;
     out->kind = CELL_TEXT;
@@ -277,7 +282,8 @@ static void add_cell(struct lc_buf *b, enum lc_type type, const struct cell *x)
         add_json_text(b, x->text, x->n);
 }
 
-static bool add_value(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v, bool element);
+static bool add_value(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
+                      bool element);
 
 // Value of a field in an object: exact key first, then any spelling (names are case-insensitive).
 static const json_t *member(const json_t *object, const char *name)
@@ -287,28 +293,29 @@ static const json_t *member(const json_t *object, const char *name)
         return v;
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)object, key, value)
-        if (strcasecmp(key, name) == 0)
-            return value;
+    json_object_foreach((json_t *)object, key, value) if (strcasecmp(key, name) == 0) return value;
     return NULL;
 }
 
-// After matched of the object's keys were used: names the first other one. @return false when there is one.
-static bool check_unknown(struct lc_value_ctx *c, const struct lc_schema *s, const json_t *object, size_t matched,
-                          const char *parent)
+// After matched of the object's keys were used: names the first other one. @return false when there
+// is one.
+static bool check_unknown(struct lc_value_ctx *c, const struct lc_schema *s, const json_t *object,
+                          size_t matched, const char *parent)
 {
     const char *key;
     json_t *value;
     if (matched == json_object_size(object))
         return true;
-    json_object_foreach ((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         const struct lc_field *f = lc_schema_find(s, key);
         if (f && member(object, f->name) != value) {
             snprintf(c->err, LC_ERROR_BYTES, "Duplicate key (differs in case only): %.200s", key);
             return false;
         }
         if (!f && !c->ignore_unknown) {
-            snprintf(c->err, LC_ERROR_BYTES, "no such field: %.100s%s%.200s.", parent, *parent ? "." : "", key);
+            snprintf(c->err, LC_ERROR_BYTES, "no such field: %.100s%s%.200s.", parent,
+                     *parent ? "." : "", key);
             return false;
         }
     }
@@ -343,7 +350,8 @@ static bool add_array(struct lc_value_ctx *c, const struct lc_field *f, const js
 {
     lc_buf_str(&c->nested, "[");
     if (v && !json_is_null(v) && !json_is_array(v)) {
-        snprintf(c->err, LC_ERROR_BYTES, "Array specified for non-repeated or scalar for repeated field: %.200s.", f->name);
+        snprintf(c->err, LC_ERROR_BYTES,
+                 "Array specified for non-repeated or scalar for repeated field: %.200s.", f->name);
         return false;
     }
     for (size_t i = 0; i < json_array_size(v); i++) {
@@ -358,14 +366,16 @@ static bool add_array(struct lc_value_ctx *c, const struct lc_field *f, const js
 static bool required_missing(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v)
 {
     if (v)
-        snprintf(c->err, LC_ERROR_BYTES, "Only optional fields can be set to NULL. Field: %.200s; Value: NULL", f->name);
+        snprintf(c->err, LC_ERROR_BYTES,
+                 "Only optional fields can be set to NULL. Field: %.200s; Value: NULL", f->name);
     else
         snprintf(c->err, LC_ERROR_BYTES, "Missing required field: %.200s.", f->name);
     return false;
 }
 
 // Appends v as JSON. element: v is an element of the repeated field f.
-static bool add_value(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v, bool element)
+static bool add_value(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
+                      bool element)
 {
     if (f->mode == LC_REPEATED && !element)
         return add_array(c, f, v);
@@ -386,7 +396,8 @@ static bool add_value(struct lc_value_ctx *c, const struct lc_field *f, const js
     return ok;
 }
 
-static bool bind_nested(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v, sqlite3_stmt *st, int index)
+static bool bind_nested(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
+                        sqlite3_stmt *st, int index)
 {
     c->nested.n = 0;
     if (!add_value(c, f, v, false))
@@ -418,9 +429,11 @@ static int64_t partition_us(enum lc_type type, const struct cell *x)
     return v;
 }
 
-static bool bind_field(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v, sqlite3_stmt *st, int index)
+static bool bind_field(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
+                       sqlite3_stmt *st, int index)
 {
-    if ((f->mode == LC_REPEATED && json_array_size(v)) || (v && !json_is_null(v) && f->type == LC_RECORD))
+    if ((f->mode == LC_REPEATED && json_array_size(v)) ||
+        (v && !json_is_null(v) && f->type == LC_RECORD))
         return bind_nested(c, f, v, st, index);
     if (!v || json_is_null(v) || f->mode == LC_REPEATED) {
         if (f->mode == LC_REPEATED && v && !json_is_null(v) && !json_is_array(v))
@@ -438,7 +451,8 @@ static bool bind_field(struct lc_value_ctx *c, const struct lc_field *f, const j
     return ok;
 }
 
-bool lc_row_bind(struct lc_value_ctx *c, const struct lc_schema *s, const json_t *row, sqlite3_stmt *st)
+bool lc_row_bind(struct lc_value_ctx *c, const struct lc_schema *s, const json_t *row,
+                 sqlite3_stmt *st)
 {
     size_t matched = 0;
     c->partition_us = INT64_MIN;

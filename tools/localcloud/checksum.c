@@ -51,7 +51,8 @@ static const uint32_t md5_sine[64] = {
 
 static void md5_block(uint32_t state[4], const uint8_t *p)
 {
-    static const int shift[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+    static const int shift[4][4] = {
+        {7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
     uint32_t w[16];
     memcpy(w, p, 64);
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];

@@ -1,5 +1,6 @@
-// CRC-32C (Castagnoli) and MD5, as Cloud Storage reports them. Own code on purpose: the sender has its
-// own, so one mistake cannot hide at both ends. Thread: any (the CRC table is built by lc_crc32c_init).
+// CRC-32C (Castagnoli) and MD5, as Cloud Storage reports them. Own code on purpose: the sender has
+// its own, so one mistake cannot hide at both ends. Thread: any (the CRC table is built by
+// lc_crc32c_init).
 #ifndef LOCALCLOUD_CHECKSUM_H
 #define LOCALCLOUD_CHECKSUM_H
 

@@ -1,5 +1,5 @@
-// Role: SQLite connections and short statements. synchronous=OFF: a killed process loses nothing that was
-// committed, a dead machine may; that is enough for a development server.
+// Role: SQLite connections and short statements. synchronous=OFF: a killed process loses nothing
+// that was committed, a dead machine may; that is enough for a development server.
 #include "tools/localcloud/db.h"
 
 #include <assert.h>
@@ -12,7 +12,8 @@
 
 enum { BUSY_MS_MAX = 60000 };
 
-sqlite3 *lc_db_open(const char *dir, const char *name, const char *schema, char *err, size_t err_size)
+sqlite3 *lc_db_open(const char *dir, const char *name, const char *schema, char *err,
+                    size_t err_size)
 {
     char *path = lc_format("%s/%s", dir, name);
     sqlite3 *db = NULL;

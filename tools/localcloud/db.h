@@ -1,5 +1,6 @@
-// Thin layer over SQLite. Statements are compile-time texts of ours, so a failing prepare is a bug and
-// ends the process; a failing step is reported. Thread: as the connection (callers hold their lock).
+// Thin layer over SQLite. Statements are compile-time texts of ours, so a failing prepare is a bug
+// and ends the process; a failing step is reported. Thread: as the connection (callers hold their
+// lock).
 #ifndef LOCALCLOUD_DB_H
 #define LOCALCLOUD_DB_H
 
@@ -9,7 +10,8 @@
 #include <stdint.h>
 
 /** Opens or makes DIR/name in WAL mode and runs schema. @return NULL with a reason in err. */
-sqlite3 *lc_db_open(const char *dir, const char *name, const char *schema, char *err, size_t err_size);
+sqlite3 *lc_db_open(const char *dir, const char *name, const char *schema, char *err,
+                    size_t err_size);
 
 /** Opens DIR/name for reading only. @return NULL when it cannot be opened. */
 sqlite3 *lc_db_open_readonly(const char *dir, const char *name);
@@ -23,7 +25,8 @@ bool lc_db_exec(sqlite3 *db, const char *sql);
  */
 sqlite3_stmt *lc_db_query(sqlite3 *db, const char *sql, const char *kinds, ...);
 
-/** lc_db_query, stepped to its end and finalized. @return false and a line on stderr when it fails. */
+/** lc_db_query, stepped to its end and finalized. @return false and a line on stderr when it fails.
+ */
 bool lc_db_run(sqlite3 *db, const char *sql, const char *kinds, ...);
 
 /** First column of the first row as int64, or fallback when there is no row. */

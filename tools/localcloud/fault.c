@@ -1,5 +1,5 @@
-// Role: the fault rules. A rule matches by service, method and path, decides by probability (own seeded
-// generator, so a run repeats) or count, and ends after its lifetime.
+// Role: the fault rules. A rule matches by service, method and path, decides by probability (own
+// seeded generator, so a run repeats) or count, and ends after its lifetime.
 #include "tools/localcloud/fault.h"
 
 #include <assert.h>
@@ -117,10 +117,10 @@ bool lc_fault_refuses(struct lc_faults *f)
 
 static bool known_key(const char *key)
 {
-    static const char *const known[] = {"service", "method", "path_prefix", "path_contains", "status",
-                                        "reason", "message", "probability", "count", "skip",
-                                        "delay_ms", "reset", "lose_answer", "refuse", "seconds",
-                                        "seed", "retry_after"};
+    static const char *const known[] = {
+        "service",     "method",      "path_prefix", "path_contains", "status",     "reason",
+        "message",     "probability", "count",       "skip",          "delay_ms",   "reset",
+        "lose_answer", "refuse",      "seconds",     "seed",          "retry_after"};
     for (size_t i = 0; i < LC_ARRAY_LEN(known); i++)
         if (strcmp(known[i], key) == 0)
             return true;
@@ -139,7 +139,8 @@ static const char *read_numbers(struct fault *x, const json_t *spec)
         return "count must be a number of hits";
     if (lc_json_i64(spec, "skip", &x->skip) < 0 || x->skip < 0)
         return "skip must be a number of calls";
-    if (lc_json_i64(spec, "delay_ms", &x->action.delay_ms) < 0 || x->action.delay_ms < 0 || x->action.delay_ms > 600000)
+    if (lc_json_i64(spec, "delay_ms", &x->action.delay_ms) < 0 || x->action.delay_ms < 0 ||
+        x->action.delay_ms > 600000)
         return "delay_ms must be 0 to 600000";
     if (lc_json_i64(spec, "seconds", &seconds) < 0 || seconds < 0)
         return "seconds must be a number";
@@ -163,9 +164,9 @@ static const char *read_spec(struct fault *x, json_t *spec)
 {
     const char *key;
     json_t *value;
-    json_object_foreach (spec, key, value)
-        if (!known_key(key))
-            return "unknown key: see tools/localcloud/README.md for the keys of a fault";
+    json_object_foreach(
+        spec, key, value) if (!known_key(key)) return "unknown key: see tools/localcloud/README.md "
+                                                      "for the keys of a fault";
     const char *wrong = read_numbers(x, spec);
     if (wrong)
         return wrong;
@@ -180,12 +181,14 @@ static const char *read_spec(struct fault *x, json_t *spec)
         return "service must be storage or bigquery";
     if (x->refuse && !x->ends_us)
         return "refuse needs seconds: this address is closed too while it lasts";
-    if (!x->action.status && !x->action.delay_ms && !x->action.reset && !x->action.lose_answer && !x->refuse)
+    if (!x->action.status && !x->action.delay_ms && !x->action.reset && !x->action.lose_answer &&
+        !x->refuse)
         return "give status, delay_ms, reset, lose_answer or refuse";
     const char *reason = lc_json_str(spec, "reason");
     const char *message = lc_json_str(spec, "message");
     snprintf(x->action.reason, sizeof x->action.reason, "%s", reason ? reason : "backendError");
-    snprintf(x->action.message, sizeof x->action.message, "%s", message ? message : "injected fault");
+    snprintf(x->action.message, sizeof x->action.message, "%s",
+             message ? message : "injected fault");
     return NULL;
 }
 

@@ -28,7 +28,8 @@ void lc_faults_destroy(struct lc_faults *f);
 
 /**
  * First rule that matches this call, and one hit counted on it.
- * service: "storage", "bigquery" or "" for other paths; path: as received, without the query.
+ * service: "storage", "bigquery" or "" for other paths; path: as received, with the query, still
+ * encoded.
  * @return false when no rule applies (action untouched).
  */
 bool lc_fault_match(struct lc_faults *f, const char *service, const char *method, const char *path,

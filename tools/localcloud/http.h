@@ -1,5 +1,5 @@
-// One HTTP request as the handlers see it, and the ways to answer it. Handlers know nothing of the HTTP
-// library; server.c alone does. Thread: the connection's thread owns its request.
+// One HTTP request as the handlers see it, and the ways to answer it. Handlers know nothing of the
+// HTTP library; server.c alone does. Thread: the connection's thread owns its request.
 #ifndef LOCALCLOUD_HTTP_H
 #define LOCALCLOUD_HTTP_H
 
@@ -48,9 +48,9 @@ struct lc_req {
     struct lc_upload *upload;
 
     bool started;
-    bool cut;     // answer with nothing: reset the connection
-    bool lose;    // do the work, then cut
-    int status;   // 0 until answered
+    bool cut;   // answer with nothing: reset the connection
+    bool lose;  // do the work, then cut
+    int status; // 0 until answered
     struct lc_buf reply;
     const char *reply_type;
     int reply_fd; // >= 0: the body is reply_fd_size bytes at reply_fd_offset
@@ -82,7 +82,8 @@ void lc_reply_empty(struct lc_req *r, int status);
 void lc_reply_header(struct lc_req *r, const char *name, const char *value);
 
 /** Answers with Google's error body. Replaces an answer that was set before. */
-void lc_fail(struct lc_req *r, int status, const char *reason, const char *fmt, ...) LC_PRINTF(4, 5);
+void lc_fail(struct lc_req *r, int status, const char *reason, const char *fmt, ...)
+    LC_PRINTF(4, 5);
 
 /** Google's error body. Owner: caller. */
 json_t *lc_error_json(int status, const char *reason, const char *message);

@@ -40,16 +40,21 @@ static const char help[] =
     "  --listen ADDR:PORT    address to serve on, default 127.0.0.1:9050; port 0 takes a free one\n"
     "  --create-bucket NAME  make this bucket unless it is there; may be given many times\n"
     "  --job-delay MS        time that a job stays PENDING and RUNNING at least, default 20\n"
-    "  --sql QUERY           print the answer to a GoogleSQL query and exit, beside a running server or not\n"
+    "  --sql QUERY           print the answer to a GoogleSQL query and exit, beside a running "
+    "server or not\n"
     "  --project ID          project of table names that have none, with --sql\n"
     "  --json                with --sql: one JSON object a row instead of a table\n"
     "  --help                this text\n";
 
 static const struct option long_options[] = {
-    {"listen", required_argument, NULL, 'l'},    {"data", required_argument, NULL, 'd'},
-    {"create-bucket", required_argument, NULL, 'b'}, {"job-delay", required_argument, NULL, 'j'},
-    {"sql", required_argument, NULL, 's'},       {"project", required_argument, NULL, 'p'},
-    {"json", no_argument, NULL, 'J'},            {"help", no_argument, NULL, 'h'},
+    {"listen", required_argument, NULL, 'l'},
+    {"data", required_argument, NULL, 'd'},
+    {"create-bucket", required_argument, NULL, 'b'},
+    {"job-delay", required_argument, NULL, 'j'},
+    {"sql", required_argument, NULL, 's'},
+    {"project", required_argument, NULL, 'p'},
+    {"json", no_argument, NULL, 'J'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -77,7 +82,8 @@ static int read_option(struct options *o, int c)
         o->buckets[o->bucket_count++] = optarg;
         return -1;
     case 'j':
-        if (!lc_parse_i64(optarg, &o->job_delay_ms) || o->job_delay_ms < 0 || o->job_delay_ms > 60000)
+        if (!lc_parse_i64(optarg, &o->job_delay_ms) || o->job_delay_ms < 0 ||
+            o->job_delay_ms > 60000)
             return usage_error("--job-delay must be 0 to 60000 milliseconds");
         return -1;
     case 's':

@@ -79,9 +79,9 @@ static const char *status_name(int status)
 
 json_t *lc_error_json(int status, const char *reason, const char *message)
 {
-    return json_pack("{s:{s:i,s:s,s:[{s:s,s:s,s:s}],s:s}}", "error", "code", status, "message", message, "errors",
-                     "domain", "global", "reason", reason, "message", message, "status",
-                     status_name(status));
+    return json_pack("{s:{s:i,s:s,s:[{s:s,s:s,s:s}],s:s}}", "error", "code", status, "message",
+                     message, "errors", "domain", "global", "reason", reason, "message", message,
+                     "status", status_name(status));
 }
 
 void lc_fail(struct lc_req *r, int status, const char *reason, const char *fmt, ...)
@@ -92,7 +92,8 @@ void lc_fail(struct lc_req *r, int status, const char *reason, const char *fmt, 
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
     size_t n = strlen(message);
-    while (n && !lc_utf8_valid(message, n)) // names in messages come from clients; a cut can split one
+    while (n &&
+           !lc_utf8_valid(message, n)) // names in messages come from clients; a cut can split one
         message[--n] = 0;
     lc_reply_json(r, status, lc_error_json(status, reason, message));
 }
@@ -109,7 +110,8 @@ json_t *lc_body_json(struct lc_req *r)
     json_t *j = json_loadb(r->body.p, r->body.n, JSON_REJECT_DUPLICATES, &e);
     if (!j || !json_is_object(j)) {
         json_decref(j);
-        lc_fail(r, 400, "parseError", "Parse Error: %s", j ? "the body is not a JSON object" : e.text);
+        lc_fail(r, 400, "parseError", "Parse Error: %s",
+                j ? "the body is not a JSON object" : e.text);
         return NULL;
     }
     return j;

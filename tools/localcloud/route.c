@@ -86,7 +86,8 @@ static void home(struct lc_req *r)
 
 static void not_yet(struct lc_req *r)
 {
-    lc_fail(r, 501, "notImplemented", "localcloud does not serve %s %s", r->method, r->route->pattern);
+    lc_fail(r, 501, "notImplemented", "localcloud does not serve %s %s", r->method,
+            r->route->pattern);
 }
 
 static void add_segment(struct lc_req *r, const char *s, size_t n)
@@ -144,7 +145,8 @@ static size_t skip_base(struct lc_req *r, bool *upload)
     size_t i = 0;
     *upload = r->segment_count && strcmp(r->segments[0], "upload") == 0;
     i += *upload;
-    if (r->segment_count >= i + 2 && strcmp(r->segments[i], "bigquery") == 0 && strcmp(r->segments[i + 1], "v2") == 0)
+    if (r->segment_count >= i + 2 && strcmp(r->segments[i], "bigquery") == 0 &&
+        strcmp(r->segments[i + 1], "v2") == 0)
         return i + 2;
     return 0;
 }
@@ -174,7 +176,8 @@ static bool route_match(struct lc_req *r, const struct lc_route *route)
     bool upload;
     size_t first = skip_base(r, &upload);
     if (first && upload) // upload/bigquery/v2/X matches "upload/X"
-        return lc_starts_with(route->pattern, "upload/projects") && match(r, route->pattern + 7, first);
+        return lc_starts_with(route->pattern, "upload/projects") &&
+               match(r, route->pattern + 7, first);
     return match(r, route->pattern, first);
 }
 

@@ -4,7 +4,8 @@
 
 struct lc_req;
 
-/** Splits r->uri into decoded path segments and query parameters; sets r->malformed on a bad escape. */
+/** Splits r->uri into decoded path segments and query parameters; sets r->malformed on a bad
+ * escape. */
 void lc_route_split(struct lc_req *r);
 
 /** Sets r->route and r->args, or answers 400 or 404 (405 when only the method is wrong). */

@@ -1,6 +1,6 @@
-// Role: binds libmicrohttpd to the routes. Threads: one per connection, so a handler may sleep or run SQL.
-// Paths and queries are taken from the raw request line (the library's own unescaping would turn the %2F of
-// an object name into a slash).
+// Role: binds libmicrohttpd to the routes. Threads: one per connection, so a handler may sleep or
+// run SQL. Paths and queries are taken from the raw request line (the library's own unescaping
+// would turn the %2F of an object name into a slash).
 #include "tools/localcloud/server.h"
 
 #include <assert.h>
@@ -84,7 +84,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **state,
 // Closing with unsent data discarded makes the kernel send a reset instead of a clean end.
 static enum MHD_Result cut_connection(struct lc_req *r)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct linger hard = {.l_onoff = 1, .l_linger = 0};
     if (info)
         setsockopt(info->connect_fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
@@ -98,10 +99,7 @@ static void apply_faults(struct lc_req *r)
     const char *service = lc_route_service(r);
     if (strcmp(service, "localcloud") == 0)
         return;
-    char *path = lc_strndup(r->uri, strcspn(r->uri, "?"));
-    bool hit = lc_fault_match(r->app->faults, service, r->method, path, &a);
-    free(path);
-    if (!hit)
+    if (!lc_fault_match(r->app->faults, service, r->method, r->uri, &a))
         return;
     lc_sleep_ms(a.delay_ms);
     r->cut = a.reset;
@@ -145,7 +143,8 @@ static enum MHD_Result send_reply(struct lc_req *r)
 {
     struct MHD_Response *out;
     if (r->reply_fd >= 0) {
-        out = MHD_create_response_from_fd_at_offset64(r->reply_fd_size, r->reply_fd, r->reply_fd_offset);
+        out = MHD_create_response_from_fd_at_offset64(r->reply_fd_size, r->reply_fd,
+                                                      r->reply_fd_offset);
         if (out)
             r->reply_fd = -1; // now the response's
     } else {
@@ -179,8 +178,9 @@ static enum MHD_Result finish(struct lc_req *r)
     return send_reply(r);
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *data_size, void **state)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **state)
 {
     (void)cls, (void)conn, (void)url, (void)version;
     struct lc_req *r = *state;
@@ -260,13 +260,15 @@ static int listen_on(const char *text, char *err, size_t err_size)
     struct addrinfo *list = NULL, want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     int fd = -1;
     if (!split_address(copy, &host, &port)) {
-        snprintf(err, err_size, "--listen %s: expected ADDR:PORT, for example 127.0.0.1:9050", text);
+        snprintf(err, err_size, "--listen %s: expected ADDR:PORT, for example 127.0.0.1:9050",
+                 text);
     } else if (getaddrinfo(host, port, &want, &list)) {
         snprintf(err, err_size, "--listen %s: unknown address", text);
     } else {
         fd = open_socket(list);
         if (fd == -EADDRINUSE)
-            snprintf(err, err_size, "--listen %s: the port is in use; stop that program or choose another port",
+            snprintf(err, err_size,
+                     "--listen %s: the port is in use; stop that program or choose another port",
                      text);
         else if (fd < 0)
             snprintf(err, err_size, "--listen %s: %s", text, strerror(-fd));
@@ -277,7 +279,8 @@ static int listen_on(const char *text, char *err, size_t err_size)
     return fd;
 }
 
-struct lc_server *lc_server_start(struct lc_app *app, const char *listen, char *err, size_t err_size)
+struct lc_server *lc_server_start(struct lc_app *app, const char *listen, char *err,
+                                  size_t err_size)
 {
     int fd = listen_on(listen, err, err_size);
     if (fd < 0)
@@ -285,11 +288,12 @@ struct lc_server *lc_server_start(struct lc_app *app, const char *listen, char *
     struct lc_server *s = lc_alloc(sizeof *s);
     s->port = socket_port(fd);
     s->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, on_accept, app,
-        on_request, app, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, app,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS_MAX, MHD_OPTION_END);
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0,
+        on_accept, app, on_request, app, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
+        on_uri, app, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK,
+        keep_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_SECONDS_MAX, MHD_OPTION_END);
     if (!s->daemon) {
         snprintf(err, err_size, "cannot start the HTTP server on %s", listen);
         close(fd);

@@ -12,7 +12,8 @@ struct lc_server;
  * listen: "ADDR:PORT", "[V6]:PORT" or ":PORT"; port 0 takes a free one.
  * Owner: caller, lc_server_stop. @return NULL with a reason in err.
  */
-struct lc_server *lc_server_start(struct lc_app *app, const char *listen, char *err, size_t err_size);
+struct lc_server *lc_server_start(struct lc_app *app, const char *listen, char *err,
+                                  size_t err_size);
 
 /** Port that is listened on. */
 int lc_server_port(const struct lc_server *s);

@@ -45,11 +45,13 @@ void lc_stats_destroy(struct lc_stats *s)
     free(s);
 }
 
-static struct cell *find_cell(struct lc_stats *s, const char *service, const char *method, int status)
+static struct cell *find_cell(struct lc_stats *s, const char *service, const char *method,
+                              int status)
 {
     for (size_t i = 0; i < s->count; i++) {
         struct cell *c = &s->cells[i];
-        if (c->status == status && strcmp(c->service, service) == 0 && strcmp(c->method, method) == 0)
+        if (c->status == status && strcmp(c->service, service) == 0 &&
+            strcmp(c->method, method) == 0)
             return c;
     }
     if (s->count == CELLS_MAX)
@@ -60,7 +62,8 @@ static struct cell *find_cell(struct lc_stats *s, const char *service, const cha
     return c;
 }
 
-void lc_stats_count(struct lc_stats *s, const char *service, const char *method, int status, uint64_t bytes_in)
+void lc_stats_count(struct lc_stats *s, const char *service, const char *method, int status,
+                    uint64_t bytes_in)
 {
     pthread_mutex_lock(&s->lock);
     struct cell *c = find_cell(s, service, method, status);
@@ -77,8 +80,9 @@ static json_t *calls_json(struct lc_stats *s, json_int_t *calls, json_int_t *byt
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->count; i++) {
         const struct cell *c = &s->cells[i];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:I}", "service", c->service, "method", c->method,
-                                              "status", c->status, "calls", (json_int_t)c->calls));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:I}", "service", c->service, "method",
+                                              c->method, "status", c->status, "calls",
+                                              (json_int_t)c->calls));
     }
     *calls = (json_int_t)s->calls;
     *bytes = (json_int_t)s->bytes_in;
@@ -91,8 +95,8 @@ void lc_stats_handler(struct lc_req *r)
     json_int_t calls = 0, bytes = 0;
     json_t *by_kind = calls_json(r->app->stats, &calls, &bytes);
     json_t *out = json_pack("{s:I,s:I,s:I,s:o}", "uptime_ms",
-                            (json_int_t)((lc_now_us() - r->app->stats->started_us) / 1000), "calls", calls,
-                            "body_bytes_received", bytes, "calls_by_kind", by_kind);
+                            (json_int_t)((lc_now_us() - r->app->stats->started_us) / 1000), "calls",
+                            calls, "body_bytes_received", bytes, "calls_by_kind", by_kind);
     lc_storage_stats(r->app->storage, out);
     lc_bq_stats(r->app->bq, out);
     lc_reply_json(r, 200, out);

@@ -13,7 +13,8 @@ struct lc_req;
 struct lc_storage;
 struct lc_upload;
 
-/** Opens DIR, removes left-over files. Owner: caller. @return NULL with a reason in err. Thread: init. */
+/** Opens DIR, removes left-over files. Owner: caller. @return NULL with a reason in err. Thread:
+ * init. */
 struct lc_storage *lc_storage_open(const char *dir, char *err, size_t err_size);
 
 /** Closes the database and frees s. */
@@ -29,7 +30,8 @@ void lc_storage_stats(struct lc_storage *s, json_t *out);
  * Names of a bucket's objects that are prefix + anything + suffix (suffix NULL: exactly prefix).
  * Owner: caller. @return an array of {"name","size"}; NULL when there is no such bucket.
  */
-json_t *lc_storage_match(struct lc_storage *s, const char *bucket, const char *prefix, const char *suffix);
+json_t *lc_storage_match(struct lc_storage *s, const char *bucket, const char *prefix,
+                         const char *suffix);
 
 /** Opens an object's bytes for reading; the caller closes. @return -1 when it does not exist. */
 int lc_storage_open_object(struct lc_storage *s, const char *bucket, const char *name);

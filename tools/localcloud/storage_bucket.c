@@ -27,19 +27,21 @@ static json_t *bucket_json(const char *name, const char *location, const char *h
     char when[40];
     lc_rfc3339(created_us, when);
     char *self = lc_format("http://%s/storage/v1/b/%s", host, name);
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "kind", "storage#bucket", "id", name, "name",
-                          name, "selfLink", self, "location", location, "storageClass", "STANDARD", "metageneration",
-                          "1", "etag", "CAE=", "timeCreated", when, "updated", when, "projectNumber", "0");
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "kind", "storage#bucket",
+                          "id", name, "name", name, "selfLink", self, "location", location,
+                          "storageClass", "STANDARD", "metageneration", "1", "etag",
+                          "CAE=", "timeCreated", when, "updated", when, "projectNumber", "0");
     free(self);
 
     return j;
 }
 
 // Inserts the row; the caller holds the lock.
-static void insert_row(struct lc_storage *s, const char *project, const char *name, const char *location)
+static void insert_row(struct lc_storage *s, const char *project, const char *name,
+                       const char *location)
 {
-    lc_db_run(s->db, "INSERT INTO buckets(name, project, body, created_us) VALUES(?, ?, ?, ?)", "sssi", name, project,
-              location, lc_now_us());
+    lc_db_run(s->db, "INSERT INTO buckets(name, project, body, created_us) VALUES(?, ?, ?, ?)",
+              "sssi", name, project, location, lc_now_us());
 }
 
 const char *lc_storage_create_bucket(struct lc_storage *s, const char *project, const char *name)
@@ -57,12 +59,13 @@ const char *lc_storage_create_bucket(struct lc_storage *s, const char *project, 
 static bool reply_bucket(struct lc_req *r, const char *name)
 {
     struct lc_storage *s = r->app->storage;
-    sqlite3_stmt *st =
-        lc_db_query(s->db, "SELECT name, project, body, created_us FROM buckets WHERE name = ?", "s", name);
+    sqlite3_stmt *st = lc_db_query(
+        s->db, "SELECT name, project, body, created_us FROM buckets WHERE name = ?", "s", name);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     if (found)
-        lc_reply_json(r, 200, bucket_json(lc_db_text(st, 0), lc_db_text(st, 2), lc_req_host(r),
-                                          sqlite3_column_int64(st, 3)));
+        lc_reply_json(r, 200,
+                      bucket_json(lc_db_text(st, 0), lc_db_text(st, 2), lc_req_host(r),
+                                  sqlite3_column_int64(st, 3)));
     else
         lc_fail(r, 404, "notFound", "The specified bucket does not exist.");
     sqlite3_finalize(st);
@@ -85,7 +88,9 @@ void lc_bucket_insert(struct lc_req *r)
     if (wrong) {
         lc_fail(r, 400, project && *project ? "invalid" : "required", "%s", wrong);
     } else if (lc_bucket_exists(s, name)) {
-        lc_fail(r, 409, "conflict", "Your previous request to create the named bucket succeeded and you already own it.");
+        lc_fail(
+            r, 409, "conflict",
+            "Your previous request to create the named bucket succeeded and you already own it.");
     } else {
         insert_row(s, project, name, location ? location : "US");
         reply_bucket(r, name);
@@ -111,8 +116,10 @@ void lc_bucket_list(struct lc_req *r)
     struct lc_storage *s = r->app->storage;
     json_t *items = json_array();
     pthread_mutex_lock(&s->lock);
-    sqlite3_stmt *st = lc_db_query(
-        s->db, "SELECT name, project, body, created_us FROM buckets WHERE project IN (?, '') ORDER BY name", "s", project);
+    sqlite3_stmt *st = lc_db_query(s->db,
+                                   "SELECT name, project, body, created_us FROM buckets WHERE "
+                                   "project IN (?, '') ORDER BY name",
+                                   "s", project);
     while (sqlite3_step(st) == SQLITE_ROW)
         json_array_append_new(items, bucket_json(lc_db_text(st, 0), lc_db_text(st, 2),
                                                  lc_req_host(r), sqlite3_column_int64(st, 3)));

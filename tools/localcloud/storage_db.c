@@ -12,10 +12,13 @@
 #include "tools/localcloud/storage_internal.h"
 
 static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS buckets(name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS buckets(name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT "
+    "NOT NULL,"
     " created_us INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS objects(bucket TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL,"
-    " metageneration INTEGER NOT NULL, size INTEGER NOT NULL, crc32c INTEGER NOT NULL, md5 TEXT NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS objects(bucket TEXT NOT NULL, name TEXT NOT NULL, generation "
+    "INTEGER NOT NULL,"
+    " metageneration INTEGER NOT NULL, size INTEGER NOT NULL, crc32c INTEGER NOT NULL, md5 TEXT "
+    "NOT NULL,"
     " meta TEXT NOT NULL, created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
     " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
     "CREATE UNIQUE INDEX IF NOT EXISTS objects_generation ON objects(generation);";
@@ -26,7 +29,8 @@ static bool make_directories(const char *dir)
         return false;
     char *objects = lc_format("%s/objects", dir);
     char *temp = lc_format("%s/tmp", dir);
-    bool ok = (mkdir(objects, 0777) == 0 || errno == EEXIST) && (mkdir(temp, 0777) == 0 || errno == EEXIST);
+    bool ok = (mkdir(objects, 0777) == 0 || errno == EEXIST) &&
+              (mkdir(temp, 0777) == 0 || errno == EEXIST);
     for (unsigned i = 0; ok && i < 256; i++) {
         char *sub = lc_format("%s/%02x", objects, i);
         ok = mkdir(sub, 0777) == 0 || errno == EEXIST;
@@ -45,8 +49,9 @@ static void sweep_directory(struct lc_storage *s, const char *dir)
         int64_t generation = 0;
         if (e->d_name[0] == '.')
             continue;
-        bool owned = s && lc_parse_i64(e->d_name, &generation) &&
-                     lc_db_i64(s->db, 0, "SELECT 1 FROM objects WHERE generation = ?", "i", generation);
+        bool owned =
+            s && lc_parse_i64(e->d_name, &generation) &&
+            lc_db_i64(s->db, 0, "SELECT 1 FROM objects WHERE generation = ?", "i", generation);
         if (!owned)
             unlinkat(dirfd(d), e->d_name, 0);
     }
@@ -133,8 +138,9 @@ void lc_object_fini(struct lc_object *o)
 
 bool lc_object_find(struct lc_storage *s, const char *bucket, const char *name, struct lc_object *o)
 {
-    sqlite3_stmt *st = lc_db_query(s->db, "SELECT " LC_OBJECT_COLUMNS " FROM objects WHERE bucket = ? AND name = ?",
-                                   "ss", bucket, name);
+    sqlite3_stmt *st = lc_db_query(
+        s->db, "SELECT " LC_OBJECT_COLUMNS " FROM objects WHERE bucket = ? AND name = ?", "ss",
+        bucket, name);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     if (found)
         lc_object_read(st, o);
@@ -149,14 +155,16 @@ bool lc_bucket_exists(struct lc_storage *s, const char *bucket)
 
 char *lc_object_path(const struct lc_storage *s, int64_t generation)
 {
-    return lc_format("%s/objects/%02x/%lld", s->dir, (unsigned)(generation & 255), (long long)generation);
+    return lc_format("%s/objects/%02x/%lld", s->dir, (unsigned)(generation & 255),
+                     (long long)generation);
 }
 
 int lc_storage_open_object(struct lc_storage *s, const char *bucket, const char *name)
 {
     pthread_mutex_lock(&s->lock); // held over open: a replaced object's file goes away under it
-    int64_t generation = lc_db_i64(s->db, -1, "SELECT generation FROM objects WHERE bucket = ? AND name = ?", "ss",
-                                   bucket, name);
+    int64_t generation =
+        lc_db_i64(s->db, -1, "SELECT generation FROM objects WHERE bucket = ? AND name = ?", "ss",
+                  bucket, name);
     int fd = -1;
     if (generation >= 0) {
         char *path = lc_object_path(s, generation);
@@ -173,7 +181,8 @@ static bool ends_with(const char *s, size_t prefix_n, const char *suffix)
     return n >= prefix_n + suffix_n && strcmp(s + n - suffix_n, suffix) == 0;
 }
 
-json_t *lc_storage_match(struct lc_storage *s, const char *bucket, const char *prefix, const char *suffix)
+json_t *lc_storage_match(struct lc_storage *s, const char *bucket, const char *prefix,
+                         const char *suffix)
 {
     json_t *out = NULL;
     size_t prefix_n = strlen(prefix);
@@ -181,7 +190,8 @@ json_t *lc_storage_match(struct lc_storage *s, const char *bucket, const char *p
     if (lc_bucket_exists(s, bucket)) {
         out = json_array();
         sqlite3_stmt *st = lc_db_query(
-            s->db, "SELECT name, size FROM objects WHERE bucket = ? AND name >= ? ORDER BY name", "ss", bucket, prefix);
+            s->db, "SELECT name, size FROM objects WHERE bucket = ? AND name >= ? ORDER BY name",
+            "ss", bucket, prefix);
         while (sqlite3_step(st) == SQLITE_ROW) {
             const char *name = lc_db_text(st, 0);
             bool fits = suffix ? lc_starts_with(name, prefix) : strcmp(name, prefix) == 0;

@@ -24,7 +24,7 @@ struct lc_object {
     int64_t metageneration;
     int64_t size;
     uint32_t crc32c;
-    char *md5; // base64, "" when unknown
+    char *md5;    // base64, "" when unknown
     json_t *meta; // the writable fields: contentType, metadata, ...
     int64_t created_us;
     int64_t updated_us;
@@ -46,8 +46,10 @@ void lc_object_read(sqlite3_stmt *st, struct lc_object *o);
 /** Frees what o holds and zeroes it. */
 void lc_object_fini(struct lc_object *o);
 
-/** Looks an object up. The caller holds the lock. Owner: caller, lc_object_fini. @return false: none. */
-bool lc_object_find(struct lc_storage *s, const char *bucket, const char *name, struct lc_object *o);
+/** Looks an object up. The caller holds the lock. Owner: caller, lc_object_fini. @return false:
+ * none. */
+bool lc_object_find(struct lc_storage *s, const char *bucket, const char *name,
+                    struct lc_object *o);
 
 /** @return true when the bucket exists. The caller holds the lock. */
 bool lc_bucket_exists(struct lc_storage *s, const char *bucket);
@@ -74,9 +76,11 @@ const char *lc_object_merge_meta(json_t *meta, const json_t *change);
 bool lc_conditions_read(struct lc_req *r, struct lc_conditions *c);
 
 /**
- * Checks c against the live object (NULL: there is none). read: GET semantics, where NotMatch gives 304.
+ * Checks c against the live object (NULL: there is none). read: GET semantics, where NotMatch gives
+ * 304.
  * @return true when met; false after answering 412 or 304.
  */
-bool lc_conditions_check(struct lc_req *r, const struct lc_conditions *c, const struct lc_object *o, bool read);
+bool lc_conditions_check(struct lc_req *r, const struct lc_conditions *c, const struct lc_object *o,
+                         bool read);
 
 #endif

@@ -1,5 +1,5 @@
-// Role: objects.list, a range scan of the (bucket, name) key in byte order. With a delimiter the scan
-// jumps over each common prefix, so its cost is the size of the page, not of the bucket.
+// Role: objects.list, a range scan of the (bucket, name) key in byte order. With a delimiter the
+// scan jumps over each common prefix, so its cost is the size of the page, not of the bucket.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,8 @@ struct scan {
     const char *delimiter; // NULL: none
     const char *end;       // names from here on are out; NULL: no end
     const char *host;
-    char *from;            // next name to look at, inclusive
-    int64_t room;          // entries that still fit into the page
+    char *from;   // next name to look at, inclusive
+    int64_t room; // entries that still fit into the page
     json_t *items;
     json_t *prefixes;
     bool more;
@@ -33,15 +33,17 @@ static char *after_prefix(const char *s)
     return next;
 }
 
-// One run of the index from s->from. @return true when a common prefix was passed and a new run is needed.
+// One run of the index from s->from. @return true when a common prefix was passed and a new run is
+// needed.
 static bool scan_run(struct scan *s)
 {
     size_t prefix_n = strlen(s->prefix);
     bool again = false;
-    sqlite3_stmt *st = lc_db_query(s->storage->db,
-                                   "SELECT " LC_OBJECT_COLUMNS " FROM objects WHERE bucket = ? AND name >= ? "
-                                   "ORDER BY name",
-                                   "ss", s->bucket, s->from);
+    sqlite3_stmt *st =
+        lc_db_query(s->storage->db,
+                    "SELECT " LC_OBJECT_COLUMNS " FROM objects WHERE bucket = ? AND name >= ? "
+                    "ORDER BY name",
+                    "ss", s->bucket, s->from);
     while (!again && sqlite3_step(st) == SQLITE_ROW) {
         const char *name = lc_db_text(st, 1);
         if (!lc_starts_with(name, s->prefix) || (s->end && strcmp(name, s->end) >= 0))
@@ -82,7 +84,8 @@ static char *max_of(const char *a, const char *b, const char *c)
     return lc_strdup(best);
 }
 
-// Decoded page token (the next name). Owner: caller. @return NULL without one; answers 400 when it is broken.
+// Decoded page token (the next name). Owner: caller. @return NULL without one; answers 400 when it
+// is broken.
 static char *read_token(struct lc_req *r)
 {
     const char *token = lc_param(r, "pageToken");
@@ -116,7 +119,8 @@ static void reply(struct lc_req *r, struct scan *s)
 
 void lc_object_list(struct lc_req *r)
 {
-    const char *max = lc_param(r, "maxResults"), *prefix = lc_param(r, "prefix"), *end = lc_param(r, "endOffset");
+    const char *max = lc_param(r, "maxResults"), *prefix = lc_param(r, "prefix"),
+               *end = lc_param(r, "endOffset");
     const char *delimiter = lc_param(r, "delimiter");
     int64_t room = PAGE_MAX;
     if (max && (!lc_parse_i64(max, &room) || room < 1)) {
@@ -130,10 +134,15 @@ void lc_object_list(struct lc_req *r)
     char *token = read_token(r);
     if (r->status)
         return;
-    struct scan s = {.storage = r->app->storage, .bucket = r->args[0], .prefix = prefix ? prefix : "",
-                     .delimiter = delimiter && *delimiter ? delimiter : NULL, .end = end && *end ? end : NULL,
-                     .host = lc_req_host(r), .room = room < PAGE_MAX ? room : PAGE_MAX,
-                     .items = json_array(), .prefixes = json_array()};
+    struct scan s = {.storage = r->app->storage,
+                     .bucket = r->args[0],
+                     .prefix = prefix ? prefix : "",
+                     .delimiter = delimiter && *delimiter ? delimiter : NULL,
+                     .end = end && *end ? end : NULL,
+                     .host = lc_req_host(r),
+                     .room = room < PAGE_MAX ? room : PAGE_MAX,
+                     .items = json_array(),
+                     .prefixes = json_array()};
     s.from = max_of(s.prefix, lc_param(r, "startOffset"), token);
     free(token);
     pthread_mutex_lock(&s.storage->lock);

@@ -10,8 +10,8 @@
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/storage_internal.h"
 
-// The live object that r names, after generation= and preconditions. The caller holds the lock and calls
-// lc_object_fini. @return false after answering.
+// The live object that r names, after generation= and preconditions. The caller holds the lock and
+// calls lc_object_fini. @return false after answering.
 static bool find(struct lc_req *r, struct lc_object *o, bool read)
 {
     struct lc_storage *s = r->app->storage;
@@ -27,7 +27,8 @@ static bool find(struct lc_req *r, struct lc_object *o, bool read)
     bool found = lc_object_find(s, r->args[0], r->args[1], o);
     if (!found || (pinned && o->generation != generation)) {
         bool bucket = found || lc_bucket_exists(s, r->args[0]);
-        lc_fail(r, 404, "notFound", bucket ? "No such object: %s/%s" : "The specified bucket does not exist.",
+        lc_fail(r, 404, "notFound",
+                bucket ? "No such object: %s/%s" : "The specified bucket does not exist.",
                 r->args[0], r->args[1]);
     } else if (lc_conditions_check(r, &c, o, read)) {
         return true;
@@ -37,7 +38,8 @@ static bool find(struct lc_req *r, struct lc_object *o, bool read)
     return false;
 }
 
-// Reads "bytes=a-b", "bytes=a-" or "bytes=-n". @return 1 range, 0 no usable header (whole object), -1 unsatisfiable.
+// Reads "bytes=a-b", "bytes=a-" or "bytes=-n". @return 1 range, 0 no usable header (whole object),
+// -1 unsatisfiable.
 static int parse_range(const char *text, int64_t size, int64_t *first, int64_t *last)
 {
     if (!text || !lc_starts_with(text, "bytes=") || strchr(text, ','))
@@ -49,7 +51,8 @@ static int parse_range(const char *text, int64_t size, int64_t *first, int64_t *
     if (dash) {
         *dash = 0;
         bool has_a = *copy, has_b = dash[1];
-        bool ok = (!has_a || lc_parse_i64(copy, &a)) && (!has_b || lc_parse_i64(dash + 1, &b)) && (has_a || has_b);
+        bool ok = (!has_a || lc_parse_i64(copy, &a)) && (!has_b || lc_parse_i64(dash + 1, &b)) &&
+                  (has_a || has_b);
         if (ok && !has_a) { // the last b bytes
             a = b < size ? size - b : 0;
             b = size - 1;
@@ -67,7 +70,8 @@ static void object_headers(struct lc_req *r, const struct lc_object *o)
 {
     char text[80], crc[12];
     const char *encoding = lc_json_str(o->meta, "contentEncoding");
-    char *hash = lc_format("crc32c=%s%s%s", lc_crc32c_text(o->crc32c, crc), *o->md5 ? ",md5=" : "", o->md5);
+    char *hash =
+        lc_format("crc32c=%s%s%s", lc_crc32c_text(o->crc32c, crc), *o->md5 ? ",md5=" : "", o->md5);
     lc_reply_header(r, "x-goog-hash", hash);
     free(hash);
     snprintf(text, sizeof text, "%lld", (long long)o->generation);
@@ -79,7 +83,8 @@ static void object_headers(struct lc_req *r, const struct lc_object *o)
     lc_reply_header(r, "x-goog-stored-content-encoding", encoding ? encoding : "identity");
 }
 
-// Unpacks the gzip file fd into an unnamed file. @return its descriptor, or -1 when it is no valid gzip.
+// Unpacks the gzip file fd into an unnamed file. @return its descriptor, or -1 when it is no valid
+// gzip.
 static int gunzip_to_temp(struct lc_storage *s, int fd, int64_t *size)
 {
     int out = open(s->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -141,7 +146,8 @@ static void reply_bytes(struct lc_req *r, const struct lc_object *o, int fd)
     object_headers(r, o);
     lc_reply_empty(r, range ? 206 : 200);
     if (range) {
-        char *text = lc_format("bytes %lld-%lld/%lld", (long long)first, (long long)last, (long long)size);
+        char *text =
+            lc_format("bytes %lld-%lld/%lld", (long long)first, (long long)last, (long long)size);
         lc_reply_header(r, "Content-Range", text);
         free(text);
     }
@@ -191,9 +197,10 @@ static void patch_row(struct lc_req *r, struct lc_object *o)
     o->metageneration++;
     o->updated_us = lc_now_us();
     char *meta = json_dumps(o->meta, JSON_COMPACT);
-    bool ok = lc_db_run(r->app->storage->db,
-                        "UPDATE objects SET meta = ?, metageneration = ?, updated_us = ? WHERE generation = ?", "siii",
-                        meta, o->metageneration, o->updated_us, o->generation);
+    bool ok = lc_db_run(
+        r->app->storage->db,
+        "UPDATE objects SET meta = ?, metageneration = ?, updated_us = ? WHERE generation = ?",
+        "siii", meta, o->metageneration, o->updated_us, o->generation);
     free(meta);
     if (ok)
         lc_reply_json(r, 200, lc_object_json(o, lc_req_host(r)));

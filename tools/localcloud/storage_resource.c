@@ -13,12 +13,13 @@ static const char *const string_fields[] = {"contentType",  "contentEncoding", "
                                             "customTime"};
 static const char *const bool_fields[] = {"temporaryHold", "eventBasedHold"};
 
-static const char *const condition_names[4] = {"ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch",
-                                               "ifMetagenerationNotMatch"};
+static const char *const condition_names[4] = {"ifGenerationMatch", "ifGenerationNotMatch",
+                                               "ifMetagenerationMatch", "ifMetagenerationNotMatch"};
 
 char *lc_crc32c_text(uint32_t crc, char out[12])
 {
-    uint8_t big_endian[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8), (uint8_t)crc};
+    uint8_t big_endian[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8),
+                             (uint8_t)crc};
     char *text = lc_base64(big_endian, 4);
     snprintf(out, 12, "%s", text);
     free(text);
@@ -31,7 +32,8 @@ static void set_links(json_t *j, const struct lc_object *o, const char *host)
     lc_percent_encode(&name, o->name);
     char *path = lc_format("storage/v1/b/%s/o/%s", o->bucket, name.p);
     char *self = lc_format("http://%s/%s", host, path);
-    char *media = lc_format("http://%s/download/%s?generation=%lld&alt=media", host, path, (long long)o->generation);
+    char *media = lc_format("http://%s/download/%s?generation=%lld&alt=media", host, path,
+                            (long long)o->generation);
     char *id = lc_format("%s/%s/%lld", o->bucket, o->name, (long long)o->generation);
     json_object_set_new(j, "id", json_string(id));
     json_object_set_new(j, "selfLink", json_string(self));
@@ -46,9 +48,11 @@ static void set_links(json_t *j, const struct lc_object *o, const char *host)
 json_t *lc_object_json(const struct lc_object *o, const char *host)
 {
     char created[40], updated[40], crc[12];
-    char *etag = lc_format("%llx/%lld", (unsigned long long)o->generation, (long long)o->metageneration);
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s}", "kind", "storage#object", "name", o->name, "bucket", o->bucket,
-                          "crc32c", lc_crc32c_text(o->crc32c, crc), "etag", etag);
+    char *etag =
+        lc_format("%llx/%lld", (unsigned long long)o->generation, (long long)o->metageneration);
+    json_t *j =
+        json_pack("{s:s,s:s,s:s,s:s,s:s}", "kind", "storage#object", "name", o->name, "bucket",
+                  o->bucket, "crc32c", lc_crc32c_text(o->crc32c, crc), "etag", etag);
     assert(j);
     free(etag);
     set_links(j, o, host);
@@ -88,7 +92,8 @@ static const char *check_metadata(const json_t *map)
     size_t total = 0;
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)map, key, value) {
+    json_object_foreach((json_t *)map, key, value)
+    {
         if (!json_is_string(value))
             return "metadata values are strings";
         size_t key_n = strlen(key), value_n = json_string_length(value);
@@ -111,7 +116,8 @@ static const char *merge_map(json_t *meta, json_t *change)
     map = map ? json_incref(map) : json_object();
     const char *key;
     json_t *value;
-    json_object_foreach (change, key, value) {
+    json_object_foreach(change, key, value)
+    {
         if (json_is_null(value))
             json_object_del(map, key);
         else
@@ -129,7 +135,8 @@ const char *lc_object_merge_meta(json_t *meta, const json_t *change)
 {
     for (size_t i = 0; i < LC_ARRAY_LEN(string_fields) + LC_ARRAY_LEN(bool_fields); i++) {
         bool is_string = i < LC_ARRAY_LEN(string_fields);
-        const char *key = is_string ? string_fields[i] : bool_fields[i - LC_ARRAY_LEN(string_fields)];
+        const char *key =
+            is_string ? string_fields[i] : bool_fields[i - LC_ARRAY_LEN(string_fields)];
         json_t *value = json_object_get(change, key);
         if (!value)
             continue;
@@ -158,7 +165,8 @@ bool lc_conditions_read(struct lc_req *r, struct lc_conditions *c)
     return true;
 }
 
-bool lc_conditions_check(struct lc_req *r, const struct lc_conditions *c, const struct lc_object *o, bool read)
+bool lc_conditions_check(struct lc_req *r, const struct lc_conditions *c, const struct lc_object *o,
+                         bool read)
 {
     for (int i = 0; i < 4; i++) {
         int64_t live = !o ? 0 : i < 2 ? o->generation : o->metageneration;
@@ -169,7 +177,8 @@ bool lc_conditions_check(struct lc_req *r, const struct lc_conditions *c, const 
         if (read && !want_equal)
             lc_reply_empty(r, 304);
         else
-            lc_fail(r, 412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold: %s.",
+            lc_fail(r, 412, "conditionNotMet",
+                    "At least one of the pre-conditions you specified did not hold: %s.",
                     condition_names[i]);
         return false;
     }

@@ -1,5 +1,6 @@
-// Role: one-request uploads (media, multipart). Bytes stream to a temporary file while both checksums run;
-// the file becomes an object by rename, inside the transaction that checks the conditions.
+// Role: one-request uploads (media, multipart). Bytes stream to a temporary file while both
+// checksums run; the file becomes an object by rename, inside the transaction that checks the
+// conditions.
 //
 // multipart body:  --B CRLF headers CRLF CRLF json CRLF --B CRLF headers CRLF CRLF media CRLF --B--
 //   HEAD: everything before the media is buffered and then cut apart
@@ -26,10 +27,11 @@ struct lc_upload {
     enum upload_state state;
     char *delimiter; // CRLF--B; NULL for a plain media upload
     size_t delimiter_n;
-    struct lc_buf held; // HEAD: all bytes so far; MEDIA: bytes held back; END: bytes after the delimiter
-    json_t *metadata;   // first part
-    char *media_type;   // Content-Type of the second part
-    const char *error;  // first error in the body, a literal
+    struct lc_buf
+        held; // HEAD: all bytes so far; MEDIA: bytes held back; END: bytes after the delimiter
+    json_t *metadata;  // first part
+    char *media_type;  // Content-Type of the second part
+    const char *error; // first error in the body, a literal
     char *temp_path;
     int fd;
     uint64_t size;
@@ -105,7 +107,8 @@ struct lc_upload *lc_upload_begin(struct lc_req *r)
         free(boundary);
     }
     if (!r->status && !open_temp(u))
-        lc_fail(r, 500, "internalError", "cannot write under the data directory: %s", strerror(errno));
+        lc_fail(r, 500, "internalError", "cannot write under the data directory: %s",
+                strerror(errno));
     if (r->status) {
         lc_upload_free(u);
         return NULL;
@@ -139,7 +142,8 @@ static char *part_header(const char *head, const char *end, const char *name)
         const char *stop = memmem(line, (size_t)(end - line), "\r\n", 2);
         if (!stop)
             stop = end;
-        if ((size_t)(stop - line) > name_n && strncasecmp(line, name, name_n) == 0 && line[name_n] == ':') {
+        if ((size_t)(stop - line) > name_n && strncasecmp(line, name, name_n) == 0 &&
+            line[name_n] == ':') {
             line += name_n + 1;
             while (line < stop && *line == ' ')
                 line++;
@@ -150,7 +154,8 @@ static char *part_header(const char *head, const char *end, const char *name)
     return NULL;
 }
 
-static void read_metadata_part(struct lc_upload *u, const char *head, const char *body, const char *end)
+static void read_metadata_part(struct lc_upload *u, const char *head, const char *body,
+                               const char *end)
 {
     char *type = part_header(head, body, "Content-Type");
     json_error_t e;
@@ -162,7 +167,8 @@ static void read_metadata_part(struct lc_upload *u, const char *head, const char
     free(type);
 }
 
-// Cuts metadata and the media part's headers off the buffered head. @return false: more bytes needed.
+// Cuts metadata and the media part's headers off the buffered head. @return false: more bytes
+// needed.
 static bool parse_head(struct lc_upload *u)
 {
     const char *p = u->held.p, *end = p + u->held.n;
@@ -171,7 +177,8 @@ static bool parse_head(struct lc_upload *u)
         return false;
     const char *head = one + u->delimiter_n;
     const char *body = memmem(head, (size_t)(end - head), "\r\n\r\n", 4);
-    const char *two = body ? memmem(body + 2, (size_t)(end - body - 2), u->delimiter, u->delimiter_n) : NULL;
+    const char *two =
+        body ? memmem(body + 2, (size_t)(end - body - 2), u->delimiter, u->delimiter_n) : NULL;
     const char *media_head = two ? two + u->delimiter_n : NULL;
     const char *media = two ? memmem(media_head, (size_t)(end - media_head), "\r\n\r\n", 4) : NULL;
     if (!media)
@@ -194,7 +201,8 @@ static bool parse_head(struct lc_upload *u)
 // Media bytes that surely are no part of the delimiter go to the file; the others stay in held.
 static void scan_media(struct lc_upload *u)
 {
-    const char *found = u->held.n ? memmem(u->held.p, u->held.n, u->delimiter, u->delimiter_n) : NULL;
+    const char *found =
+        u->held.n ? memmem(u->held.p, u->held.n, u->delimiter, u->delimiter_n) : NULL;
     size_t keep = u->held.n < u->delimiter_n ? u->held.n : u->delimiter_n - 1;
     size_t n = found ? (size_t)(found - u->held.p) : u->held.n - keep;
     write_media(u, u->held.p, n);
@@ -253,12 +261,14 @@ static const char *check_end(struct lc_upload *u)
     if (u->error || !u->delimiter)
         return u->error;
     if (u->state != STATE_END || u->held.n < 2 || memcmp(u->held.p, "--", 2) != 0)
-        return u->state == STATE_END ? "exactly two parts are expected" : "the multipart body has no final boundary";
+        return u->state == STATE_END ? "exactly two parts are expected"
+                                     : "the multipart body has no final boundary";
     return NULL;
 }
 
 // Sum of crc32c, md5Hash in the metadata and the X-Goog-Hash header against what came in.
-static const char *check_sums(struct lc_req *r, const json_t *metadata, const char *crc, const char *md5)
+static const char *check_sums(struct lc_req *r, const json_t *metadata, const char *crc,
+                              const char *md5)
 {
     const char *want_crc = lc_json_str(metadata, "crc32c");
     const char *want_md5 = lc_json_str(metadata, "md5Hash");
@@ -270,7 +280,9 @@ static const char *check_sums(struct lc_req *r, const json_t *metadata, const ch
     for (const char *s = header; s && *s;) {
         s += strspn(s, ", ");
         size_t n = strcspn(s, ", ");
-        const char *have = lc_starts_with(s, "crc32c=") ? crc : lc_starts_with(s, "md5=") ? md5 : NULL;
+        const char *have = lc_starts_with(s, "crc32c=") ? crc
+                           : lc_starts_with(s, "md5=")  ? md5
+                                                        : NULL;
         size_t skip = lc_starts_with(s, "md5=") ? 4 : 7;
         if (have && (n - skip != strlen(have) || memcmp(s + skip, have, n - skip) != 0))
             return "X-Goog-Hash does not match the calculated hash";
@@ -304,7 +316,8 @@ static const char *fill_meta(struct lc_req *r, struct lc_upload *u, struct lc_ob
     const char *type = u->delimiter ? u->media_type : lc_req_header(r, "Content-Type");
     const char *encoding = lc_param(r, "contentEncoding");
     if (!json_object_get(o->meta, "contentType"))
-        json_object_set_new(o->meta, "contentType", json_string(type ? type : "application/octet-stream"));
+        json_object_set_new(o->meta, "contentType",
+                            json_string(type ? type : "application/octet-stream"));
     if (encoding)
         json_object_set_new(o->meta, "contentEncoding", json_string(encoding));
     return wrong;
@@ -320,15 +333,17 @@ static int64_t next_generation(struct lc_storage *s)
 static bool insert_row(struct lc_storage *s, const struct lc_object *o)
 {
     char *meta = json_dumps(o->meta, JSON_COMPACT);
-    bool ok = lc_db_run(s->db, "REPLACE INTO objects(" LC_OBJECT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?)",
-                        "ssiiiissii", o->bucket, o->name, o->generation, o->metageneration, o->size,
-                        (int64_t)o->crc32c, o->md5, meta, o->created_us, o->updated_us);
+    bool ok =
+        lc_db_run(s->db, "REPLACE INTO objects(" LC_OBJECT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?)",
+                  "ssiiiissii", o->bucket, o->name, o->generation, o->metageneration, o->size,
+                  (int64_t)o->crc32c, o->md5, meta, o->created_us, o->updated_us);
     free(meta);
     return ok;
 }
 
 // Makes the temporary file the live object when the conditions hold; the caller holds the lock.
-static void commit(struct lc_req *r, struct lc_upload *u, struct lc_object *o, const struct lc_conditions *c)
+static void commit(struct lc_req *r, struct lc_upload *u, struct lc_object *o,
+                   const struct lc_conditions *c)
 {
     struct lc_storage *s = u->storage;
     struct lc_object old = {0};
@@ -368,8 +383,12 @@ void lc_object_insert(struct lc_req *r)
     if (!name || !lc_conditions_read(r, &conditions))
         return;
     lc_md5_end(&u->md5, digest);
-    struct lc_object o = {.bucket = lc_strdup(r->args[0]), .name = lc_strdup(name), .metageneration = 1,
-                          .size = (int64_t)u->size, .crc32c = u->crc, .md5 = lc_base64(digest, 16)};
+    struct lc_object o = {.bucket = lc_strdup(r->args[0]),
+                          .name = lc_strdup(name),
+                          .metageneration = 1,
+                          .size = (int64_t)u->size,
+                          .crc32c = u->crc,
+                          .md5 = lc_base64(digest, 16)};
     wrong = fill_meta(r, u, &o);
     if (!wrong)
         wrong = check_sums(r, u->metadata, lc_crc32c_text(u->crc, crc), o.md5);

@@ -135,20 +135,24 @@ bool lc_starts_with(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-// Length of the well-formed sequence at s (RFC 3629: no overlong forms, no surrogates), 0 when there is none.
+// Length of the well-formed sequence at s (RFC 3629: no overlong forms, no surrogates), 0 when
+// there is none.
 static size_t utf8_step(const unsigned char *s, size_t n)
 {
     unsigned c = s[0];
     if (c < 0x80)
         return 1;
-    size_t len = c >= 0xf0 && c <= 0xf4 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 0;
+    size_t len = c >= 0xf0 && c <= 0xf4  ? 4
+                 : c >= 0xe0 && c < 0xf0 ? 3
+                 : c >= 0xc2 && c < 0xe0 ? 2
+                                         : 0;
     if (!len || len > n)
         return 0;
     for (size_t i = 1; i < len; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    bool bad = (c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] > 0x9f) || (c == 0xf0 && s[1] < 0x90) ||
-               (c == 0xf4 && s[1] > 0x8f);
+    bool bad = (c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] > 0x9f) ||
+               (c == 0xf0 && s[1] < 0x90) || (c == 0xf4 && s[1] > 0x8f);
     return bad ? 0 : len;
 }
 
@@ -198,8 +202,8 @@ void lc_percent_encode(struct lc_buf *b, const char *s)
 {
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                     c == '_' || c == '.' || c == '~';
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     c == '-' || c == '_' || c == '.' || c == '~';
         if (plain)
             lc_buf_add(b, s, 1);
         else

@@ -21,7 +21,8 @@ struct lc_buf {
 /** Zeroed memory of size bytes; never NULL. Owner: caller frees. */
 void *lc_alloc(size_t size);
 
-/** Grows p to size bytes (contents beyond the old size undefined); never NULL. Owner: caller frees. */
+/** Grows p to size bytes (contents beyond the old size undefined); never NULL. Owner: caller frees.
+ */
 void *lc_realloc(void *p, size_t size);
 
 /** Copy of s. Owner: caller frees. s must not be NULL. */
@@ -48,7 +49,8 @@ void lc_buf_free(struct lc_buf *b);
 /** Hands the text over and makes b empty. Owner: caller frees. @return never NULL. */
 char *lc_buf_take(struct lc_buf *b);
 
-/** Reads a whole decimal int64 (optional sign). @return false when s is anything else or out of range. */
+/** Reads a whole decimal int64 (optional sign). @return false when s is anything else or out of
+ * range. */
 bool lc_parse_i64(const char *s, int64_t *out);
 
 /** @return true when s starts with prefix. */
@@ -87,7 +89,8 @@ char *lc_rfc3339(int64_t us, char out[40]);
 /** Hex text of 2 * n_bytes random digits. n_bytes <= 16. @return out. */
 char *lc_random_hex(char *out, size_t n_bytes);
 
-/** Shortest text that reads back as the same double; NaN, Infinity, -Infinity by name. @return out. */
+/** Shortest text that reads back as the same double; NaN, Infinity, -Infinity by name. @return out.
+ */
 char *lc_double_text(double d, char out[40]);
 
 #endif
