@@ -1,6 +1,6 @@
 /*
- * HOT. See assemble.h. The common case, no cuts and no line breaks, is one copy of the document and one of a
- * template whose fixed-width parts are then written over.
+ * HOT. See assemble.h. The common case, no cuts and no line breaks, is one copy of the document and
+ * one of a template whose fixed-width parts are then written over.
  */
 #include "dataplane/event/assemble.h"
 
@@ -17,8 +17,8 @@
 #define ADDED_ID   "\",\"" COLUMN_ID "\":\""
 
 /* The added members with zeros where the values go. */
-static const char added_template[] = ADDED_DATE "0000-00-00" ADDED_TIME "0000-00-00T00:00:00.000000Z" ADDED_ID ZERO16
-    ZERO16 "-" ZERO16 "\"}\n";
+static const char added_template[] = ADDED_DATE
+    "0000-00-00" ADDED_TIME "0000-00-00T00:00:00.000000Z" ADDED_ID ZERO16 ZERO16 "-" ZERO16 "\"}\n";
 
 #define ADDED_BYTES (sizeof(added_template) - 1)
 #define DATE_AT     (sizeof(ADDED_DATE) - 1)
@@ -31,7 +31,8 @@ static const char added_template[] = ADDED_DATE "0000-00-00" ADDED_TIME "0000-00
 
 static_assert(UUID_DIGITS + 1 + LSN_DIGITS == EVENT_ID_BYTES, "form of penstock_id");
 static_assert(LSN_AT + LSN_DIGITS + LINE_END == ADDED_BYTES, "the LSN ends the line");
-static_assert(ADDED_BYTES + 1 <= EVENT_ADDED_BYTES_MAX, "a comma before, the rest as in the template");
+static_assert(ADDED_BYTES + 1 <= EVENT_ADDED_BYTES_MAX,
+              "a comma before, the rest as in the template");
 
 static bool is_space(char c)
 {
@@ -47,7 +48,8 @@ size_t event_assembled_max(const struct event_parts *parts)
         const struct event_cut *cut = &parts->cuts[i];
 
         if (cut->overflow)
-            moved += cut->name.len + (cut->offset + cut->len - cut->value_offset) + OVERFLOW_CUT_MORE;
+            moved +=
+                cut->name.len + (cut->offset + cut->len - cut->value_offset) + OVERFLOW_CUT_MORE;
     }
     return moved == 0 ? max : max + moved + sizeof(OVERFLOW_OPEN) + 2;
 }
@@ -65,8 +67,9 @@ static char *copy_text(char *out, const char *from, size_t len, bool has_break)
 }
 
 /*
- * Copies the document up to before its last '}' without the cut members. A cut takes the comma behind it along; the
- * last member of an object has none, so the comma before it goes, which is the last byte written.
+ * Copies the document up to before its last '}' without the cut members. A cut takes the comma
+ * behind it along; the last member of an object has none, so the comma before it goes, which is the
+ * last byte written.
  */
 static char *copy_uncut(const struct event_parts *parts, char *out)
 {
@@ -120,8 +123,8 @@ static char *put_overflow(const struct event_parts *parts, char *out)
         out += cut->name.len;
         *out++ = '"';
         *out++ = ':';
-        out = copy_text(out, parts->doc.ptr + cut->value_offset, cut->offset + cut->len - cut->value_offset,
-                        has_break);
+        out = copy_text(out, parts->doc.ptr + cut->value_offset,
+                        cut->offset + cut->len - cut->value_offset, has_break);
     }
     if (first)
         return out;
@@ -168,7 +171,8 @@ void event_patch_lsn(char *line, size_t len, uint64_t lsn)
 {
     char *at = line + len - LINE_END - LSN_DIGITS;
 
-    ASSERT(len > LINE_END + EVENT_ID_BYTES && at[-1] == '-' && memcmp(line + len - LINE_END, "\"}\n", LINE_END) == 0);
+    ASSERT(len > LINE_END + EVENT_ID_BYTES && at[-1] == '-' &&
+           memcmp(line + len - LINE_END, "\"}\n", LINE_END) == 0);
     text_hex(at, lsn, LSN_DIGITS);
 }
 

@@ -1,10 +1,12 @@
 /*
  * The one copy: an accepted event, with its added fields, as one line of NDJSON.
  *
- *     {...the producer's bytes... ,"event_date":"2026-11-21","processed_timestamp":"...Z","penstock_id":"..."}\n
+ *     {...the producer's bytes...
+ *      ,"event_date":"2026-11-21","processed_timestamp":"...Z","penstock_id":"..."}\n
  *
- * Bytes are kept but for: the added fields before the last '}'; line breaks outside strings become spaces; cuts
- * (check.h) leave, and those marked overflow return inside "penstock_overflow":{...}, the first added field.
+ * Bytes are kept but for: the added fields before the last '}'; line breaks outside strings become
+ * spaces; cuts (check.h) leave, and those marked overflow return inside "penstock_overflow":{...},
+ * the first added field.
  * Thread: any. Alloc: none.
  */
 #ifndef PENSTOCK_EVENT_ASSEMBLE_H
@@ -12,8 +14,9 @@
 
 #include "dataplane/event/check.h"
 
-/* penstock_id: 32 hex digits of the journal's UUID, '-', 16 hex digits of the LSN. It ends the line, so that the
- * LSN can be replaced in place when a failed segment is superseded: see event_patch_lsn(). */
+/* penstock_id: 32 hex digits of the journal's UUID, '-', 16 hex digits of the LSN. It ends the
+ * line, so that the LSN can be replaced in place when a failed segment is superseded: see
+ * event_patch_lsn(). */
 #define EVENT_ID_BYTES 49
 
 /* What assembling adds to a document without cuts: the worst case. */
@@ -21,11 +24,11 @@
 
 /** What goes into one line. */
 struct event_parts {
-    struct span doc;         /* a valid JSON object, white space trimmed */
-    uint8_t json_flags;      /* of json_event: JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT */
+    struct span doc;    /* a valid JSON object, white space trimmed */
+    uint8_t json_flags; /* of json_event: JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT */
     const struct event_cut *cuts;
     uint32_t n_cuts;
-    int64_t event_us;        /* gives event_date */
+    int64_t event_us; /* gives event_date */
     int64_t processed_us;
     const char *journal_hex; /* 32 digits */
     uint64_t lsn;
@@ -36,7 +39,8 @@ size_t event_assembled_max(const struct event_parts *parts);
 
 /**
  * Writes the line, final '\n' included.
- * @param added receives the bytes from the first added byte (its comma, if any) to before the last '}'.
+ * @param added receives the bytes from the first added byte (its comma, if any) to before the last
+ * '}'.
  * @return the length of the line.
  */
 size_t event_assemble(const struct event_parts *parts, char *out, uint32_t *added);

@@ -1,19 +1,21 @@
 /*
- * HOT. Walks an event beside its schema, once: each member finds its column, each column its value's form. Members
- * mostly come in the order of the columns, so the next column is tried first. See check.h.
+ * HOT. Walks an event beside its schema, once: each member finds its column, each column its
+ * value's form. Members mostly come in the order of the columns, so the next column is tried first.
+ * See check.h.
  *
- * Memory is bounded: the schema bounds the depth, and the bitmaps of the RECORDs that are open at once belong to
- * different RECORDs of the schema, whose columns together are at most SCHEMA_FIELDS_MAX.
+ * Memory is bounded: the schema bounds the depth, and the bitmaps of the RECORDs that are open at
+ * once belong to different RECORDs of the schema, whose columns together are at most
+ * SCHEMA_FIELDS_MAX.
  */
 #include "dataplane/event/check.h"
 
 #include "dataplane/event/check_internal.h"
 #include "dataplane/event/text_internal.h"
 
-#define SEEN_WORDS      (SCHEMA_FIELDS_MAX / 64 + SCHEMA_DEPTH_MAX + 1)
-#define NAME_RAW_MAX    1800 /* a column name of 300 characters, each written as \uXXXX */
-#define INDEX_TEXT_MAX  12   /* "[4294967295]" */
-#define NO_INDEX        UINT32_MAX
+#define SEEN_WORDS     (SCHEMA_FIELDS_MAX / 64 + SCHEMA_DEPTH_MAX + 1)
+#define NAME_RAW_MAX   1800 /* a column name of 300 characters, each written as \uXXXX */
+#define INDEX_TEXT_MAX 12   /* "[4294967295]" */
+#define NO_INDEX       UINT32_MAX
 
 /* A RECORD that is open: for the names of cuts. */
 struct frame {
@@ -48,7 +50,8 @@ static size_t detail_add(struct check_result *out, size_t len, const char *text)
 }
 
 /* Says where and why. @return false, for the caller to return. */
-static COLD_PATH bool fail(struct checker *c, enum reason r, const char *at, const char *path, const char *text)
+static COLD_PATH bool fail(struct checker *c, enum reason r, const char *at, const char *path,
+                           const char *text)
 {
     size_t len = 0;
 
@@ -67,10 +70,10 @@ static COLD_PATH bool fail(struct checker *c, enum reason r, const char *at, con
 static const char *found_text(uint8_t type)
 {
     static const char *const texts[] = {
-        [JSON_ABSENT] = "found nothing",     [JSON_NULL] = "found null",
-        [JSON_FALSE] = "found false",        [JSON_TRUE] = "found true",
-        [JSON_NUMBER] = "found a number",    [JSON_STRING] = "found a string",
-        [JSON_ARRAY] = "found an array",     [JSON_OBJECT] = "found an object",
+        [JSON_ABSENT] = "found nothing",  [JSON_NULL] = "found null",
+        [JSON_FALSE] = "found false",     [JSON_TRUE] = "found true",
+        [JSON_NUMBER] = "found a number", [JSON_STRING] = "found a string",
+        [JSON_ARRAY] = "found an array",  [JSON_OBJECT] = "found an object",
     };
 
     return texts[type];
@@ -90,8 +93,8 @@ static COLD_PATH bool fail_type(struct checker *c, const struct schema_field *f,
     return false;
 }
 
-static COLD_PATH bool fail_value(struct checker *c, const struct schema_field *f, struct json_value v,
-                                 const char *why)
+static COLD_PATH bool fail_value(struct checker *c, const struct schema_field *f,
+                                 struct json_value v, const char *why)
 {
     size_t len;
 
@@ -164,14 +167,17 @@ static bool add_cut(struct checker *c, const struct json_member *m, bool overflo
 
     ASSERT_HOT(*at == '"' && at >= c->base);
     if (out->n_cuts == CHECK_CUTS_MAX)
-        return fail(c, REASON_TOO_MANY_UNKNOWN, at, NULL, "more than 64 fields that the schema does not name");
+        return fail(c, REASON_TOO_MANY_UNKNOWN, at, NULL,
+                    "more than 64 fields that the schema does not name");
     if (overflow) {
         if (c->n_frames > 0 && !nested_name(c, m->key, &name))
-            return fail(c, REASON_TOO_MANY_UNKNOWN, at, NULL, "names of unknown nested fields past 4 KiB");
+            return fail(c, REASON_TOO_MANY_UNKNOWN, at, NULL,
+                        "names of unknown nested fields past 4 KiB");
         if (name_taken(out, name))
             return fail(c, REASON_DUPLICATE_KEY, at, NULL, "an unknown field appears twice");
         if (!check_json_numbers(m->value))
-            return fail(c, REASON_BAD_VALUE, m->value.ptr, COLUMN_OVERFLOW, "a number past the largest double");
+            return fail(c, REASON_BAD_VALUE, m->value.ptr, COLUMN_OVERFLOW,
+                        "a number past the largest double");
     }
     cut = &out->cut[out->n_cuts++];
     cut->offset = (uint32_t)(at - c->base);
@@ -182,7 +188,8 @@ static bool add_cut(struct checker *c, const struct json_member *m, bool overflo
     return true;
 }
 
-static COLD_PATH const struct schema_field *find_escaped(const struct schema_field *record, struct span raw)
+static COLD_PATH const struct schema_field *find_escaped(const struct schema_field *record,
+                                                         struct span raw)
 {
     char name[NAME_RAW_MAX];
 
@@ -192,8 +199,8 @@ static COLD_PATH const struct schema_field *find_escaped(const struct schema_fie
 }
 
 /* The column of a key. *next is the one behind the last that was found. */
-static const struct schema_field *find_column(const struct schema_field *record, const struct json_member *m,
-                                              uint32_t *next)
+static const struct schema_field *find_column(const struct schema_field *record,
+                                              const struct json_member *m, uint32_t *next)
 {
     const struct schema_field *f;
 
@@ -213,10 +220,12 @@ static const struct schema_field *find_column(const struct schema_field *record,
     return f;
 }
 
-static bool check_object(struct checker *c, const struct schema_field *record, struct json_value object);
+static bool check_object(struct checker *c, const struct schema_field *record,
+                         struct json_value object);
 
 /* A value that is not null, of a column or of one element of it. */
-static bool check_value(struct checker *c, const struct schema_field *f, struct json_value v, uint32_t index)
+static bool check_value(struct checker *c, const struct schema_field *f, struct json_value v,
+                        uint32_t index)
 {
     const char *why = "";
     enum reason r;
@@ -254,13 +263,14 @@ static bool check_repeated(struct checker *c, const struct schema_field *f, stru
     return true;
 }
 
-static COLD_PATH bool fail_missing(struct checker *c, const struct schema_field *record, const uint64_t *seen,
-                                   struct json_value object)
+static COLD_PATH bool fail_missing(struct checker *c, const struct schema_field *record,
+                                   const uint64_t *seen, struct json_value object)
 {
     for (uint32_t i = 0; i < record->n_fields; i++) {
         const struct schema_field *f = &record->fields[i];
 
-        if (f->mode == COLUMN_REQUIRED && f->added == COLUMN_ADDED_NONE && (seen[i / 64] >> (i % 64) & 1) == 0)
+        if (f->mode == COLUMN_REQUIRED && f->added == COLUMN_ADDED_NONE &&
+            (seen[i / 64] >> (i % 64) & 1) == 0)
             return fail(c, REASON_MISSING_FIELD, object.ptr, f->path, "REQUIRED, but not there");
     }
     ASSERT(false); /* the caller counted fewer than n_required */
@@ -280,8 +290,8 @@ static bool check_member(struct checker *c, const struct schema_field *f, struct
     return check_value(c, f, v, NO_INDEX);
 }
 
-static bool check_members(struct checker *c, const struct schema_field *record, struct json_value object,
-                          uint64_t *seen)
+static bool check_members(struct checker *c, const struct schema_field *record,
+                          struct json_value object, uint64_t *seen)
 {
     struct json_walk w;
     struct json_member m;
@@ -299,7 +309,8 @@ static bool check_members(struct checker *c, const struct schema_field *record, 
         }
         i = (uint32_t)(f - record->fields);
         if (unlikely(seen[i / 64] >> (i % 64) & 1))
-            return fail(c, REASON_DUPLICATE_KEY, m.key.ptr - 1, f->path, "appears twice in one object");
+            return fail(c, REASON_DUPLICATE_KEY, m.key.ptr - 1, f->path,
+                        "appears twice in one object");
         seen[i / 64] |= UINT64_C(1) << (i % 64);
         required += f->mode == COLUMN_REQUIRED ? 1 : 0;
         if (unlikely(!check_member(c, f, m.value)))
@@ -308,7 +319,8 @@ static bool check_members(struct checker *c, const struct schema_field *record, 
     return likely(required == record->n_required) || fail_missing(c, record, seen, object);
 }
 
-static bool check_object(struct checker *c, const struct schema_field *record, struct json_value object)
+static bool check_object(struct checker *c, const struct schema_field *record,
+                         struct json_value object)
 {
     uint64_t *seen = c->seen + c->seen_used;
     uint32_t words = (record->n_fields + 63) / 64;

@@ -1,14 +1,15 @@
 /*
- * Checks a valid JSON object against a schema, as strictly as a BigQuery load would, so that no row that we
- * accept can fail a load job.
+ * Checks a valid JSON object against a schema, as strictly as a BigQuery load would, so that no row
+ * that we accept can fail a load job.
  *
- * Rules: REQUIRED columns present and not null; JSON types and value forms by column type (INTEGER as number or
- * string, exact int64; FLOAT as number or string, "NaN" and infinities as strings; NUMERIC as string or number
- * within range and scale; BOOLEAN true/false or "true"/"false"; TIMESTAMP as text or seconds; DATE, TIME,
- * DATETIME text; BYTES base64; JSON anything; RECORD object; REPEATED array without nulls; null REPEATED is
- * empty); no key twice. Fields that the schema does not name are listed as cuts, to be moved to
- * COLUMN_OVERFLOW; added columns that the producer sent (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID,
- * COLUMN_OVERFLOW at the top level) are listed as cuts to be dropped or moved, because ours replace them.
+ * Rules: REQUIRED columns present and not null; JSON types and value forms by column type (INTEGER
+ * as number or string, exact int64; FLOAT as number or string, "NaN" and infinities as strings;
+ * NUMERIC as string or number within range and scale; BOOLEAN true/false or "true"/"false";
+ * TIMESTAMP as text or seconds; DATE, TIME, DATETIME text; BYTES base64; JSON anything; RECORD
+ * object; REPEATED array without nulls; null REPEATED is empty); no key twice. Fields that the
+ * schema does not name are listed as cuts, to be moved to COLUMN_OVERFLOW; added columns that the
+ * producer sent (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID, COLUMN_OVERFLOW at the top level)
+ * are listed as cuts to be dropped or moved, because ours replace them.
  *
  * Thread: any; a result belongs to one thread. Alloc: none.
  */
@@ -27,14 +28,14 @@ struct event_cut {
     uint32_t offset; /* from the start of the document, of the key's opening quote */
     uint32_t len;    /* up to the end of the value */
     uint32_t value_offset;
-    bool overflow;    /* goes to COLUMN_OVERFLOW under name; false: dropped, because ours replaces it */
-    struct span name; /* raw JSON string body; for a nested one its path: "metadata.browser", "items[2].sku" */
+    bool overflow;    /* goes to COLUMN_OVERFLOW under name; false: dropped for ours */
+    struct span name; /* raw string body; nested: its path, "metadata.browser", "items[2].sku" */
 };
 
 /** What a check found. Large: keep one per thread. */
 struct check_result {
-    enum reason reason;     /* REASON_NONE when the event fits */
-    uint32_t error_offset;  /* from the start of the document */
+    enum reason reason;              /* REASON_NONE when the event fits */
+    uint32_t error_offset;           /* from the start of the document */
     char detail[CHECK_DETAIL_BYTES]; /* "items.price: expected FLOAT, found a string" */
     uint32_t n_cuts;
     struct event_cut cut[CHECK_CUTS_MAX]; /* in document order, never one inside another */
@@ -42,12 +43,14 @@ struct check_result {
     char scratch[CHECK_SCRATCH_BYTES]; /* names of nested cuts */
 };
 
-/** Checks one object. The result is valid until the next check into it; its spans point into doc and scratch. */
+/** Checks one object. The result is valid until the next check into it; its spans point into doc
+ * and scratch. */
 void check_event(const struct schema *s, struct json_value doc, struct check_result *out);
 
 /**
- * For an event of a type without a schema: lists only top-level members that clash with the added columns
- * (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID) as cuts to be dropped. An object may name COLUMN_EVENT.
+ * For an event of a type without a schema: lists only top-level members that clash with the added
+ * columns (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID) as cuts to be dropped. An object may
+ * name COLUMN_EVENT.
  */
 void check_added_only(struct json_value doc, struct check_result *out);
 

@@ -1,6 +1,6 @@
 /*
- * HOT in tables with GEOGRAPHY columns only. The form of a geography: WKT grammar and coordinate ranges. Whether a
- * polygon crosses itself is left to BigQuery; GeoJSON is only recognised.
+ * HOT in tables with GEOGRAPHY columns only. The form of a geography: WKT grammar and coordinate
+ * ranges. Whether a polygon crosses itself is left to BigQuery; GeoJSON is only recognised.
  */
 #include <strings.h>
 
@@ -25,8 +25,12 @@ static const struct wkt_kind {
     uint8_t points_min; /* of an innermost list */
     bool ring;          /* innermost lists end where they start */
 } kinds[] = {
-    {"POINT", 1, 1, false},          {"LINESTRING", 1, 2, false},      {"POLYGON", 2, 4, true},
-    {"MULTIPOINT", 1, 1, false},     {"MULTILINESTRING", 2, 2, false}, {"MULTIPOLYGON", 3, 4, true},
+    {"POINT", 1, 1, false},
+    {"LINESTRING", 1, 2, false},
+    {"POLYGON", 2, 4, true},
+    {"MULTIPOINT", 1, 1, false},
+    {"MULTILINESTRING", 2, 2, false},
+    {"MULTIPOLYGON", 3, 4, true},
     {"GEOMETRYCOLLECTION", 0, 0, false},
 };
 

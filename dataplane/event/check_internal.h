@@ -5,15 +5,17 @@
 #include "dataplane/event/check.h"
 
 /**
- * Checks one value that is neither null nor an array of a REPEATED column against a column that is no RECORD.
+ * Checks one value that is neither null nor an array of a REPEATED column against a column that is
+ * no RECORD.
  * @param why receives a short text for people when the reason is BAD_VALUE.
  */
-enum reason check_scalar(const struct schema_field *f, struct json_value v, const char **why) WARN_UNUSED;
+enum reason check_scalar(const struct schema_field *f, struct json_value v,
+                         const char **why) WARN_UNUSED;
 
 /** Whether a JSON column takes the value: every number in it is a finite double. */
 bool check_json_numbers(struct json_value v);
 
-/** Whether a GEOGRAPHY column takes the string body: well-formed WKT, or what looks like GeoJSON. */
+/** Whether a GEOGRAPHY column takes the string body: well-formed WKT, or GeoJSON by its look. */
 bool check_geography(struct span raw);
 
 #endif

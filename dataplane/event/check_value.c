@@ -1,6 +1,6 @@
 /*
- * HOT. One value against one column: the forms that a BigQuery load takes, and no others. Where the service is
- * known to be laxer in ways that are not documented, this stays strict.
+ * HOT. One value against one column: the forms that a BigQuery load takes, and no others. Where the
+ * service is known to be laxer in ways that are not documented, this stays strict.
  */
 #include <errno.h>
 
@@ -10,9 +10,11 @@
 #include "dataplane/event/timeval_internal.h"
 
 #define PLAIN_BYTES_MAX 1024 /* of a string with escapes that is a number, a time or a word */
-#define FINITE_DIGITS   300  /* a number of so many bytes without an exponent is below the largest double */
+#define FINITE_DIGITS \
+    300 /* a number of so many bytes without an exponent is below the largest double */
 
-/* The text of a string value; unescaped into buf, which holds PLAIN_BYTES_MAX, when it has escapes. */
+/* The text of a string value; unescaped into buf, which holds PLAIN_BYTES_MAX, when it has escapes.
+ */
 static bool plain_text(struct json_value v, char *buf, struct span *out)
 {
     struct span body = json_string_body(v);
@@ -68,7 +70,8 @@ static enum reason check_float(struct span s, bool is_string, const char **why)
     *why = "not a finite number";
     if (!is_string)
         return is_finite(s) ? REASON_NONE : REASON_BAD_VALUE;
-    if (span_equal(s, span_of("NaN")) || span_equal(s, span_of("Infinity")) || span_equal(s, span_of("-Infinity")))
+    if (span_equal(s, span_of("NaN")) || span_equal(s, span_of("Infinity")) ||
+        span_equal(s, span_of("-Infinity")))
         return REASON_NONE;
     return json_double(s, &d) == 0 ? REASON_NONE : REASON_BAD_VALUE;
 }
@@ -82,8 +85,9 @@ static enum reason check_numeric(const struct schema_field *f, struct span s, co
         *why = "not a decimal number";
         return REASON_BAD_VALUE;
     }
-    return decimal_fits(&d, f->type == COLUMN_BIGNUMERIC, f->precision, f->scale) ? REASON_NONE
-                                                                                   : REASON_BAD_VALUE;
+    return decimal_fits(&d, f->type == COLUMN_BIGNUMERIC, f->precision, f->scale)
+               ? REASON_NONE
+               : REASON_BAD_VALUE;
 }
 
 static enum reason check_timestamp(struct span s, bool is_string, const char **why)
@@ -100,7 +104,8 @@ static enum reason check_timestamp(struct span s, bool is_string, const char **w
         return REASON_BAD_VALUE;
     if (form & TIME_FORM_NANOS)
         *why = "more than six fraction digits";
-    return form & (TIME_FORM_DATE_ONLY | TIME_FORM_COMPACT_OFFSET | TIME_FORM_NANOS | TIME_FORM_LOWER_T)
+    return form & (TIME_FORM_DATE_ONLY | TIME_FORM_COMPACT_OFFSET | TIME_FORM_NANOS |
+                   TIME_FORM_LOWER_T)
                ? REASON_BAD_VALUE
                : REASON_NONE;
 }
@@ -136,10 +141,12 @@ static enum reason check_datetime(struct span s, const char **why)
 static enum reason check_boolean(struct span s, const char **why)
 {
     *why = "neither true nor false";
-    return span_equal(s, span_of("true")) || span_equal(s, span_of("false")) ? REASON_NONE : REASON_BAD_VALUE;
+    return span_equal(s, span_of("true")) || span_equal(s, span_of("false")) ? REASON_NONE
+                                                                             : REASON_BAD_VALUE;
 }
 
-static enum reason check_string_length(const struct schema_field *f, struct span raw, const char **why)
+static enum reason check_string_length(const struct schema_field *f, struct span raw,
+                                       const char **why)
 {
     struct text_iter it;
     uint64_t n = 0;
@@ -149,7 +156,8 @@ static enum reason check_string_length(const struct schema_field *f, struct span
         return REASON_NONE;
     text_iter_init(&it, raw);
     while ((c = text_iter_next(&it)) != TEXT_END)
-        n += (c & 0xC0) != 0x80 ? 1 : 0; /* every byte but UTF-8's continuations starts a character */
+        n += (c & 0xC0) != 0x80 ? 1
+                                : 0; /* every byte but UTF-8's continuations starts a character */
     *why = "longer than the column's maxLength";
     return n <= f->max_length ? REASON_NONE : REASON_BAD_VALUE;
 }
@@ -185,10 +193,12 @@ static enum reason check_bytes(const struct schema_field *f, struct span raw, co
     }
     if (n % 4 != 0 || padding > 2)
         return REASON_BAD_VALUE;
-    if ((padding == 1 && (last & 3) != 0) || (padding == 2 && (last & 15) != 0)) /* bits that stand for nothing */
+    if ((padding == 1 && (last & 3) != 0) ||
+        (padding == 2 && (last & 15) != 0)) /* bits that stand for nothing */
         return REASON_BAD_VALUE;
     *why = "longer than the column's maxLength";
-    return f->max_length == 0 || n / 4 * 3 - padding <= f->max_length ? REASON_NONE : REASON_BAD_VALUE;
+    return f->max_length == 0 || n / 4 * 3 - padding <= f->max_length ? REASON_NONE
+                                                                      : REASON_BAD_VALUE;
 }
 
 /* Which JSON types a column takes, as bits. */
@@ -292,7 +302,8 @@ bool check_json_numbers(struct json_value v)
             p++;
             continue;
         }
-        while (p < end && (*p == '-' || *p == '+' || *p == '.' || (*p | 0x20) == 'e' || (*p >= '0' && *p <= '9')))
+        while (p < end && (*p == '-' || *p == '+' || *p == '.' || (*p | 0x20) == 'e' ||
+                           (*p >= '0' && *p <= '9')))
             p++;
         if (!is_finite((struct span){start, (size_t)(p - start)}))
             return false;

@@ -1,9 +1,9 @@
 /*
- * COLD by intent, but a flood of bad events runs it: linear in the bytes of the letter, no allocation, no printf.
- * See dead.h.
+ * COLD by intent, but a flood of bad events runs it: linear in the bytes of the letter, no
+ * allocation, no printf. See dead.h.
  *
- * A line is head, raw, tail. The head's length is bounded before any line is written, so that all parts of a letter
- * agree on what is left for raw.
+ * A line is head, raw, tail. The head's length is bounded before any line is written, so that all
+ * parts of a letter agree on what is left for raw.
  */
 #include "dataplane/event/dead.h"
 
@@ -17,7 +17,8 @@
 #define ESCAPE_MAX       6
 #define FIXED_BYTES_MAX  512 /* names, punctuation, numbers, times and penstock_id of one line */
 
-static_assert(FIXED_BYTES_MAX + ESCAPE_MAX * (CHECK_DETAIL_BYTES + TYPE_BYTES_MAX + SOURCE_BYTES_MAX) <
+static_assert(FIXED_BYTES_MAX +
+                      ESCAPE_MAX * (CHECK_DETAIL_BYTES + TYPE_BYTES_MAX + SOURCE_BYTES_MAX) <
                   LINE_BYTES_MIN - 512,
               "room for raw in the shortest line");
 
@@ -49,7 +50,8 @@ static char *put_number(char *p, uint32_t v)
     return p;
 }
 
-/* Bytes that one raw byte takes in a JSON string; 0 for a control character that sends raw to base64. */
+/* Bytes that one raw byte takes in a JSON string; 0 for a control character that sends raw to
+ * base64. */
 static size_t escaped_bytes(char c)
 {
     if (c == '"' || c == '\\' || c == '\t' || c == '\n' || c == '\r')
@@ -68,7 +70,8 @@ static char *put_escaped(char *p, char c)
     return p;
 }
 
-/* Writes at most max bytes of text as a string body; what is not UTF-8 or is a control character becomes '?'. */
+/* Writes at most max bytes of text as a string body; what is not UTF-8 or is a control character
+ * becomes '?'. */
 static char *put_shown(char *p, struct span text, size_t max)
 {
     size_t i = 0;
@@ -136,7 +139,8 @@ static struct piece text_piece(struct span raw, size_t from, size_t room)
     return piece;
 }
 
-/* Bytes of raw that one base64 line takes: whole groups of three, so that decoded parts only need joining. */
+/* Bytes of raw that one base64 line takes: whole groups of three, so that decoded parts only need
+ * joining. */
 static size_t binary_piece_bytes(size_t room)
 {
     return room / 4 * 3;
@@ -232,8 +236,8 @@ static char *put_tail(char *p, const char *journal_hex, uint64_t lsn)
     return put(p + 16, "\"}\n");
 }
 
-size_t dead_format(const struct dead_letter *d, uint32_t part, uint32_t parts, uint64_t lsn, size_t line_max,
-                   char *out)
+size_t dead_format(const struct dead_letter *d, uint32_t part, uint32_t parts, uint64_t lsn,
+                   size_t line_max, char *out)
 {
     size_t room = raw_room(d, line_max);
     size_t bytes = binary_piece_bytes(room);

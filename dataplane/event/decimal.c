@@ -9,7 +9,8 @@
 #define BIG_FRACTION_DIGITS     38
 #define EXPONENT_MAX            1000000000
 
-/* 2^255 - 1: the largest BIGNUMERIC, in units of its last fraction digit. The smallest has a larger last digit. */
+/* 2^255 - 1: the largest BIGNUMERIC, in units of its last fraction digit. The smallest has a larger
+ * last digit. */
 static const char BIG_MAX[] =
     "57896044618658097711785492504343953926634992332820282019728792003956564819967";
 

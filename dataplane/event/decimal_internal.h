@@ -1,5 +1,6 @@
 /*
- * JSON numbers as exact decimals, without converting them: for NUMERIC columns and for seconds since the epoch.
+ * JSON numbers as exact decimals, without converting them: for NUMERIC columns and for seconds
+ * since the epoch.
  * Thread: any. Alloc: none.
  */
 #ifndef PENSTOCK_EVENT_DECIMAL_INTERNAL_H

@@ -39,22 +39,22 @@ int schema_error(char *error, size_t error_len, int rc, const char *format, ...)
 }
 
 static const char *const type_names[] = {
-    [COLUMN_STRING] = "STRING",       [COLUMN_BYTES] = "BYTES",
-    [COLUMN_INTEGER] = "INTEGER",     [COLUMN_FLOAT] = "FLOAT",
-    [COLUMN_BOOLEAN] = "BOOLEAN",     [COLUMN_TIMESTAMP] = "TIMESTAMP",
-    [COLUMN_DATE] = "DATE",           [COLUMN_TIME] = "TIME",
-    [COLUMN_DATETIME] = "DATETIME",   [COLUMN_GEOGRAPHY] = "GEOGRAPHY",
-    [COLUMN_NUMERIC] = "NUMERIC",     [COLUMN_BIGNUMERIC] = "BIGNUMERIC",
-    [COLUMN_JSON] = "JSON",           [COLUMN_RECORD] = "RECORD",
+    [COLUMN_STRING] = "STRING",     [COLUMN_BYTES] = "BYTES",
+    [COLUMN_INTEGER] = "INTEGER",   [COLUMN_FLOAT] = "FLOAT",
+    [COLUMN_BOOLEAN] = "BOOLEAN",   [COLUMN_TIMESTAMP] = "TIMESTAMP",
+    [COLUMN_DATE] = "DATE",         [COLUMN_TIME] = "TIME",
+    [COLUMN_DATETIME] = "DATETIME", [COLUMN_GEOGRAPHY] = "GEOGRAPHY",
+    [COLUMN_NUMERIC] = "NUMERIC",   [COLUMN_BIGNUMERIC] = "BIGNUMERIC",
+    [COLUMN_JSON] = "JSON",         [COLUMN_RECORD] = "RECORD",
 };
 
 static const struct {
     const char *name;
     enum column_type type;
 } type_aliases[] = {
-    {"INT64", COLUMN_INTEGER}, {"FLOAT64", COLUMN_FLOAT},     {"BOOL", COLUMN_BOOLEAN},
-    {"STRUCT", COLUMN_RECORD}, {"DECIMAL", COLUMN_NUMERIC},   {"BIGDECIMAL", COLUMN_BIGNUMERIC},
-    {"INT", COLUMN_INTEGER},   {"SMALLINT", COLUMN_INTEGER},  {"BIGINT", COLUMN_INTEGER},
+    {"INT64", COLUMN_INTEGER},   {"FLOAT64", COLUMN_FLOAT},    {"BOOL", COLUMN_BOOLEAN},
+    {"STRUCT", COLUMN_RECORD},   {"DECIMAL", COLUMN_NUMERIC},  {"BIGDECIMAL", COLUMN_BIGNUMERIC},
+    {"INT", COLUMN_INTEGER},     {"SMALLINT", COLUMN_INTEGER}, {"BIGINT", COLUMN_INTEGER},
     {"TINYINT", COLUMN_INTEGER}, {"BYTEINT", COLUMN_INTEGER},
 };
 
@@ -126,7 +126,8 @@ int schema_index_fields(struct schema_field *record)
         return -ENOMEM;
     record->_slot_mask = slots - 1;
     for (uint32_t i = 0; i < record->n_fields; i++) {
-        uint32_t at = name_hash(record->fields[i].name, record->fields[i].name_len) & record->_slot_mask;
+        uint32_t at =
+            name_hash(record->fields[i].name, record->fields[i].name_len) & record->_slot_mask;
 
         while (record->_slots[at] != 0)
             at = (at + 1) & record->_slot_mask;

@@ -1,6 +1,6 @@
 /*
- * Table schemas in BigQuery's own JSON format (a bq CLI schema file, an array of fields, or the "schema" object
- * of tables.get), compiled into a tree that check.h walks.
+ * Table schemas in BigQuery's own JSON format (a bq CLI schema file, an array of fields, or the
+ * "schema" object of tables.get), compiled into a tree that check.h walks.
  *
  * A compiled schema is immutable: any thread may read it. It lives until schema_destroy().
  */
@@ -16,11 +16,11 @@
 #define SCHEMA_FIELDS_MAX 10000 /* BigQuery, nested ones included */
 
 /* Columns that Penstock adds to every table, all NULLABLE. */
-#define COLUMN_EVENT_DATE "event_date"              /* DATE, UTC day of the event's time */
-#define COLUMN_PROCESSED  "processed_timestamp"     /* TIMESTAMP */
-#define COLUMN_ID         "penstock_id"             /* STRING: journal uuid and LSN */
-#define COLUMN_OVERFLOW   "penstock_overflow"       /* JSON: fields that the schema does not name */
-#define COLUMN_EVENT      "event"                   /* JSON: the whole event, in tables without a schema */
+#define COLUMN_EVENT_DATE "event_date"          /* DATE, UTC day of the event's time */
+#define COLUMN_PROCESSED  "processed_timestamp" /* TIMESTAMP */
+#define COLUMN_ID         "penstock_id"         /* STRING: journal uuid and LSN */
+#define COLUMN_OVERFLOW   "penstock_overflow"   /* JSON: fields that the schema does not name */
+#define COLUMN_EVENT      "event" /* JSON: the whole event, in tables without a schema */
 
 enum column_type {
     COLUMN_STRING,
@@ -57,8 +57,8 @@ struct schema_field {
     uint8_t added;               /* enum column_added */
     uint8_t precision;           /* of a NUMERIC or BIGNUMERIC; 0: no limit but the type's */
     uint8_t scale;
-    uint64_t max_length;         /* characters of a STRING, bytes of BYTES; 0: none */
-    uint16_t *_slots;            /* hash index over fields: position + 1, 0 when free; NULL for few fields */
+    uint64_t max_length; /* characters of a STRING, bytes of BYTES; 0: none */
+    uint16_t *_slots; /* hash index over fields: position + 1, 0 when free; NULL for few fields */
     uint32_t _slot_mask;
 };
 
@@ -71,18 +71,22 @@ struct schema {
 
 /**
  * Compiles schema text: an array of fields, or an object with "fields". Adds the four added columns
- * (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID, COLUMN_OVERFLOW) at the end where they are missing; where
- * they are there, their types must fit.
+ * (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID, COLUMN_OVERFLOW) at the end where they are
+ * missing; where they are there, their types must fit.
  * Thread: init, control.  Owner: caller, until schema_destroy().
- * @param error on failure one sentence that names the field, such as "items.price: unknown type FLOATY".
+ * @param error on failure one sentence that names the field, such as "items.price: unknown type
+ * FLOATY".
  * @return 0; -EINVAL; -ENOMEM.
  */
-int schema_compile(struct span text, struct schema **out, char *error, size_t error_len) WARN_UNUSED;
+int schema_compile(struct span text, struct schema **out, char *error,
+                   size_t error_len) WARN_UNUSED;
 
-/** Reads and compiles a schema file. Errors name the file. @return as schema_compile(), or the read's -errno. */
+/** Reads and compiles a schema file. Errors name the file. @return as schema_compile(), or the
+ * read's -errno. */
 int schema_load(const char *file, struct schema **out, char *error, size_t error_len) WARN_UNUSED;
 
-/** The schema of tables for types without one: COLUMN_EVENT and the added columns but COLUMN_OVERFLOW. */
+/** The schema of tables for types without one: COLUMN_EVENT and the added columns but
+ * COLUMN_OVERFLOW. */
 int schema_for_json(struct schema **out) WARN_UNUSED;
 
 /** Frees everything. NULL is allowed. */
@@ -98,15 +102,16 @@ const struct schema_field *schema_find(const struct schema *s, struct span name)
 const char *column_type_name(enum column_type type);
 
 /**
- * Compares with the "fields" array of an existing table. Names compare without case, types through their
- * aliases.
- * @param patch receives the existing array with the missing NULLABLE or REPEATED columns added (also nested),
- * ready for tables.patch; heap memory that the caller frees; NULL when nothing is missing.
+ * Compares with the "fields" array of an existing table. Names compare without case, types through
+ * their aliases.
+ * @param patch receives the existing array with the missing NULLABLE or REPEATED columns added
+ * (also nested), ready for tables.patch; heap memory that the caller frees; NULL when nothing is
+ * missing.
  * @param error on -EEXIST one sentence: which column differs, and how.
- * @return 0 when equal or patchable; -EEXIST when a column has another type or mode that cannot take our rows, or
- * the table has a REQUIRED column that ours lacks; -ENOMEM.
+ * @return 0 when equal or patchable; -EEXIST when a column has another type or mode that cannot
+ * take our rows, or the table has a REQUIRED column that ours lacks; -ENOMEM.
  */
-int schema_compare(const struct schema *want, struct json_value have_fields, char **patch, char *error,
-                   size_t error_len) WARN_UNUSED;
+int schema_compare(const struct schema *want, struct json_value have_fields, char **patch,
+                   char *error, size_t error_len) WARN_UNUSED;
 
 #endif

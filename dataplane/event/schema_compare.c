@@ -1,8 +1,9 @@
 /*
- * COLD. Our schema against an existing table's: what fits, what a patch can add, what cannot be. See schema.h.
+ * COLD. Our schema against an existing table's: what fits, what a patch can add, what cannot be.
+ * See schema.h.
  *
- * The patch is the table's own array, byte for byte, with the missing columns put before the closing bracket of
- * the arrays that lack them: BigQuery takes only the complete list of fields.
+ * The patch is the table's own array, byte for byte, with the missing columns put before the
+ * closing bracket of the arrays that lack them: BigQuery takes only the complete list of fields.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ static void list_have(struct json_value array, struct level *l)
     json_walk_init(&w, array);
     for (uint32_t i = 0; i < l->n_have && json_walk_element(&w, &v); i++) {
         l->have[i].value = v;
-        l->have[i].name = v.type == JSON_OBJECT ? schema_property_text(v, "name") : (struct span){"", 0};
+        l->have[i].name =
+            v.type == JSON_OBJECT ? schema_property_text(v, "name") : (struct span){"", 0};
     }
 }
 
@@ -77,7 +79,8 @@ static struct have_field *find_have(const struct level *l, uint32_t from, struct
 }
 
 /* Gives every column of ours its place on the table's side, or among the missing. */
-static void match_fields(const struct schema_field *want, struct json_value want_json, struct level *l)
+static void match_fields(const struct schema_field *want, struct json_value want_json,
+                         struct level *l)
 {
     struct json_walk w;
     struct json_value v = {0};
@@ -118,8 +121,8 @@ static void emit_columns(struct schema_text *t, struct json_value array)
 }
 
 /*
- * Writes a column that is to be added. A patch can add neither REQUIRED columns nor default values, so all of it
- * is NULLABLE or REPEATED and without defaults: that takes our rows too.
+ * Writes a column that is to be added. A patch can add neither REQUIRED columns nor default values,
+ * so all of it is NULLABLE or REPEATED and without defaults: that takes our rows too.
  */
 static void emit_column(struct schema_text *t, struct json_value field)
 {
@@ -136,7 +139,8 @@ static void emit_column(struct schema_text *t, struct json_value field)
         schema_text_add(t, m.key);
         schema_text_adds(t, "\":");
         first = false;
-        if (span_equal(m.key, span_of("mode")) && span_equal(json_string_body(m.value), span_of("REQUIRED")))
+        if (span_equal(m.key, span_of("mode")) &&
+            span_equal(json_string_body(m.value), span_of("REQUIRED")))
             schema_text_adds(t, "\"NULLABLE\"");
         else if (span_equal(m.key, span_of("fields")))
             emit_columns(t, m.value);
@@ -146,11 +150,11 @@ static void emit_column(struct schema_text *t, struct json_value field)
     schema_text_adds(t, "}");
 }
 
-static int differs(struct comparer *c, const struct schema_field *want, const char *what, struct span have,
-                   const char *ours)
+static int differs(struct comparer *c, const struct schema_field *want, const char *what,
+                   struct span have, const char *ours)
 {
-    return schema_error(c->error, c->error_len, -EEXIST, "%s: the table's %s is %.*s, ours is %s", want->path,
-                        what, (int)(have.len < 100 ? have.len : 100), have.ptr, ours);
+    return schema_error(c->error, c->error_len, -EEXIST, "%s: the table's %s is %.*s, ours is %s",
+                        want->path, what, (int)(have.len < 100 ? have.len : 100), have.ptr, ours);
 }
 
 static int compare_mode(struct comparer *c, const struct schema_field *want, struct json_value have)
@@ -163,17 +167,20 @@ static int compare_mode(struct comparer *c, const struct schema_field *want, str
     mode = column_mode_from_name(text);
     if (mode == want->mode || (mode == COLUMN_NULLABLE && want->mode == COLUMN_REQUIRED))
         return 0;
-    if (mode == COLUMN_REQUIRED && want->mode == COLUMN_NULLABLE && want->added == COLUMN_ADDED_ALWAYS)
+    if (mode == COLUMN_REQUIRED && want->mode == COLUMN_NULLABLE &&
+        want->added == COLUMN_ADDED_ALWAYS)
         return 0; /* every row of ours has a value */
     return differs(c, want, "mode", text, column_mode_name(want->mode));
 }
 
 /* Whether the table's limits take every value that ours allow. */
-static int compare_limits(struct comparer *c, const struct schema_field *want, struct json_value have)
+static int compare_limits(struct comparer *c, const struct schema_field *want,
+                          struct json_value have)
 {
     int64_t n, scale = 0;
 
-    if (schema_property_int(have, "maxLength", &n) == 0 && n > 0 && want->added == COLUMN_ADDED_NONE &&
+    if (schema_property_int(have, "maxLength", &n) == 0 && n > 0 &&
+        want->added == COLUMN_ADDED_NONE &&
         (want->max_length == 0 || want->max_length > (uint64_t)n))
         return schema_error(c->error, c->error_len, -EEXIST,
                             "%s: the table's maxLength is %lld, ours is %llu (0: none)", want->path,
@@ -183,17 +190,18 @@ static int compare_limits(struct comparer *c, const struct schema_field *want, s
     if (schema_property_int(have, "scale", &scale) != 0)
         scale = 0;
     if (want->precision == 0 || want->scale > scale || want->precision - want->scale > n - scale)
-        return schema_error(c->error, c->error_len, -EEXIST,
-                            "%s: the table has (precision, scale) (%lld, %lld), ours is (%u, %u) (0: none)",
-                            want->path, (long long)n, (long long)scale, want->precision, want->scale);
+        return schema_error(
+            c->error, c->error_len, -EEXIST,
+            "%s: the table has (precision, scale) (%lld, %lld), ours is (%u, %u) (0: none)",
+            want->path, (long long)n, (long long)scale, want->precision, want->scale);
     return 0;
 }
 
-static int compare_fields(struct comparer *c, const struct schema_field *want, struct json_value want_json,
-                          struct json_value have);
+static int compare_fields(struct comparer *c, const struct schema_field *want,
+                          struct json_value want_json, struct json_value have);
 
-static int compare_column(struct comparer *c, const struct schema_field *want, struct json_value want_json,
-                          struct json_value have)
+static int compare_column(struct comparer *c, const struct schema_field *want,
+                          struct json_value want_json, struct json_value have)
 {
     struct span type = schema_property_text(have, "type");
     struct json_value want_fields, have_fields;
@@ -216,7 +224,8 @@ static int compare_column(struct comparer *c, const struct schema_field *want, s
 }
 
 /* Refuses a REQUIRED column of the table that no row of ours would fill. */
-static int check_unwanted(struct comparer *c, const struct schema_field *record, const struct have_field *have)
+static int check_unwanted(struct comparer *c, const struct schema_field *record,
+                          const struct have_field *have)
 {
     if (have->value.type != JSON_OBJECT ||
         column_mode_from_name(schema_property_text(have->value, "mode")) != COLUMN_REQUIRED)
@@ -247,17 +256,19 @@ static int compare_level(struct comparer *c, const struct schema_field *want, co
 {
     int rc = 0;
 
-    for (uint32_t i = 0; i < l->n_have && rc == 0; i++) { /* in the table's order: text grows along it */
+    for (uint32_t i = 0; i < l->n_have && rc == 0;
+         i++) { /* in the table's order: text grows along it */
         const struct have_field *f = &l->have[i];
 
-        rc = f->want == NULL ? check_unwanted(c, want, f) : compare_column(c, f->want, f->want_json, f->value);
+        rc = f->want == NULL ? check_unwanted(c, want, f)
+                             : compare_column(c, f->want, f->want_json, f->value);
     }
     return rc;
 }
 
 /* The recursion is bounded by our own depth. */
-static int compare_fields(struct comparer *c, const struct schema_field *want, struct json_value want_json,
-                          struct json_value have)
+static int compare_fields(struct comparer *c, const struct schema_field *want,
+                          struct json_value want_json, struct json_value have)
 {
     struct level l = {.n_have = count_elements(have)};
     int rc = -ENOMEM;
@@ -280,8 +291,8 @@ done:
     return rc;
 }
 
-int schema_compare(const struct schema *want, struct json_value have_fields, char **patch, char *error,
-                   size_t error_len)
+int schema_compare(const struct schema *want, struct json_value have_fields, char **patch,
+                   char *error, size_t error_len)
 {
     static const char no_fields[2 + JSON_PADDING_BYTES] = "[]";
     struct comparer c = {.error = error, .error_len = error_len};
@@ -290,7 +301,8 @@ int schema_compare(const struct schema *want, struct json_value have_fields, cha
 
     ASSERT(patch != NULL);
     *patch = NULL;
-    if (have_fields.type == JSON_ABSENT || have_fields.type == JSON_NULL) /* a table may have no columns */
+    if (have_fields.type == JSON_ABSENT ||
+        have_fields.type == JSON_NULL) /* a table may have no columns */
         have_fields = json_value_at(no_fields, 2);
     if (have_fields.type != JSON_ARRAY)
         return schema_error(error, error_len, -EEXIST, "the table's fields are not an array");
@@ -300,7 +312,8 @@ int schema_compare(const struct schema *want, struct json_value have_fields, cha
         free(c.text.ptr);
         return rc;
     }
-    schema_text_add(&c.text, (struct span){c.copied, (size_t)(have_fields.ptr + have_fields.len - c.copied)});
+    schema_text_add(
+        &c.text, (struct span){c.copied, (size_t)(have_fields.ptr + have_fields.len - c.copied)});
     *patch = schema_text_finish(&c.text);
     return *patch != NULL ? 0 : no_memory(&c);
 }

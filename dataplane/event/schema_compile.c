@@ -1,6 +1,7 @@
 /*
- * COLD. From schema text to the tree that check.c walks and to the canonical "fields" array: compact, members in
- * one order, legacy type names, mode always there, the columns of ours at the end. See schema.h.
+ * COLD. From schema text to the tree that check.c walks and to the canonical "fields" array:
+ * compact, members in one order, legacy type names, mode always there, the columns of ours at the
+ * end. See schema.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,10 +30,13 @@ static const struct added_column {
     enum column_added added;
     const char *description;
 } added_columns[] = {
-    {COLUMN_EVENT_DATE, COLUMN_DATE, COLUMN_ADDED_ALWAYS, "UTC day of the event's time, set by Penstock"},
+    {COLUMN_EVENT_DATE, COLUMN_DATE, COLUMN_ADDED_ALWAYS,
+     "UTC day of the event's time, set by Penstock"},
     {COLUMN_PROCESSED, COLUMN_TIMESTAMP, COLUMN_ADDED_ALWAYS, "When Penstock took the event"},
-    {COLUMN_ID, COLUMN_STRING, COLUMN_ADDED_ALWAYS, "Unique id of the event: Penstock's journal and position"},
-    {COLUMN_OVERFLOW, COLUMN_JSON, COLUMN_ADDED_OVERFLOW, "Fields of the event that the schema does not name"},
+    {COLUMN_ID, COLUMN_STRING, COLUMN_ADDED_ALWAYS,
+     "Unique id of the event: Penstock's journal and position"},
+    {COLUMN_OVERFLOW, COLUMN_JSON, COLUMN_ADDED_OVERFLOW,
+     "Fields of the event that the schema does not name"},
 };
 
 /* Properties that are kept as they came, behind those that are understood. */
@@ -40,9 +44,9 @@ static const struct {
     const char *key;
     uint8_t type; /* enum json_type; JSON_ABSENT: any */
 } kept_properties[] = {
-    {"description", JSON_STRING},   {"defaultValueExpression", JSON_STRING},
-    {"roundingMode", JSON_STRING},  {"collation", JSON_STRING},
-    {"policyTags", JSON_OBJECT},    {"timestampPrecision", JSON_ABSENT},
+    {"description", JSON_STRING},  {"defaultValueExpression", JSON_STRING},
+    {"roundingMode", JSON_STRING}, {"collation", JSON_STRING},
+    {"policyTags", JSON_OBJECT},   {"timestampPrecision", JSON_ABSENT},
 };
 
 static int no_memory(struct compiler *c)
@@ -65,7 +69,7 @@ static bool has_prefix(struct span name, const char *prefix)
 /* What is wrong with a column name, or NULL. */
 static const char *name_fault(struct span name)
 {
-    static const char *const reserved[] = {"_TABLE_",         "_FILE_",   "_PARTITION",
+    static const char *const reserved[] = {"_TABLE_",        "_FILE_",   "_PARTITION",
                                            "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"};
 
     if (name.len > NAME_BYTES_MAX)
@@ -85,7 +89,8 @@ static const char *name_fault(struct span name)
 }
 
 /* Sets name and path. */
-static int set_name(struct compiler *c, const char *parent, struct span name, struct schema_field *f)
+static int set_name(struct compiler *c, const char *parent, struct span name,
+                    struct schema_field *f)
 {
     size_t parent_len = parent != NULL ? strlen(parent) + 1 : 0;
 
@@ -104,7 +109,8 @@ static int set_name(struct compiler *c, const char *parent, struct span name, st
     return 0;
 }
 
-static int read_name(struct compiler *c, struct json_value v, const char *parent, struct schema_field *f)
+static int read_name(struct compiler *c, struct json_value v, const char *parent,
+                     struct schema_field *f)
 {
     struct span name = schema_property_text(v, "name");
     const char *fault;
@@ -114,9 +120,9 @@ static int read_name(struct compiler *c, struct json_value v, const char *parent
                             parent != NULL ? parent : "schema");
     fault = name_fault(name);
     if (fault != NULL)
-        return schema_error(c->error, c->error_len, -EINVAL, "%s%s%.*s: %s", parent != NULL ? parent : "",
-                            parent != NULL ? "." : "", (int)(name.len < 100 ? name.len : 100), name.ptr,
-                            fault);
+        return schema_error(c->error, c->error_len, -EINVAL, "%s%s%.*s: %s",
+                            parent != NULL ? parent : "", parent != NULL ? "." : "",
+                            (int)(name.len < 100 ? name.len : 100), name.ptr, fault);
     return set_name(c, parent, name, f);
 }
 
@@ -160,7 +166,8 @@ static int read_precision(struct compiler *c, struct json_value v, struct schema
     if (has_scale == -EINVAL || scale < 0 || scale > scale_max)
         return bad_field(c, f, "scale is 0 to 9 for NUMERIC, 0 to 38 for BIGNUMERIC");
     if (precision < 1 || precision < scale || precision > scale + whole_max)
-        return bad_field(c, f, "precision is at least 1 and scale, at most scale + 29 (BIGNUMERIC: + 38)");
+        return bad_field(
+            c, f, "precision is at least 1 and scale, at most scale + 29 (BIGNUMERIC: + 38)");
     f->precision = (uint8_t)precision;
     f->scale = (uint8_t)scale;
     return 0;
@@ -188,15 +195,17 @@ static void emit_head(struct compiler *c, const struct schema_field *f)
 
     schema_text_adds(&c->text, "{\"name\":\"");
     schema_text_adds(&c->text, f->name);
-    (void)snprintf(buf, sizeof(buf), "\",\"type\":\"%s\",\"mode\":\"%s\"", column_type_name(f->type),
-                   column_mode_name(f->mode));
+    (void)snprintf(buf, sizeof(buf), "\",\"type\":\"%s\",\"mode\":\"%s\"",
+                   column_type_name(f->type), column_mode_name(f->mode));
     schema_text_adds(&c->text, buf);
     if (f->max_length > 0) {
-        (void)snprintf(buf, sizeof(buf), ",\"maxLength\":\"%llu\"", (unsigned long long)f->max_length);
+        (void)snprintf(buf, sizeof(buf), ",\"maxLength\":\"%llu\"",
+                       (unsigned long long)f->max_length);
         schema_text_adds(&c->text, buf);
     }
     if (f->precision > 0) {
-        (void)snprintf(buf, sizeof(buf), ",\"precision\":\"%u\",\"scale\":\"%u\"", f->precision, f->scale);
+        (void)snprintf(buf, sizeof(buf), ",\"precision\":\"%u\",\"scale\":\"%u\"", f->precision,
+                       f->scale);
         schema_text_adds(&c->text, buf);
     }
 }
@@ -209,8 +218,8 @@ static int emit_kept(struct compiler *c, const struct schema_field *f, struct js
         if (!schema_property(source, kept_properties[i].key, &v))
             continue;
         if (kept_properties[i].type != JSON_ABSENT && v.type != kept_properties[i].type)
-            return schema_error(c->error, c->error_len, -EINVAL, "%s: %s has the wrong JSON type", f->path,
-                                kept_properties[i].key);
+            return schema_error(c->error, c->error_len, -EINVAL, "%s: %s has the wrong JSON type",
+                                f->path, kept_properties[i].key);
         schema_text_adds(&c->text, ",\"");
         schema_text_adds(&c->text, kept_properties[i].key);
         schema_text_adds(&c->text, "\":");
@@ -237,9 +246,10 @@ static int check_unique(struct compiler *c, const struct schema_field *record)
     qsort(names, record->n_fields, sizeof(names[0]), compare_names);
     for (uint32_t i = 1; i < record->n_fields && rc == 0; i++) {
         if (strcasecmp(names[i - 1], names[i]) == 0)
-            rc = schema_error(c->error, c->error_len, -EINVAL, "%s%s%.100s: two columns of this name",
-                              record->path != NULL ? record->path : "", record->path != NULL ? "." : "",
-                              names[i]);
+            rc = schema_error(c->error, c->error_len, -EINVAL,
+                              "%s%s%.100s: two columns of this name",
+                              record->path != NULL ? record->path : "",
+                              record->path != NULL ? "." : "", names[i]);
     }
     free(names);
     return rc;
@@ -261,7 +271,8 @@ static int parse_fields(struct compiler *c, struct json_value array, struct sche
                         uint32_t depth);
 
 /* Of a RECORD, its "fields"; nothing for other types. */
-static int parse_children(struct compiler *c, struct json_value v, struct schema_field *f, uint32_t depth)
+static int parse_children(struct compiler *c, struct json_value v, struct schema_field *f,
+                          uint32_t depth)
 {
     struct json_value fields;
     bool there = schema_property(v, "fields", &fields);
@@ -270,7 +281,8 @@ static int parse_children(struct compiler *c, struct json_value v, struct schema
     if (there && fields.type != JSON_ARRAY)
         return bad_field(c, f, "fields is not an array");
     if (f->type != COLUMN_RECORD)
-        return there && count_elements(fields) > 0 ? bad_field(c, f, "only a RECORD has fields") : 0;
+        return there && count_elements(fields) > 0 ? bad_field(c, f, "only a RECORD has fields")
+                                                   : 0;
     if (!there || count_elements(fields) == 0)
         return bad_field(c, f, "a RECORD needs fields");
     if (depth >= SCHEMA_DEPTH_MAX)
@@ -293,12 +305,14 @@ static int check_added(struct compiler *c, struct schema_field *f)
     if (a == NULL)
         return 0;
     if (strcmp(f->name, a->name) != 0)
-        return schema_error(c->error, c->error_len, -EINVAL, "%s: Penstock's column is spelled %s", f->path,
-                            a->name);
+        return schema_error(c->error, c->error_len, -EINVAL, "%s: Penstock's column is spelled %s",
+                            f->path, a->name);
     if (f->type != a->type)
-        return schema_error(c->error, c->error_len, -EINVAL, "%s: Penstock writes this column as %s, not %s",
-                            f->path, column_type_name(a->type), column_type_name(f->type));
-    if (f->mode == COLUMN_REPEATED || (f->mode == COLUMN_REQUIRED && a->added == COLUMN_ADDED_OVERFLOW))
+        return schema_error(c->error, c->error_len, -EINVAL,
+                            "%s: Penstock writes this column as %s, not %s", f->path,
+                            column_type_name(a->type), column_type_name(f->type));
+    if (f->mode == COLUMN_REPEATED ||
+        (f->mode == COLUMN_REQUIRED && a->added == COLUMN_ADDED_OVERFLOW))
         return bad_field(c, f, "Penstock needs this column to be NULLABLE");
     if (f->max_length > 0 && f->max_length < EVENT_ID_BYTES)
         return bad_field(c, f, "Penstock writes 49 characters: maxLength is too small");
@@ -315,7 +329,8 @@ static int parse_field(struct compiler *c, struct json_value v, const struct sch
         return schema_error(c->error, c->error_len, -EINVAL, "%s: a field that is not an object",
                             record->path != NULL ? record->path : "schema");
     if (++c->n_fields > SCHEMA_FIELDS_MAX)
-        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns", SCHEMA_FIELDS_MAX);
+        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns",
+                            SCHEMA_FIELDS_MAX);
     rc = read_name(c, v, record->path, f);
     if (rc == 0)
         rc = read_type_and_mode(c, v, f);
@@ -344,7 +359,8 @@ static int add_column(struct compiler *c, struct schema_field *root, const struc
             return 0;
     }
     if (++c->n_fields > SCHEMA_FIELDS_MAX)
-        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns", SCHEMA_FIELDS_MAX);
+        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns",
+                            SCHEMA_FIELDS_MAX);
     root->n_fields++;
     rc = set_name(c, NULL, span_of(a->name), f);
     if (rc != 0)
@@ -382,7 +398,8 @@ static int parse_fields(struct compiler *c, struct json_value array, struct sche
 
     ASSERT(depth >= 1 && depth <= SCHEMA_DEPTH_MAX);
     if (n > SCHEMA_FIELDS_MAX)
-        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns", SCHEMA_FIELDS_MAX);
+        return schema_error(c->error, c->error_len, -EINVAL, "more than %d columns",
+                            SCHEMA_FIELDS_MAX);
     record->fields = schema_zalloc((n + ARRAY_LEN(added_columns)) * sizeof(record->fields[0]));
     if (record->fields == NULL)
         return no_memory(c);
@@ -444,7 +461,8 @@ static int compile_padded(struct compiler *c, struct span text)
     return c->schema->fields_json != NULL ? 0 : no_memory(c);
 }
 
-static int compile(struct span text, bool with_overflow, struct schema **out, char *error, size_t error_len)
+static int compile(struct span text, bool with_overflow, struct schema **out, char *error,
+                   size_t error_len)
 {
     struct compiler c = {.with_overflow = with_overflow, .error = error, .error_len = error_len};
     char *padded = schema_zalloc(text.len + JSON_PADDING_BYTES);
@@ -480,8 +498,9 @@ int schema_compile(struct span text, struct schema **out, char *error, size_t er
 
 int schema_for_json(struct schema **out)
 {
-    static const char text[] = "[{\"name\":\"" COLUMN_EVENT "\",\"type\":\"JSON\",\"mode\":\"NULLABLE\","
-                               "\"description\":\"The event as it came\"}]";
+    static const char text[] =
+        "[{\"name\":\"" COLUMN_EVENT "\",\"type\":\"JSON\",\"mode\":\"NULLABLE\","
+        "\"description\":\"The event as it came\"}]";
 
     ASSERT(out != NULL);
     return compile(span_of(text), false, out, NULL, 0);

@@ -7,7 +7,8 @@
 /* Fields of a RECORD up to this number are searched one by one. */
 #define SCHEMA_LINEAR_MAX 8
 
-/* The test seam: all memory of the schema code comes from here, as from realloc(3). Freed with free(3). */
+/* The test seam: all memory of the schema code comes from here, as from realloc(3). Freed with
+ * free(3). */
 extern void *(*schema_realloc)(void *ptr, size_t len);
 
 /** Zeroed memory; len is at least 1. @return NULL when there is none. */
@@ -29,7 +30,8 @@ void schema_text_compact(struct schema_text *t, struct json_value v);
 
 /**
  * Ends the text with zeros, JSON_PADDING_BYTES of them, so that it is a C string and can be walked.
- * Owner: the caller frees what is returned. @return NULL, and nothing is left, when an allocation failed.
+ * Owner: the caller frees what is returned. @return NULL, and nothing is left, when an allocation
+ * failed.
  */
 char *schema_text_finish(struct schema_text *t) WARN_UNUSED;
 
@@ -56,7 +58,8 @@ bool schema_property(struct json_value field, const char *key, struct json_value
 /** Its string body when it is a string without escapes, else an empty span. */
 struct span schema_property_text(struct json_value field, const char *key);
 
-/** A whole number, also one in a string, as Google's int64 are. @return 0, -ENOENT when absent, or -EINVAL. */
+/** A whole number, also one in a string, as Google's int64 are. @return 0, -ENOENT when absent, or
+ * -EINVAL. */
 int schema_property_int(struct json_value field, const char *key, int64_t *out) WARN_UNUSED;
 
 #endif

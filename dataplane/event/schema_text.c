@@ -1,4 +1,5 @@
-/* COLD. Growing texts and properties of field objects, for the schema compiler. See schema_internal.h. */
+/* COLD. Growing texts and properties of field objects, for the schema compiler. See
+ * schema_internal.h. */
 #include <errno.h>
 #include <stdlib.h>
 

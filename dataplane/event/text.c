@@ -113,7 +113,12 @@ bool text_equal(struct span a, struct span b)
 size_t text_utf8_length(const char *p, size_t left)
 {
     const unsigned char *b = (const unsigned char *)p;
-    size_t n = b[0] < 0x80 ? 1 : b[0] < 0xC2 ? 0 : b[0] < 0xE0 ? 2 : b[0] < 0xF0 ? 3 : b[0] < 0xF5 ? 4 : 0;
+    size_t n = b[0] < 0x80   ? 1
+               : b[0] < 0xC2 ? 0
+               : b[0] < 0xE0 ? 2
+               : b[0] < 0xF0 ? 3
+               : b[0] < 0xF5 ? 4
+                             : 0;
 
     ASSERT_HOT(left > 0);
     if (n <= 1)
@@ -124,9 +129,11 @@ size_t text_utf8_length(const char *p, size_t left)
         if ((b[i] & 0xC0) != 0x80)
             return 0;
     }
-    if ((b[0] == 0xE0 && b[1] < 0xA0) || (b[0] == 0xED && b[1] > 0x9F)) /* too long a form; surrogates */
+    if ((b[0] == 0xE0 && b[1] < 0xA0) ||
+        (b[0] == 0xED && b[1] > 0x9F)) /* too long a form; surrogates */
         return 0;
-    if ((b[0] == 0xF0 && b[1] < 0x90) || (b[0] == 0xF4 && b[1] > 0x8F)) /* too long a form; past U+10FFFF */
+    if ((b[0] == 0xF0 && b[1] < 0x90) ||
+        (b[0] == 0xF4 && b[1] > 0x8F)) /* too long a form; past U+10FFFF */
         return 0;
     return n;
 }

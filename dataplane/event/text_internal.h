@@ -1,5 +1,6 @@
 /*
- * Small text helpers of this folder: decoding JSON strings byte by byte, recognising UTF-8, hex digits.
+ * Small text helpers of this folder: decoding JSON strings byte by byte, recognising UTF-8, hex
+ * digits.
  * Thread: any. Alloc: none.
  */
 #ifndef PENSTOCK_EVENT_TEXT_INTERNAL_H
@@ -30,7 +31,8 @@ int text_iter_next(struct text_iter *it);
 /** Whether two raw string bodies stand for the same text. */
 bool text_equal(struct span a, struct span b);
 
-/** Length of the UTF-8 sequence that p starts with, or 0 when it is not a valid one. left is at least 1. */
+/** Length of the UTF-8 sequence that p starts with, or 0 when it is not a valid one. left is at
+ * least 1. */
 size_t text_utf8_length(const char *p, size_t left);
 
 /** Writes v as n lower-case hex digits. */

@@ -6,10 +6,12 @@
 #include "dataplane/event/decimal_internal.h"
 #include "dataplane/event/timeval_internal.h"
 
-#define SECOND_US   INT64_C(1000000)
-#define MINUTE_US   (60 * SECOND_US)
-#define DAY_US      (1440 * MINUTE_US)
-#define OFFSET_MAX  (14 * 60) /* minutes: no zone is farther from UTC, and BigQuery takes no more */
+#define SECOND_US INT64_C(1000000)
+#define MINUTE_US (60 * SECOND_US)
+#define DAY_US    (1440 * MINUTE_US)
+#define OFFSET_MAX                                                                                \
+    (14 * 60)                 /* minutes: no zone is farther from UTC, and BigQuery takes no more \
+                               */
 #define DAYS_TO_MIN (-719162) /* 0001-01-01 */
 #define DAYS_TO_MAX 2932896   /* 9999-12-31 */
 
@@ -263,7 +265,8 @@ int time_parse_seconds(struct span number, int64_t *us)
     if (decimal_read(number, &d) != 0)
         return -EINVAL;
     n = d.whole.len + d.fraction.len;
-    power = (int64_t)d.whole.len - 1 + d.exponent + 6; /* of ten in microseconds, of the next digit */
+    power =
+        (int64_t)d.whole.len - 1 + d.exponent + 6; /* of ten in microseconds, of the next digit */
     for (size_t i = 0; i < n && power >= 0; i++, power--) {
         v = v * 10 + decimal_digit(&d, i);
         if (v > TIME_US_MAX)

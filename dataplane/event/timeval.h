@@ -1,5 +1,6 @@
 /*
- * Times as events carry them: RFC 3339 and the other forms that BigQuery takes (columns TIMESTAMP and DATE).
+ * Times as events carry them: RFC 3339 and the other forms that BigQuery takes (columns TIMESTAMP
+ * and DATE).
  * Thread: any. Alloc: none.
  */
 #ifndef PENSTOCK_EVENT_TIMEVAL_H
@@ -18,20 +19,23 @@
 #define TIME_US_MAX INT64_C(253402300799999999)
 
 /**
- * Reads YYYY-MM-DD, then space, 't' or 'T', HH:MM[:SS[.f{1,9}]], then nothing (UTC), 'Z', ' UTC', or an offset
- * (+hh:mm, -hhmm, +hh). A date alone is midnight. Digits past microseconds are cut off; a leap second (:60) is
- * refused, as BigQuery does.
- * @return 0; -EINVAL for another form; -ERANGE outside BigQuery's range or for a day that does not exist.
+ * Reads YYYY-MM-DD, then space, 't' or 'T', HH:MM[:SS[.f{1,9}]], then nothing (UTC), 'Z', ' UTC',
+ * or an offset
+ * of at most 14 hours (+hh:mm, -hhmm, +hh). A date alone is midnight. Digits past microseconds are
+ * cut off; a leap second (:60) is refused, as BigQuery does.
+ * @return 0; -EINVAL for another form; -ERANGE outside BigQuery's range or for a day that does not
+ * exist.
  */
 int time_parse(struct span text, int64_t *us) WARN_UNUSED;
 
 /**
- * Reads seconds since the epoch from a JSON number, exact to the microsecond. Numbers that only make sense as
- * milliseconds are -ERANGE here (a far-future second): the caller says so.
+ * Reads seconds since the epoch from a JSON number, exact to the microsecond. Numbers that only
+ * make sense as milliseconds are -ERANGE here (a far-future second): the caller says so.
  */
 int time_parse_seconds(struct span number, int64_t *us) WARN_UNUSED;
 
-/** Reads YYYY-MM-DD (also Y-M-D with one-digit month or day) as days since 1970-01-01. @return as time_parse(). */
+/** Reads YYYY-MM-DD (also Y-M-D with one-digit month or day) as days since 1970-01-01. @return as
+ * time_parse(). */
 int date_parse(struct span text, int32_t *days) WARN_UNUSED;
 
 /** Writes exactly TIME_TEXT_BYTES, no NUL. */

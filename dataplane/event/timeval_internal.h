@@ -1,4 +1,5 @@
-/* What a time text looked like: check.c refuses the forms that time_parse() takes but a BigQuery load does not. */
+/* What a time text looked like: check.c refuses the forms that time_parse() takes but a BigQuery
+ * load does not. */
 #ifndef PENSTOCK_EVENT_TIMEVAL_INTERNAL_H
 #define PENSTOCK_EVENT_TIMEVAL_INTERNAL_H
 

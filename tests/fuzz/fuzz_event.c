@@ -1,8 +1,9 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/compiler.c dataplane/base/reason.c dataplane/base/crc32c.c
+// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
- * Any document that is a JSON object, through check and assembly. The first byte chooses a schema, the rest is the
- * document. What is accepted must come out as one valid line that fits the same schema, with nothing left to cut but
- * the fields that we added; what is refused must have a reason and a place.
+ * Any document that is a JSON object, through check and assembly. The first byte chooses a schema,
+ * the rest is the document. What is accepted must come out as one valid line that fits the same
+ * schema, with nothing left to cut but the fields that we added; what is refused must have a reason
+ * and a place.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,17 +18,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const schema_texts[] = {
     "[{\"name\":\"a\",\"type\":\"STRING\"},{\"name\":\"b\",\"type\":\"INTEGER\"}]",
-    "[{\"name\":\"s\",\"type\":\"STRING\",\"maxLength\":3},{\"name\":\"y\",\"type\":\"BYTES\",\"maxLength\":4},"
-    "{\"name\":\"i\",\"type\":\"INTEGER\"},{\"name\":\"f\",\"type\":\"FLOAT\"},{\"name\":\"o\",\"type\":\"BOOLEAN\"},"
-    "{\"name\":\"t\",\"type\":\"TIMESTAMP\"},{\"name\":\"d\",\"type\":\"DATE\"},{\"name\":\"m\",\"type\":\"TIME\"},"
-    "{\"name\":\"e\",\"type\":\"DATETIME\"},{\"name\":\"g\",\"type\":\"GEOGRAPHY\"},{\"name\":\"n\",\"type\":\"NUMERIC\"},"
-    "{\"name\":\"p\",\"type\":\"NUMERIC\",\"precision\":5,\"scale\":2},{\"name\":\"B\",\"type\":\"BIGNUMERIC\"},"
+    "[{\"name\":\"s\",\"type\":\"STRING\",\"maxLength\":3},{\"name\":\"y\",\"type\":\"BYTES\","
+    "\"maxLength\":4},"
+    "{\"name\":\"i\",\"type\":\"INTEGER\"},{\"name\":\"f\",\"type\":\"FLOAT\"},{\"name\":\"o\","
+    "\"type\":\"BOOLEAN\"},"
+    "{\"name\":\"t\",\"type\":\"TIMESTAMP\"},{\"name\":\"d\",\"type\":\"DATE\"},{\"name\":\"m\","
+    "\"type\":\"TIME\"},"
+    "{\"name\":\"e\",\"type\":\"DATETIME\"},{\"name\":\"g\",\"type\":\"GEOGRAPHY\"},{\"name\":"
+    "\"n\",\"type\":\"NUMERIC\"},"
+    "{\"name\":\"p\",\"type\":\"NUMERIC\",\"precision\":5,\"scale\":2},{\"name\":\"B\",\"type\":"
+    "\"BIGNUMERIC\"},"
     "{\"name\":\"j\",\"type\":\"JSON\"}]",
-    "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"l\",\"type\":\"RECORD\",\"mode\":\"REPEATED\","
-    "\"fields\":[{\"name\":\"k\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"v\",\"type\":\"FLOAT\",\"mode\":"
-    "\"REPEATED\"}]},{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"q\",\"type\":\"RECORD\",\"fields\":["
+    "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"l\",\"type\":"
+    "\"RECORD\",\"mode\":\"REPEATED\","
+    "\"fields\":[{\"name\":\"k\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"v\","
+    "\"type\":\"FLOAT\",\"mode\":"
+    "\"REPEATED\"}]},{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"q\",\"type\":"
+    "\"RECORD\",\"fields\":["
     "{\"name\":\"x\",\"type\":\"JSON\"}]}]}]",
-    ("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},{\"name\":\"penstock_overflow\",\"type\":\"JSON\"},"
+    ("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},{\"name\":\"penstock_"
+     "overflow\",\"type\":\"JSON\"},"
      "{\"name\":\"a\",\"type\":\"INTEGER\",\"mode\":\"REPEATED\"}]"),
 };
 
@@ -48,8 +58,9 @@ static char *padded(const char *from, size_t len)
 
 static bool is_added_name(struct span name)
 {
-    return span_equal(name, span_of(COLUMN_EVENT_DATE)) || span_equal(name, span_of(COLUMN_PROCESSED)) ||
-           span_equal(name, span_of(COLUMN_ID)) || span_equal(name, span_of(COLUMN_OVERFLOW));
+    return span_equal(name, span_of(COLUMN_EVENT_DATE)) ||
+           span_equal(name, span_of(COLUMN_PROCESSED)) || span_equal(name, span_of(COLUMN_ID)) ||
+           span_equal(name, span_of(COLUMN_OVERFLOW));
 }
 
 static uint8_t flags_of(struct span doc)
@@ -65,7 +76,8 @@ static char *check_line(const char *line, size_t len)
     size_t offset;
     char *copy = padded(line, len);
 
-    ASSERT(line[len - 1] == '\n' && memchr(line, '\n', len - 1) == NULL && memchr(line, '\r', len) == NULL);
+    ASSERT(line[len - 1] == '\n' && memchr(line, '\n', len - 1) == NULL &&
+           memchr(line, '\r', len) == NULL);
     ASSERT(json_validate(copy, len - 1, &offset) == JSON_ERROR_NONE);
     return copy;
 }

@@ -1,7 +1,8 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/compiler.c dataplane/base/reason.c dataplane/base/crc32c.c
+// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
- * Any bytes as a dead letter: every part must be one valid line within its limit, and text parts joined must be
- * the original. The first two bytes choose the limit and how much of the rest is detail, type and source.
+ * Any bytes as a dead letter: every part must be one valid line within its limit, and text parts
+ * joined must be the original. The first two bytes choose the limit and how much of the rest is
+ * detail, type and source.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check_part(const struct dead_letter *d, uint32_t part, uint32_t parts, size_t line_max, size_t *joined)
+static void check_part(const struct dead_letter *d, uint32_t part, uint32_t parts, size_t line_max,
+                       size_t *joined)
 {
     char *line = malloc(line_max + JSON_PADDING_BYTES);
     struct json_value v;
@@ -39,7 +41,8 @@ static void check_part(const struct dead_letter *d, uint32_t part, uint32_t part
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct dead_letter d = {.reason = REASON_BAD_JSON, .journal_hex = "00112233445566778899aabbccddeeff"};
+    struct dead_letter d = {.reason = REASON_BAD_JSON,
+                            .journal_hex = "00112233445566778899aabbccddeeff"};
     size_t line_max, labels, joined = 0;
     char *detail;
     uint32_t parts;

@@ -1,7 +1,7 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/compiler.c dataplane/base/reason.c dataplane/base/crc32c.c
+// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
- * Any bytes as a schema, and two of them (split at a NUL) as ours and the table's. What compiles must compile to
- * itself again; a patch must be valid and leave nothing to patch.
+ * Any bytes as a schema, and two of them (split at a NUL) as ours and the table's. What compiles
+ * must compile to itself again; a patch must be valid and leave nothing to patch.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +29,8 @@ static void fixed_point(const struct schema *s)
     ASSERT(json_validate(s->fields_json, len, &offset) == JSON_ERROR_NONE);
     ASSERT(schema_compile((struct span){s->fields_json, len}, &again, error, sizeof(error)) == 0);
     ASSERT(strcmp(again->fields_json, s->fields_json) == 0 && again->hash == s->hash);
-    ASSERT(again->root.n_fields == s->root.n_fields && again->root.n_required == s->root.n_required);
+    ASSERT(again->root.n_fields == s->root.n_fields &&
+           again->root.n_required == s->root.n_required);
     for (uint32_t i = 0; i < s->root.n_fields; i++)
         ASSERT(schema_find(s, span_of(s->root.fields[i].name)) == &s->root.fields[i]);
     schema_destroy(again);
@@ -49,7 +50,8 @@ static void compare(const struct schema *s, const char *text, size_t len)
     if (patch == NULL)
         goto done;
     ASSERT(json_validate(patch, strlen(patch), &offset) == JSON_ERROR_NONE);
-    ASSERT(schema_compare(s, json_value_at(patch, strlen(patch)), &again, error, sizeof(error)) == 0);
+    ASSERT(schema_compare(s, json_value_at(patch, strlen(patch)), &again, error, sizeof(error)) ==
+           0);
     ASSERT(again == NULL);
 done:
     free(patch);

@@ -1,4 +1,5 @@
-/* Events against schemas: what each column type takes and refuses, every reason, and which members are cut. */
+/* Events against schemas: what each column type takes and refuses, every reason, and which members
+ * are cut. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,133 +61,175 @@ static void check_values(const char *column, const struct value_case *cases, siz
     schema_destroy(s);
 }
 
-#define CHECK_VALUES(column, ...)                                                                            \
-    do {                                                                                                     \
-        static const struct value_case cases_[] = {__VA_ARGS__};                                             \
-        check_values(column, cases_, ARRAY_LEN(cases_));                                                     \
+#define CHECK_VALUES(column, ...)                                \
+    do {                                                         \
+        static const struct value_case cases_[] = {__VA_ARGS__}; \
+        check_values(column, cases_, ARRAY_LEN(cases_));         \
     } while (0)
 
 static void strings(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"STRING\"", {"\"\"", OK}, {"\"a\"", OK}, {"\"\\u0000\\n\"", OK}, {"null", OK}, {"1", TYPE},
-                 {"true", TYPE}, {"[]", TYPE}, {"{}", TYPE}, {"[\"a\"]", TYPE});
-    CHECK_VALUES("\"type\":\"STRING\",\"maxLength\":3", {"\"abc\"", OK}, {"\"abcd\"", VALUE}, {"\"\xc3\xa9\xc3\xa9\xc3\xa9\"", OK},
-                 {"\"\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\"", OK}, {"\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"", VALUE},
-                 {"\"\\u00e9\\u00e9\\u00e9\"", OK}, {"\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\"", OK},
-                 {"\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00x\"", VALUE}, {"\"\\n\\n\\n\"", OK}, {"\"\\n\\n\\n\\n\"", VALUE});
+    CHECK_VALUES("\"type\":\"STRING\"", {"\"\"", OK}, {"\"a\"", OK}, {"\"\\u0000\\n\"", OK},
+                 {"null", OK}, {"1", TYPE}, {"true", TYPE}, {"[]", TYPE}, {"{}", TYPE},
+                 {"[\"a\"]", TYPE});
+    CHECK_VALUES("\"type\":\"STRING\",\"maxLength\":3", {"\"abc\"", OK}, {"\"abcd\"", VALUE},
+                 {"\"\xc3\xa9\xc3\xa9\xc3\xa9\"", OK},
+                 {"\"\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\"", OK},
+                 {"\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"", VALUE}, {"\"\\u00e9\\u00e9\\u00e9\"", OK},
+                 {"\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\"", OK},
+                 {"\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00x\"", VALUE}, {"\"\\n\\n\\n\"", OK},
+                 {"\"\\n\\n\\n\\n\"", VALUE});
 }
 
 static void bytes(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"BYTES\"", {"\"\"", OK}, {"\"QUJD\"", OK}, {"\"QUI=\"", OK}, {"\"QQ==\"", OK}, {"\"+/+/\"", OK},
-                 {"\"\\/\\/\\/\\/\"", OK}, {"\"Q\"", VALUE}, {"\"QQ\"", VALUE}, {"\"QQ=\"", VALUE}, {"\"QR==\"", VALUE},
-                 {"\"QUJ=\"", VALUE}, {"\"Q===\"", VALUE}, {"\"====\"", VALUE}, {"\"QQ==QUJD\"", VALUE}, {"\"QQ= =\"", VALUE},
-                 {"\"QU D\"", VALUE}, {"\"-_-_\"", VALUE}, {"\"QU\xc3\xa9\"", VALUE}, {"1", TYPE}, {"null", OK});
-    CHECK_VALUES("\"type\":\"BYTES\",\"maxLength\":2", {"\"QUI=\"", OK}, {"\"QQ==\"", OK}, {"\"QUJD\"", VALUE});
+    CHECK_VALUES("\"type\":\"BYTES\"", {"\"\"", OK}, {"\"QUJD\"", OK}, {"\"QUI=\"", OK},
+                 {"\"QQ==\"", OK}, {"\"+/+/\"", OK}, {"\"\\/\\/\\/\\/\"", OK}, {"\"Q\"", VALUE},
+                 {"\"QQ\"", VALUE}, {"\"QQ=\"", VALUE}, {"\"QR==\"", VALUE}, {"\"QUJ=\"", VALUE},
+                 {"\"Q===\"", VALUE}, {"\"====\"", VALUE}, {"\"QQ==QUJD\"", VALUE},
+                 {"\"QQ= =\"", VALUE}, {"\"QU D\"", VALUE}, {"\"-_-_\"", VALUE},
+                 {"\"QU\xc3\xa9\"", VALUE}, {"1", TYPE}, {"null", OK});
+    CHECK_VALUES("\"type\":\"BYTES\",\"maxLength\":2", {"\"QUI=\"", OK}, {"\"QQ==\"", OK},
+                 {"\"QUJD\"", VALUE});
 }
 
 static void integers(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"INTEGER\"", {"0", OK}, {"-0", OK}, {"9223372036854775807", OK}, {"-9223372036854775808", OK},
-                 {"9223372036854775808", VALUE}, {"-9223372036854775809", VALUE}, {"1.0", OK}, {"1e3", OK}, {"1.5", VALUE},
-                 {"1e19", VALUE}, {"1e-1", VALUE}, {"\"42\"", OK}, {"\"-42\"", OK}, {"\"9223372036854775807\"", OK},
-                 {"\"9223372036854775808\"", VALUE}, {"\"\"", VALUE}, {"\"-\"", VALUE}, {"\"1.0\"", VALUE}, {"\"1e3\"", VALUE},
-                 {"\" 1\"", VALUE}, {"\"abc\"", VALUE}, {"\"\\u0031\"", OK}, {"true", TYPE}, {"{}", TYPE}, {"[1]", TYPE}, {"null", OK});
+    CHECK_VALUES("\"type\":\"INTEGER\"", {"0", OK}, {"-0", OK}, {"9223372036854775807", OK},
+                 {"-9223372036854775808", OK}, {"9223372036854775808", VALUE},
+                 {"-9223372036854775809", VALUE}, {"1.0", OK}, {"1e3", OK}, {"1.5", VALUE},
+                 {"1e19", VALUE}, {"1e-1", VALUE}, {"\"42\"", OK}, {"\"-42\"", OK},
+                 {"\"9223372036854775807\"", OK}, {"\"9223372036854775808\"", VALUE},
+                 {"\"\"", VALUE}, {"\"-\"", VALUE}, {"\"1.0\"", VALUE}, {"\"1e3\"", VALUE},
+                 {"\" 1\"", VALUE}, {"\"abc\"", VALUE}, {"\"\\u0031\"", OK}, {"true", TYPE},
+                 {"{}", TYPE}, {"[1]", TYPE}, {"null", OK});
 }
 
 static void floats(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"FLOAT64\"", {"0", OK}, {"1.5", OK}, {"-1e308", OK}, {"1e309", VALUE}, {"-1E+400", VALUE}, {"1e-400", OK},
-                 {"\"1.5\"", OK}, {"\"1e3\"", OK}, {"\"NaN\"", OK}, {"\"Infinity\"", OK}, {"\"-Infinity\"", OK}, {"\"inf\"", VALUE},
-                 {"\"nan\"", VALUE}, {"\"\"", VALUE}, {"\"1e999\"", VALUE}, {"\"x\"", VALUE}, {"false", TYPE}, {"[]", TYPE}, {"null", OK});
+    CHECK_VALUES("\"type\":\"FLOAT64\"", {"0", OK}, {"1.5", OK}, {"-1e308", OK}, {"1e309", VALUE},
+                 {"-1E+400", VALUE}, {"1e-400", OK}, {"\"1.5\"", OK}, {"\"1e3\"", OK},
+                 {"\"NaN\"", OK}, {"\"Infinity\"", OK}, {"\"-Infinity\"", OK}, {"\"inf\"", VALUE},
+                 {"\"nan\"", VALUE}, {"\"\"", VALUE}, {"\"1e999\"", VALUE}, {"\"x\"", VALUE},
+                 {"false", TYPE}, {"[]", TYPE}, {"null", OK});
 }
 
 static void numerics(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"NUMERIC\"", {"0", OK}, {"\"0.123\"", OK}, {"0.123", OK}, {"\"-0.000000001\"", OK},
-                 {"\"0.0000000001\"", VALUE}, {"\"0.1000000000\"", VALUE}, {"\"99999999999999999999999999999.999999999\"", OK},
-                 {"\"-99999999999999999999999999999.999999999\"", OK}, {"\"100000000000000000000000000000\"", VALUE},
-                 {"1e28", OK}, {"1e29", VALUE}, {"1e-9", OK}, {"1e-10", VALUE}, {"10e-10", VALUE}, {"0e99", OK}, {"\"\"", VALUE},
-                 {"\"NaN\"", VALUE}, {"\"1,5\"", VALUE}, {"\"+1\"", VALUE}, {"\"01\"", VALUE}, {"true", TYPE}, {"null", OK});
-    CHECK_VALUES("\"type\":\"NUMERIC\",\"precision\":4,\"scale\":2", {"99.99", OK}, {"\"-99.99\"", OK}, {"100", VALUE}, {"1.001", VALUE},
-                 {"1.500", OK}, {"0.01", OK}, {"0", OK}, {"9e1", OK}, {"9e2", VALUE});
-    CHECK_VALUES("\"type\":\"NUMERIC\",\"precision\":3", {"999", OK}, {"1000", VALUE}, {"1.5", VALUE}, {"1.0", OK});
-    CHECK_VALUES("\"type\":\"BIGNUMERIC\"", {"\"0.00000000000000000000000000000000000001\"", OK},
-                 {"\"0.000000000000000000000000000000000000001\"", VALUE},
-                 {"\"578960446186580977117854925043439539266.34992332820282019728792003956564819967\"", OK},
-                 {"\"-578960446186580977117854925043439539266.34992332820282019728792003956564819967\"", OK},
-                 {"\"578960446186580977117854925043439539266.34992332820282019728792003956564819968\"", VALUE},
-                 {"\"578960446186580977117854925043439539267\"", VALUE}, {"\"578960446186580977117854925043439539266\"", OK},
-                 {"\"999999999999999999999999999999999999999\"", VALUE}, {"1e38", OK}, {"1e39", VALUE}, {"5.8e38", VALUE}, {"5.7e38", OK});
+    CHECK_VALUES("\"type\":\"NUMERIC\"", {"0", OK}, {"\"0.123\"", OK}, {"0.123", OK},
+                 {"\"-0.000000001\"", OK}, {"\"0.0000000001\"", VALUE}, {"\"0.1000000000\"", VALUE},
+                 {"\"99999999999999999999999999999.999999999\"", OK},
+                 {"\"-99999999999999999999999999999.999999999\"", OK},
+                 {"\"100000000000000000000000000000\"", VALUE}, {"1e28", OK}, {"1e29", VALUE},
+                 {"1e-9", OK}, {"1e-10", VALUE}, {"10e-10", VALUE}, {"0e99", OK}, {"\"\"", VALUE},
+                 {"\"NaN\"", VALUE}, {"\"1,5\"", VALUE}, {"\"+1\"", VALUE}, {"\"01\"", VALUE},
+                 {"true", TYPE}, {"null", OK});
+    CHECK_VALUES("\"type\":\"NUMERIC\",\"precision\":4,\"scale\":2", {"99.99", OK},
+                 {"\"-99.99\"", OK}, {"100", VALUE}, {"1.001", VALUE}, {"1.500", OK}, {"0.01", OK},
+                 {"0", OK}, {"9e1", OK}, {"9e2", VALUE});
+    CHECK_VALUES("\"type\":\"NUMERIC\",\"precision\":3", {"999", OK}, {"1000", VALUE},
+                 {"1.5", VALUE}, {"1.0", OK});
+    CHECK_VALUES(
+        "\"type\":\"BIGNUMERIC\"", {"\"0.00000000000000000000000000000000000001\"", OK},
+        {"\"0.000000000000000000000000000000000000001\"", VALUE},
+        {"\"578960446186580977117854925043439539266.34992332820282019728792003956564819967\"", OK},
+        {"\"-578960446186580977117854925043439539266.34992332820282019728792003956564819967\"", OK},
+        {"\"578960446186580977117854925043439539266.34992332820282019728792003956564819968\"",
+         VALUE},
+        {"\"578960446186580977117854925043439539267\"", VALUE},
+        {"\"578960446186580977117854925043439539266\"", OK},
+        {"\"999999999999999999999999999999999999999\"", VALUE}, {"1e38", OK}, {"1e39", VALUE},
+        {"5.8e38", VALUE}, {"5.7e38", OK});
 }
 
 static void booleans(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"BOOL\"", {"true", OK}, {"false", OK}, {"\"true\"", OK}, {"\"false\"", OK}, {"\"TRUE\"", VALUE},
-                 {"\"yes\"", VALUE}, {"\"\"", VALUE}, {"1", TYPE}, {"0", TYPE}, {"null", OK}, {"{}", TYPE});
+    CHECK_VALUES("\"type\":\"BOOL\"", {"true", OK}, {"false", OK}, {"\"true\"", OK},
+                 {"\"false\"", OK}, {"\"TRUE\"", VALUE}, {"\"yes\"", VALUE}, {"\"\"", VALUE},
+                 {"1", TYPE}, {"0", TYPE}, {"null", OK}, {"{}", TYPE});
 }
 
 static void timestamps(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"TIMESTAMP\"", {"\"2026-11-21T07:42:14Z\"", OK}, {"\"2026-11-21 07:42\"", OK},
-                 {"\"2026-11-21 07:42:14.123456 UTC\"", OK}, {"\"2026-11-21T07:42:14.123+05:30\"", OK}, {"\"2026-11-21T07:42:14\"", OK},
-                 {"\"2026-11-21T07:42:14.1234567Z\"", VALUE}, {"\"2026-11-21\"", VALUE}, {"\"2026-11-21T07:42:14+0530\"", VALUE},
-                 {"\"2026-11-21T07:42:14+05\"", VALUE}, {"\"2026-11-21t07:42:14Z\"", VALUE}, {"\"2026-02-29 00:00:00\"", VALUE},
-                 {"\"2026-12-31T23:59:60Z\"", VALUE}, {"\"\"", VALUE}, {"\"yesterday\"", VALUE}, {"\"1795246934\"", VALUE},
-                 {"1795246934", OK}, {"1795246934.123456", OK}, {"-1", OK}, {"1795246934123", VALUE}, {"true", TYPE}, {"null", OK},
+    CHECK_VALUES("\"type\":\"TIMESTAMP\"", {"\"2026-11-21T07:42:14Z\"", OK},
+                 {"\"2026-11-21 07:42\"", OK}, {"\"2026-11-21 07:42:14.123456 UTC\"", OK},
+                 {"\"2026-11-21T07:42:14.123+05:30\"", OK}, {"\"2026-11-21T07:42:14\"", OK},
+                 {"\"2026-11-21T07:42:14.1234567Z\"", VALUE}, {"\"2026-11-21\"", VALUE},
+                 {"\"2026-11-21T07:42:14+0530\"", VALUE}, {"\"2026-11-21T07:42:14+05\"", VALUE},
+                 {"\"2026-11-21t07:42:14Z\"", VALUE}, {"\"2026-02-29 00:00:00\"", VALUE},
+                 {"\"2026-12-31T23:59:60Z\"", VALUE}, {"\"\"", VALUE}, {"\"yesterday\"", VALUE},
+                 {"\"1795246934\"", VALUE}, {"1795246934", OK}, {"1795246934.123456", OK},
+                 {"-1", OK}, {"1795246934123", VALUE}, {"true", TYPE}, {"null", OK},
                  {"\"2026-11-21T07\\u003a42:14Z\"", OK});
-    CHECK_VALUES("\"type\":\"DATE\"", {"\"2026-11-21\"", OK}, {"\"0001-01-01\"", OK}, {"\"2026-1-1\"", VALUE}, {"\"2026-02-30\"", VALUE},
-                 {"\"2026-11-21T00:00:00\"", VALUE}, {"\"\"", VALUE}, {"20261121", TYPE}, {"null", OK});
-    CHECK_VALUES("\"type\":\"TIME\"", {"\"07:42:14\"", OK}, {"\"07:42:14.123456\"", OK}, {"\"07:42\"", VALUE}, {"\"7:42:14\"", VALUE},
-                 {"\"24:00:00\"", VALUE}, {"\"07:42:60\"", VALUE}, {"\"07:42:14.1234567\"", VALUE}, {"\"07:42:14Z\"", VALUE},
+    CHECK_VALUES("\"type\":\"DATE\"", {"\"2026-11-21\"", OK}, {"\"0001-01-01\"", OK},
+                 {"\"2026-1-1\"", VALUE}, {"\"2026-02-30\"", VALUE},
+                 {"\"2026-11-21T00:00:00\"", VALUE}, {"\"\"", VALUE}, {"20261121", TYPE},
+                 {"null", OK});
+    CHECK_VALUES("\"type\":\"TIME\"", {"\"07:42:14\"", OK}, {"\"07:42:14.123456\"", OK},
+                 {"\"07:42\"", VALUE}, {"\"7:42:14\"", VALUE}, {"\"24:00:00\"", VALUE},
+                 {"\"07:42:60\"", VALUE}, {"\"07:42:14.1234567\"", VALUE}, {"\"07:42:14Z\"", VALUE},
                  {"\"\"", VALUE}, {"1", TYPE});
-    CHECK_VALUES("\"type\":\"DATETIME\"", {"\"2026-11-21 07:42:14\"", OK}, {"\"2026-11-21T07:42:14.123456\"", OK},
-                 {"\"2026-11-21T07:42:14Z\"", VALUE}, {"\"2026-11-21T07:42\"", VALUE}, {"\"2026-11-21\"", VALUE},
-                 {"\"2026-11-21t07:42:14\"", VALUE}, {"\"2026-11-21 07:42:14.1234567\"", VALUE}, {"1", TYPE});
+    CHECK_VALUES("\"type\":\"DATETIME\"", {"\"2026-11-21 07:42:14\"", OK},
+                 {"\"2026-11-21T07:42:14.123456\"", OK}, {"\"2026-11-21T07:42:14Z\"", VALUE},
+                 {"\"2026-11-21T07:42\"", VALUE}, {"\"2026-11-21\"", VALUE},
+                 {"\"2026-11-21t07:42:14\"", VALUE}, {"\"2026-11-21 07:42:14.1234567\"", VALUE},
+                 {"1", TYPE});
 }
 
 static void json_and_geography(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"JSON\"", {"1", OK}, {"\"a\"", OK}, {"true", OK}, {"[1,null,{\"a\":\"1e999 \\\" 1e999\"}]", OK}, {"{}", OK},
-                 {"null", OK}, {"1e999", VALUE}, {"[{\"a\":[-1E999]}]", VALUE}, {"12345678901234567890123", OK});
-    CHECK_VALUES("\"type\":\"GEOGRAPHY\"", {"\"POINT(1 2)\"", OK}, {"\"point (-122.35 47.62)\"", OK}, {"\"POINT(181 2)\"", VALUE},
-                 {"\"POINT(1 91)\"", VALUE}, {"\"POINT(1)\"", VALUE}, {"\"POINT(1 2, 3 4)\"", VALUE}, {"\"POINT(1 2\"", VALUE},
-                 {"\"POINT EMPTY\"", OK}, {"\"LINESTRING(1 1, 2 1, 3.1 2.88, 3 -3)\"", OK}, {"\"LINESTRING(1 1)\"", VALUE},
-                 {"\"POLYGON((0 0, 0 2, 2 2, 2 0, 0 0), (0.5 0.5, 0.5 1, 1 1, 0.5 0.5))\"", OK}, {"\"POLYGON((0 0, 0 2, 2 2))\"", VALUE},
-                 {"\"POLYGON((0 0, 0 2, 2 2, 2 0))\"", VALUE}, {"\"MULTIPOINT(0 32, 123 9)\"", OK}, {"\"MULTIPOINT((0 32), (123 9))\"", OK},
-                 {"\"MULTIPOLYGON(((0 -1, 1 0, 1 1, 0 -1)), ((10 10, 11 10, 11 11, 10 10)))\"", OK},
-                 {"\"GEOMETRYCOLLECTION(MULTIPOINT(-1 2, 0 12), LINESTRING(-2 4, 0 6))\"", OK}, {"\"GEOMETRYCOLLECTION EMPTY\"", OK},
-                 {"\"GEOMETRYCOLLECTION(X)\"", VALUE}, {"\"CIRCLE(1 2)\"", VALUE}, {"\"\"", VALUE}, {"\"POINT(1 2) x\"", VALUE},
-                 {"\"{\\\"type\\\":\\\"Point\\\",\\\"coordinates\\\":[1,2]}\"", OK}, {"\"a\\n\"", VALUE}, {"\"{\"", VALUE}, {"1", TYPE},
-                 {"{}", TYPE}, {"null", OK});
+    CHECK_VALUES("\"type\":\"JSON\"", {"1", OK}, {"\"a\"", OK}, {"true", OK},
+                 {"[1,null,{\"a\":\"1e999 \\\" 1e999\"}]", OK}, {"{}", OK}, {"null", OK},
+                 {"1e999", VALUE}, {"[{\"a\":[-1E999]}]", VALUE}, {"12345678901234567890123", OK});
+    CHECK_VALUES(
+        "\"type\":\"GEOGRAPHY\"", {"\"POINT(1 2)\"", OK}, {"\"point (-122.35 47.62)\"", OK},
+        {"\"POINT(181 2)\"", VALUE}, {"\"POINT(1 91)\"", VALUE}, {"\"POINT(1)\"", VALUE},
+        {"\"POINT(1 2, 3 4)\"", VALUE}, {"\"POINT(1 2\"", VALUE}, {"\"POINT EMPTY\"", OK},
+        {"\"LINESTRING(1 1, 2 1, 3.1 2.88, 3 -3)\"", OK}, {"\"LINESTRING(1 1)\"", VALUE},
+        {"\"POLYGON((0 0, 0 2, 2 2, 2 0, 0 0), (0.5 0.5, 0.5 1, 1 1, 0.5 0.5))\"", OK},
+        {"\"POLYGON((0 0, 0 2, 2 2))\"", VALUE}, {"\"POLYGON((0 0, 0 2, 2 2, 2 0))\"", VALUE},
+        {"\"MULTIPOINT(0 32, 123 9)\"", OK}, {"\"MULTIPOINT((0 32), (123 9))\"", OK},
+        {"\"MULTIPOLYGON(((0 -1, 1 0, 1 1, 0 -1)), ((10 10, 11 10, 11 11, 10 10)))\"", OK},
+        {"\"GEOMETRYCOLLECTION(MULTIPOINT(-1 2, 0 12), LINESTRING(-2 4, 0 6))\"", OK},
+        {"\"GEOMETRYCOLLECTION EMPTY\"", OK}, {"\"GEOMETRYCOLLECTION(X)\"", VALUE},
+        {"\"CIRCLE(1 2)\"", VALUE}, {"\"\"", VALUE}, {"\"POINT(1 2) x\"", VALUE},
+        {"\"{\\\"type\\\":\\\"Point\\\",\\\"coordinates\\\":[1,2]}\"", OK}, {"\"a\\n\"", VALUE},
+        {"\"{\"", VALUE}, {"1", TYPE}, {"{}", TYPE}, {"null", OK});
 }
 
 static void records_and_arrays(void **state)
 {
     (void)state;
-    CHECK_VALUES("\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"DATE\"}]", {"{}", OK}, {"{\"x\":null}", OK}, {"null", OK},
-                 {"[]", TYPE}, {"\"{}\"", TYPE}, {"1", TYPE});
-    CHECK_VALUES("\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"}]", {"{}", REASON_MISSING_FIELD},
-                 {"null", OK}, {"{\"x\":\"2026-11-21\"}", OK});
-    CHECK_VALUES("\"type\":\"INTEGER\",\"mode\":\"REPEATED\"", {"[]", OK}, {"[1,2]", OK}, {"null", OK}, {"1", TYPE}, {"{}", TYPE}, {"\"\"", TYPE});
-    CHECK_VALUES("\"type\":\"STRING\",\"mode\":\"REQUIRED\"", {"\"\"", OK}, {"null", REASON_MISSING_FIELD});
-    CHECK_VALUES("\"type\":\"JSON\",\"mode\":\"REQUIRED\"", {"{}", OK}, {"null", REASON_MISSING_FIELD});
+    CHECK_VALUES("\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"DATE\"}]", {"{}", OK},
+                 {"{\"x\":null}", OK}, {"null", OK}, {"[]", TYPE}, {"\"{}\"", TYPE}, {"1", TYPE});
+    CHECK_VALUES(
+        "\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"}]",
+        {"{}", REASON_MISSING_FIELD}, {"null", OK}, {"{\"x\":\"2026-11-21\"}", OK});
+    CHECK_VALUES("\"type\":\"INTEGER\",\"mode\":\"REPEATED\"", {"[]", OK}, {"[1,2]", OK},
+                 {"null", OK}, {"1", TYPE}, {"{}", TYPE}, {"\"\"", TYPE});
+    CHECK_VALUES("\"type\":\"STRING\",\"mode\":\"REQUIRED\"", {"\"\"", OK},
+                 {"null", REASON_MISSING_FIELD});
+    CHECK_VALUES("\"type\":\"JSON\",\"mode\":\"REQUIRED\"", {"{}", OK},
+                 {"null", REASON_MISSING_FIELD});
 }
 
-#define ORDER                                                                                                \
-    "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"n\",\"type\":\"INTEGER\"},"    \
-    "{\"name\":\"items\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":["                            \
-    "{\"name\":\"sku\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"price\",\"type\":\"FLOAT\"},"  \
-    "{\"name\":\"tag\",\"type\":\"STRING\",\"mode\":\"REPEATED\"}]},"                                        \
-    "{\"name\":\"meta\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"in\",\"type\":\"RECORD\",\"fields\":["   \
+#define ORDER                                                                                    \
+    "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"n\",\"type\":"     \
+    "\"INTEGER\"},"                                                                              \
+    "{\"name\":\"items\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":["                 \
+    "{\"name\":\"sku\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"price\",\"type\":" \
+    "\"FLOAT\"},"                                                                                \
+    "{\"name\":\"tag\",\"type\":\"STRING\",\"mode\":\"REPEATED\"}]},"                            \
+    "{\"name\":\"meta\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"in\",\"type\":\"RECORD\","   \
+    "\"fields\":["                                                                               \
     "{\"name\":\"x\",\"type\":\"INTEGER\"}]}]}]"
 
 static void reasons(void **state)
@@ -206,24 +249,35 @@ static void reasons(void **state)
         {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\"},{\"price\":1}]}", REASON_MISSING_FIELD, 31,
          "items.sku: REQUIRED, but not there"},
         {"{\"id\":1}", REASON_WRONG_TYPE, 6, "id: expected STRING, found a number"},
-        {"{\"id\":\"a\",\"items\":{}}", REASON_WRONG_TYPE, 18, "items: expected an array of RECORD, found an object"},
-        {"{\"id\":\"a\",\"items\":[1]}", REASON_WRONG_TYPE, 19, "items: expected RECORD, found a number"},
+        {"{\"id\":\"a\",\"items\":{}}", REASON_WRONG_TYPE, 18,
+         "items: expected an array of RECORD, found an object"},
+        {"{\"id\":\"a\",\"items\":[1]}", REASON_WRONG_TYPE, 19,
+         "items: expected RECORD, found a number"},
         {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\",\"price\":true}]}", REASON_WRONG_TYPE, 38,
          "items.price: expected FLOAT, found true"},
         {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\",\"tag\":[[\"a\"]]}]}", REASON_WRONG_TYPE, 37,
          "items.tag: expected STRING, found an array"},
         {"{\"id\":\"a\",\"n\":1.5}", REASON_BAD_VALUE, 14, "n: INTEGER, not a whole number"},
-        {"{\"id\":\"a\",\"meta\":{\"in\":{\"x\":\"y\"}}}", REASON_BAD_VALUE, 28, "meta.in.x: INTEGER, not a whole number"},
-        {"{\"id\":\"a\",\"id\":\"b\"}", REASON_DUPLICATE_KEY, 10, "id: appears twice in one object"},
-        {"{\"id\":\"a\",\"\\u0069d\":\"b\"}", REASON_DUPLICATE_KEY, 10, "id: appears twice in one object"},
-        {"{\"id\":\"a\",\"n\":null,\"n\":1}", REASON_DUPLICATE_KEY, 19, "n: appears twice in one object"},
-        {"{\"id\":\"a\",\"zz\":1,\"zz\":2}", REASON_DUPLICATE_KEY, 17, "an unknown field appears twice"},
-        {"{\"id\":\"a\",\"zz\":1,\"\\u007az\":2}", REASON_DUPLICATE_KEY, 17, "an unknown field appears twice"},
-        {"{\"id\":\"a\",\"meta\":{\"q\":1},\"meta.q\":2}", REASON_DUPLICATE_KEY, 25, "an unknown field appears twice"},
-        {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\"},null]}", REASON_NULL_ELEMENT, 31, "items: a null among the elements"},
+        {"{\"id\":\"a\",\"meta\":{\"in\":{\"x\":\"y\"}}}", REASON_BAD_VALUE, 28,
+         "meta.in.x: INTEGER, not a whole number"},
+        {"{\"id\":\"a\",\"id\":\"b\"}", REASON_DUPLICATE_KEY, 10,
+         "id: appears twice in one object"},
+        {"{\"id\":\"a\",\"\\u0069d\":\"b\"}", REASON_DUPLICATE_KEY, 10,
+         "id: appears twice in one object"},
+        {"{\"id\":\"a\",\"n\":null,\"n\":1}", REASON_DUPLICATE_KEY, 19,
+         "n: appears twice in one object"},
+        {"{\"id\":\"a\",\"zz\":1,\"zz\":2}", REASON_DUPLICATE_KEY, 17,
+         "an unknown field appears twice"},
+        {"{\"id\":\"a\",\"zz\":1,\"\\u007az\":2}", REASON_DUPLICATE_KEY, 17,
+         "an unknown field appears twice"},
+        {"{\"id\":\"a\",\"meta\":{\"q\":1},\"meta.q\":2}", REASON_DUPLICATE_KEY, 25,
+         "an unknown field appears twice"},
+        {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\"},null]}", REASON_NULL_ELEMENT, 31,
+         "items: a null among the elements"},
         {"{\"id\":\"a\",\"items\":[{\"sku\":\"s\",\"tag\":[\"t\",null]}]}", REASON_NULL_ELEMENT, 41,
          "items.tag: a null among the elements"},
-        {"{\"id\":\"a\",\"big\":1e999}", REASON_BAD_VALUE, 16, "penstock_overflow: a number past the largest double"},
+        {"{\"id\":\"a\",\"big\":1e999}", REASON_BAD_VALUE, 16,
+         "penstock_overflow: a number past the largest double"},
     };
     struct schema *s = must_compile(ORDER);
 
@@ -244,7 +298,8 @@ static void accepted(void **state)
     static const char *const cases[] = {
         "{\"id\":\"a\"}",
         "{\"n\":1,\"id\":\"a\"}",
-        "{\"meta\":{\"in\":{\"x\":1}},\"items\":[{\"tag\":[\"a\",\"b\"],\"price\":\"NaN\",\"sku\":\"s\"},{\"sku\":\"\"}],\"id\":\"a\"}",
+        ("{\"meta\":{\"in\":{\"x\":1}},\"items\":[{\"tag\":[\"a\",\"b\"],\"price\":\"NaN\",\"sku\":"
+         "\"s\"},{\"sku\":\"\"}],\"id\":\"a\"}"),
         "{ \"\\u0069\\u0064\" : \"a\" , \"meta\" : null , \"items\" : null }",
         "{\"items\":[],\"n\":null,\"id\":\"\"}",
     };
@@ -279,8 +334,11 @@ static void cuts(void **state)
     struct schema *s = must_compile(ORDER);
 
     (void)state;
-    assert_int_equal(check(s, "{\"a\\u0062\" : [1, 2],\"id\":\"a\",\"items\":[{\"sku\":\"s\"},{\"q\":{\"id\":1},\"sku\":\"s\",\"Price\":2}],"
-                              "\"meta\":{\"in\":{\"X\":3}},\"event_date\":1,\"processed_timestamp\":{},\"penstock_id\":null,"
+    assert_int_equal(check(s, "{\"a\\u0062\" : [1, "
+                              "2],\"id\":\"a\",\"items\":[{\"sku\":\"s\"},{\"q\":{\"id\":1},"
+                              "\"sku\":\"s\",\"Price\":2}],"
+                              "\"meta\":{\"in\":{\"X\":3}},\"event_date\":1,\"processed_"
+                              "timestamp\":{},\"penstock_id\":null,"
                               "\"penstock_overflow\":{\"a\":1},\"ID\":5}"),
                      REASON_NONE);
     assert_int_equal(result.n_cuts, 9);
@@ -304,12 +362,14 @@ static void cuts(void **state)
 
 static void ours_stay_ours_when_declared(void **state)
 {
-    struct schema *s = must_compile("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},"
-                                    "{\"name\":\"penstock_overflow\",\"type\":\"JSON\"}]");
+    struct schema *s =
+        must_compile("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},"
+                     "{\"name\":\"penstock_overflow\",\"type\":\"JSON\"}]");
 
     (void)state;
     assert_int_equal(check(s, "{}"), REASON_NONE);
-    assert_int_equal(check(s, "{\"event_date\":\"2026-11-21\",\"penstock_overflow\":{}}"), REASON_NONE);
+    assert_int_equal(check(s, "{\"event_date\":\"2026-11-21\",\"penstock_overflow\":{}}"),
+                     REASON_NONE);
     expect_cut(0, "\"event_date\":\"2026-11-21\"", NULL, false);
     expect_cut(1, "\"penstock_overflow\":{}", "penstock_overflow", true);
     schema_destroy(s);
@@ -319,7 +379,8 @@ static void ours_stay_ours_when_declared(void **state)
 static const char *unknown_fields(int n, bool nested, int name_bytes)
 {
     static char doc[DOC_BYTES_MAX];
-    size_t len = (size_t)snprintf(doc, sizeof(doc), "{\"id\":\"a\"%s", nested ? ",\"meta\":{\"in\":null" : "");
+    size_t len = (size_t)snprintf(doc, sizeof(doc), "{\"id\":\"a\"%s",
+                                  nested ? ",\"meta\":{\"in\":null" : "");
 
     for (int i = 0; i < n; i++)
         len += (size_t)snprintf(doc + len, sizeof(doc) - len, ",\"%0*d\":%d", name_bytes, i, i);
@@ -334,8 +395,10 @@ static void too_many_unknown(void **state)
     (void)state;
     assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX, false, 100)), REASON_NONE);
     assert_int_equal(result.n_cuts, CHECK_CUTS_MAX);
-    assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX + 1, false, 3)), REASON_TOO_MANY_UNKNOWN);
-    assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX, true, 59)), REASON_NONE); /* "meta." and 59: 4096 */
+    assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX + 1, false, 3)),
+                     REASON_TOO_MANY_UNKNOWN);
+    assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX, true, 59)),
+                     REASON_NONE); /* "meta." and 59: 4096 */
     assert_int_equal(result.scratch_used, CHECK_SCRATCH_BYTES);
     assert_int_equal(check(s, unknown_fields(CHECK_CUTS_MAX, true, 60)), REASON_TOO_MANY_UNKNOWN);
     schema_destroy(s);
@@ -353,7 +416,8 @@ static void wide_and_deep(void **state)
     n = (size_t)snprintf(doc, sizeof(doc), "{");
     for (int i = 0; i < 1000; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len,
-                                "%s{\"name\":\"c%d\",\"type\":\"INTEGER\",\"mode\":\"REQUIRED\"}", i > 0 ? "," : "", i);
+                                "%s{\"name\":\"c%d\",\"type\":\"INTEGER\",\"mode\":\"REQUIRED\"}",
+                                i > 0 ? "," : "", i);
     (void)snprintf(text + len, sizeof(text) - len, "]");
     s = must_compile(text);
     for (int i = 999; i >= 0; i--)
@@ -370,10 +434,12 @@ static void wide_and_deep(void **state)
 
     len = n = 0;
     for (int i = 1; i < SCHEMA_DEPTH_MAX; i++) {
-        len += (size_t)snprintf(text + len, sizeof(text) - len, "[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":");
+        len += (size_t)snprintf(text + len, sizeof(text) - len,
+                                "[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":");
         n += (size_t)snprintf(doc + n, sizeof(doc) - n, "{\"r\":");
     }
-    len += (size_t)snprintf(text + len, sizeof(text) - len, "[{\"name\":\"x\",\"type\":\"INTEGER\"}]");
+    len +=
+        (size_t)snprintf(text + len, sizeof(text) - len, "[{\"name\":\"x\",\"type\":\"INTEGER\"}]");
     n += (size_t)snprintf(doc + n, sizeof(doc) - n, "{\"x\":1,\"y\":2}");
     for (int i = 1; i < SCHEMA_DEPTH_MAX; i++) {
         len += (size_t)snprintf(text + len, sizeof(text) - len, "}]");
@@ -397,9 +463,11 @@ static enum reason check_added(const char *doc)
 static void added_only(void **state)
 {
     (void)state;
-    assert_int_equal(check_added("{\"event\":1,\"event_date\":2,\"x\":{\"penstock_id\":1},\"penst\\u006fck_id\":3,"
-                                 "\"penstock_overflow\":4,\"processed_timestamp\":5,\"Event_Date\":6}"),
-                     REASON_NONE);
+    assert_int_equal(
+        check_added(
+            "{\"event\":1,\"event_date\":2,\"x\":{\"penstock_id\":1},\"penst\\u006fck_id\":3,"
+            "\"penstock_overflow\":4,\"processed_timestamp\":5,\"Event_Date\":6}"),
+        REASON_NONE);
     assert_int_equal(result.n_cuts, 3);
     expect_cut(0, "\"event_date\":2", NULL, false);
     expect_cut(1, "\"penst\\u006fck_id\":3", NULL, false);

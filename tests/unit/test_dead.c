@@ -1,6 +1,6 @@
 /*
- * Dead letters: golden lines, text and binary originals, and letters of many parts put together again. Lines are
- * read back with the JSON walker, which is tested by itself.
+ * Dead letters: golden lines, text and binary originals, and letters of many parts put together
+ * again. Lines are read back with the JSON walker, which is tested by itself.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,9 +10,9 @@
 
 #include "dataplane/event/dead.h"
 
-#define UUID     "00112233445566778899aabbccddeeff"
+#define UUID           "00112233445566778899aabbccddeeff"
 #define LINE_MAX_BYTES 65536
-#define EVENT_US INT64_C(1795246934123456)
+#define EVENT_US       INT64_C(1795246934123456)
 
 static char line[LINE_MAX_BYTES + JSON_PADDING_BYTES];
 
@@ -64,11 +64,13 @@ static void golden(void **state)
     (void)state;
     assert_int_equal(dead_parts(&d, 4096), 1);
     len = format(&d, 0, 1, 4096);
-    assert_string_equal(line, "{\"reason\":\"wrong_type\",\"detail\":\"items.price: expected FLOAT, found a string\","
-                              "\"event_type\":\"order\",\"position\":17,\"error_offset\":203,"
-                              "\"source\":\"http 127.0.0.1:41712\",\"received_at\":\"2026-11-21T07:42:14.123456Z\","
-                              "\"part\":1,\"parts\":1,\"raw\":\"{\\\"a\\\": \\\"x\\\\n\\\"}\\t\\r\\n\xc3\xa9\","
-                              "\"penstock_id\":\"" UUID "-1122334455667788\"}\n");
+    assert_string_equal(
+        line,
+        "{\"reason\":\"wrong_type\",\"detail\":\"items.price: expected FLOAT, found a string\","
+        "\"event_type\":\"order\",\"position\":17,\"error_offset\":203,"
+        "\"source\":\"http 127.0.0.1:41712\",\"received_at\":\"2026-11-21T07:42:14.123456Z\","
+        "\"part\":1,\"parts\":1,\"raw\":\"{\\\"a\\\": \\\"x\\\\n\\\"}\\t\\r\\n\xc3\xa9\","
+        "\"penstock_id\":\"" UUID "-1122334455667788\"}\n");
     event_patch_lsn(line, len, 1);
     assert_non_null(strstr(line, UUID "-0000000000000001\"}\n"));
     d.raw = (struct span){"", 0};
@@ -107,7 +109,8 @@ static void binary_goes_to_base64(void **state)
 
         assert_int_equal(dead_parts(&d, 4096), 1);
         (void)format(&d, 0, 1, 4096);
-        (void)snprintf(expected, sizeof(expected), ",\"raw_base64\":\"%s\",\"penstock_id\"", cases[i].base64);
+        (void)snprintf(expected, sizeof(expected), ",\"raw_base64\":\"%s\",\"penstock_id\"",
+                       cases[i].base64);
         if (strstr(line, expected) == NULL)
             fail_msg("%s: %s", expected, line);
     }
@@ -115,8 +118,13 @@ static void binary_goes_to_base64(void **state)
 
 static void text_stays_text(void **state)
 {
-    static const char *const cases[] = {"\x7f", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf", "\xf4\x8f\xbf\xbf",
-                                        "\xf0\x90\x80\x80", "/"};
+    static const char *const cases[] = {"\x7f",
+                                        "\xed\x9f\xbf",
+                                        "\xee\x80\x80",
+                                        "\xef\xbf\xbf",
+                                        "\xf4\x8f\xbf\xbf",
+                                        "\xf0\x90\x80\x80",
+                                        "/"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -165,7 +173,8 @@ static size_t decode_base64(struct span s, char *out)
         size_t bytes = s.ptr[i + 2] == '=' ? 1 : s.ptr[i + 3] == '=' ? 2 : 3;
 
         for (size_t k = 0; k < 4; k++)
-            v = v << 6 | (s.ptr[i + k] == '=' ? 0u : (uint32_t)(strchr(digits, s.ptr[i + k]) - digits));
+            v = v << 6 |
+                (s.ptr[i + k] == '=' ? 0u : (uint32_t)(strchr(digits, s.ptr[i + k]) - digits));
         for (size_t k = 0; k < bytes; k++)
             out[n++] = (char)(v >> (16 - 8 * k));
     }
@@ -245,12 +254,9 @@ static void the_edge_of_a_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),
-        cmocka_unit_test(binary_goes_to_base64),
-        cmocka_unit_test(text_stays_text),
-        cmocka_unit_test(hostile_labels),
-        cmocka_unit_test(many_parts),
-        cmocka_unit_test(the_edge_of_a_line),
+        cmocka_unit_test(golden),          cmocka_unit_test(binary_goes_to_base64),
+        cmocka_unit_test(text_stays_text), cmocka_unit_test(hostile_labels),
+        cmocka_unit_test(many_parts),      cmocka_unit_test(the_edge_of_a_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Assembled lines, byte for byte: cuts wherever they stand, line breaks, wrapping, and the LSN patched in place. */
+/* Assembled lines, byte for byte: cuts wherever they stand, line breaks, wrapping, and the LSN
+ * patched in place. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +11,8 @@
 
 #define UUID     "00112233445566778899aabbccddeeff"
 #define EVENT_US INT64_C(1795246934123456) /* 2026-11-21T07:42:14.123456Z */
-#define TAIL                                                                                                 \
-    "\"event_date\":\"2026-11-21\",\"processed_timestamp\":\"2026-11-21T07:42:14.123457Z\","                 \
+#define TAIL                                                                                 \
+    "\"event_date\":\"2026-11-21\",\"processed_timestamp\":\"2026-11-21T07:42:14.123457Z\"," \
     "\"penstock_id\":\"" UUID "-0123456789abcdef\"}\n"
 #define OVERFLOWED "\"penstock_overflow\":"
 
@@ -24,7 +25,8 @@ static int setup(void **state)
     static const char text[] =
         "[{\"name\":\"a\",\"type\":\"INTEGER\"},{\"name\":\"b\",\"type\":\"STRING\"},"
         "{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"INTEGER\"}]},"
-        "{\"name\":\"l\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":[{\"name\":\"x\",\"type\":\"INTEGER\"}]}]";
+        "{\"name\":\"l\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":[{\"name\":\"x\","
+        "\"type\":\"INTEGER\"}]}]";
 
     (void)state;
     return schema_compile(span_of(text), &schema, NULL, 0);
@@ -99,20 +101,25 @@ static void lines(void **state)
         {"{\"a\":2 , \"z\" : 1 }", "{\"a\":2 ," OVERFLOWED "{\"z\":1}," TAIL},
         /* adjacent: first, middle, last, all */
         {"{\"y\":1,\"z\":2,\"a\":3}", "{\"a\":3," OVERFLOWED "{\"y\":1,\"z\":2}," TAIL},
-        {"{\"a\":3,\"y\":1,\"z\":2,\"b\":\"\"}", "{\"a\":3,\"b\":\"\"," OVERFLOWED "{\"y\":1,\"z\":2}," TAIL},
+        {"{\"a\":3,\"y\":1,\"z\":2,\"b\":\"\"}",
+         "{\"a\":3,\"b\":\"\"," OVERFLOWED "{\"y\":1,\"z\":2}," TAIL},
         {"{\"a\":3,\"y\":1,\"z\":2}", "{\"a\":3," OVERFLOWED "{\"y\":1,\"z\":2}," TAIL},
         {"{\"x\":0,\"y\":1,\"z\":2}", "{" OVERFLOWED "{\"x\":0,\"y\":1,\"z\":2}," TAIL},
         {"{\"x\":0,\"a\":1,\"z\":2}", "{\"a\":1," OVERFLOWED "{\"x\":0,\"z\":2}," TAIL},
         /* nested: only, first, last, in arrays, and at the end of everything */
         {"{\"r\":{\"z\":1}}", "{\"r\":{}," OVERFLOWED "{\"r.z\":1}," TAIL},
-        {"{\"r\":{\"z\":1,\"x\":2},\"a\":1}", "{\"r\":{\"x\":2},\"a\":1," OVERFLOWED "{\"r.z\":1}," TAIL},
-        {"{\"r\":{\"x\":2,\"z\":1},\"q\":1}", "{\"r\":{\"x\":2}," OVERFLOWED "{\"r.z\":1,\"q\":1}," TAIL},
+        {"{\"r\":{\"z\":1,\"x\":2},\"a\":1}",
+         "{\"r\":{\"x\":2},\"a\":1," OVERFLOWED "{\"r.z\":1}," TAIL},
+        {"{\"r\":{\"x\":2,\"z\":1},\"q\":1}",
+         "{\"r\":{\"x\":2}," OVERFLOWED "{\"r.z\":1,\"q\":1}," TAIL},
         {"{\"q\":0,\"l\":[{\"y\":1},{\"x\":2,\"y\":[3]},{}]}",
          "{\"l\":[{},{\"x\":2},{}]," OVERFLOWED "{\"q\":0,\"l[0].y\":1,\"l[1].y\":[3]}," TAIL},
         /* values over lines, escapes in names */
-        {"{\"z\\\"\":{\n\"k\":\r\n1},\"a\":\n2}", "{\"a\": 2," OVERFLOWED "{\"z\\\"\":{ \"k\":  1}}," TAIL},
+        {"{\"z\\\"\":{\n\"k\":\r\n1},\"a\":\n2}",
+         "{\"a\": 2," OVERFLOWED "{\"z\\\"\":{ \"k\":  1}}," TAIL},
         /* ours: replaced; overflow moved */
-        {"{\"event_date\":\"x\",\"a\":1,\"penstock_id\":2,\"processed_timestamp\":3}", "{\"a\":1," TAIL},
+        {"{\"event_date\":\"x\",\"a\":1,\"penstock_id\":2,\"processed_timestamp\":3}",
+         "{\"a\":1," TAIL},
         {"{\"event_date\":\"x\"}", "{" TAIL},
         {"{\"a\":1,\"penstock_overflow\":{\"q\":1}}",
          "{\"a\":1," OVERFLOWED "{\"penstock_overflow\":{\"q\":1}}," TAIL},
@@ -210,7 +217,10 @@ static void dates_of_other_days(void **state)
     parts.event_us = -1;
     parts.processed_us = TIME_US_MAX;
     (void)event_assemble(&parts, out, &added);
-    assert_memory_equal(out, "{\"event_date\":\"1969-12-31\",\"processed_timestamp\":\"9999-12-31T23:59:59.999999Z\"", 78);
+    assert_memory_equal(
+        out,
+        "{\"event_date\":\"1969-12-31\",\"processed_timestamp\":\"9999-12-31T23:59:59.999999Z\"",
+        78);
 }
 
 int main(void)

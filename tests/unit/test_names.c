@@ -1,4 +1,5 @@
-/* Type names in paths: golden values, what cannot be undone, and that no two names of a small alphabet collide. */
+/* Type names in paths: golden values, what cannot be undone, and that no two names of a small
+ * alphabet collide. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,7 +49,8 @@ static void every_byte_round_trips(void **state)
 {
     (void)state;
     for (int c = 0; c < 256; c++) {
-        char name[TYPE_NAME_BYTES_MAX], out[TYPE_ESCAPED_BYTES_MAX + 1], back[TYPE_ESCAPED_BYTES_MAX];
+        char name[TYPE_NAME_BYTES_MAX], out[TYPE_ESCAPED_BYTES_MAX + 1],
+            back[TYPE_ESCAPED_BYTES_MAX];
         size_t n;
 
         memset(name, c, sizeof(name));
@@ -62,7 +64,8 @@ static void every_byte_round_trips(void **state)
 static void text_that_is_not_escaped(void **state)
 {
     static const char *const cases[] = {
-        "a.b", "a b", "_x", "_x2", "_x2e", "_x2G", "_x41", "_x5F", "_x5Fy", "_x2D", "\xc3", "_x30", "a/", "_x5F_x",
+        "a.b",  "a b",   "_x",   "_x2",  "_x2e", "_x2G", "_x41",
+        "_x5F", "_x5Fy", "_x2D", "\xc3", "_x30", "a/",   "_x5F_x",
     };
 
     (void)state;
@@ -74,7 +77,8 @@ static void text_that_is_not_escaped(void **state)
     }
 }
 
-/* All texts of up to 5 characters over the ones that matter: what unescapes, escapes to the same again. */
+/* All texts of up to 5 characters over the ones that matter: what unescapes, escapes to the same
+ * again. */
 static void escaping_is_the_only_inverse(void **state)
 {
     static const char alphabet[] = "_x5F2E.a";

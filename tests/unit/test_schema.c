@@ -1,6 +1,6 @@
 /*
- * Schemas: canonical text, every refusal, look-up, files, and every failing allocation. Comparing with existing
- * tables is in test_schema_compare.c.
+ * Schemas: canonical text, every refusal, look-up, files, and every failing allocation. Comparing
+ * with existing tables is in test_schema_compare.c.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,14 +14,19 @@
 #include "dataplane/event/schema.h"
 #include "dataplane/event/schema_internal.h"
 
-#define ADDED                                                                                                \
-    ",{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"NULLABLE\",\"description\":\"UTC day of the "    \
-    "event's time, set by Penstock\"},{\"name\":\"processed_timestamp\",\"type\":\"TIMESTAMP\",\"mode\":"    \
-    "\"NULLABLE\",\"description\":\"When Penstock took the event\"},{\"name\":\"penstock_id\",\"type\":"     \
-    "\"STRING\",\"mode\":\"NULLABLE\",\"description\":\"Unique id of the event: Penstock's journal and "     \
+#define ADDED                                                                                      \
+    ",{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"NULLABLE\",\"description\":\"UTC day " \
+    "of the "                                                                                      \
+    "event's time, set by "                                                                        \
+    "Penstock\"},{\"name\":\"processed_timestamp\",\"type\":\"TIMESTAMP\",\"mode\":"               \
+    "\"NULLABLE\",\"description\":\"When Penstock took the "                                       \
+    "event\"},{\"name\":\"penstock_id\",\"type\":"                                                 \
+    "\"STRING\",\"mode\":\"NULLABLE\",\"description\":\"Unique id of the event: Penstock's "       \
+    "journal and "                                                                                 \
     "position\"}"
-#define OVERFLOWED                                                                                           \
-    ",{\"name\":\"penstock_overflow\",\"type\":\"JSON\",\"mode\":\"NULLABLE\",\"description\":\"Fields of "  \
+#define OVERFLOWED                                                                              \
+    ",{\"name\":\"penstock_overflow\",\"type\":\"JSON\",\"mode\":\"NULLABLE\",\"description\":" \
+    "\"Fields of "                                                                              \
     "the event that the schema does not name\"}"
 
 static struct schema *must_compile(const char *text)
@@ -39,21 +44,29 @@ static void canonical_text(void **state)
     static const struct {
         const char *text, *fields;
     } cases[] = {
-        {"[{\"name\":\"a\",\"type\":\"STRING\"}]", "[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":\"NULLABLE\"}"},
-        {" { \"kind\" : 1, \"fields\" : [ { \"type\" : \"int64\" , \"name\" : \"a\", \"mode\":\"required\" } ] } ",
+        {"[{\"name\":\"a\",\"type\":\"STRING\"}]",
+         "[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":\"NULLABLE\"}"},
+        {" { \"kind\" : 1, \"fields\" : [ { \"type\" : \"int64\" , \"name\" : \"a\", "
+         "\"mode\":\"required\" } ] } ",
          "[{\"name\":\"a\",\"type\":\"INTEGER\",\"mode\":\"REQUIRED\"}"},
         {"[{\"name\":\"n\",\"type\":\"NUMERIC\",\"precision\":\"10\",\"scale\":2}]",
-         "[{\"name\":\"n\",\"type\":\"NUMERIC\",\"mode\":\"NULLABLE\",\"precision\":\"10\",\"scale\":\"2\"}"},
-        {"[{\"maxLength\":12,\"description\":\"a \\\" b\",\"name\":\"s\",\"type\":\"STRING\",\"mode\":null}]",
-         "[{\"name\":\"s\",\"type\":\"STRING\",\"mode\":\"NULLABLE\",\"maxLength\":\"12\",\"description\":\"a \\\" "
+         "[{\"name\":\"n\",\"type\":\"NUMERIC\",\"mode\":\"NULLABLE\",\"precision\":\"10\","
+         "\"scale\":\"2\"}"},
+        {"[{\"maxLength\":12,\"description\":\"a \\\" "
+         "b\",\"name\":\"s\",\"type\":\"STRING\",\"mode\":null}]",
+         "[{\"name\":\"s\",\"type\":\"STRING\",\"mode\":\"NULLABLE\",\"maxLength\":\"12\","
+         "\"description\":\"a \\\" "
          "b\"}"},
         {"[{\"name\":\"s\",\"type\":\"STRING\",\"policyTags\": { \"names\" : [ \"x y\" ] } ,"
          "\"defaultValueExpression\":\"'z'\",\"collation\":\"und:ci\",\"ignored\":1}]",
-         "[{\"name\":\"s\",\"type\":\"STRING\",\"mode\":\"NULLABLE\",\"defaultValueExpression\":\"'z'\","
+         "[{\"name\":\"s\",\"type\":\"STRING\",\"mode\":\"NULLABLE\",\"defaultValueExpression\":\"'"
+         "z'\","
          "\"collation\":\"und:ci\",\"policyTags\":{\"names\":[\"x y\"]}}"},
-        {"[{\"name\":\"r\",\"type\":\"STRUCT\",\"mode\":\"REPEATED\",\"description\":\"d\",\"fields\":["
+        {"[{\"name\":\"r\",\"type\":\"STRUCT\",\"mode\":\"REPEATED\",\"description\":\"d\","
+         "\"fields\":["
          "{\"name\":\"x\",\"type\":\"BOOL\"},{\"name\":\"y\",\"type\":\"FLOAT64\"}]}]",
-         "[{\"name\":\"r\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"description\":\"d\",\"fields\":["
+         "[{\"name\":\"r\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"description\":\"d\","
+         "\"fields\":["
          "{\"name\":\"x\",\"type\":\"BOOLEAN\",\"mode\":\"NULLABLE\"},"
          "{\"name\":\"y\",\"type\":\"FLOAT\",\"mode\":\"NULLABLE\"}]}"},
     };
@@ -66,7 +79,8 @@ static void canonical_text(void **state)
         (void)snprintf(expected, sizeof(expected), "%s" ADDED OVERFLOWED "]", cases[i].fields);
         assert_string_equal(s->fields_json, expected);
         assert_int_equal(s->hash, crc32c(0, expected, strlen(expected)));
-        assert_int_equal(json_validate(s->fields_json, strlen(s->fields_json), &(size_t){0}), JSON_ERROR_NONE);
+        assert_int_equal(json_validate(s->fields_json, strlen(s->fields_json), &(size_t){0}),
+                         JSON_ERROR_NONE);
         again = must_compile(s->fields_json); /* a fixed point */
         assert_string_equal(again->fields_json, s->fields_json);
         assert_int_equal(again->hash, s->hash);
@@ -77,8 +91,9 @@ static void canonical_text(void **state)
 
 static void declared_columns_of_ours_stay_where_they_are(void **state)
 {
-    struct schema *s = must_compile("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},"
-                                    "{\"name\":\"a\",\"type\":\"JSON\"}]");
+    struct schema *s =
+        must_compile("[{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"},"
+                     "{\"name\":\"a\",\"type\":\"JSON\"}]");
 
     (void)state;
     assert_int_equal(s->root.n_fields, 5);
@@ -95,7 +110,8 @@ static void tree(void **state)
     struct schema *s = must_compile(
         "[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":\"REQUIRED\",\"maxLength\":3},"
         "{\"name\":\"items\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":["
-        "{\"name\":\"sku\",\"type\":\"BIGNUMERIC\",\"mode\":\"REQUIRED\",\"precision\":40,\"scale\":10},"
+        "{\"name\":\"sku\",\"type\":\"BIGNUMERIC\",\"mode\":\"REQUIRED\",\"precision\":40,"
+        "\"scale\":10},"
         "{\"name\":\"in\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"x\",\"type\":\"TIME\"}]}]}]");
     const struct schema_field *items = schema_find(s, span_of("items"));
 
@@ -143,14 +159,17 @@ static void refused(void **state)
         {"[{\"name\":\"a\",\"type\":\"RANGE\"}]", "a: unknown type RANGE"},
         {"[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":\"OPTIONAL\"}]", "a: mode is"},
         {"[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":1}]", "a: mode is"},
-        {"[{\"name\":\"a\",\"type\":\"STRING\"},{\"name\":\"A\",\"type\":\"STRING\"}]", "two columns"},
+        {"[{\"name\":\"a\",\"type\":\"STRING\"},{\"name\":\"A\",\"type\":\"STRING\"}]",
+         "two columns"},
         {"[{\"name\":\"r\",\"type\":\"RECORD\"}]", "r: a RECORD needs fields"},
         {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[]}]", "r: a RECORD needs fields"},
         {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":3}]", "r: fields is not an array"},
-        {"[{\"name\":\"r\",\"type\":\"STRING\",\"fields\":[{\"name\":\"a\",\"type\":\"DATE\"}]}]", "only a RECORD"},
+        {"[{\"name\":\"r\",\"type\":\"STRING\",\"fields\":[{\"name\":\"a\",\"type\":\"DATE\"}]}]",
+         "only a RECORD"},
         {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"a\",\"type\":\"X\"}]}]",
          "r.a: unknown type X"},
-        {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"b c\",\"type\":\"DATE\"}]}]", "r.b c: a name"},
+        {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"b c\",\"type\":\"DATE\"}]}]",
+         "r.b c: a name"},
         {"[{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"b\",\"type\":\"DATE\"},"
          "{\"name\":\"B\",\"type\":\"DATE\"}]}]",
          "r."},
@@ -163,13 +182,16 @@ static void refused(void **state)
         {"[{\"name\":\"a\",\"type\":\"NUMERIC\",\"precision\":38,\"scale\":10}]", "a: scale is"},
         {"[{\"name\":\"a\",\"type\":\"NUMERIC\",\"precision\":31,\"scale\":1}]", "a: precision is"},
         {"[{\"name\":\"a\",\"type\":\"NUMERIC\",\"precision\":0}]", "a: precision is"},
-        {"[{\"name\":\"a\",\"type\":\"BIGNUMERIC\",\"precision\":3,\"scale\":4}]", "a: precision is"},
+        {"[{\"name\":\"a\",\"type\":\"BIGNUMERIC\",\"precision\":3,\"scale\":4}]",
+         "a: precision is"},
         {"[{\"name\":\"a\",\"type\":\"STRING\",\"description\":3}]", "a: description has"},
         {"[{\"name\":\"a\",\"type\":\"STRING\",\"policyTags\":[]}]", "a: policyTags has"},
         {"[{\"name\":\"Event_Date\",\"type\":\"DATE\"}]", "spelled event_date"},
-        {"[{\"name\":\"event_date\",\"type\":\"STRING\"}]", "event_date: Penstock writes this column as DATE"},
+        {"[{\"name\":\"event_date\",\"type\":\"STRING\"}]",
+         "event_date: Penstock writes this column as DATE"},
         {"[{\"name\":\"penstock_id\",\"type\":\"STRING\",\"mode\":\"REPEATED\"}]", "NULLABLE"},
-        {"[{\"name\":\"penstock_id\",\"type\":\"STRING\",\"maxLength\":10}]", "maxLength is too small"},
+        {"[{\"name\":\"penstock_id\",\"type\":\"STRING\",\"maxLength\":10}]",
+         "maxLength is too small"},
         {"[{\"name\":\"penstock_overflow\",\"type\":\"JSON\",\"mode\":\"REQUIRED\"}]", "NULLABLE"},
     };
 
@@ -224,7 +246,8 @@ static char *wide(int n)
 
     text[0] = '[';
     for (int i = 0; i < n; i++)
-        len += (size_t)snprintf(text + len, room - len, "%s{\"name\":\"c%d\",\"type\":\"DATE\"}", i > 0 ? "," : "", i);
+        len += (size_t)snprintf(text + len, room - len, "%s{\"name\":\"c%d\",\"type\":\"DATE\"}",
+                                i > 0 ? "," : "", i);
     text[len] = ']';
     return text;
 }
@@ -257,8 +280,9 @@ static void for_json(void **state)
 
     (void)state;
     assert_int_equal(schema_for_json(&s), 0);
-    assert_string_equal(s->fields_json, "[{\"name\":\"event\",\"type\":\"JSON\",\"mode\":\"NULLABLE\","
-                                        "\"description\":\"The event as it came\"}" ADDED "]");
+    assert_string_equal(s->fields_json,
+                        "[{\"name\":\"event\",\"type\":\"JSON\",\"mode\":\"NULLABLE\","
+                        "\"description\":\"The event as it came\"}" ADDED "]");
     assert_null(schema_find(s, span_of(COLUMN_OVERFLOW)));
     schema_destroy(s);
 }
@@ -266,15 +290,17 @@ static void for_json(void **state)
 static void names_of_types(void **state)
 {
     static const char *const aliases[][2] = {
-        {"INT64", "INTEGER"}, {"FLOAT64", "FLOAT"}, {"BOOL", "BOOLEAN"}, {"STRUCT", "RECORD"}, {"DECIMAL", "NUMERIC"},
+        {"INT64", "INTEGER"}, {"FLOAT64", "FLOAT"},   {"BOOL", "BOOLEAN"},
+        {"STRUCT", "RECORD"}, {"DECIMAL", "NUMERIC"},
     };
 
     (void)state;
     for (int i = COLUMN_STRING; i <= COLUMN_RECORD; i++)
         assert_int_equal(column_type_from_name(span_of(column_type_name((enum column_type)i))), i);
     for (size_t i = 0; i < ARRAY_LEN(aliases); i++)
-        assert_string_equal(column_type_name((enum column_type)column_type_from_name(span_of(aliases[i][0]))),
-                            aliases[i][1]);
+        assert_string_equal(
+            column_type_name((enum column_type)column_type_from_name(span_of(aliases[i][0]))),
+            aliases[i][1]);
     assert_int_equal(column_type_from_name(span_of("")), -1);
 }
 
@@ -347,9 +373,11 @@ static void *failing_realloc(void *ptr, size_t len)
 static void every_allocation_may_fail(void **state)
 {
     static const char text[] =
-        "[{\"name\":\"a\",\"type\":\"STRING\",\"description\":\"x\"},{\"name\":\"r\",\"type\":\"RECORD\","
+        "[{\"name\":\"a\",\"type\":\"STRING\",\"description\":\"x\"},{\"name\":\"r\",\"type\":"
+        "\"RECORD\","
         "\"fields\":[{\"name\":\"b\",\"type\":\"DATE\"},{\"name\":\"c\",\"type\":\"DATE\"}]},"
-        "{\"name\":\"d\",\"type\":\"DATE\"},{\"name\":\"e\",\"type\":\"DATE\"},{\"name\":\"f\",\"type\":\"DATE\"}]";
+        "{\"name\":\"d\",\"type\":\"DATE\"},{\"name\":\"e\",\"type\":\"DATE\"},{\"name\":\"f\","
+        "\"type\":\"DATE\"}]";
     struct schema *s = NULL;
     int rc = -ENOMEM, n = 0;
 

@@ -1,6 +1,6 @@
 /*
- * Times: every form that is taken and refused, golden values, ranges, and round trips over the whole calendar
- * against an independent day count.
+ * Times: every form that is taken and refused, golden values, ranges, and round trips over the
+ * whole calendar against an independent day count.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -58,7 +58,8 @@ static void times_that_parse(void **state)
         int64_t us = 42;
 
         if (time_parse(span_of(cases[i].text), &us) != 0 || us != cases[i].us)
-            fail_msg("%s: %lld, expected %lld", cases[i].text, (long long)us, (long long)cases[i].us);
+            fail_msg("%s: %lld, expected %lld", cases[i].text, (long long)us,
+                     (long long)cases[i].us);
     }
 }
 
@@ -207,13 +208,13 @@ static void dates(void **state)
         int rc;
         int32_t days;
     } cases[] = {
-        {"1970-01-01", 0, 0},      {"1970-1-1", 0, 0},          {"1970-1-02", 0, 1},
-        {"1970-01-2", 0, 1},       {"2026-11-21", 0, 20778},    {"1969-12-31", 0, -1},
-        {"0001-01-01", 0, -719162}, {"9999-12-31", 0, 2932896}, {"2024-2-29", 0, 19782},
-        {"2023-2-29", -ERANGE, 0}, {"2026-11-31", -ERANGE, 0},  {"0000-1-1", -ERANGE, 0},
-        {"2026-13-1", -ERANGE, 0}, {"2026-0-1", -ERANGE, 0},    {"", -EINVAL, 0},
-        {"2026-11", -EINVAL, 0},   {"2026-1-", -EINVAL, 0},     {"2026--1-1", -EINVAL, 0},
-        {"2026-1-1x", -EINVAL, 0}, {"26-11-21", -EINVAL, 0},    {"2026-111-1", -EINVAL, 0},
+        {"1970-01-01", 0, 0},        {"1970-1-1", 0, 0},         {"1970-1-02", 0, 1},
+        {"1970-01-2", 0, 1},         {"2026-11-21", 0, 20778},   {"1969-12-31", 0, -1},
+        {"0001-01-01", 0, -719162},  {"9999-12-31", 0, 2932896}, {"2024-2-29", 0, 19782},
+        {"2023-2-29", -ERANGE, 0},   {"2026-11-31", -ERANGE, 0}, {"0000-1-1", -ERANGE, 0},
+        {"2026-13-1", -ERANGE, 0},   {"2026-0-1", -ERANGE, 0},   {"", -EINVAL, 0},
+        {"2026-11", -EINVAL, 0},     {"2026-1-", -EINVAL, 0},    {"2026--1-1", -EINVAL, 0},
+        {"2026-1-1x", -EINVAL, 0},   {"26-11-21", -EINVAL, 0},   {"2026-111-1", -EINVAL, 0},
         {"2026-11-21 ", -EINVAL, 0}, {"2026/11/21", -EINVAL, 0}, {"2026-1-1-1", -EINVAL, 0},
     };
 
@@ -311,10 +312,14 @@ static void days_and_minutes_round_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times_that_parse),      cmocka_unit_test(times_that_do_not),
-        cmocka_unit_test(forms_are_told),        cmocka_unit_test(seconds),
-        cmocka_unit_test(dates),                 cmocka_unit_test(every_day_round_trips),
-        cmocka_unit_test(times_are_written),     cmocka_unit_test(days_and_minutes_round_down),
+        cmocka_unit_test(times_that_parse),
+        cmocka_unit_test(times_that_do_not),
+        cmocka_unit_test(forms_are_told),
+        cmocka_unit_test(seconds),
+        cmocka_unit_test(dates),
+        cmocka_unit_test(every_day_round_trips),
+        cmocka_unit_test(times_are_written),
+        cmocka_unit_test(days_and_minutes_round_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
