@@ -34,6 +34,8 @@ const char *sql_fmt(struct sql_parser *p, const char *fmt, ...)
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
+    if (!fmt)
+        abort();
     int n = vsnprintf(NULL, 0, fmt, ap);
     char *s = sql_alloc(p, (size_t)n + 1);
     vsnprintf(s, (size_t)n + 1, fmt, again);

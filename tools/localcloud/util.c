@@ -73,6 +73,8 @@ static void buf_vfmt(struct lc_buf *b, const char *fmt, va_list ap)
 {
     va_list again;
     va_copy(again, ap);
+    if (!fmt)
+        abort();
     int n = vsnprintf(NULL, 0, fmt, ap);
     assert(n >= 0);
     buf_reserve(b, (size_t)n);
