@@ -2,7 +2,8 @@
 """Goal: localcloud keeps Google's contract. Method: start it on a free port in an empty directory and check
 each behaviour over HTTP. Prints one "ok NAME" or "FAIL NAME" a check; exits 1 when one failed."""
 
-import base64, datetime, gzip, http.client, json, os, shutil, signal, subprocess, sys, tempfile, time, urllib.parse
+import datetime, gzip, http.client, json, os, shutil, signal, subprocess, sys
+import tempfile, time, urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get(
@@ -743,7 +744,8 @@ def test_sql(c):
     v = c.values
     q = (
         "SELECT customer_id, COUNT(*) AS orders, ROUND(SUM(total_amount),2) AS total FROM `p.d.orders` "
-        "WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 30 DAY) GROUP BY customer_id ORDER BY total DESC LIMIT 10"
+        "WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 30 DAY) GROUP BY customer_id "
+        "ORDER BY total DESC LIMIT 10"
     )
     check(
         "orders per customer",
@@ -751,17 +753,20 @@ def test_sql(c):
         v(q),
     )
     q = (
-        "SELECT warehouse_id, product_id, SUM(quantity_change) AS net FROM `p.d.inventory` WHERE event_date = CURRENT_DATE() "
+        "SELECT warehouse_id, product_id, SUM(quantity_change) AS net FROM `p.d.inventory` "
+        "WHERE event_date = CURRENT_DATE() "
         "GROUP BY warehouse_id, product_id ORDER BY warehouse_id, product_id"
     )
     check("net quantity today", v(q) == [["w1", "p1", "3"], ["w2", "p1", "7"]], v(q))
     q = (
         "SELECT activity_type, COUNT(DISTINCT user_id) AS users FROM `p.d.user_activity` "
-        "WHERE timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 7 DAY) GROUP BY activity_type ORDER BY users DESC"
+        "WHERE timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 7 DAY) GROUP BY "
+        "activity_type ORDER BY users DESC"
     )
     check("distinct users", v(q) == [["login", "2"], ["logout", "1"]], v(q))
     s, b = c.sql(
-        "SELECT order_date, items, shipping_address, total_amount, COUNT(*) OVER () n FROM d.orders ORDER BY order_id LIMIT 1"
+        "SELECT order_date, items, shipping_address, total_amount, COUNT(*) OVER () n FROM "
+        "d.orders ORDER BY order_id LIMIT 1"
     )
     check(
         "schema of the result",
@@ -786,7 +791,8 @@ def test_sql(c):
     )
     for text, want in [
         (
-            "SELECT it.product_id, SUM(it.quantity) q FROM d.orders, UNNEST(items) AS it GROUP BY 1 ORDER BY 1",
+            "SELECT it.product_id, SUM(it.quantity) q FROM d.orders, UNNEST(items) AS it GROUP BY 1 "
+            "ORDER BY 1",
             [["p0", "6"], ["p1", "8"], ["p2", "6"]],
         ),
         ("SELECT COUNT(*) FROM d.orders o CROSS JOIN o.items", [["12"]]),
@@ -795,27 +801,33 @@ def test_sql(c):
             [["Bonn", "x"]],
         ),
         (
-            "SELECT COUNTIF(total_amount > 30), SUM(IF(status = 'pending', 1, 0)) FROM d.orders WHERE customer_id IN ('c0','c1') AND status LIKE 'pen%'",
+            "SELECT COUNTIF(total_amount > 30), SUM(IF(status = 'pending', 1, 0)) FROM d.orders WHERE "
+            "customer_id IN ('c0','c1') AND status LIKE 'pen%'",
             [["2", "4"]],
         ),
         (
-            "SELECT CAST('12' AS INT64) + 1, SAFE_CAST('x' AS INT64), CAST(1.5 AS STRING), CAST(TRUE AS STRING), 1/2",
+            "SELECT CAST('12' AS INT64) + 1, SAFE_CAST('x' AS INT64), CAST(1.5 AS STRING), CAST(TRUE "
+            "AS STRING), 1/2",
             [["13", None, "1.5", "true", "0.5"]],
         ),
         (
-            "SELECT TIMESTAMP_TRUNC(TIMESTAMP '2024-01-02 03:04:05+00', MINUTE), DATE(TIMESTAMP '2024-01-02T03:04:05Z')",
+            "SELECT TIMESTAMP_TRUNC(TIMESTAMP '2024-01-02 03:04:05+00', MINUTE), DATE(TIMESTAMP "
+            "'2024-01-02T03:04:05Z')",
             [["1.70416464E9", "2024-01-02"]],
         ),
         (
-            "SELECT FORMAT_TIMESTAMP('%Y-%m-%d %H:%M', TIMESTAMP('2024-01-02 03:04:05')), EXTRACT(HOUR FROM TIMESTAMP '2024-01-02 03:04:05')",
+            "SELECT FORMAT_TIMESTAMP('%Y-%m-%d %H:%M', TIMESTAMP('2024-01-02 03:04:05')), EXTRACT(HOUR "
+            "FROM TIMESTAMP '2024-01-02 03:04:05')",
             [["2024-01-02 03:04", "3"]],
         ),
         (
-            "SELECT DATE_ADD(DATE '2024-01-31', INTERVAL 1 MONTH), DATE_DIFF(DATE '2024-03-01', DATE '2024-02-01', DAY), DATE_TRUNC(DATE '2024-05-17', MONTH)",
+            "SELECT DATE_ADD(DATE '2024-01-31', INTERVAL 1 MONTH), DATE_DIFF(DATE '2024-03-01', DATE "
+            "'2024-02-01', DAY), DATE_TRUNC(DATE '2024-05-17', MONTH)",
             [["2024-02-29", "29", "2024-05-01"]],
         ),
         (
-            "SELECT n FROM (SELECT customer_id c, COUNT(*) n FROM d.orders GROUP BY c HAVING n > 1) WHERE c = 'c1'",
+            "SELECT n FROM (SELECT customer_id c, COUNT(*) n FROM d.orders GROUP BY c HAVING n > 1) "
+            "WHERE c = 'c1'",
             [["2"]],
         ),
         (
@@ -823,7 +835,8 @@ def test_sql(c):
             [["3", "2"]],
         ),
         (
-            "SELECT COUNT(*) FROM `d.orders` a JOIN `p.d.orders` b USING (order_id) WHERE a.order_date >= '2020-01-01'",
+            "SELECT COUNT(*) FROM `d.orders` a JOIN `p.d.orders` b USING (order_id) WHERE a.order_date "
+            ">= '2020-01-01'",
             [["6"]],
         ),
         (

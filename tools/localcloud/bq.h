@@ -29,24 +29,60 @@ void lc_bq_stats(struct lc_bq *b, json_t *out);
  *  @return the exit code: 0, or 1 after a message on stderr. */
 int lc_bq_print_query(const char *dir, const char *project, const char *sql, int as_json);
 
-/** Handlers, one per call of the REST API. */
+// Handlers, one per call of the REST API.
+
+/** GET datasets. */
 void lc_dataset_list(struct lc_req *r);
+
+/** POST datasets. */
 void lc_dataset_insert(struct lc_req *r);
+
+/** GET datasets/{id}. */
 void lc_dataset_get(struct lc_req *r);
+
+/** PATCH datasets/{id}. */
 void lc_dataset_patch(struct lc_req *r);
+
+/** DELETE datasets/{id}, with deleteContents. */
 void lc_dataset_delete(struct lc_req *r);
+
+/** GET tables: a page. */
 void lc_table_list(struct lc_req *r);
+
+/** POST tables. */
 void lc_table_insert(struct lc_req *r);
+
+/** GET tables/{id}. */
 void lc_table_get(struct lc_req *r);
+
+/** PATCH tables/{id}: what is given changes. */
 void lc_table_patch(struct lc_req *r);
+
+/** PUT tables/{id}: what is not given goes away. */
 void lc_table_update(struct lc_req *r);
+
+/** DELETE tables/{id}. */
 void lc_table_delete(struct lc_req *r);
+
+/** GET tables/{id}/data: a page of rows. */
 void lc_tabledata_list(struct lc_req *r);
+
+/** GET jobs, newest first. */
 void lc_job_list(struct lc_req *r);
+
+/** POST jobs: a load or query job. */
 void lc_job_insert(struct lc_req *r);
+
+/** GET jobs/{id}. */
 void lc_job_get(struct lc_req *r);
+
+/** POST jobs/{id}/cancel. */
 void lc_job_cancel(struct lc_req *r);
+
+/** POST queries: runs a query at once. */
 void lc_query(struct lc_req *r);
+
+/** GET queries/{id}: a page of a query job's rows. */
 void lc_query_results(struct lc_req *r);
 
 #endif

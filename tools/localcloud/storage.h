@@ -48,16 +48,36 @@ uint64_t lc_upload_bytes(const struct lc_upload *u);
 /** Frees u (NULL allowed) and removes its temporary file when it did not become an object. */
 void lc_upload_free(struct lc_upload *u);
 
-/** Handlers, one per call of the JSON API. */
+// Handlers, one per call of the JSON API.
+
+/** GET b: buckets of a project. */
 void lc_bucket_list(struct lc_req *r);
+
+/** POST b: makes a bucket. */
 void lc_bucket_insert(struct lc_req *r);
+
+/** GET b/{b}: one bucket. */
 void lc_bucket_get(struct lc_req *r);
+
+/** DELETE b/{b}: an empty bucket goes. */
 void lc_bucket_delete(struct lc_req *r);
+
+/** POST upload b/{b}/o: ends the upload in r->upload. */
 void lc_object_insert(struct lc_req *r);
+
+/** GET b/{b}/o: a page of names. */
 void lc_object_list(struct lc_req *r);
+
+/** GET b/{b}/o/{o}: metadata, or bytes with alt=media. */
 void lc_object_get(struct lc_req *r);
+
+/** GET download b/{b}/o/{o}: bytes. */
 void lc_object_download(struct lc_req *r);
+
+/** PATCH b/{b}/o/{o}: merges metadata. */
 void lc_object_patch(struct lc_req *r);
+
+/** DELETE b/{b}/o/{o}. */
 void lc_object_delete(struct lc_req *r);
 
 #endif
