@@ -1,0 +1,280 @@
+/* COLD. The CLI socket, see cli.h. */
+#include "control/cli.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "dataplane/base/log.h"
+
+#define BACKLOG         16
+#define HEAD_BYTES      64
+#define IDLE_SECONDS    60
+
+/* One connection. Written by the accepting thread, but for `done` and what its own thread uses. */
+struct connection {
+    struct cli *cli;
+    pthread_t thread;
+    int fd; /* -1: the slot is free */
+    _Atomic bool done;
+};
+
+struct cli {
+    struct daemon *daemon;
+    pthread_t thread;
+    int listen_fd, stop_fd;
+    struct connection slot[CLI_CONNECTIONS_MAX];
+};
+
+static bool send_all(int fd, const char *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        ASSERT((size_t)n <= len);
+        p += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool answer(int fd, int status, struct textbuf *body)
+{
+    char head[HEAD_BYTES];
+    int n;
+    bool ok;
+
+    if (body->failed) {
+        textbuf_fini(body);
+        textbuf_add(body, "out of memory\n");
+        status = PROTOCOL_ERROR;
+    }
+    n = snprintf(head, sizeof(head), "%s %d %zu\n", PROTOCOL_ANSWER_WORD, status, body->len);
+    ASSERT(n > 0 && n < (int)sizeof(head));
+    ok = send_all(fd, head, (size_t)n) && send_all(fd, textbuf_str(body), body->len);
+    textbuf_fini(body);
+    return ok;
+}
+
+/* Runs one line. @return false when the connection should end. */
+static bool serve_line(struct connection *c, const char *line, size_t len)
+{
+    struct cli_request request;
+    struct textbuf body = {0};
+    int status;
+
+    ASSERT(len < PROTOCOL_LINE_BYTES);
+    if (len > 0 && line[len - 1] == '\r')
+        len--;
+    status = cli_parse(line, len, &request, &body);
+    if (status == PROTOCOL_OK)
+        status = commands_run(c->cli->daemon, &request, &body);
+    return answer(c->fd, status, &body);
+}
+
+static void serve(struct connection *c)
+{
+    char buf[PROTOCOL_LINE_BYTES];
+    size_t len = 0;
+
+    for (;;) {
+        char *end = memchr(buf, '\n', len);
+        ssize_t n;
+
+        ASSERT(len <= sizeof(buf));
+        if (end != NULL) {
+            size_t used = (size_t)(end - buf) + 1;
+
+            if (!serve_line(c, buf, used - 1))
+                return;
+            memmove(buf, buf + used, len - used);
+            len -= used;
+            continue;
+        }
+        if (len == sizeof(buf)) {
+            struct textbuf body = {0};
+
+            textbuf_add(&body, "the request is longer than %d bytes\n", PROTOCOL_LINE_BYTES);
+            answer(c->fd, PROTOCOL_USAGE, &body);
+            return;
+        }
+        n = recv(c->fd, buf + len, sizeof(buf) - len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        len += (size_t)n;
+    }
+}
+
+static void *connection_main(void *ctx)
+{
+    struct connection *c = ctx;
+
+    ASSERT(c->fd >= 0);
+    pthread_setname_np(pthread_self(), "cli");
+    serve(c);
+    shutdown(c->fd, SHUT_RDWR); /* the slot's owner closes it */
+    atomic_store_explicit(&c->done, true, memory_order_release);
+    return NULL;
+}
+
+/* Takes back slots whose connections have ended. */
+static void reap(struct cli *c, bool all)
+{
+    for (int i = 0; i < CLI_CONNECTIONS_MAX; i++) {
+        struct connection *s = &c->slot[i];
+
+        if (s->fd < 0 || (!all && !atomic_load_explicit(&s->done, memory_order_acquire)))
+            continue;
+        ASSERT(s->cli == c);
+        if (all)
+            shutdown(s->fd, SHUT_RDWR);
+        pthread_join(s->thread, NULL);
+        close(s->fd);
+        s->fd = -1;
+    }
+}
+
+static void start_connection(struct cli *c, int fd)
+{
+    const struct timeval idle = {.tv_sec = IDLE_SECONDS};
+    struct textbuf busy = {0};
+
+    ASSERT(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof(idle));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &idle, sizeof(idle));
+    for (int i = 0; i < CLI_CONNECTIONS_MAX; i++) {
+        struct connection *s = &c->slot[i];
+
+        if (s->fd >= 0)
+            continue;
+        s->cli = c;
+        s->fd = fd;
+        atomic_store(&s->done, false);
+        if (pthread_create(&s->thread, NULL, connection_main, s) == 0)
+            return;
+        s->fd = -1;
+        break;
+    }
+    textbuf_add(&busy, "more than %d commands at once\n", CLI_CONNECTIONS_MAX);
+    answer(fd, PROTOCOL_ERROR, &busy);
+    close(fd);
+}
+
+static void *accept_main(void *ctx)
+{
+    struct cli *c = ctx;
+    struct pollfd p[] = {{.fd = c->listen_fd, .events = POLLIN}, {.fd = c->stop_fd, .events = POLLIN}};
+
+    ASSERT(c->listen_fd >= 0);
+    pthread_setname_np(pthread_self(), "cli-accept");
+    for (;;) {
+        int fd;
+
+        if (poll(p, ARRAY_LEN(p), 1000) < 0 && errno != EINTR)
+            return NULL;
+        if (p[1].revents != 0)
+            return NULL;
+        reap(c, false);
+        if ((p[0].revents & POLLIN) == 0)
+            continue;
+        fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            start_connection(c, fd);
+    }
+}
+
+/* A socket file that nobody listens on is left over from a killed daemon. */
+static int remove_stale(const struct sockaddr_un *a)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)a, sizeof(*a)) == 0)
+        rc = -EADDRINUSE;
+    else if (errno == ECONNREFUSED && unlink(a->sun_path) != 0)
+        rc = -errno;
+    close(fd);
+    ASSERT(rc <= 0);
+    return rc;
+}
+
+static int listen_unix(const char *path, char *error, size_t error_len)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int rc, fd = -1;
+
+    ASSERT(strlen(path) < sizeof(a.sun_path));
+    memcpy(a.sun_path, path, strlen(path));
+    rc = remove_stale(&a);
+    if (rc == 0) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof(a)) != 0 || listen(fd, BACKLOG) != 0)
+            rc = -errno;
+    }
+    if (rc == 0)
+        return fd;
+    snprintf(error, error_len, "control.socket: cannot listen on %s: %s%s", path, strerror(-rc),
+             rc == -EADDRINUSE ? "; another daemon uses it" : "; set control.socket to a place that can be written");
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int cli_start(struct daemon *d, struct cli **out, char *error, size_t error_len)
+{
+    struct cli *c = calloc(1, sizeof(*c));
+    int rc;
+
+    ASSERT(out != NULL);
+    if (c == NULL)
+        return -ENOMEM;
+    c->daemon = d;
+    for (int i = 0; i < CLI_CONNECTIONS_MAX; i++)
+        c->slot[i].fd = -1;
+    c->listen_fd = listen_unix(d->config->control_socket, error, error_len);
+    if (c->listen_fd < 0) {
+        rc = c->listen_fd;
+        free(c);
+        return rc;
+    }
+    c->stop_fd = eventfd(0, EFD_CLOEXEC);
+    rc = c->stop_fd < 0 ? errno : pthread_create(&c->thread, NULL, accept_main, c);
+    if (rc != 0) {
+        close(c->listen_fd);
+        if (c->stop_fd >= 0)
+            close(c->stop_fd);
+        free(c);
+        return -rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void cli_stop(struct cli *c)
+{
+    const uint64_t one = 1;
+
+    if (c == NULL)
+        return;
+    ASSERT(atomic_load(&c->daemon->state) == DAEMON_STOPPING);
+    if (write(c->stop_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+        log_warn("cli", "stop: %s", strerror(errno));
+    pthread_join(c->thread, NULL);
+    reap(c, true);
+    unlink(c->daemon->config->control_socket);
+    close(c->listen_fd);
+    close(c->stop_fd);
+    free(c);
+}

@@ -1,0 +1,36 @@
+/*
+ * The CLI socket: answers `penstock`'s requests (protocol.h), each connection on a thread of its own, so that a long
+ * verify or flush holds nobody up.
+ */
+#ifndef PENSTOCK_CONTROL_CLI_H
+#define PENSTOCK_CONTROL_CLI_H
+
+#include "control/daemon.h"
+#include "control/protocol.h"
+
+#define CLI_CONNECTIONS_MAX 16
+
+/** One request, taken apart in place. */
+struct cli_request {
+    enum protocol_command command;
+    bool json;
+    int64_t timeout_us; /* --timeout; 0: not given */
+};
+
+/** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence. */
+int cli_start(struct daemon *d, struct cli **out, char *error, size_t error_len) WARN_UNUSED;
+
+/** Ends every connection and frees. NULL is allowed. Thread: control. */
+void cli_stop(struct cli *c);
+
+/**
+ * Takes one request line apart (no line end; len bytes of anything).
+ * Thread: any.
+ * @return PROTOCOL_OK, or PROTOCOL_USAGE with a message in error.
+ */
+int cli_parse(const char *line, size_t len, struct cli_request *out, struct textbuf *error) WARN_UNUSED;
+
+/** Runs a request. @return the exit status; body receives the answer. Thread: control. */
+int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *body) WARN_UNUSED;
+
+#endif

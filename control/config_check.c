@@ -1,0 +1,187 @@
+/* COLD. What one key alone cannot show: relations between keys, names of the cloud, and defaults made of others. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/config_internal.h"
+#include "control/protocol.h"
+
+#define NODE_BYTES_MAX    63
+#define SEGMENTS_MIN      4
+#define BLOCKS_A_SEGMENT  4
+#define DIRECTORY_BYTES   ((uint64_t)1 << 20) /* at most, behind a block's lines */
+#define NAME_BYTES        256
+
+static bool made_of(const char *text, const char *set)
+{
+    ASSERT(set[0] != '\0');
+    return text[strspn(text, set)] == '\0';
+}
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGIT "0123456789"
+
+/* The host name as a node name: lower case, everything else a '-'. */
+static void default_node(struct loader *l)
+{
+    char name[NODE_BYTES_MAX + 1] = "";
+    size_t len;
+
+    if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0')
+        snprintf(name, sizeof(name), "node");
+    len = strcspn(name, ".");
+    name[len] = '\0';
+    for (size_t i = 0; i < len; i++) {
+        name[i] = (char)tolower((unsigned char)name[i]);
+        if (strchr(LOWER DIGIT "-", name[i]) == NULL)
+            name[i] = '-';
+    }
+    ASSERT(len <= NODE_BYTES_MAX);
+    l->c->node = len > 0 ? config_keep(l->c, name, len) : "node";
+}
+
+static void complete_defaults(struct loader *l)
+{
+    struct config *c = l->c;
+    char text[NAME_BYTES * 20];
+
+    if (c->node[0] == '\0')
+        default_node(l);
+    if (c->control_socket[0] == '\0') {
+        snprintf(text, sizeof(text), "%s/%s", c->data_dir, PROTOCOL_SOCKET_NAME);
+        c->control_socket = config_keep(c, text, strlen(text));
+    }
+    if (c->bigquery_dataset[0] == '\0') {
+        snprintf(text, sizeof(text), "%s_events_dataset", c->bigquery_environment);
+        c->bigquery_dataset = config_keep(c, text, strlen(text));
+    }
+    ASSERT(c->node[0] != '\0');
+}
+
+static void found(struct loader *l, const char *key, const char *value, const char *allowed)
+{
+    ASSERT(allowed != NULL);
+    problem_at(l, config_where(l, key), key, "found \"%.200s\"; allowed: %s", value, allowed);
+}
+
+static void check_names(struct loader *l)
+{
+    const struct config *c = l->c;
+
+    ASSERT(c->node != NULL);
+    if (!made_of(c->node, LOWER DIGIT "-"))
+        found(l, "node", c->node, "a-z, 0-9 and '-'");
+    if (strlen(c->control_socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        found(l, "control.socket", c->control_socket,
+              "a path below 108 bytes; set control.socket when data_dir is long");
+    if (!made_of(c->bigquery_dataset, LOWER UPPER DIGIT "_"))
+        found(l, "bigquery.dataset", c->bigquery_dataset, "letters, digits and '_'");
+    if (!made_of(c->bigquery_environment, LOWER DIGIT "_-"))
+        found(l, "bigquery.environment", c->bigquery_environment, "a-z, 0-9, '_' and '-'");
+    for (uint32_t i = 0; i < c->bigquery_labels.n; i++) {
+        const char *key = c->bigquery_labels.key[i], *value = c->bigquery_labels.value[i];
+
+        if (key[0] < 'a' || key[0] > 'z' || strlen(key) > 63 || !made_of(key, LOWER DIGIT "_-"))
+            found(l, "bigquery.labels", key, "keys of 1 to 63 of a-z, 0-9, '_' and '-', a letter first");
+        if (strlen(value) > 63 || !made_of(value, LOWER DIGIT "_-"))
+            found(l, "bigquery.labels", value, "values of at most 63 of a-z, 0-9, '_' and '-'");
+    }
+}
+
+/* An endpoint is scheme, host and port, nothing behind them. */
+static void check_endpoint(struct loader *l, const char *key, const char *url)
+{
+    const char *host = strncmp(url, "https://", 8) == 0 ? url + 8 : strncmp(url, "http://", 7) == 0 ? url + 7 : "";
+    size_t len = strlen(host);
+
+    ASSERT(key != NULL);
+    if (len == 0 || strcspn(host, "/?#@ ") != len)
+        found(l, key, url, "http:// or https://, host and port, without a path");
+}
+
+static void check_sinks(struct loader *l)
+{
+    const struct config *c = l->c;
+    size_t bucket = strlen(c->gcs_bucket);
+
+    if (c->gcs_enabled) {
+        check_endpoint(l, "gcs.endpoint", c->gcs_endpoint);
+        if (bucket < 3 || !made_of(c->gcs_bucket, LOWER DIGIT "-_."))
+            found(l, "gcs.bucket", c->gcs_bucket,
+                  "3 to 222 of a-z, 0-9, '-', '_' and '.'; set it, or gcs.enabled: false");
+    }
+    if (c->bigquery_enabled) {
+        check_endpoint(l, "bigquery.endpoint", c->bigquery_endpoint);
+        if (strlen(c->bigquery_project) < 4 || !made_of(c->bigquery_project, LOWER DIGIT "-:."))
+            found(l, "bigquery.project", c->bigquery_project,
+                  "a project id of a-z, 0-9 and '-'; set it, GOOGLE_CLOUD_PROJECT, or bigquery.enabled: false");
+        if (!c->gcs_enabled)
+            found(l, "bigquery.enabled", "true", "false while gcs.enabled is false: loads read the objects");
+    }
+    if (c->group_bytes_max > c->group_memory / 2)
+        problem_at(l, config_where(l, "group.bytes_max"), "group.bytes_max",
+                   "found %" PRIu64 " bytes; allowed: at most half of group.memory (%" PRIu64 " bytes)",
+                   c->group_bytes_max, c->group_memory);
+    ASSERT(c->sinks_threads > 0);
+}
+
+static void check_journal(struct loader *l)
+{
+    const struct config *c = l->c;
+    uint64_t share = c->journal_limit / c->workers;
+
+    ASSERT(c->workers > 0);
+    if (c->journal_segment % 4096 != 0)
+        problem_at(l, config_where(l, "journal.segment"), "journal.segment",
+                   "found %" PRIu64 " bytes; allowed: a multiple of 4KiB", c->journal_segment);
+    if (share / c->journal_segment < SEGMENTS_MIN || share / c->journal_segment < c->journal_spares + 2)
+        problem_at(l, config_where(l, "journal.limit"), "journal.limit",
+                   "%" PRIu64 " workers share it: %" PRIu64 " bytes each; allowed: at least %d segments of "
+                   "journal.segment (%" PRIu64 " bytes) each, and journal.spares + 2",
+                   c->workers, share, SEGMENTS_MIN, c->journal_segment);
+    if (c->journal_segment / BLOCKS_A_SEGMENT < c->block_bytes ||
+        c->journal_segment / 2 < c->block_bytes + c->http_event_max + DIRECTORY_BYTES)
+        problem_at(l, config_where(l, "journal.segment"), "journal.segment",
+                   "found %" PRIu64 " bytes; allowed: at least %d blocks of block.bytes, and twice "
+                   "block.bytes + http.event_max + 1MiB",
+                   c->journal_segment, BLOCKS_A_SEGMENT);
+}
+
+static void check_input(struct loader *l)
+{
+    const struct config *c = l->c;
+
+    if (c->http_event_max > c->http_body_max)
+        problem_at(l, config_where(l, "http.event_max"), "http.event_max",
+                   "found %" PRIu64 " bytes; allowed: at most http.body_max (%" PRIu64 " bytes)", c->http_event_max,
+                   c->http_body_max);
+    if (c->http_event_max > 16 * c->block_bytes)
+        problem_at(l, config_where(l, "http.event_max"), "http.event_max",
+                   "found %" PRIu64 " bytes; allowed: at most 16 times block.bytes (%" PRIu64 " bytes)",
+                   c->http_event_max, c->block_bytes);
+    if (c->http_body_max > (c->block_count - 2) * c->block_bytes)
+        problem_at(l, config_where(l, "http.body_max"), "http.body_max",
+                   "found %" PRIu64 " bytes; allowed: at most (block.count - 2) * block.bytes (%" PRIu64
+                   " bytes), because a body is admitted whole",
+                   c->http_body_max, (c->block_count - 2) * c->block_bytes);
+    if (c->block_lane_max > c->block_count - 2)
+        problem_at(l, config_where(l, "block.lane_max"), "block.lane_max",
+                   "found %" PRIu64 "; allowed: at most block.count - 2", c->block_lane_max);
+    if ((c->receive_buffers & (c->receive_buffers - 1)) != 0)
+        problem_at(l, config_where(l, "input.receive_buffers"), "input.receive_buffers",
+                   "found %" PRIu64 "; allowed: a power of two", c->receive_buffers);
+    ASSERT(c->block_count >= 4);
+}
+
+void config_check(struct loader *l)
+{
+    ASSERT(l->c != NULL);
+    complete_defaults(l);
+    check_names(l);
+    check_sinks(l);
+    check_journal(l);
+    check_input(l);
+}

@@ -1,0 +1,167 @@
+/* COLD. From configuration to module structs, see config_fill.h. */
+#include "control/config_fill.h"
+
+#include <sched.h>
+
+#define HTTP_SPARE_CONNECTIONS 8 /* beside uploads: tables, jobs, deletions */
+#define DLOG_RING_RECORDS      4096
+
+static const char *or_null(const char *text)
+{
+    ASSERT(text != NULL);
+    return text[0] != '\0' ? text : NULL;
+}
+
+const char *config_token_file(const struct config *c)
+{
+    return or_null(c->token_file);
+}
+
+void config_fill_journal(const struct config *c, struct journal_config *out)
+{
+    ASSERT(c->workers > 0);
+    *out = (struct journal_config){
+        .segment_bytes = (uint32_t)c->journal_segment,
+        .limit_bytes = c->journal_limit / c->workers,
+        .spares = (uint32_t)c->journal_spares,
+    };
+}
+
+/* The index-th allowed core from the top: the lowest is left to everything else. -1 when there are too few. */
+static int auto_core(uint64_t workers, uint32_t index)
+{
+    cpu_set_t set;
+    uint32_t left = index;
+
+    ASSERT(index < workers);
+    if (sched_getaffinity(0, sizeof(set), &set) != 0 || (uint64_t)CPU_COUNT(&set) <= workers)
+        return -1;
+    for (uint32_t core = CPU_SETSIZE; core-- > 0;) {
+        if (CPU_ISSET(core, &set) && left-- == 0)
+            return (int)core;
+    }
+    return -1;
+}
+
+void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out)
+{
+    int core = c->core[index];
+
+    ASSERT(index < c->workers);
+    if (core == CONFIG_CORE_AUTO && c->worker_pin == PIN_AUTO)
+        core = auto_core(c->workers, index);
+    *out = (struct worker_config){
+        .index = index,
+        .core = core,
+        .http_address = c->http_address,
+        .connections_max = (uint32_t)c->http_connections_max,
+        .body_bytes_max = (uint32_t)c->http_body_max,
+        .event_bytes_max = (uint32_t)c->http_event_max,
+        .header_bytes_max = (uint32_t)c->http_header_max,
+        .blocks = (uint32_t)c->block_count,
+        .block_bytes = (uint32_t)c->block_bytes,
+        .lane_blocks_max = (uint32_t)c->block_lane_max,
+        .leases_small = (uint32_t)c->leases_small,
+        .leases_medium = (uint32_t)c->leases_medium,
+        .leases_large = (uint32_t)c->leases_large,
+        .receive_buffers = (uint32_t)c->receive_buffers,
+        .types_max = (uint32_t)c->types_max,
+        .idle_timeout_ms = (uint32_t)(c->http_idle_timeout / 1000),
+        .request_timeout_ms = (uint32_t)(c->http_request_timeout / 1000),
+        .spin = c->worker_spin,
+        .durability_memory = c->durability == DURABILITY_MEMORY,
+    };
+}
+
+void config_fill_dlog(const struct config *c, const char *dir, struct dlog_config *out)
+{
+    ASSERT(dir != NULL);
+    *out = (struct dlog_config){
+        .dir = dir,
+        .node = c->node,
+        .file_bytes = c->delivery_log_file,
+        .ports_max = (uint32_t)c->sinks_threads,
+        .ring_records = DLOG_RING_RECORDS,
+    };
+}
+
+void config_fill_gcs(const struct config *c, struct gcs_config *out)
+{
+    ASSERT(out != NULL);
+    *out = (struct gcs_config){
+        .endpoint = c->gcs_endpoint,
+        .bucket = c->gcs_bucket,
+        .node = c->node,
+        .user_project = or_null(c->gcs_user_project),
+    };
+}
+
+/* The labels of every table, but for those that the configuration names itself. */
+static uint32_t fill_labels(const struct config *c, struct bq_label *labels)
+{
+    const struct bq_label fixed[] = {
+        {"environment", c->bigquery_environment},
+        {"managed_by", "penstock"},
+        {"table_type", "events"},
+        {"auto_created", "true"},
+    };
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->bigquery_labels.n && n < BQ_LABELS_MAX; i++)
+        labels[n++] = (struct bq_label){.key = c->bigquery_labels.key[i], .value = c->bigquery_labels.value[i]};
+    for (uint32_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        bool named = false;
+
+        for (uint32_t j = 0; j < n; j++)
+            named = named || strcmp(labels[j].key, fixed[i].key) == 0;
+        if (!named && n < BQ_LABELS_MAX)
+            labels[n++] = fixed[i];
+    }
+    ASSERT(n <= BQ_LABELS_MAX);
+    return n;
+}
+
+void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_config *out)
+{
+    ASSERT(labels != NULL);
+    *out = (struct bq_config){
+        .endpoint = c->bigquery_endpoint,
+        .project = c->bigquery_project,
+        .dataset = c->bigquery_dataset,
+        .location = c->bigquery_location,
+        .table_expiration_ms = (int64_t)(c->bigquery_table_expiration / 1000),
+        .labels = labels,
+        .n_labels = fill_labels(c, labels),
+        .user_project = or_null(c->bigquery_user_project),
+    };
+}
+
+void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels, struct sink_config *out)
+{
+    ASSERT(index < c->sinks_threads);
+    *out = (struct sink_config){
+        .index = index,
+        .n_threads = (uint32_t)c->sinks_threads,
+        .group_memory_bytes = c->group_memory,
+        .group_bytes_max = c->group_bytes_max,
+        .group_age_us_max = (int64_t)c->group_age_max,
+        .puts_max = (uint32_t)c->gcs_concurrency,
+        .load_cadence_us = (int64_t)c->bigquery_load_cadence,
+        .load_bytes_max = c->bigquery_load_bytes,
+        .park_retry_us = (int64_t)c->park_retry,
+        .gcs_enabled = c->gcs_enabled,
+        .bigquery_enabled = c->bigquery_enabled,
+        .node = c->node,
+        .token_file = config_token_file(c),
+        .http =
+            {
+                .connections_max = (uint32_t)c->gcs_concurrency + HTTP_SPARE_CONNECTIONS,
+                .connect_timeout_ms = (uint32_t)(c->connect_timeout / 1000),
+                .stall_timeout_ms = (uint32_t)(c->stall_timeout / 1000),
+                .user_agent = "penstock",
+                .ca_file = or_null(c->ca_file),
+            },
+    };
+    config_fill_gcs(c, &out->gcs);
+    config_fill_bq(c, labels, &out->bq);
+}

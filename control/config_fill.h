@@ -1,0 +1,36 @@
+/*
+ * Fills the modules' own *_config structs from a configuration. Texts are borrowed from it.
+ * Thread: init.
+ */
+#ifndef PENSTOCK_CONTROL_CONFIG_FILL_H
+#define PENSTOCK_CONTROL_CONFIG_FILL_H
+
+#include "control/config.h"
+#include "dataplane/worker.h"
+#include "sinks/sink.h"
+
+/** Of one journal: its share of the limit. */
+void config_fill_journal(const struct config *c, struct journal_config *out);
+
+/** Of worker `index`; its core is the configured one, or one of the allowed cores when there are enough. */
+void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out);
+
+/** Of the delivery log in dir. */
+void config_fill_dlog(const struct config *c, const char *dir, struct dlog_config *out);
+
+/** Of the Cloud Storage client. */
+void config_fill_gcs(const struct config *c, struct gcs_config *out);
+
+/**
+ * Of the BigQuery client.
+ * @param labels room for BQ_LABELS_MAX labels, kept as long as out.
+ */
+void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_config *out);
+
+/** Of sink thread `index`; labels as above. */
+void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels, struct sink_config *out);
+
+/** The token file, or NULL without credentials. */
+const char *config_token_file(const struct config *c);
+
+#endif

@@ -1,0 +1,294 @@
+/*
+ * COLD. Start and stop of everything, in order; see daemon.h. The running part is daemon_run.c.
+ */
+#include "control/daemon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "control/admin.h"
+#include "control/cli.h"
+#include "control/eal.h"
+#include "control/values.h"
+#include "control/version.h"
+#include "dataplane/base/clock.h"
+#include "dataplane/base/log.h"
+
+#define ERROR_BYTES 1024
+
+static int fail_with(const char *what, const char *error, int rc)
+{
+    ASSERT(rc < 0);
+    log_error("start", "%s%s%s", what, what[0] != '\0' ? ": " : "", error[0] != '\0' ? error : strerror(-rc));
+    return rc;
+}
+
+static void warn_space(const struct daemon *d)
+{
+    uint64_t room = place_free_bytes(d->config->data_dir);
+    uint64_t want = d->config->journal_limit + 2 * d->config->delivery_log_file;
+
+    ASSERT(want > 0);
+    if (room < want)
+        log_warn("start",
+                 "data_dir %s has %.1f MiB free, journal.limit and delivery_log.file ask for %.1f MiB: clients will "
+                 "hear 429 before the limit",
+                 d->config->data_dir, (double)room / (1 << 20), (double)want / (1 << 20));
+}
+
+/* Opens journal directory `number`, creating it when it is missing. */
+static int open_journal(struct daemon *d, uint32_t number, const struct journal_config *config)
+{
+    char dir[PLACE_PATH_BYTES], error[ERROR_BYTES] = "";
+    int rc;
+
+    ASSERT(d->n_journals < JOURNALS_MAX);
+    place_journal(d->config->data_dir, number, dir);
+    rc = journal_open(dir, d->place.machine_id, config, &storage_posix, &d->journal[d->n_journals], error,
+                      sizeof(error));
+    if (rc != 0)
+        return fail_with("journal", error, rc);
+    d->journal_number[d->n_journals++] = number;
+    return 0;
+}
+
+/* Journals of workers come first, then those that earlier, larger configurations left. */
+static int open_journals(struct daemon *d)
+{
+    uint32_t there[JOURNALS_MAX + 1];
+    struct journal_config config;
+    int n = place_journals(d->config->data_dir, there, ARRAY_LEN(there)), rc = 0;
+
+    if (n < 0)
+        return fail_with("journal", "cannot list data_dir/journal", n);
+    config_fill_journal(d->config, &config);
+    for (uint32_t i = 0; rc == 0 && i < d->n_workers; i++) {
+        rc = open_journal(d, i, &config);
+        d->worker_journal[i] = (int)i;
+    }
+    for (int i = 0; rc == 0 && i < n; i++) {
+        if (there[i] < d->n_workers)
+            continue;
+        if (d->n_journals == JOURNALS_MAX)
+            return fail_with("journal", "more than 64 journal directories: start with more workers, once", -E2BIG);
+        rc = open_journal(d, there[i], &config);
+        if (rc == 0)
+            log_info("start", "journal %02" PRIu32 " is left over from more workers: it is drained", there[i]);
+    }
+    ASSERT(rc != 0 || d->n_journals >= d->n_workers);
+    return rc;
+}
+
+static int open_dlog(struct daemon *d)
+{
+    struct dlog_config config;
+    char error[ERROR_BYTES] = "";
+    int rc;
+
+    ASSERT(d->dlog == NULL);
+    config_fill_dlog(d->config, d->place.delivery_dir, &config);
+    rc = dlog_open(&config, &storage_posix, &d->dlog, error, sizeof(error));
+    return rc != 0 ? fail_with("delivery log", error, rc) : 0;
+}
+
+static int create_sinks(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+
+    for (uint32_t i = 0; i < d->config->sinks_threads; i++) {
+        struct daemon_sink *s = &d->sink[i];
+        int rc;
+
+        config_fill_sink(d->config, i, s->labels, &s->config);
+        pthread_mutex_init(&s->calling, NULL);
+        rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog, &s->sink, error,
+                         sizeof(error));
+        if (rc != 0)
+            return fail_with("sink thread", error, rc);
+        d->n_sinks++;
+    }
+    ASSERT(d->n_sinks > 0);
+    return 0;
+}
+
+static int create_lanes(struct daemon *d)
+{
+    for (uint32_t w = 0; w < d->n_workers; w++) {
+        for (uint32_t s = 0; s < d->n_sinks; s++) {
+            int rc = lane_create((uint32_t)d->config->block_lane_max, sink_wake_fd(d->sink[s].sink), &d->lane[w][s]);
+
+            if (rc != 0)
+                return fail_with("lane", "", rc);
+            ASSERT(d->worker_journal[w] >= 0);
+            sink_set_lane(d->sink[s].sink, (uint32_t)d->worker_journal[w], d->lane[w][s]);
+        }
+    }
+    return 0;
+}
+
+static int create_workers(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+
+    for (uint32_t i = 0; i < d->n_workers; i++) {
+        int rc = worker_create(&d->worker_config[i], &d->config->types, d->journal[d->worker_journal[i]], d->lane[i],
+                               d->n_sinks, &d->worker[i], error, sizeof(error));
+
+        if (rc != 0)
+            return fail_with("worker", error, rc);
+        ASSERT(d->worker[i] != NULL);
+    }
+    return 0;
+}
+
+/* The threads, each after what it needs. */
+static int start_threads(struct daemon *d)
+{
+    int rc = dlog_start(d->dlog);
+
+    if (rc != 0)
+        return fail_with("delivery log", "", rc);
+    d->dlog_running = true;
+    rc = keeper_start(d);
+    if (rc != 0)
+        return fail_with("keeper", "", rc);
+    for (uint32_t i = 0; i < d->n_sinks; i++) {
+        rc = sink_start(d->sink[i].sink);
+        if (rc != 0)
+            return fail_with("sink thread", "", rc);
+        d->sinks_running++;
+    }
+    for (uint32_t i = 0; i < d->n_workers; i++) {
+        rc = worker_start(d->worker[i]);
+        if (rc != 0)
+            return fail_with("worker", "", rc);
+        d->workers_running++;
+    }
+    ASSERT(d->sinks_running == d->n_sinks);
+    return 0;
+}
+
+static int start_servers(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+    int rc = admin_start(d, &d->admin, error, sizeof(error));
+
+    if (rc != 0)
+        return fail_with("", error, rc);
+    rc = cli_start(d, &d->cli, error, sizeof(error));
+    ASSERT(rc != 0 || d->cli != NULL);
+    return rc != 0 ? fail_with("", error, rc) : 0;
+}
+
+static int start_all(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+    int rc = place_open(d->config->data_dir, &d->place, error, sizeof(error));
+
+    if (rc != 0)
+        return fail_with("", error, rc);
+    place_raise_limits();
+    rc = eal_start(d->config, error, sizeof(error));
+    if (rc != 0)
+        return fail_with("eal", error, rc);
+    d->n_workers = (uint32_t)d->config->workers;
+    for (uint32_t i = 0; i < d->n_workers; i++)
+        config_fill_worker(d->config, i, &d->worker_config[i]);
+    ASSERT(d->n_workers > 0);
+    if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = create_sinks(d)) != 0 ||
+        (rc = create_lanes(d)) != 0 || (rc = create_workers(d)) != 0)
+        return rc;
+    warn_space(d);
+    memory_plan(d);
+    rc = start_threads(d);
+    return rc != 0 ? rc : start_servers(d);
+}
+
+static void stop_threads(struct daemon *d)
+{
+    ASSERT(d != NULL);
+    cli_stop(d->cli);
+    d->cli = NULL;
+    admin_stop(d->admin);
+    d->admin = NULL;
+    for (uint32_t i = 0; i < d->workers_running; i++)
+        worker_stop(d->worker[i]);
+    for (uint32_t i = 0; i < d->sinks_running; i++)
+        sink_stop(d->sink[i].sink);
+    keeper_stop(d);
+    if (d->dlog_running)
+        dlog_stop(d->dlog);
+}
+
+static void destroy_all(struct daemon *d)
+{
+    bool eal = d->n_workers > 0;
+
+    ASSERT(d->cli == NULL && d->admin == NULL);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        sink_destroy(d->sink[i].sink);
+    for (uint32_t w = 0; w < d->n_workers; w++)
+        worker_destroy(d->worker[w]);
+    for (uint32_t w = 0; w < d->n_workers; w++) {
+        for (uint32_t s = 0; s < d->n_sinks; s++)
+            lane_destroy(d->lane[w][s]);
+    }
+    dlog_close(d->dlog);
+    for (uint32_t i = 0; i < d->n_journals; i++)
+        journal_close(d->journal[i]);
+    if (eal)
+        eal_stop();
+    place_close(&d->place);
+    free(d);
+}
+
+static void log_ready(const struct daemon *d)
+{
+    const struct config *c = d->config;
+
+    ASSERT(c != NULL);
+    log_info("start", "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32 " workers, %" PRIu32
+             " sink threads",
+             penstock_version(), c->node, c->http_listen, c->admin_listen, c->control_socket, c->data_dir,
+             d->n_workers, d->n_sinks);
+    if (c->durability == DURABILITY_MEMORY)
+        log_warn("start", "durability: memory: a crash loses acknowledged events");
+}
+
+int daemon_start(const struct config *config, struct daemon **out)
+{
+    struct daemon *d = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*d), CACHE_LINE_BYTES));
+    int rc;
+
+    ASSERT(config != NULL);
+    *out = NULL;
+    if (d == NULL)
+        return -ENOMEM;
+    memset(d, 0, sizeof(*d));
+    d->config = config;
+    d->place.lock_fd = -1;
+    d->started_us = clock_wall_us();
+    pthread_mutex_init(&d->sampling, NULL);
+    rc = start_all(d);
+    if (rc != 0) {
+        atomic_store(&d->state, DAEMON_STOPPING);
+        stop_threads(d);
+        destroy_all(d);
+        return rc;
+    }
+    atomic_store(&d->state, DAEMON_READY);
+    log_ready(d);
+    *out = d;
+    return 0;
+}
+
+void daemon_stop(struct daemon *d)
+{
+    ASSERT(atomic_load(&d->state) == DAEMON_STOPPING);
+    stop_threads(d);
+    destroy_all(d);
+    log_info("stop", "stopped");
+}

@@ -1,0 +1,114 @@
+/*
+ * The daemon: everything that runs, its order of start and stop, and what the CLI and admin threads see of it.
+ *
+ *     start: data_dir, lock → EAL → journals → delivery log → sink threads, lanes → workers → keeper → admin, CLI
+ *     stop:  workers drained → groups flushed → idle or out of time → workers → sink threads → delivery log
+ *
+ * Fields are written by init before any other thread exists, and are read by all; `state` and the counters of the
+ * modules are atomic.
+ */
+#ifndef PENSTOCK_CONTROL_DAEMON_H
+#define PENSTOCK_CONTROL_DAEMON_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "control/config.h"
+#include "control/config_fill.h"
+#include "control/place.h"
+#include "dataplane/worker.h"
+#include "sinks/sink.h"
+
+enum daemon_state {
+    DAEMON_STARTING,
+    DAEMON_READY,
+    DAEMON_DRAINING, /* by `penstock drain`: 503 to clients, the rest runs */
+    DAEMON_STOPPING,
+};
+
+#define RATE_SAMPLES 11 /* one a second: rates over the last ten */
+
+/** What rates are made of. */
+struct rate_sample {
+    int64_t at_us; /* monotonic; 0: not taken */
+    uint64_t received, durable, bytes, confirmed, loaded;
+};
+
+/** One sink thread with what it needs. */
+struct daemon_sink {
+    struct sink *sink;
+    struct sink_config config;
+    struct bq_label labels[BQ_LABELS_MAX];
+    pthread_mutex_t calling; /* one sink_call() at a time */
+};
+
+struct admin;
+struct cli;
+
+struct daemon {
+    const struct config *config;
+    struct place_dir place;
+    int64_t started_us; /* wall clock */
+    uint32_t n_journals;
+    struct journal *journal[JOURNALS_MAX];
+    uint32_t journal_number[JOURNALS_MAX]; /* of its directory */
+    uint32_t n_workers;
+    struct worker_config worker_config[CONFIG_WORKERS_MAX];
+    struct worker *worker[CONFIG_WORKERS_MAX];
+    int worker_journal[CONFIG_WORKERS_MAX]; /* index of its journal */
+    uint32_t n_sinks;
+    struct daemon_sink sink[SINK_THREADS_MAX];
+    struct lane *lane[CONFIG_WORKERS_MAX][SINK_THREADS_MAX];
+    struct dlog *dlog;
+    struct admin *admin;
+    struct cli *cli;
+    pthread_t keeper;
+    _Atomic bool keeper_running;
+    bool dlog_running;
+    uint32_t workers_running;
+    uint32_t sinks_running;
+    _Atomic int state; /* enum daemon_state */
+
+    pthread_mutex_t sampling; /* guards what follows */
+    struct rate_sample sample[RATE_SAMPLES];
+    uint32_t next_sample;
+};
+
+/**
+ * Starts everything. Messages go to the log.
+ * Thread: init (main).  Owner: caller, until daemon_stop(); config is borrowed.
+ * @return 0; -errno when something did not start: what had started is stopped again.
+ */
+int daemon_start(const struct config *config, struct daemon **out) WARN_UNUSED;
+
+/** Runs until SIGTERM or SIGINT; logs what changed. Thread: main. */
+void daemon_run(struct daemon *d);
+
+/** Drains and waits for delivery up to shutdown.grace; a second signal ends the wait. Thread: main. */
+void daemon_quiesce(struct daemon *d);
+
+/** Stops and frees everything. Thread: main, after daemon_quiesce(). */
+void daemon_stop(struct daemon *d);
+
+/** Refuses new events from now on and waits until every admitted one is durable. @return 0; -ETIMEDOUT. Thread: control. */
+int daemon_drain(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
+
+/**
+ * Plans everything that is durable now and waits until it is delivered.
+ * Thread: control; several may wait at once.
+ * @return 0; -ETIMEDOUT; -ECANCELED while stopping.
+ */
+int daemon_flush(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
+
+/** sink_call() with the caller's turn kept. @return as sink_call(); -EBUSY when the turn does not come in time. */
+int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command, struct sink_report *report,
+                     int64_t timeout_us) WARN_UNUSED;
+
+/** Starts and stops the keeper thread; see keeper.c. Thread: init, control. */
+int keeper_start(struct daemon *d) WARN_UNUSED;
+void keeper_stop(struct daemon *d);
+
+/** Prints the sum of all memory that is taken at start, a line for each term. @return the sum. Thread: init. */
+uint64_t memory_plan(const struct daemon *d);
+
+#endif

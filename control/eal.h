@@ -1,0 +1,21 @@
+/* DPDK's environment layer: rings and pools, without NICs so far. */
+#ifndef PENSTOCK_CONTROL_EAL_H
+#define PENSTOCK_CONTROL_EAL_H
+
+#include "control/config.h"
+
+/**
+ * Starts the EAL: quiet, no PCI, nothing shared, huge pages as configured. The calling thread is the main lcore and
+ * keeps its set of cores; workers are threads of our own.
+ * Thread: init.
+ * @return 0; -errno with one sentence.
+ */
+int eal_start(const struct config *c, char *error, size_t error_len) WARN_UNUSED;
+
+/** Ends it and removes its run-time folder. Thread: control, last. */
+void eal_stop(void);
+
+/** Whether huge pages are in use. Thread: any, after eal_start(). */
+bool eal_huge(void);
+
+#endif

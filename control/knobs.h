@@ -1,0 +1,69 @@
+/*
+ * The knob table: every key of the configuration with its kind, range, default and help. Parser, --check, --set,
+ * docs/configuration.md and tests read this one table.
+ */
+#ifndef PENSTOCK_CONTROL_KNOBS_H
+#define PENSTOCK_CONTROL_KNOBS_H
+
+#include "control/config.h"
+
+enum knob_kind {
+    KNOB_TEXT,     /* const char * */
+    KNOB_ADDRESS,  /* const char *: host:port */
+    KNOB_SIZE,     /* uint64_t bytes */
+    KNOB_DURATION, /* uint64_t microseconds */
+    KNOB_COUNT,    /* uint64_t */
+    KNOB_BOOL,     /* bool */
+    KNOB_CHOICE,   /* uint64_t: index among choices */
+    KNOB_LIST,     /* struct config_list */
+    KNOB_MAP,      /* struct config_map */
+    KNOB_WORKERS,  /* workers and core: a count, or a list of cores */
+    KNOB_TYPES,    /* types.list: maps of type_knobs */
+};
+
+enum knob_phase { KNOB_STARTUP, KNOB_RUNTIME };
+
+/** One key. */
+struct knob {
+    const char *name; /* dotted */
+    enum knob_kind kind;
+    size_t offset; /* in struct config */
+    uint64_t min, max; /* of numbers; of a text its length */
+    const char *fallback; /* default as in a file; "" for none */
+    const char *choices;  /* "disk|memory" */
+    enum knob_phase phase;
+    const char *help;
+};
+
+/** The table and its length. Thread: any. */
+const struct knob *knobs_all(uint32_t *n);
+
+/** Index of a key, or -1. Thread: any. */
+int knob_index(const char *name);
+
+/** The knob of a key that is known to exist. Thread: any. */
+const struct knob *knob_get(const char *name);
+
+/** Whether some key lies below this one: "http" for "http.listen". Thread: any. */
+bool knob_is_section(const char *name);
+
+/** The known key or section nearest to a mistyped one, or NULL. Thread: any. */
+const char *knob_nearest(const char *name);
+
+/** One key of an entry of types.list. */
+struct type_knob {
+    const char *name;
+    const char *allowed;
+    const char *help;
+};
+
+/** The keys of an entry of types.list and their number. Thread: any. */
+const struct type_knob *knobs_of_type(uint32_t *n);
+
+/** Writes what a knob allows: "a size from 1KiB to 64KiB, such as 16KiB". Thread: any. */
+void knob_allowed(const struct knob *k, struct textbuf *out);
+
+/** Writes a number as a knob's value: "64MiB", "10ms", "3". Thread: any. */
+void knob_format(enum knob_kind kind, uint64_t value, struct textbuf *out);
+
+#endif

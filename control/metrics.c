@@ -1,0 +1,307 @@
+/* COLD. Prometheus text: tables of counters by module, then what is summed; see metrics.h. */
+#include "control/metrics.h"
+
+#include <inttypes.h>
+
+#include "control/process.h"
+#include "control/totals.h"
+#include "control/version.h"
+#include "dataplane/base/clock.h"
+
+#define READ(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
+
+/** One counter of a stats struct. */
+struct series {
+    const char *name, *type, *help;
+    size_t offset;
+};
+
+#define COUNTER(s, field, name, help)                                                                        \
+    {                                                                                                        \
+        "penstock_" name "_total", "counter", help, offsetof(struct s, field)                                \
+    }
+#define GAUGE(s, field, name, help)                                                                          \
+    {                                                                                                        \
+        "penstock_" name, "gauge", help, offsetof(struct s, field)                                           \
+    }
+
+/* clang-format off */
+static const struct series worker_series[] = {
+    COUNTER(worker_stats, requests, "requests", "HTTP requests with events."),
+    COUNTER(worker_stats, body_bytes, "body_bytes", "Bytes of request bodies."),
+    COUNTER(worker_stats, events, "events", "Events accepted."),
+    COUNTER(worker_stats, event_bytes, "event_bytes", "Bytes of accepted events as received."),
+    COUNTER(worker_stats, dead_letters, "dead_letters", "Dead letters kept."),
+    COUNTER(worker_stats, late, "late_events", "Events older than the allowed lateness."),
+    COUNTER(worker_stats, bad_time, "bad_time_events", "Events without a usable time: the receive time stands in."),
+    COUNTER(worker_stats, normalized, "normalized_events", "Events whose bytes were rewritten."),
+    COUNTER(worker_stats, durable_events, "durable_events", "Events and dead letters that are durable."),
+    COUNTER(worker_stats, blocks_written, "blocks_written", "Commit blocks written."),
+    COUNTER(worker_stats, journal_bytes, "journal_bytes", "Bytes written to the journal."),
+    COUNTER(worker_stats, journal_errors, "journal_write_errors", "Journal writes or flushes that failed."),
+    GAUGE(worker_stats, blocks_lent, "blocks_lent", "Commit blocks lent to sink threads."),
+    GAUGE(worker_stats, blocks_free, "blocks_free", "Free commit blocks."),
+    COUNTER(worker_stats, lane_skips, "lane_skips", "Durable blocks that sink threads must read from disk."),
+    GAUGE(worker_stats, connections, "connections", "Open connections."),
+    COUNTER(worker_stats, connections_total, "connections_opened", "Connections ever opened."),
+    COUNTER(worker_stats, answers_2xx, "answers_2xx", "Answers with status 2xx."),
+    COUNTER(worker_stats, answers_4xx, "answers_4xx", "Answers with status 4xx."),
+    COUNTER(worker_stats, answers_5xx, "answers_5xx", "Answers with status 5xx."),
+    COUNTER(worker_stats, recv_no_buffer, "receive_no_buffer", "Receives that found no buffer and were tried again."),
+    GAUGE(worker_stats, malloc_bytes, "worker_malloc_bytes", "Bytes that the worker thread ever allocated."),
+};
+
+static const struct series sink_series[] = {
+    COUNTER(sink_stats, blocks_memory, "sink_blocks_memory", "Blocks consumed from memory."),
+    COUNTER(sink_stats, blocks_disk, "sink_blocks_disk", "Blocks consumed from disk."),
+    COUNTER(sink_stats, events, "sink_events", "Events consumed."),
+    GAUGE(sink_stats, groups_open, "sink_groups_open", "Open groups."),
+    GAUGE(sink_stats, chunks_free, "sink_chunks_free", "Free chunks of group memory."),
+    GAUGE(sink_stats, chunks_total, "sink_chunks", "Chunks of group memory."),
+    GAUGE(sink_stats, plans_waiting, "sink_plans_waiting", "Objects planned and not confirmed."),
+    GAUGE(sink_stats, plans_parked, "sink_plans_parked", "Objects that wait for somebody to fix something."),
+    COUNTER(sink_stats, planned_events, "sink_planned_events", "Events planned."),
+    COUNTER(sink_stats, confirmed_events, "sink_confirmed_events", "Events and dead letters in confirmed objects."),
+    COUNTER(sink_stats, confirmed_dead, "sink_confirmed_dead_letters", "Dead letters in confirmed objects."),
+    COUNTER(sink_stats, loaded_events, "sink_loaded_events", "Rows loaded into BigQuery."),
+    GAUGE(sink_stats, loads_waiting, "sink_loads_waiting", "Tables with objects to load."),
+    GAUGE(sink_stats, loads_parked, "sink_loads_parked", "Loads that wait for somebody to fix something."),
+    GAUGE(sink_stats, lag_us, "sink_lag_microseconds", "Age of the oldest event that is not confirmed."),
+    COUNTER(sink_stats, read_errors, "sink_read_errors", "Journal blocks that could not be read."),
+};
+
+static const struct series gcs_series[] = {
+    COUNTER(gcs_stats, calls, "gcs_calls", "Calls to Cloud Storage."),
+    COUNTER(gcs_stats, objects, "gcs_objects", "Objects created or recognised."),
+    COUNTER(gcs_stats, bytes, "gcs_bytes", "Bytes of objects."),
+    COUNTER(gcs_stats, retries, "gcs_retries", "Calls tried again."),
+    COUNTER(gcs_stats, recognised, "gcs_recognised", "Objects found to be ours after a lost answer."),
+    COUNTER(gcs_stats, conflicts, "gcs_conflicts", "Names taken by objects that are not ours."),
+    COUNTER(gcs_stats, permanent, "gcs_permanent_errors", "Calls refused for good."),
+};
+
+static const struct series bq_series[] = {
+    COUNTER(bq_stats, calls, "bigquery_calls", "Calls to BigQuery."),
+    COUNTER(bq_stats, retries, "bigquery_retries", "Calls tried again."),
+    COUNTER(bq_stats, tables_created, "bigquery_tables_created", "Tables created."),
+    COUNTER(bq_stats, tables_patched, "bigquery_tables_patched", "Tables that got new columns."),
+    COUNTER(bq_stats, jobs, "bigquery_jobs", "Load jobs."),
+    COUNTER(bq_stats, jobs_failed, "bigquery_jobs_failed", "Load jobs that failed."),
+    COUNTER(bq_stats, rows, "bigquery_rows", "Rows loaded."),
+};
+
+static const struct series dlog_series[] = {
+    COUNTER(dlog_stats, records, "delivery_log_records", "Records of the delivery log."),
+    COUNTER(dlog_stats, batches, "delivery_log_batches", "Durable writes of the delivery log."),
+    COUNTER(dlog_stats, bytes, "delivery_log_bytes", "Bytes of the delivery log."),
+    COUNTER(dlog_stats, snapshots, "delivery_log_snapshots", "Snapshots of the delivery state."),
+    COUNTER(dlog_stats, errors, "delivery_log_errors", "Failed writes or flushes of the delivery log."),
+    COUNTER(dlog_stats, ledger_errors, "ledger_errors", "Failed transactions of the ledger."),
+    GAUGE(dlog_stats, ledger_lag, "ledger_lag_records", "Records that the ledger does not show yet."),
+};
+
+static const struct series journal_series[] = {
+    GAUGE(journal_stats, used_bytes, "journal_used_bytes", "Bytes of journal files that hold blocks."),
+    GAUGE(journal_stats, total_bytes, "journal_file_bytes", "Bytes of all journal files."),
+    COUNTER(journal_stats, segments_made, "journal_segments_made", "Journal files made."),
+    COUNTER(journal_stats, segments_recycled, "journal_segments_recycled", "Journal files used again."),
+    COUNTER(journal_stats, errors, "journal_prepare_errors", "Journal files that could not be prepared."),
+};
+/* clang-format on */
+
+static void head(struct textbuf *b, const char *name, const char *type, const char *help)
+{
+    ASSERT(help[0] != '\0');
+    textbuf_add(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* Reads a counter at an offset of a stats struct. */
+static uint64_t counter_at(const void *stats, size_t offset)
+{
+    ASSERT(stats != NULL);
+    return READ(*(const _Atomic uint64_t *)((const char *)stats + offset));
+}
+
+/* One family for each counter of a table, one line for each of n owners of stats. */
+static void write_table(struct textbuf *b, const struct series *s, size_t n_series, const char *label,
+                        const void *const *stats, uint32_t n)
+{
+    for (size_t i = 0; i < n_series; i++) {
+        head(b, s[i].name, s[i].type, s[i].help);
+        for (uint32_t j = 0; j < n; j++)
+            textbuf_add(b, "%s{%s=\"%" PRIu32 "\"} %" PRIu64 "\n", s[i].name, label, j,
+                        counter_at(stats[j], s[i].offset));
+    }
+    ASSERT(n_series > 0);
+}
+
+static void write_modules(struct daemon *d, struct textbuf *b)
+{
+    const void *stats[JOURNALS_MAX > CONFIG_WORKERS_MAX ? JOURNALS_MAX : CONFIG_WORKERS_MAX];
+    const struct dlog_stats *dlog = dlog_stats(d->dlog);
+
+    ASSERT(d->n_sinks <= ARRAY_LEN(stats));
+    for (uint32_t i = 0; i < d->n_workers; i++)
+        stats[i] = worker_stats(d->worker[i]);
+    write_table(b, worker_series, ARRAY_LEN(worker_series), "worker", stats, d->n_workers);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        stats[i] = sink_stats(d->sink[i].sink);
+    write_table(b, sink_series, ARRAY_LEN(sink_series), "thread", stats, d->n_sinks);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        stats[i] = sink_gcs_stats(d->sink[i].sink);
+    write_table(b, gcs_series, ARRAY_LEN(gcs_series), "thread", stats, d->n_sinks);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        stats[i] = sink_bq_stats(d->sink[i].sink);
+    write_table(b, bq_series, ARRAY_LEN(bq_series), "thread", stats, d->n_sinks);
+    for (uint32_t i = 0; i < d->n_journals; i++)
+        stats[i] = journal_stats(d->journal[i]);
+    write_table(b, journal_series, ARRAY_LEN(journal_series), "journal", stats, d->n_journals);
+    for (size_t i = 0; i < ARRAY_LEN(dlog_series); i++) {
+        head(b, dlog_series[i].name, dlog_series[i].type, dlog_series[i].help);
+        textbuf_add(b, "%s %" PRIu64 "\n", dlog_series[i].name, counter_at(dlog, dlog_series[i].offset));
+    }
+}
+
+static void write_reasons(struct daemon *d, struct textbuf *b, const char *name, const char *help, int from, int to)
+{
+    head(b, name, "counter", help);
+    ASSERT(from <= to);
+    for (uint32_t w = 0; w < d->n_workers; w++) {
+        const struct worker_stats *s = worker_stats(d->worker[w]);
+
+        for (int i = from; i < to; i++)
+            textbuf_add(b, "%s{worker=\"%" PRIu32 "\",reason=\"%s\"} %" PRIu64 "\n", name, w,
+                        reason_name((enum reason)i), READ(s->reason[i]));
+    }
+}
+
+/* A label's value: backslash, quote and line break are escaped; what is not UTF-8 becomes '?'. */
+static void label_value(struct textbuf *b, const char *text)
+{
+    struct textbuf clean = {0};
+
+    ASSERT(text != NULL);
+    textbuf_printable(&clean, span_of(text));
+    for (size_t i = 0; i < clean.len; i++) {
+        if (clean.ptr[i] == '"' || clean.ptr[i] == '\\')
+            textbuf_bytes(b, "\\", 1);
+        textbuf_bytes(b, &clean.ptr[i], 1);
+    }
+    textbuf_fini(&clean);
+}
+
+/* What of a type a family shows. */
+struct type_series {
+    const char *name, *help;
+    size_t offset; /* in struct type_total */
+    const char *sink;
+    const char *type;
+};
+
+#define TYPE_AT(field) offsetof(struct type_total, field)
+
+static void write_type_lines(struct textbuf *b, const struct totals *t, const struct type_series *s)
+{
+    uint32_t extra = 0;
+
+    ASSERT(s->name != NULL);
+    for (uint32_t i = 0; i < t->n_types; i++) {
+        const struct type_total *x = &t->type[i];
+        uint64_t v;
+
+        if (!x->configured && extra++ >= METRICS_TYPES_EXTRA)
+            continue;
+        memcpy(&v, (const char *)x + s->offset, sizeof(v));
+        textbuf_add(b, "%s{type=\"", s->name);
+        label_value(b, x->name);
+        textbuf_add(b, "\"%s%s%s} %" PRIu64 "\n", s->sink != NULL ? ",sink=\"" : "", s->sink != NULL ? s->sink : "",
+                    s->sink != NULL ? "\"" : "", v);
+    }
+}
+
+static void write_types(struct textbuf *b, const struct totals *t)
+{
+    static const struct type_series list[] = {
+        {"penstock_type_events_total", "Events of a type since start.", TYPE_AT(events), NULL, "counter"},
+        {"penstock_type_dead_letters_total", "Dead letters of a type since start.", TYPE_AT(dead_letters), NULL,
+         "counter"},
+        {"penstock_type_late_events_total", "Late events of a type since start.", TYPE_AT(late), NULL, "counter"},
+        {"penstock_type_planned_events_total", "Events planned for a sink, ever, by the ledger.",
+         TYPE_AT(gcs.planned), "gcs", "counter"},
+        {"penstock_type_planned_events_total", NULL, TYPE_AT(bigquery.planned), "bigquery", "counter"},
+        {"penstock_type_delivered_events_total", "Events delivered to a sink, ever, by the ledger.",
+         TYPE_AT(gcs.delivered), "gcs", "counter"},
+        {"penstock_type_delivered_events_total", NULL, TYPE_AT(bigquery.delivered), "bigquery", "counter"},
+        {"penstock_type_parked_events", "Events parked, by the ledger.", TYPE_AT(gcs.parked), "gcs", "gauge"},
+        {"penstock_type_parked_events", NULL, TYPE_AT(bigquery.parked), "bigquery", "gauge"},
+        {"penstock_type_delivered_dead_letters_total", "Dead letters stored, ever, by the ledger.",
+         TYPE_AT(dead.delivered), "gcs", "counter"},
+    };
+
+    ASSERT(t != NULL);
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        if (list[i].help != NULL)
+            head(b, list[i].name, list[i].type, list[i].help);
+        write_type_lines(b, t, &list[i]);
+    }
+}
+
+static void one(struct textbuf *b, const char *name, const char *type, const char *help, double v)
+{
+    ASSERT(name != NULL);
+    head(b, name, type, help);
+    textbuf_add(b, "%s %.17g\n", name, v);
+}
+
+static void write_process(struct textbuf *b)
+{
+    struct process_heap h;
+
+    process_heap(&h);
+    ASSERT(b != NULL);
+    one(b, "process_resident_memory_bytes", "gauge", "Resident memory.", (double)process_rss());
+    one(b, "process_cpu_seconds_total", "counter", "CPU time, user and system.", process_cpu_seconds());
+    one(b, "process_open_fds", "gauge", "Open file descriptors.", (double)process_open_files());
+    one(b, "penstock_heap_allocated_bytes", "gauge", "jemalloc: allocated by the process.", (double)h.allocated);
+    one(b, "penstock_heap_active_bytes", "gauge", "jemalloc: in active pages.", (double)h.active);
+    one(b, "penstock_heap_metadata_bytes", "gauge", "jemalloc: metadata.", (double)h.metadata);
+    one(b, "penstock_heap_resident_bytes", "gauge", "jemalloc: resident.", (double)h.resident);
+    one(b, "penstock_heap_mapped_bytes", "gauge", "jemalloc: mapped.", (double)h.mapped);
+    one(b, "penstock_heap_retained_bytes", "gauge", "jemalloc: retained.", (double)h.retained);
+}
+
+static void write_sums(struct daemon *d, struct textbuf *b, const struct totals *t)
+{
+    ASSERT(d->config != NULL);
+    one(b, "penstock_acknowledged_events", "gauge", "Events and dead letters ever acknowledged in these journals.",
+        (double)t->durable_ever);
+    head(b, "penstock_pending_events", "gauge", "Acknowledged and not yet delivered.");
+    textbuf_add(b, "penstock_pending_events{sink=\"gcs\"} %" PRIu64 "\n",
+                d->config->gcs_enabled ? totals_pending_gcs(t) : 0);
+    textbuf_add(b, "penstock_pending_events{sink=\"bigquery\"} %" PRIu64 "\n",
+                d->config->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+    one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.", (double)d->config->journal_limit);
+    one(b, "penstock_journals_full", "gauge", "Journals that are full.", t->journals_full);
+    one(b, "penstock_journals_failing", "gauge", "Journals with disk errors.", t->journals_failing);
+    one(b, "penstock_ready", "gauge", "1 while events are taken.", atomic_load(&d->state) == DAEMON_READY);
+    one(b, "penstock_uptime_seconds", "gauge", "Since start.", (double)(clock_wall_us() - d->started_us) / 1e6);
+    head(b, "penstock_build_info", "gauge", "The version.");
+    textbuf_add(b, "penstock_build_info{version=\"%s\"} 1\n", penstock_version());
+}
+
+void metrics_write(struct daemon *d, struct textbuf *out)
+{
+    struct totals t;
+
+    ASSERT(d->dlog != NULL);
+    totals_collect(d, true, &t);
+    write_sums(d, out, &t);
+    write_modules(d, out);
+    write_reasons(d, out, "penstock_dead_letters_by_reason_total", "Dead letters by reason.", REASON_NONE + 1,
+                  REASON_DEAD_END);
+    write_reasons(d, out, "penstock_refused_requests_total", "Requests refused, by reason.", REASON_DEAD_END + 1,
+                  REASON_END);
+    write_types(out, &t);
+    write_process(out);
+    totals_fini(&t);
+}

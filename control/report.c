@@ -1,0 +1,184 @@
+/* COLD. `penstock types` and `penstock sinks`, and asking sink threads; see report.h. */
+#include "control/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "control/totals.h"
+#include "dataplane/event/timeval.h"
+
+#define ASK_TIMEOUT_US INT64_C(1000000)
+
+#define READ(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
+
+int report_ask(struct daemon *d, uint32_t index, struct sink_report *out)
+{
+    int rc;
+
+    ASSERT(out != NULL);
+    *out = (struct sink_report){.tables_max = REPORT_TABLES_MAX};
+    out->table = calloc(REPORT_TABLES_MAX, sizeof(*out->table));
+    if (out->table == NULL)
+        return -ENOMEM;
+    rc = daemon_sink_call(d, index, SINK_REPORT, out, ASK_TIMEOUT_US);
+    if (rc != 0)
+        out->n_tables = 0;
+    ASSERT(out->n_tables <= REPORT_TABLES_MAX);
+    return rc;
+}
+
+static void json_total(struct textbuf *b, const char *name, const struct sink_total *t)
+{
+    ASSERT(name != NULL);
+    textbuf_add(b, ",\"%s\":{\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64 "}", name,
+                t->planned, t->delivered, t->parked);
+}
+
+static void watermark_text(int64_t us, char *out)
+{
+    ASSERT(out != NULL);
+    if (us < TIME_US_MIN || us > TIME_US_MAX) {
+        memcpy(out, "-", 2);
+        return;
+    }
+    time_format(us, out);
+    out[TIME_TEXT_BYTES] = '\0';
+}
+
+static void types_json(const struct totals *t, struct textbuf *b)
+{
+    textbuf_add(b, "{\"types\":[");
+    ASSERT(t->type != NULL || t->n_types == 0);
+    for (uint32_t i = 0; i < t->n_types; i++) {
+        const struct type_total *x = &t->type[i];
+        char mark[TIME_TEXT_BYTES + 1];
+
+        watermark_text(x->watermark_us, mark);
+        textbuf_add(b, "%s{\"type\":", i > 0 ? "," : "");
+        textbuf_json(b, span_of(x->name));
+        textbuf_add(b,
+                    ",\"configured\":%s,\"events\":%" PRIu64 ",\"dead_letters\":%" PRIu64 ",\"late\":%" PRIu64
+                    ",\"watermark\":%s%s%s",
+                    x->configured ? "true" : "false", x->events, x->dead_letters, x->late, mark[0] == '-' ? "" : "\"",
+                    mark[0] == '-' ? "null" : mark, mark[0] == '-' ? "" : "\"");
+        json_total(b, "gcs", &x->gcs);
+        json_total(b, "bigquery", &x->bigquery);
+        json_total(b, "dead", &x->dead);
+        textbuf_add(b, "}");
+    }
+    textbuf_add(b, "]}\n");
+}
+
+static void types_text(const struct totals *t, struct textbuf *b)
+{
+    textbuf_add(b, "%-28s %12s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD", "LATE", "GCS EVER", "BQ EVER",
+                "BQ PENDING", "WATERMARK");
+    ASSERT(t->type != NULL || t->n_types == 0);
+    for (uint32_t i = 0; i < t->n_types; i++) {
+        const struct type_total *x = &t->type[i];
+        char mark[TIME_TEXT_BYTES + 1];
+        size_t start = b->len;
+
+        watermark_text(x->watermark_us, mark);
+        textbuf_printable(b, x->name[0] != '\0' ? span_of(x->name) : span_of("(none)"));
+        while (b->len < start + 28 && !b->failed)
+            textbuf_bytes(b, " ", 1);
+        textbuf_add(b, " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "  %s\n",
+                    x->events, x->dead_letters, x->late, x->gcs.delivered, x->bigquery.delivered,
+                    x->bigquery.planned - x->bigquery.delivered, mark);
+    }
+    textbuf_add(b, "EVENTS, DEAD and LATE since start; the rest by the ledger, ever\n");
+}
+
+void report_types(struct daemon *d, bool json, struct textbuf *body)
+{
+    struct totals t;
+
+    dlog_ledger_sync(d->dlog);
+    totals_collect(d, true, &t);
+    ASSERT(body != NULL);
+    if (json)
+        types_json(&t, body);
+    else
+        types_text(&t, body);
+    totals_fini(&t);
+}
+
+static void thread_json(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc, struct textbuf *b)
+{
+    const struct sink_stats *s = sink_stats(d->sink[i].sink);
+
+    ASSERT(s != NULL);
+    textbuf_add(b,
+                "%s{\"thread\":%" PRIu32 ",\"answered\":%s,\"groups_open\":%" PRIu64 ",\"plans_waiting\":%" PRIu64
+                ",\"plans_parked\":%" PRIu64 ",\"loads_waiting\":%" PRIu64 ",\"loads_parked\":%" PRIu64
+                ",\"blocks_memory\":%" PRIu64 ",\"blocks_disk\":%" PRIu64 ",\"lag_us\":%" PRIu64 ",\"gcs_waiting\":",
+                i > 0 ? "," : "", i, rc == 0 ? "true" : "false", READ(s->groups_open), READ(s->plans_waiting),
+                READ(s->plans_parked), READ(s->loads_waiting), READ(s->loads_parked), READ(s->blocks_memory),
+                READ(s->blocks_disk), READ(s->lag_us));
+    textbuf_json(b, span_of(r->gcs_waiting));
+    textbuf_add(b, ",\"tables\":[");
+    for (uint32_t j = 0; j < r->n_tables; j++) {
+        const struct sink_table_report *t = &r->table[j];
+
+        textbuf_add(b, "%s{\"table\":", j > 0 ? "," : "");
+        textbuf_json(b, span_of(t->table));
+        textbuf_add(b,
+                    ",\"debt_events\":%" PRIu64 ",\"debt_objects\":%" PRIu64 ",\"loaded_rows\":%" PRIu64
+                    ",\"jobs\":%" PRIu32 ",\"state\":",
+                    t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
+        textbuf_json(b, span_of(t->state));
+        textbuf_add(b, ",\"text\":");
+        textbuf_json(b, span_of(t->text));
+        textbuf_add(b, "}");
+    }
+    textbuf_add(b, "]}");
+}
+
+static void thread_text(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc, struct textbuf *b)
+{
+    const struct sink_stats *s = sink_stats(d->sink[i].sink);
+
+    ASSERT(s != NULL);
+    textbuf_add(b,
+                "sink thread %" PRIu32 ": %" PRIu64 " open groups, %" PRIu64 " objects waiting, %" PRIu64
+                " parked; %" PRIu64 " tables with debt, %" PRIu64 " loads parked; oldest unconfirmed %.1f s\n",
+                i, READ(s->groups_open), READ(s->plans_waiting), READ(s->plans_parked), READ(s->loads_waiting),
+                READ(s->loads_parked), (double)READ(s->lag_us) / 1e6);
+    if (rc != 0)
+        textbuf_add(b, "  busy: it does not say more now\n");
+    if (r->gcs_waiting[0] != '\0') {
+        textbuf_add(b, "  uploads wait: ");
+        textbuf_printable(b, span_of(r->gcs_waiting));
+        textbuf_add(b, "\n");
+    }
+    if (r->n_tables > 0)
+        textbuf_add(b, "  %-32s %-10s %12s %10s %12s %6s  %s\n", "TABLE", "STATE", "DEBT ROWS", "OBJECTS", "LOADED",
+                    "JOBS", "WHY");
+    for (uint32_t j = 0; j < r->n_tables; j++) {
+        const struct sink_table_report *t = &r->table[j];
+
+        textbuf_add(b, "  %-32s %-10s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %6" PRIu32 "  ", t->table, t->state,
+                    t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
+        textbuf_printable(b, span_of(t->text));
+        textbuf_add(b, "\n");
+    }
+}
+
+void report_sinks(struct daemon *d, bool json, struct textbuf *body)
+{
+    ASSERT(d->n_sinks > 0);
+    textbuf_add(body, json ? "{\"threads\":[" : "");
+    for (uint32_t i = 0; i < d->n_sinks; i++) {
+        struct sink_report r;
+        int rc = report_ask(d, i, &r);
+
+        if (json)
+            thread_json(d, i, &r, rc, body);
+        else
+            thread_text(d, i, &r, rc, body);
+        free(r.table);
+    }
+    textbuf_add(body, json ? "]}\n" : "");
+}

@@ -1,0 +1,70 @@
+/*
+ * Sums over workers, sink threads and the ledger: what status, types, metrics and verify speak of.
+ * Thread: control; reads counters that other threads write (relaxed).
+ */
+#ifndef PENSTOCK_CONTROL_TOTALS_H
+#define PENSTOCK_CONTROL_TOTALS_H
+
+#include "control/daemon.h"
+
+/** What a sink is owed and has, ever, by the ledger. */
+struct sink_total {
+    uint64_t planned, delivered, parked;
+};
+
+/** One type. */
+struct type_total {
+    char name[TYPE_NAME_BYTES_MAX + 1];
+    uint64_t events, dead_letters, late; /* since start */
+    int64_t watermark_us;
+    struct sink_total gcs, bigquery, dead; /* ever */
+    bool configured;
+};
+
+/** All sums. */
+struct totals {
+    /* since start, by the workers */
+    uint64_t requests, body_bytes, events, event_bytes, dead_letters, late, bad_time, normalized;
+    uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
+    uint64_t reason[REASON_END];
+    /* since start, by the sink threads */
+    uint64_t confirmed, loaded;
+    uint64_t plans_waiting, plans_parked, loads_waiting, loads_parked, groups_open, lag_us;
+    /* now, by the journals */
+    uint64_t durable_ever, journal_used, journal_total;
+    uint32_t journals_full, journals_failing;
+    /* ever, by the ledger; dead letters are in gcs_dead, not in gcs */
+    struct sink_total gcs, bigquery, gcs_dead;
+    bool ledger_read;
+    uint32_t n_types;
+    struct type_total *type; /* by name */
+};
+
+/**
+ * Collects all sums.
+ * Owner: caller, until totals_fini().
+ * @param with_types types and the ledger too (reads the ledger's file).
+ */
+void totals_collect(struct daemon *d, bool with_types, struct totals *out);
+
+/** Frees the types. */
+void totals_fini(struct totals *t);
+
+/** Acknowledged and not yet stored in the bucket. */
+uint64_t totals_pending_gcs(const struct totals *t);
+
+/** Of these, or stored already, and not yet loaded into BigQuery. */
+uint64_t totals_pending_bigquery(const struct totals *t);
+
+/** Takes a sample for rates. Thread: main, about once a second. */
+void totals_sample(struct daemon *d);
+
+/** Rates per second over the last ten seconds. */
+struct rates {
+    double received, durable, bytes, confirmed, loaded;
+};
+
+/** The rates now. */
+void totals_rates(struct daemon *d, struct rates *out);
+
+#endif

@@ -1,0 +1,174 @@
+/*
+ * COLD. BigQuery's row counts against the ledger. Loads go on meanwhile, so a count is right when it lies between
+ * the ledger's sums before and after, or exceeds them by a load whose outcome is not recorded yet.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <sqlite3.h>
+
+#include "control/verify_internal.h"
+
+/* One table's sums. */
+struct table_sum {
+    char name[TABLE_NAME_BYTES_MAX];
+    uint64_t rows;
+};
+
+struct table_list {
+    struct table_sum *item;
+    size_t n, room;
+};
+
+static void add_table(void *ctx, const struct ledger_table *t)
+{
+    struct table_list *l = ctx;
+    size_t len = strnlen(t->table, TABLE_NAME_BYTES_MAX - 1);
+
+    ASSERT(l->n <= l->room);
+    if (l->n == l->room) {
+        size_t room = l->room > 0 ? 2 * l->room : 64;
+        struct table_sum *item = realloc(l->item, room * sizeof(*item));
+
+        if (item == NULL)
+            return;
+        l->item = item;
+        l->room = room;
+    }
+    memcpy(l->item[l->n].name, t->table, len);
+    l->item[l->n].name[len] = '\0';
+    l->item[l->n++].rows = t->rows;
+}
+
+static int read_tables(struct verify *v, struct table_list *out)
+{
+    char error[VERIFY_ERROR_BYTES] = "";
+    struct ledger *l = NULL;
+    int rc;
+
+    ASSERT(out->n == 0);
+    dlog_ledger_sync(v->d->dlog);
+    rc = ledger_open(dlog_ledger_path(v->d->dlog), &l, error, sizeof(error));
+    if (rc == 0)
+        rc = ledger_each_table(l, add_table, out);
+    ledger_close(l);
+    if (rc != 0)
+        verify_error(v, "the ledger cannot be read", error[0] != '\0' ? error : strerror(-rc));
+    return rc;
+}
+
+/* A number of the ledger about one table; 0 when it cannot be read. */
+static uint64_t ask_ledger(struct verify *v, const char *sql, const char *table)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *st = NULL;
+    uint64_t rows = 0;
+
+    ASSERT(table != NULL);
+    if (sqlite3_open_v2(dlog_ledger_path(v->d->dlog), &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK) {
+        sqlite3_busy_timeout(db, 5000);
+        if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK &&
+            sqlite3_bind_text(st, 1, table, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+            rows = (uint64_t)sqlite3_column_int64(st, 0);
+        sqlite3_finalize(st);
+    }
+    sqlite3_close(db);
+    return rows;
+}
+
+/* Rows that load jobs may have brought already without the log knowing. */
+static const char open_rows_sql[] = "SELECT coalesce(sum(rows_expected), 0) FROM loads WHERE table_name = ?1"
+                                    " AND state <> 'loaded' AND attempts > 0";
+static const char loaded_rows_sql[] = "SELECT coalesce(sum(rows_loaded), 0) FROM loads WHERE table_name = ?1";
+
+/* What one comparison of one table found. */
+struct table_check {
+    uint64_t before, after, found, open;
+    bool there;
+};
+
+static int check_once(struct verify *v, const char *table, struct table_check *out)
+{
+    struct bq_label labels[BQ_LABELS_MAX];
+    char error[VERIFY_ERROR_BYTES] = "";
+    struct bq_config config;
+    int rc;
+
+    config_fill_bq(v->d->config, labels, &config);
+    *out = (struct table_check){.there = true};
+    dlog_ledger_sync(v->d->dlog);
+    out->before = ask_ledger(v, loaded_rows_sql, table);
+    rc = bq_count_rows(&config, v->auth, table, &out->found, error, sizeof(error));
+    if (rc == -ENOENT) {
+        out->there = false;
+        out->found = 0;
+        rc = 0;
+    }
+    dlog_ledger_sync(v->d->dlog);
+    out->open = ask_ledger(v, open_rows_sql, table);
+    out->after = ask_ledger(v, loaded_rows_sql, table);
+    ASSERT(rc <= 0);
+    if (rc != 0)
+        verify_error(v, table, error[0] != '\0' ? error : strerror(-rc));
+    return rc;
+}
+
+static bool rows_right(const struct table_check *c)
+{
+    ASSERT(c->before <= c->after || c->found == 0 || c->there);
+    return c->found >= c->before && c->found <= c->after + c->open;
+}
+
+static void note_table(struct verify *v, const char *table, const struct table_check *c)
+{
+    ASSERT(table != NULL);
+    if (v->json) {
+        textbuf_add(&v->tables, "%s{\"table\":", v->tables.len > 0 ? "," : "");
+        textbuf_json(&v->tables, span_of(table));
+        textbuf_add(&v->tables, ",\"ledger_rows\":%" PRIu64 ",\"rows\":%" PRIu64 "}", c->after, c->found);
+    } else {
+        textbuf_add(&v->tables, "  %-40s %14" PRIu64 " %14" PRIu64 "\n", table, c->after, c->found);
+    }
+}
+
+static void check_table(struct verify *v, const char *table)
+{
+    const struct timespec pause = {.tv_sec = VERIFY_AGAIN_US / 1000000, .tv_nsec = VERIFY_AGAIN_US % 1000000 * 1000};
+    struct table_check c;
+
+    if (check_once(v, table, &c) != 0)
+        return;
+    if (!rows_right(&c)) {
+        nanosleep(&pause, NULL);
+        if (check_once(v, table, &c) != 0)
+            return;
+    }
+    note_table(v, table, &c);
+    if (rows_right(&c))
+        return;
+    ASSERT(c.found != c.after);
+    verify_difference(v, DIFFERENCE_ROWS, table, c.after, c.found,
+                      !c.there          ? "the table is gone: somebody removed it"
+                      : c.found < c.after ? "rows are missing: somebody removed them, or they expired"
+                                          : "more rows than this node loaded: another node or an earlier data "
+                                            "directory loads into this table too, or rows are doubled");
+}
+
+void verify_tables(struct verify *v)
+{
+    struct table_list list = {0};
+
+    ASSERT(v->d->config->bigquery_enabled);
+    if (read_tables(v, &list) == 0) {
+        for (size_t i = 0; i < list.n; i++) {
+            if (atomic_load(&v->d->state) == DAEMON_STOPPING) {
+                verify_error(v, "tables", "the daemon is stopping");
+                break;
+            }
+            check_table(v, list.item[i].name);
+        }
+    }
+    free(list.item);
+}

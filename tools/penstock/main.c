@@ -1,0 +1,234 @@
+/*
+ * penstock: asks a running penstockd over its unix socket and prints the answer.
+ * Exit status: 0 done, 1 error (or differences), 2 wrong usage.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/protocol.h"
+
+#define HEAD_BYTES 64
+#define COPY_BYTES 65536
+
+/* The command line, read. */
+struct arguments {
+    const char *socket;
+    char line[PROTOCOL_LINE_BYTES]; /* the request without its line end */
+    size_t len;
+    bool help;
+};
+
+static void print_usage(FILE *to)
+{
+    static const struct {
+        const char *name, *arguments, *help;
+    } list[] = {
+#define X(symbol, name, arguments, help) {name, arguments, help},
+        PROTOCOL_COMMAND_LIST(X)
+#undef X
+    };
+
+    fprintf(to, "usage: penstock [--socket PATH] [--json] COMMAND\n\n");
+    for (int i = 0; i < PROTOCOL_COMMANDS; i++) {
+        char head[64];
+
+        snprintf(head, sizeof(head), "%s %s", list[i].name, list[i].arguments);
+        fprintf(to, "  %-28s %s\n", head, list[i].help);
+    }
+    fprintf(to,
+            "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH ")\n"
+            "  --json          JSON instead of text\n"
+            "\nexit status: 0 done, 1 error or differences, 2 wrong usage\n");
+}
+
+static int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static int usage_error(const char *format, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "penstock: ");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\n");
+    return PROTOCOL_USAGE;
+}
+
+static int add_word(struct arguments *a, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (a->len + len + 2 >= sizeof(a->line))
+        return usage_error("the command is too long");
+    for (size_t i = 0; i < len; i++) {
+        if (word[i] <= 0x20 || word[i] > 0x7E)
+            return usage_error("\"%s\" holds a character that no command takes", word);
+    }
+    if (a->len > 0)
+        a->line[a->len++] = ' ';
+    memcpy(a->line + a->len, word, len);
+    a->len += len;
+    a->line[a->len] = '\0';
+    return PROTOCOL_OK;
+}
+
+static int check_command(const char *word)
+{
+    const char *near;
+
+    if (protocol_command(word) >= 0)
+        return PROTOCOL_OK;
+    near = protocol_nearest(word);
+    if (near != NULL)
+        return usage_error("unknown command \"%s\"; did you mean \"%s\"?", word, near);
+    return usage_error("unknown command \"%s\"; `penstock help` lists all", word);
+}
+
+static int parse(int argc, char **argv, struct arguments *a)
+{
+    bool json = false, named = false;
+
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        int status = PROTOCOL_OK;
+
+        if (strcmp(arg, "--json") == 0)
+            json = true;
+        else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0 || (!named && strcmp(arg, "help") == 0))
+            a->help = true;
+        else if (strncmp(arg, "--socket=", 9) == 0)
+            a->socket = arg + 9;
+        else if (strcmp(arg, "--socket") == 0 && i + 1 < argc)
+            a->socket = argv[++i];
+        else if (strcmp(arg, "--socket") == 0)
+            status = usage_error("--socket needs a path");
+        else if (!named && arg[0] == '-')
+            status = usage_error("unknown option \"%s\"; there is --socket PATH, --json and --help", arg);
+        else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
+            named = true;
+            status = add_word(a, arg);
+        } else if (named)
+            status = add_word(a, arg);
+        if (status != PROTOCOL_OK)
+            return status;
+    }
+    if (!named && !a->help) {
+        print_usage(stderr);
+        return PROTOCOL_USAGE;
+    }
+    return json ? add_word(a, "--json") : PROTOCOL_OK;
+}
+
+static int connect_daemon(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = strlen(path);
+    int fd;
+
+    if (len >= sizeof(address.sun_path)) {
+        usage_error("--socket: the path is longer than %zu bytes", sizeof(address.sun_path) - 1);
+        return -1;
+    }
+    memcpy(address.sun_path, path, len);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    fprintf(stderr, "penstock: no penstockd answers on %s: %s; is it running? --socket names another place\n", path,
+            strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static bool send_request(int fd, struct arguments *a)
+{
+    size_t sent = 0;
+
+    a->line[a->len++] = '\n';
+    while (sent < a->len) {
+        ssize_t n = send(fd, a->line + sent, a->len - sent, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        sent += (size_t)n;
+    }
+    return true;
+}
+
+/* Reads "PENSTOCK STATUS BYTES\n". @return the status, or -1. */
+static int read_head(FILE *in, size_t *bytes)
+{
+    char head[HEAD_BYTES];
+    int status, end = 0;
+
+    if (fgets(head, sizeof(head), in) == NULL)
+        return -1;
+    if (sscanf(head, PROTOCOL_ANSWER_WORD " %d %zu%n", &status, bytes, &end) != 2 || head[end] != '\n' ||
+        status < PROTOCOL_OK || status > PROTOCOL_USAGE)
+        return -1;
+    return status;
+}
+
+static bool copy_body(FILE *in, size_t bytes, FILE *to)
+{
+    static char buf[COPY_BYTES];
+
+    while (bytes > 0) {
+        size_t n = fread(buf, 1, bytes < sizeof(buf) ? bytes : sizeof(buf), in);
+
+        if (n == 0 || fwrite(buf, 1, n, to) != n)
+            return false;
+        bytes -= n;
+    }
+    return fflush(to) == 0;
+}
+
+static int ask(struct arguments *a)
+{
+    int fd = connect_daemon(a->socket), status = -1;
+    size_t bytes = 0;
+    FILE *in;
+
+    if (fd < 0)
+        return PROTOCOL_ERROR;
+    in = fdopen(fd, "r");
+    if (in == NULL) {
+        close(fd);
+        return PROTOCOL_ERROR;
+    }
+    if (send_request(fd, a))
+        status = read_head(in, &bytes);
+    if (status >= 0 && !copy_body(in, bytes, status == PROTOCOL_USAGE ? stderr : stdout))
+        status = -1;
+    if (status < 0)
+        fprintf(stderr, "penstock: the daemon ended the connection without a whole answer\n");
+    fclose(in);
+    return status < 0 ? PROTOCOL_ERROR : status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *from_environment = getenv("PENSTOCK_SOCKET");
+    struct arguments a = {.socket = PROTOCOL_SOCKET_PATH};
+    int status;
+
+    if (from_environment != NULL && from_environment[0] != '\0')
+        a.socket = from_environment;
+    status = parse(argc, argv, &a);
+    if (status != PROTOCOL_OK)
+        return status;
+    if (a.help) {
+        print_usage(stdout);
+        return PROTOCOL_OK;
+    }
+    return ask(&a);
+}
