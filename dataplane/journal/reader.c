@@ -9,7 +9,7 @@
 void reader_init(struct reader *r, const struct journal *j)
 {
     ASSERT(j != NULL);
-    *r = (struct reader){._journal = j, ._segment = 0, ._fd = -1};
+    *r = (struct reader){._journal = j, ._segment = 0, ._fd = -1, ._ended = UINT32_MAX};
 }
 
 void reader_fini(struct reader *r)
@@ -41,18 +41,45 @@ int reader_open(struct reader *r, lsn_t lsn)
     return fd;
 }
 
-int reader_next_segment(struct reader *r, lsn_t lsn, lsn_t durable, lsn_t *next)
+/*
+ * Several headers may name the same predecessor: one whose write failed but reached the disk, and the one that was
+ * written instead. The later one holds, and so does whichever a further segment names as its own predecessor.
+ */
+static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durable, lsn_t *end, uint32_t *follower)
 {
-    for (uint32_t number = lsn_segment(lsn) + 1; number <= lsn_segment(durable); number++) {
-        struct segment_header h;
-        int rc = segment_read_header(r->_journal, number, &h);
+    uint32_t found = 0;
 
-        if (rc == 0 && h.prev_end == lsn) {
-            *next = lsn_make(number, JOURNAL_HEADER_BYTES);
-            return 0;
-        }
-        if (rc < 0 && rc != -EBADMSG && rc != -ENOENT)
+    for (uint32_t number = segment + 1; number <= lsn_segment(durable); number++) {
+        struct segment_header h;
+        int rc = segment_read_header(j, number, &h);
+
+        if (rc == -EBADMSG || rc == -ENOENT)
+            continue;
+        if (rc < 0)
             return rc;
+        if (lsn_segment(h.prev_end) != segment)
+            break; /* its predecessor was found before: the last candidate, or a chain that we are not on */
+        found = number;
+        *end = h.prev_end;
     }
-    return -ENOENT;
+    *follower = found;
+    return found != 0 ? 0 : -ENOENT;
+}
+
+int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t *end, lsn_t *next)
+{
+    uint32_t follower;
+    int rc;
+
+    ASSERT(segment < lsn_segment(durable));
+    if (r->_ended != segment) {
+        rc = segment_follow(r->_journal, segment, durable, &r->_end, &follower);
+        if (rc < 0)
+            return rc;
+        r->_ended = segment;
+        r->_next = lsn_make(follower, JOURNAL_HEADER_BYTES);
+    }
+    *end = r->_end;
+    *next = r->_next;
+    return 0;
 }

@@ -15,6 +15,8 @@ struct reader {
     const struct journal *_journal;
     uint32_t _segment; /* number of the open file; 0: none */
     int _fd;
+    uint32_t _ended; /* segment that _end and _next are of; UINT32_MAX: none */
+    lsn_t _end, _next;
 };
 
 /** Sets a reader up. */
@@ -30,11 +32,12 @@ void reader_fini(struct reader *r);
 int reader_open(struct reader *r, lsn_t lsn) WARN_UNUSED;
 
 /**
- * Where reading goes on after the end of a segment: the first block of the segment whose header says that the
- * journal ended at lsn in front of it.
- * @param durable the search stays below it.
- * @return 0; -ENOENT when there is no such segment up to durable; -errno.
+ * Where the journal leaves a segment that is not its last: blocks behind *end were never acknowledged and have moved
+ * on. Segment 0 stands in front of the first one.
+ * @param durable the journal's durable end, in a later segment.
+ * @param next the first block of the segment that follows.
+ * @return 0; -ENOENT when no segment follows up to durable; -errno.
  */
-int reader_next_segment(struct reader *r, lsn_t lsn, lsn_t durable, lsn_t *next) WARN_UNUSED;
+int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t *end, lsn_t *next) WARN_UNUSED;
 
 #endif

@@ -33,7 +33,9 @@ struct writer {
     struct segment *segment; /* where the next block goes; NULL before the first */
     uint32_t offset;         /* in it; behind everything queued */
     lsn_t end;               /* journal end behind everything queued */
+    lsn_t blocks_end;        /* the same, but headers of new segments do not count */
     lsn_t durable_end;
+    lsn_t durable_blocks_end;
     uint64_t events;         /* of the journal, queued ones included */
     uint64_t durable_events;
     struct block *open;
@@ -77,7 +79,7 @@ int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_ma
     w->block_bytes_max = block_bytes_max;
     w->durable = durable;
     w->ctx = ctx;
-    w->end = w->durable_end = journal_durable(j);
+    w->end = w->durable_end = w->blocks_end = w->durable_blocks_end = journal_durable(j);
     w->events = w->durable_events = journal_events_total(j);
     *out = w;
     return 0;
@@ -174,7 +176,7 @@ static void queue_block(struct writer *w, struct block *b, bool again)
 {
     struct block_seal seal = {
         .uuid = &w->journal->uuid,
-        .prev_end = w->end,
+        .prev_end = w->blocks_end,
         .durable = w->durable_end,
         .events_before = w->events,
         .now_us = clock_wall_us(),
@@ -190,6 +192,7 @@ static void queue_block(struct writer *w, struct block *b, bool again)
     w->offset += b->len;
     w->events += b->events;
     w->end = lsn_make(w->segment->number, w->offset);
+    w->blocks_end = w->end;
     s->end = w->end;
 }
 
@@ -257,6 +260,7 @@ static void collect_blocks(struct writer *w)
     w->head = w->tail;
     w->headers_used = 0;
     w->end = w->durable_end;
+    w->blocks_end = w->durable_blocks_end;
     w->events = w->durable_events;
     w->collect = false;
 }
@@ -305,6 +309,7 @@ static void durable_advance(struct writer *w)
         w->durable_end = s.end;
         if (s.block != NULL) {
             w->durable_events += s.block->events;
+            w->durable_blocks_end = s.end;
         } else {
             w->headers_used--;
             if (s.leaving != NULL)

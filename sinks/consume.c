@@ -1,0 +1,319 @@
+/*
+ * HOT. From journals to groups: each feed follows one journal in LSN order, from memory while its lane has the next
+ * block and from disk when not, by the same code.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/crc32c.h"
+#include "dataplane/event/assemble.h"
+#include "sinks/sink_internal.h"
+
+/* ---- types ---- */
+
+static uint32_t owner_of(const struct sink *s, const char *table)
+{
+    return crc32c(0, table, strlen(table)) % s->config.n_threads;
+}
+
+static struct type_route *route_create(struct sink *s, struct span name)
+{
+    struct type_route *r = calloc(1, sizeof(*r));
+    char table[TABLE_NAME_BYTES_MAX];
+
+    if (r == NULL)
+        return NULL;
+    memcpy(r->name, name.ptr, name.len);
+    r->name_len = (uint8_t)name.len;
+    r->config = type_find(s->types, name);
+    type_table(s->types, name, table, sizeof(table));
+    r->owned = owner_of(s, table) == s->config.index;
+    if (r->owned && (r->table = table_get(s, name)) == NULL) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+const struct type_route *route_get(struct sink *s, struct span name)
+{
+    struct type_route **bucket = &s->route[crc32c(0, name.ptr, name.len) % ROUTE_BUCKETS];
+    struct type_route *r;
+
+    ASSERT(name.len <= TYPE_NAME_BYTES_MAX);
+    for (r = *bucket; r != NULL; r = r->next) {
+        if (span_equal((struct span){r->name, r->name_len}, name))
+            return r;
+    }
+    r = route_create(s, name);
+    if (r != NULL) {
+        r->next = *bucket;
+        *bucket = r;
+    }
+    return r;
+}
+
+/* ---- what was planned before ---- */
+
+static struct planned_before **planned_bucket(struct sink *s, const struct plan_key *key, uint32_t journal)
+{
+    return &s->planned[crc32c(journal, key, sizeof(*key)) % PLANNED_BUCKETS];
+}
+
+int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal, lsn_t to)
+{
+    struct planned_before **bucket = planned_bucket(s, key, journal);
+    struct planned_before *p = calloc(1, sizeof(*p));
+
+    if (p == NULL)
+        return -ENOMEM;
+    *p = (struct planned_before){.next = *bucket, .key = *key, .journal = journal, .to = to};
+    *bucket = p;
+    if (to > s->feed[journal].planned_max)
+        s->feed[journal].planned_max = to;
+    return 0;
+}
+
+static bool planned_already(struct sink *s, const struct plan_key *key, const struct feed *f, lsn_t lsn)
+{
+    if (lsn >= f->planned_max)
+        return false;
+    for (struct planned_before *p = *planned_bucket(s, key, f->index); p != NULL; p = p->next) {
+        if (p->journal == f->index && memcmp(&p->key, key, sizeof(*key)) == 0)
+            return lsn < p->to;
+    }
+    return false;
+}
+
+/* ---- lines ---- */
+
+void plan_key_of(const struct block_run *run, const struct type_route *route, const struct block_entry *e,
+                 enum plan_encoding encoding, struct plan_key *key)
+{
+    plan_key_init(key, (struct span){route->name, route->name_len}, (enum plan_kind)run->kind);
+    key->schema_hash = run->schema_hash;
+    key->encoding = (uint8_t)encoding;
+    if (encoding == ENCODING_WRAPPED)
+        return; /* all minutes together: its object only passes through */
+    key->minute = e->minute;
+    key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
+}
+
+/* The group that a line goes to; false without memory. *out stays NULL when the line is planned already. */
+static bool group_for(struct sink *s, const struct plan_key *key, const struct feed *f, lsn_t lsn,
+                      struct group **out)
+{
+    *out = NULL;
+    if (planned_already(s, key, f, lsn))
+        return true;
+    *out = group_get(&s->groups, key, s->now_us);
+    return *out != NULL;
+}
+
+void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal, struct line_place *out)
+{
+    *out = (struct line_place){
+        .journal = journal,
+        .block = v->header->lsn,
+        .offset = e->offset,
+        .len = e->len,
+        .counts = (e->flags & BLOCK_ENTRY_PART) == 0,
+    };
+}
+
+static void plan_if_full(struct sink *s, struct group *g)
+{
+    if (g != NULL && g->bytes >= s->config.group_bytes_max)
+        plan_group(s, g);
+}
+
+/* Copies a line into its group or groups. False, without a trace, when group memory is short. */
+static bool line_group(struct sink *s, const struct type_route *route, const struct feed *f,
+                       const struct block_run *run, const struct block_entry *e)
+{
+    struct span line = {.ptr = f->view.buf + e->offset, .len = e->len};
+    lsn_t lsn = f->view.header->lsn + e->offset;
+    bool wrapped = run->kind == BLOCK_EVENT && run->schema_hash == 0 && s->config.bigquery_enabled;
+    struct group *archive, *staging = NULL;
+    struct line_place place;
+    struct plan_key key;
+    struct span wrap;
+
+    if (s->pool.n_free < (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
+        return false;
+    plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
+    if (!group_for(s, &key, f, lsn, &archive))
+        return false;
+    if (wrapped) {
+        plan_key_of(run, route, e, ENCODING_WRAPPED, &key);
+        if (!group_for(s, &key, f, lsn, &staging))
+            return false;
+    }
+    line_place(&f->view, e, f->index, &place);
+    if (archive != NULL)
+        group_append(&s->pool, archive, &place, line);
+    if (staging != NULL) {
+        wrap = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
+        ASSERT(wrap.len <= s->wrap_bytes);
+        group_append(&s->pool, staging, &place, wrap);
+    }
+    plan_if_full(s, archive);
+    plan_if_full(s, staging);
+    stat_add(&s->stats.events, (e->flags & BLOCK_ENTRY_PART) ? 0 : 1);
+    return true;
+}
+
+/* Goes on with the block under way. @return false when group memory has run out. */
+static bool block_consume(struct sink *s, struct feed *f)
+{
+    const struct block_header *h = f->view.header;
+
+    for (; f->run < h->n_runs; f->run++, f->entry = 0) {
+        const struct block_run *run = &f->view.runs[f->run];
+        const struct type_route *route = route_get(s, block_run_name(&f->view, run));
+
+        if (route == NULL)
+            return false;
+        if (!route->owned)
+            continue;
+        for (; f->entry < run->n_entries; f->entry++) {
+            if (!line_group(s, route, f, run, &f->view.entries[run->first + f->entry]))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void block_begin(struct feed *f, struct block *lent)
+{
+    f->in_block = true;
+    f->lent = lent;
+    f->run = f->entry = 0;
+}
+
+static void block_end(struct feed *f)
+{
+    f->cursor = f->view.header->lsn + f->view.header->len;
+    f->in_block = false;
+    if (f->lent != NULL) {
+        stat_add(&f->sink->stats.blocks_memory, 1);
+        lane_pop(f->lane);
+        block_release(f->lent); /* partner: the worker's block_hold() */
+        f->lent = NULL;
+    } else {
+        stat_add(&f->sink->stats.blocks_disk, 1);
+    }
+}
+
+/* ---- where the next block comes from ---- */
+
+/* The next block if its lane has it; what was read from disk meanwhile is dropped. */
+static bool from_lane(struct feed *f)
+{
+    struct block *b;
+
+    if (f->lane == NULL)
+        return false;
+    while ((b = lane_peek(f->lane)) != NULL && b->lsn < f->cursor) {
+        lane_pop(f->lane);
+        block_release(b);
+    }
+    if (b == NULL)
+        return false;
+    block_view_own(b, &f->view);
+    if (b->lsn != f->cursor && f->view.header->prev_end != f->cursor)
+        return false; /* a gap: the journal has it */
+    block_begin(f, b);
+    return true;
+}
+
+static bool feed_step(struct sink *s, struct feed *f)
+{
+    lsn_t durable;
+
+    if (!f->in_block) {
+        durable = journal_durable(f->journal);
+        if (f->cursor == durable)
+            return false;
+        ASSERT(f->cursor < durable);
+        if (!from_lane(f)) {
+            if (!scan_next(&f->scan, &f->cursor, durable, s->now_us, &f->view))
+                return false;
+            block_begin(f, NULL);
+        }
+    }
+    if (!block_consume(s, f)) {
+        plan_for_memory(s);
+        return false; /* goes on when chunks come back */
+    }
+    block_end(f);
+    return true;
+}
+
+bool consume(struct sink *s)
+{
+    uint32_t idle = 0;
+
+    if (s->planning.n + s->cold.n + s->ready.n + s->parked.n + s->confirming.n > DELIVERIES_MAX)
+        return false;
+    for (int n = 0; n < CONSUME_BLOCKS && idle < s->n_feeds;) {
+        struct feed *f = &s->feed[s->next_feed];
+
+        s->next_feed = (s->next_feed + 1) % s->n_feeds;
+        if (feed_step(s, f)) {
+            idle = 0;
+            n++;
+        } else {
+            idle++;
+        }
+    }
+    return idle < s->n_feeds;
+}
+
+int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t floor, char *error, size_t error_len)
+{
+    struct feed *f = &s->feed[index];
+
+    f->sink = s;
+    f->index = index;
+    f->journal = j;
+    f->cursor = floor;
+    if (floor < journal_start(j) || floor > journal_durable(j)) {
+        snprintf(error, error_len,
+                 "journal %s and the delivery log do not belong together: delivered up to %08x:%08x, but the journal "
+                 "has %08x:%08x to %08x:%08x. Was one of them restored from a backup, or deleted?",
+                 journal_dir(j), lsn_segment(floor), lsn_offset(floor), lsn_segment(journal_start(j)),
+                 lsn_offset(journal_start(j)), lsn_segment(journal_durable(j)), lsn_offset(journal_durable(j)));
+        return -EUCLEAN;
+    }
+    return scan_init(&f->scan, s->loop, j, &s->stats.read_errors);
+}
+
+void feed_fini(struct feed *f)
+{
+    struct block *b;
+
+    while (f->lane != NULL && (b = lane_peek(f->lane)) != NULL) {
+        lane_pop(f->lane);
+        block_release(b);
+    }
+    if (f->journal != NULL)
+        scan_fini(&f->scan);
+}
+
+lsn_t feed_floor(const struct sink *s, const struct feed *f)
+{
+    lsn_t floor = f->cursor;
+
+    for (const struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = g->next) {
+        if (g->chain[f->index].bytes > 0 && g->chain[f->index].from_block < floor)
+            floor = g->chain[f->index].from_block;
+    }
+    for (const struct delivery *d = s->planning.head.next; d != &s->planning.head; d = d->next) {
+        if (d->content->chain[f->index].bytes > 0 && d->content->chain[f->index].from_block < floor)
+            floor = d->content->chain[f->index].from_block;
+    }
+    return floor;
+}

@@ -1,0 +1,386 @@
+/*
+ * COLD. Plans on their way: PLAN is durable before anything is sent, CONFIRM before anything is freed. See the state
+ * picture in sink_internal.h.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/clock.h"
+#include "dataplane/base/log.h"
+#include "dataplane/event/timeval.h"
+#include "sinks/sink_internal.h"
+
+#define MINUTE_US INT64_C(60000000)
+
+/* ---- lists ---- */
+
+void delivery_list_init(struct delivery_list *l)
+{
+    l->head.prev = l->head.next = &l->head;
+    l->n = 0;
+}
+
+struct delivery *delivery_first(const struct delivery_list *l)
+{
+    return l->n > 0 ? l->head.next : NULL;
+}
+
+static void list_remove(struct delivery_list *l, struct delivery *d)
+{
+    ASSERT(l->n > 0 && d->next != NULL);
+    d->prev->next = d->next;
+    d->next->prev = d->prev;
+    d->prev = d->next = NULL;
+    l->n--;
+}
+
+void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to, uint8_t state)
+{
+    if (from != NULL)
+        list_remove(from, d);
+    d->state = state;
+    d->next = &to->head;
+    d->prev = to->head.prev;
+    d->prev->next = d;
+    to->head.prev = d;
+    to->n++;
+}
+
+/* ---- records ---- */
+
+static void pending_free(struct pending_record *p)
+{
+    free((void *)(uintptr_t)p->record.text);
+    free(p);
+}
+
+void record_submit(struct sink *s, const struct record *r, void (*durable)(struct sink *s, void *ctx), void *ctx)
+{
+    struct pending_record *p = calloc(1, sizeof(*p));
+
+    ASSERT(p != NULL); /* a few hundred bytes: without them nothing can go on */
+    p->record = *r;
+    p->record.text = r->text != NULL ? strdup(r->text) : NULL;
+    p->durable = durable;
+    p->ctx = ctx;
+    s->n_pending_records++;
+    if (s->backlog_first == NULL && dlog_submit(s->port, &p->record, p) == 0)
+        return;
+    if (s->backlog_last != NULL)
+        s->backlog_last->next = p;
+    else
+        s->backlog_first = p;
+    s->backlog_last = p;
+}
+
+void records_run(struct sink *s)
+{
+    void *cookie[64];
+    int n;
+
+    while (s->backlog_first != NULL && dlog_submit(s->port, &s->backlog_first->record, s->backlog_first) == 0) {
+        s->backlog_first = s->backlog_first->next;
+        if (s->backlog_first == NULL)
+            s->backlog_last = NULL;
+    }
+    while ((n = dlog_reap(s->port, cookie, (int)ARRAY_LEN(cookie))) > 0) {
+        for (int i = 0; i < n; i++) {
+            struct pending_record *p = cookie[i];
+
+            s->n_pending_records--;
+            p->durable(s, p->ctx);
+            pending_free(p);
+        }
+    }
+}
+
+/* ---- planning ---- */
+
+/* "YYYY/MM/DD/HH/MM" and "YYYYMMDDHHMM" of a minute. */
+static void minute_text(int32_t minute, char path[17], char compact[13])
+{
+    char t[TIME_TEXT_BYTES + 1] = "";
+
+    time_format((int64_t)minute * MINUTE_US, t);
+    snprintf(path, 17, "%.4s/%.2s/%.2s/%.2s/%.2s", t, t + 5, t + 8, t + 11, t + 14);
+    snprintf(compact, 13, "%.4s%.2s%.2s%.2s%.2s", t, t + 5, t + 8, t + 11, t + 14);
+}
+
+/*
+ * The name holds node, delivery log and plan id, so it is never used twice:
+ *   output/TYPE/YYYY/MM/DD/HH/MM/TYPE_YYYYMMDDHHMM[_late]_NODE_LOG_ID.json      events, by event time
+ *   dead_letter/TYPE/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_NODE_LOG_ID.json dead letters, by receive time
+ *   staging/TYPE/TYPE_NODE_LOG_ID.json                                          removed after its load
+ * Dead letters without a type go to dead_letter/_x_unknown/, which no escaped type name can be.
+ */
+static void object_name(const struct sink *s, struct plan *p)
+{
+    char type[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[160], path[17], compact[13];
+    int n;
+
+    if (p->key.type_len > 0)
+        name_escape((struct span){p->key.type, p->key.type_len}, type);
+    minute_text(p->key.minute, path, compact);
+    snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json", s->config.node, dlog_id(s->dlog),
+             (unsigned long long)p->id);
+    if (p->key.kind == PLAN_DEAD)
+        n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type, path, compact, tail);
+    else if (p->key.encoding == ENCODING_WRAPPED)
+        n = snprintf(p->object, sizeof(p->object), "staging/%s/%s_%s", type, type, tail);
+    else
+        n = snprintf(p->object, sizeof(p->object), "output/%s/%s/%s_%s%s_%s", type, path, type, compact,
+                     (p->key.flags & PLAN_LATE) ? "_late" : "", tail);
+    ASSERT(n > 0 && (size_t)n < sizeof(p->object));
+}
+
+static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
+{
+    p->id = dlog_next_id(s->dlog);
+    p->key = g->key;
+    p->events = g->events;
+    p->lines = g->lines;
+    p->bytes = g->bytes;
+    p->crc32c = group_crc32c(g);
+    p->planned_us = clock_wall_us();
+    p->to_load = s->config.bigquery_enabled && g->key.kind == PLAN_EVENTS &&
+                 (g->key.encoding == ENCODING_WRAPPED || g->key.schema_hash != 0);
+    for (uint32_t j = 0; j < g->n_journals; j++) {
+        const struct chain *c = &g->chain[j];
+
+        if (c->bytes > 0)
+            p->range[p->n_ranges++] = (struct plan_range){*journal_uuid(s->feed[j].journal), c->from, c->to};
+    }
+    object_name(s, p);
+}
+
+struct delivery *delivery_new(struct sink *s, const struct plan *plan)
+{
+    struct delivery *d = calloc(1, sizeof(*d));
+    const struct type_route *route = route_get(s, (struct span){plan->key.type, plan->key.type_len});
+
+    if (d == NULL || route == NULL) {
+        free(d);
+        return NULL;
+    }
+    d->sink = s;
+    d->plan = *plan;
+    d->table = route->table;
+    d->since_us = s->now_us;
+    return d;
+}
+
+static void plan_durable(struct sink *s, void *ctx)
+{
+    delivery_move(ctx, &s->planning, &s->ready, DELIVERY_READY);
+}
+
+void plan_group(struct sink *s, struct group *g)
+{
+    struct plan plan = {0};
+    struct delivery *d;
+    struct record r = {.type = RECORD_PLAN};
+
+    group_take(&s->groups, g);
+    if (g->lines == 0) {
+        group_free(&s->pool, g);
+        return;
+    }
+    plan_fill(s, g, &plan);
+    d = delivery_new(s, &plan);
+    ASSERT(d != NULL);
+    d->content = g;
+    r.plan_id = plan.id;
+    r.plan = &d->plan;
+    stat_add(&s->stats.planned_events, plan.events);
+    delivery_move(d, NULL, &s->planning, DELIVERY_PLANNING);
+    record_submit(s, &r, plan_durable, d);
+}
+
+void plan_due(struct sink *s, bool all)
+{
+    while (s->groups.n > 0) {
+        struct group *g = s->groups.oldest.next;
+
+        if (!all && s->now_us - g->opened_us < s->config.group_age_us_max)
+            return;
+        plan_group(s, g);
+    }
+}
+
+void plan_for_memory(struct sink *s)
+{
+    struct group *g = s->groups.oldest.next, *next;
+    uint64_t bytes = 0;
+
+    for (const struct group *i = g; i != &s->groups.oldest; i = i->next)
+        bytes += i->n_chunks;
+    if (bytes < s->pool.n_total / 4)
+        return; /* not groups but plans hold the memory: it comes back when they are sent */
+    bytes /= s->groups.n;
+    for (; g != &s->groups.oldest; g = next) {
+        next = g->next;
+        if (g->n_chunks >= bytes)
+            plan_group(s, g);
+    }
+}
+
+/* ---- sending ---- */
+
+static void content_drop(struct delivery *d)
+{
+    group_free(&d->sink->pool, d->content);
+    free(d->iov);
+    d->content = NULL;
+    d->iov = NULL;
+}
+
+void delivery_finish(struct delivery *d, struct delivery_list *l)
+{
+    list_remove(l, d);
+    content_drop(d);
+    loop_timer_cancel(d->sink->loop, &d->retry);
+    free(d);
+}
+
+static void confirm_durable(struct sink *s, void *ctx)
+{
+    struct delivery *d = ctx;
+
+    if (d->plan.key.encoding == ENCODING_ARCHIVE) {
+        stat_add(&s->stats.confirmed_events, d->plan.events);
+        stat_add(&s->stats.confirmed_dead, d->plan.key.kind == PLAN_DEAD ? d->plan.events : 0);
+    }
+    if (!d->plan.to_load) {
+        delivery_finish(d, &s->confirming);
+        return;
+    }
+    list_remove(&s->confirming, d);
+    table_owe(d);
+}
+
+static void parked_durable(struct sink *s, void *ctx)
+{
+    struct delivery *d = ctx;
+
+    (void)s;
+    loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
+}
+
+static void resumed_durable(struct sink *s, void *ctx)
+{
+    struct delivery *d = ctx;
+
+    if (d->content != NULL)
+        delivery_move(d, &s->parked, &s->ready, DELIVERY_READY);
+    else
+        delivery_move(d, &s->parked, &s->cold, DELIVERY_COLD);
+}
+
+static void parked_retry(struct loop_timer *t)
+{
+    struct delivery *d = container_of(t, struct delivery, retry);
+    struct record r = {.type = RECORD_RESUMED, .plan_id = d->plan.id};
+
+    record_submit(d->sink, &r, resumed_durable, d);
+}
+
+void deliver_park(struct delivery *d, struct delivery_list *from, const char *text, bool drop)
+{
+    struct sink *s = d->sink;
+    struct record r = {.type = RECORD_PARKED, .plan_id = d->plan.id, .text = text};
+
+    snprintf(d->text, sizeof(d->text), "%s", text);
+    log_error("sink", "parked: object %s (%llu events): %s", d->plan.object, (unsigned long long)d->plan.events, text);
+    if (drop || s->pool.n_free < s->pool.n_total / 2)
+        content_drop(d);
+    d->retry.fire = parked_retry;
+    delivery_move(d, from, &s->parked, DELIVERY_PARKED);
+    record_submit(s, &r, parked_durable, d);
+}
+
+static void put_done(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text)
+{
+    struct delivery *d = container_of(p, struct delivery, put);
+    struct sink *s = d->sink;
+    struct record r = {.type = RECORD_CONFIRM, .plan_id = d->plan.id, .generation = generation};
+
+    if (result != GCS_DONE) {
+        deliver_park(d, &s->putting, text, false);
+        return;
+    }
+    content_drop(d);
+    delivery_move(d, &s->putting, &s->confirming, DELIVERY_CONFIRMING);
+    record_submit(s, &r, confirm_durable, d);
+}
+
+static void put_start(struct sink *s, struct delivery *d)
+{
+    int rc = -ENOMEM;
+
+    ASSERT(d->content != NULL && d->content->bytes == d->plan.bytes);
+    free(d->iov);
+    d->iov = calloc(d->content->n_chunks, sizeof(*d->iov));
+    if (d->iov != NULL) {
+        d->put = (struct gcs_put){
+            .name = d->plan.object,
+            .content_type = "application/x-ndjson",
+            .body = d->iov,
+            .body_parts = group_iovec(d->content, d->iov),
+            .bytes = d->plan.bytes,
+            .crc32c = d->plan.crc32c,
+            .plan_id = d->plan.id,
+            .events = d->plan.events,
+            .log_id = dlog_id(s->dlog),
+            .done = put_done,
+        };
+        delivery_move(d, &s->ready, &s->putting, DELIVERY_PUTTING);
+        rc = gcs_put_start(s->gcs, &d->put);
+    }
+    if (rc < 0)
+        deliver_park(d, d->state == DELIVERY_PUTTING ? &s->putting : &s->ready, strerror(-rc), false);
+}
+
+void deliver_start(struct sink *s)
+{
+    while (s->ready.n > 0 && s->putting.n < s->config.puts_max)
+        put_start(s, delivery_first(&s->ready));
+}
+
+/* ---- staging objects ---- */
+
+static void staging_durable(struct sink *s, void *ctx)
+{
+    delivery_finish(ctx, &s->staged);
+}
+
+static void staging_retry(struct loop_timer *t)
+{
+    staging_delete(container_of(t, struct delivery, retry));
+}
+
+static void delete_done(struct gcs_delete *g, enum gcs_result result, const char *text)
+{
+    struct delivery *d = container_of(g, struct delivery, delete);
+    struct record r = {.type = RECORD_STAGING_GONE, .plan_id = d->plan.id};
+
+    if (result == GCS_DONE) {
+        record_submit(d->sink, &r, staging_durable, d);
+        return;
+    }
+    snprintf(d->text, sizeof(d->text), "%s", text);
+    log_warn("sink", "staging object %s cannot be deleted: %s", d->plan.object, text);
+    d->retry.fire = staging_retry;
+    loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
+}
+
+void staging_delete(struct delivery *d)
+{
+    ASSERT(d->state == DELIVERY_STAGED && d->plan.key.encoding == ENCODING_WRAPPED);
+    d->delete = (struct gcs_delete){.name = d->plan.object, .done = delete_done};
+    if (gcs_delete_start(d->sink->gcs, &d->delete) < 0) {
+        d->retry.fire = staging_retry;
+        loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
+    }
+}

@@ -1,0 +1,225 @@
+/* HOT. See group.h. */
+#include "sinks/group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/crc32c.h"
+#include "dataplane/base/mem.h"
+#include "dataplane/base/span.h"
+
+#define BUCKETS 16384u
+
+int chunk_pool_create(struct chunk_pool *p, uint64_t bytes)
+{
+    uint32_t n = (uint32_t)(bytes / CHUNK_BYTES);
+
+    ASSERT(n > 0);
+    *p = (struct chunk_pool){.memory_bytes = (uint64_t)n * CHUNK_BYTES, .n_total = n};
+    p->memory = mem_reserve(p->memory_bytes);
+    if (p->memory == NULL)
+        return -ENOMEM;
+    for (uint32_t i = n; i-- > 0;) {
+        struct chunk *c = (struct chunk *)(p->memory + (uint64_t)i * CHUNK_BYTES);
+
+        c->next = p->free;
+        p->free = c;
+    }
+    p->n_free = n;
+    return 0;
+}
+
+void chunk_pool_destroy(struct chunk_pool *p)
+{
+    mem_release(p->memory, p->memory_bytes);
+    p->memory = NULL;
+}
+
+uint32_t chunks_for(size_t len)
+{
+    return (uint32_t)(len / sizeof(((struct chunk *)NULL)->data)) + 2;
+}
+
+int group_table_create(struct group_table *t, struct chunk_pool *pool, uint32_t n_journals)
+{
+    *t = (struct group_table){.pool = pool, .n_journals = n_journals, .mask = BUCKETS - 1};
+    t->oldest.prev = t->oldest.next = &t->oldest;
+    t->bucket = calloc(BUCKETS, sizeof(struct group *));
+    return t->bucket == NULL ? -ENOMEM : 0;
+}
+
+void group_table_destroy(struct group_table *t)
+{
+    while (t->bucket != NULL && t->oldest.next != &t->oldest) {
+        struct group *g = t->oldest.next;
+
+        group_take(t, g);
+        group_free(t->pool, g);
+    }
+    free(t->bucket);
+    t->bucket = NULL;
+}
+
+void plan_key_init(struct plan_key *key, struct span type, enum plan_kind kind)
+{
+    ASSERT(type.len <= TYPE_NAME_BYTES_MAX);
+    memset(key, 0, sizeof(*key));
+    key->kind = (uint8_t)kind;
+    key->type_len = (uint8_t)type.len;
+    memcpy(key->type, type.ptr, type.len);
+}
+
+static uint32_t key_hash(const struct plan_key *key)
+{
+    return crc32c(0, key, offsetof(struct plan_key, type) + key->type_len);
+}
+
+static bool key_equal(const struct plan_key *a, const struct plan_key *b)
+{
+    return memcmp(a, b, offsetof(struct plan_key, type)) == 0 && memcmp(a->type, b->type, a->type_len) == 0;
+}
+
+struct group *group_new(const struct plan_key *key, uint32_t n_journals)
+{
+    struct group *g = calloc(1, sizeof(*g) + n_journals * sizeof(struct chain));
+
+    if (g == NULL)
+        return NULL;
+    g->key = *key;
+    g->n_journals = n_journals;
+    return g;
+}
+
+struct group *group_get(struct group_table *t, const struct plan_key *key, int64_t now_us)
+{
+    struct group **bucket = &t->bucket[key_hash(key) & t->mask];
+    struct group *g;
+
+    for (g = *bucket; g != NULL; g = g->next_hash) {
+        if (key_equal(&g->key, key))
+            return g;
+    }
+    g = group_new(key, t->n_journals);
+    if (g == NULL)
+        return NULL;
+    g->opened_us = now_us;
+    g->next_hash = *bucket;
+    *bucket = g;
+    g->next = &t->oldest;
+    g->prev = t->oldest.prev;
+    g->prev->next = g;
+    t->oldest.prev = g;
+    t->n++;
+    return g;
+}
+
+void group_take(struct group_table *t, struct group *g)
+{
+    struct group **at = &t->bucket[key_hash(&g->key) & t->mask];
+
+    while (*at != g) {
+        ASSERT(*at != NULL);
+        at = &(*at)->next_hash;
+    }
+    *at = g->next_hash;
+    g->prev->next = g->next;
+    g->next->prev = g->prev;
+    g->next_hash = g->prev = g->next = NULL;
+    t->n--;
+}
+
+static struct chunk *chunk_add(struct chunk_pool *pool, struct group *g, struct chain *chain)
+{
+    struct chunk *c = pool->free;
+
+    ASSERT(c != NULL); /* the caller has looked */
+    pool->free = c->next;
+    pool->n_free--;
+    c->next = NULL;
+    c->used = 0;
+    if (chain->last != NULL)
+        chain->last->next = c;
+    else
+        chain->first = c;
+    chain->last = c;
+    g->n_chunks++;
+    return c;
+}
+
+static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *chain, struct span line)
+{
+    struct chunk *c = chain->last;
+
+    while (line.len > 0) {
+        size_t n;
+
+        if (c == NULL || c->used == sizeof(c->data))
+            c = chunk_add(pool, g, chain);
+        n = sizeof(c->data) - c->used;
+        n = n < line.len ? n : line.len;
+        memcpy(c->data + c->used, line.ptr, n);
+        c->used += (uint32_t)n;
+        line.ptr += n;
+        line.len -= n;
+    }
+}
+
+void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place, struct span line)
+{
+    struct chain *chain = &g->chain[place->journal];
+    lsn_t lsn = place->block + place->offset;
+
+    ASSERT_HOT(place->journal < g->n_journals && (chain->bytes == 0 || lsn >= chain->to));
+    if (chain->bytes == 0) {
+        chain->from = lsn;
+        chain->from_block = place->block;
+    }
+    chain_copy(pool, g, chain, line);
+    chain->to = lsn + place->len;
+    chain->bytes += line.len;
+    g->bytes += line.len;
+    g->lines++;
+    g->events += place->counts ? 1 : 0;
+}
+
+uint32_t group_iovec(const struct group *g, struct iovec *iov)
+{
+    uint32_t n = 0;
+
+    for (uint32_t j = 0; j < g->n_journals; j++) {
+        for (struct chunk *c = g->chain[j].first; c != NULL; c = c->next)
+            iov[n++] = (struct iovec){.iov_base = c->data, .iov_len = c->used};
+    }
+    ASSERT(n == g->n_chunks);
+    return n;
+}
+
+uint32_t group_crc32c(const struct group *g)
+{
+    uint32_t crc = 0;
+
+    for (uint32_t j = 0; j < g->n_journals; j++) {
+        for (const struct chunk *c = g->chain[j].first; c != NULL; c = c->next)
+            crc = crc32c(crc, c->data, c->used);
+    }
+    return crc;
+}
+
+void group_free(struct chunk_pool *pool, struct group *g)
+{
+    if (g == NULL)
+        return;
+    for (uint32_t j = 0; j < g->n_journals; j++) {
+        while (g->chain[j].first != NULL) {
+            struct chunk *c = g->chain[j].first;
+
+            g->chain[j].first = c->next;
+            c->next = pool->free;
+            pool->free = c;
+            pool->n_free++;
+        }
+    }
+    ASSERT(pool->n_free <= pool->n_total);
+    free(g);
+}

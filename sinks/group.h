@@ -1,0 +1,114 @@
+/*
+ * Groups: lines of one key (type, minute, ...) gathered in chunks of a fixed pool until they are planned.
+ *
+ * A group keeps the lines of each journal apart, in LSN order: so a plan's bytes are the same when they are read
+ * again from the journals.
+ *
+ * Thread: the sink thread that owns the table.
+ */
+#ifndef PENSTOCK_GROUP_H
+#define PENSTOCK_GROUP_H
+
+#include <sys/uio.h>
+
+#include "dataplane/base/span.h"
+#include "sinks/delivery/plan.h"
+
+#define CHUNK_BYTES 16384
+
+/** A piece of group memory. */
+struct chunk {
+    struct chunk *next;
+    uint32_t used;
+    uint32_t reserved;
+    char data[CHUNK_BYTES - 16];
+};
+static_assert(sizeof(struct chunk) == CHUNK_BYTES, "chunks fill the pool");
+
+/** All group memory of a sink thread. */
+struct chunk_pool {
+    char *memory;
+    uint64_t memory_bytes;
+    struct chunk *free;
+    uint32_t n_free, n_total;
+};
+
+/** Lines of one journal. */
+struct chain {
+    struct chunk *first, *last;
+    uint64_t bytes;
+    lsn_t from, to;   /* of the first line; behind the last */
+    lsn_t from_block; /* block that holds the first line */
+};
+
+/** An open group, or the content of a plan. */
+struct group {
+    struct plan_key key;
+    struct group *next_hash;
+    struct group *prev, *next; /* by age */
+    int64_t opened_us;         /* monotonic */
+    uint64_t bytes, lines, events;
+    uint32_t n_chunks;
+    uint32_t n_journals;
+    struct chain chain[]; /* by journal index */
+};
+
+/** The open groups of a sink thread. */
+struct group_table {
+    struct chunk_pool *pool;
+    uint32_t n_journals;
+    uint32_t n;
+    uint32_t mask;
+    struct group **bucket;
+    struct group oldest; /* list head: oldest.next is the oldest group */
+};
+
+/** Takes bytes of memory for chunks. Thread: init. @return 0 or -ENOMEM. */
+int chunk_pool_create(struct chunk_pool *p, uint64_t bytes) WARN_UNUSED;
+
+/** Frees it. Thread: control, when the sink thread has ended. */
+void chunk_pool_destroy(struct chunk_pool *p);
+
+/** Chunks that appending len bytes to a chain may need at most. */
+uint32_t chunks_for(size_t len);
+
+/** Sets the table up. Thread: init. @return 0 or -ENOMEM. */
+int group_table_create(struct group_table *t, struct chunk_pool *pool, uint32_t n_journals) WARN_UNUSED;
+
+/** Frees every open group and the table. Thread: control. */
+void group_table_destroy(struct group_table *t);
+
+/** Finds the open group of a key, or opens one. @return NULL without memory. */
+struct group *group_get(struct group_table *t, const struct plan_key *key, int64_t now_us);
+
+/** Takes a group out of the table; the caller owns it until group_free(). */
+void group_take(struct group_table *t, struct group *g);
+
+/** A group outside any table, for reading a plan's lines again. @return NULL without memory. */
+struct group *group_new(const struct plan_key *key, uint32_t n_journals);
+
+/** Where a line comes from. */
+struct line_place {
+    uint32_t journal; /* index */
+    lsn_t block;      /* of its block */
+    uint32_t offset;  /* in the block */
+    uint32_t len;     /* in the journal */
+    bool counts;      /* whether it is an event of its own */
+};
+
+/** Appends one line; the pool holds chunks_for(line.len). */
+void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place, struct span line);
+
+/** The content as I/O vectors, in journal order; iov holds g->n_chunks. @return how many. */
+uint32_t group_iovec(const struct group *g, struct iovec *iov);
+
+/** CRC-32C of the content. */
+uint32_t group_crc32c(const struct group *g);
+
+/** Gives the chunks back and frees the group. NULL is allowed. */
+void group_free(struct chunk_pool *pool, struct group *g);
+
+/** Sets a key up from its parts. type is at most TYPE_NAME_BYTES_MAX long. */
+void plan_key_init(struct plan_key *key, struct span type, enum plan_kind kind);
+
+#endif

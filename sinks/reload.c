@@ -1,0 +1,155 @@
+/*
+ * COLD. Plans whose bytes are not in memory (made before a restart, or parked for long) are read from the journals
+ * again: one pass over the union of their ranges feeds as many plans as half of the free group memory holds. What
+ * comes out must have the planned number of lines, bytes and CRC, or nothing is sent.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/log.h"
+#include "dataplane/event/assemble.h"
+#include "sinks/sink_internal.h"
+
+#define BLOCKS_PER_TURN 16
+
+/* The range of a plan in one journal, or NULL. */
+static const struct plan_range *range_in(const struct plan *p, const struct journal *j)
+{
+    for (uint32_t i = 0; i < p->n_ranges; i++) {
+        if (memcmp(&p->range[i].journal, journal_uuid(j), sizeof(struct journal_uuid)) == 0)
+            return &p->range[i];
+    }
+    return NULL;
+}
+
+/* Chunks that a plan's lines need, wherever they break. */
+static uint64_t chunks_of(const struct sink *s, const struct plan *p)
+{
+    return p->bytes / (CHUNK_BYTES - 16) + 2 * (uint64_t)s->n_feeds;
+}
+
+/* Takes cold plans up, oldest first, as memory allows. */
+static void take_up(struct sink *s)
+{
+    uint64_t room = s->pool.n_free / 2;
+    struct delivery *d;
+
+    while ((d = delivery_first(&s->cold)) != NULL && chunks_of(s, &d->plan) <= room) {
+        d->content = group_new(&d->plan.key, s->n_feeds);
+        if (d->content == NULL)
+            return;
+        room -= chunks_of(s, &d->plan);
+        delivery_move(d, &s->cold, &s->reloading, DELIVERY_RELOADING);
+    }
+}
+
+/* The union of what the plans under way need of one journal. */
+static void feed_begin(struct sink *s)
+{
+    const struct journal *j = s->feed[s->reload_feed].journal;
+
+    s->reload_cursor = LSN_MAX;
+    s->reload_end = 0;
+    for (const struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
+        const struct plan_range *r = range_in(&d->plan, j);
+
+        if (r != NULL && r->from < s->reload_cursor)
+            s->reload_cursor = r->from;
+        if (r != NULL && r->to > s->reload_end)
+            s->reload_end = r->to;
+    }
+    /* A range starts at a line, somewhere in its block: reading starts with its segment. */
+    if (s->reload_end > 0)
+        s->reload_cursor = lsn_make(lsn_segment(s->reload_cursor), JOURNAL_HEADER_BYTES);
+}
+
+static void line_take(struct sink *s, struct delivery *d, const struct block_view *v, const struct block_entry *e)
+{
+    struct span line = {.ptr = v->buf + e->offset, .len = e->len};
+    struct line_place place;
+
+    if (d->plan.key.encoding == ENCODING_WRAPPED) {
+        ASSERT(e->len + WRAP_BYTES <= s->wrap_bytes);
+        line = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
+    }
+    if (d->content->bytes + line.len > d->plan.bytes || s->pool.n_free < chunks_for(line.len))
+        return; /* more than was planned: the check at the end says so */
+    line_place(v, e, s->reload_feed, &place);
+    group_append(&s->pool, d->content, &place, line);
+}
+
+/* Gives every line of a run to the plans that hold it. */
+static void run_take(struct sink *s, const struct block_view *v, const struct block_run *run)
+{
+    const struct type_route *route = route_get(s, block_run_name(v, run));
+    const struct journal *j = s->feed[s->reload_feed].journal;
+
+    if (route == NULL || !route->owned)
+        return;
+    for (struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
+        const struct plan_range *range = range_in(&d->plan, j);
+
+        if (range == NULL || d->plan.key.type_len != route->name_len ||
+            memcmp(d->plan.key.type, route->name, route->name_len) != 0)
+            continue;
+        for (uint32_t i = 0; i < run->n_entries; i++) {
+            const struct block_entry *e = &v->entries[run->first + i];
+            lsn_t lsn = v->header->lsn + e->offset;
+            struct plan_key key;
+
+            if (lsn < range->from || lsn >= range->to)
+                continue;
+            plan_key_of(run, route, e, (enum plan_encoding)d->plan.key.encoding, &key);
+            if (memcmp(&key, &d->plan.key, sizeof(key)) == 0)
+                line_take(s, d, v, e);
+        }
+    }
+}
+
+static void reload_end(struct sink *s)
+{
+    struct delivery *d;
+
+    while ((d = delivery_first(&s->reloading)) != NULL) {
+        const struct group *g = d->content;
+
+        if (g->lines == d->plan.lines && g->bytes == d->plan.bytes && group_crc32c(g) == d->plan.crc32c) {
+            delivery_move(d, &s->reloading, &s->ready, DELIVERY_READY);
+            continue;
+        }
+        stat_add(&s->stats.read_errors, 1);
+        deliver_park(d, &s->reloading, "the journal does not give the planned bytes again: nothing is sent", true);
+    }
+    s->reload_feed = 0;
+}
+
+bool reload_run(struct sink *s)
+{
+    if (s->reloading.n == 0) {
+        take_up(s);
+        if (s->reloading.n == 0)
+            return false;
+        s->reload_feed = 0;
+        feed_begin(s);
+    }
+    for (int n = 0; n < BLOCKS_PER_TURN; n++) {
+        struct feed *f = &s->feed[s->reload_feed];
+        struct block_view v;
+
+        if (s->reload_cursor >= s->reload_end) {
+            if (++s->reload_feed == s->n_feeds) {
+                reload_end(s);
+                return s->cold.n > 0;
+            }
+            feed_begin(s);
+            continue;
+        }
+        if (!scan_next(&s->reload_scan[s->reload_feed], &s->reload_cursor, journal_durable(f->journal), s->now_us, &v))
+            return false;
+        for (uint32_t i = 0; i < v.header->n_runs; i++)
+            run_take(s, &v, &v.runs[i]);
+        s->reload_cursor = v.header->lsn + v.header->len;
+    }
+    return true;
+}

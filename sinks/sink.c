@@ -1,0 +1,440 @@
+/*
+ * COLD. The sink thread itself: its loop, its commands, its life.
+ */
+#include "sinks/sink.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dataplane/base/clock.h"
+#include "dataplane/base/log.h"
+#include "sinks/sink_internal.h"
+
+#define TICK_US     50000
+#define LINE_BYTES  (2u << 20) /* of one line: the largest event and what is added to it */
+
+/* ---- life ---- */
+
+static int clients_create(struct sink *s, char *error, size_t error_len)
+{
+    int rc = auth_init(&s->auth, s->config.token_file, error, error_len);
+
+    if (rc < 0)
+        return rc;
+    rc = http_client_create(s->loop, &s->config.http, &s->http);
+    if (rc == 0)
+        rc = gcs_create(s->loop, s->http, &s->auth, &s->config.gcs, &s->gcs_stats, &s->gcs);
+    if (rc == 0 && s->config.bigquery_enabled)
+        rc = bq_create(s->loop, s->http, &s->auth, &s->config.bq, &s->bq_stats, &s->bq);
+    if (rc < 0)
+        snprintf(error, error_len, "cannot set up HTTP clients: %s", strerror(-rc));
+    return rc;
+}
+
+static int memory_create(struct sink *s, uint32_t n_journals)
+{
+    s->wrap_bytes = LINE_BYTES;
+    s->wrap_buf = malloc(s->wrap_bytes);
+    s->feed = calloc(n_journals, sizeof(*s->feed));
+    s->idle_lsn = calloc(n_journals, sizeof(*s->idle_lsn));
+    s->reload_scan = calloc(n_journals, sizeof(*s->reload_scan));
+    if (s->wrap_buf == NULL || s->feed == NULL || s->idle_lsn == NULL || s->reload_scan == NULL)
+        return -ENOMEM;
+    if (chunk_pool_create(&s->pool, s->config.group_memory_bytes) < 0)
+        return -ENOMEM;
+    return group_table_create(&s->groups, &s->pool, n_journals);
+}
+
+static void lists_init(struct sink *s)
+{
+    struct delivery_list *list[] = {&s->planning, &s->cold,   &s->reloading, &s->ready,
+                                    &s->putting,  &s->confirming, &s->parked, &s->staged};
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        delivery_list_init(list[i]);
+}
+
+static int parts_create(struct sink *s, struct journal *const *journals, uint32_t n_journals, char *error,
+                        size_t error_len)
+{
+    int rc = loop_create(&s->loop);
+
+    if (rc < 0) {
+        snprintf(error, error_len, "io_uring: %s", strerror(-rc));
+        return rc;
+    }
+    rc = memory_create(s, n_journals);
+    for (uint32_t i = 0; rc == 0 && i < n_journals; i++) {
+        s->feed[i].journal = journals[i];
+        rc = scan_init(&s->reload_scan[i], s->loop, journals[i], &s->stats.read_errors);
+    }
+    if (rc < 0) {
+        snprintf(error, error_len, "group.memory: out of memory");
+        return rc;
+    }
+    s->n_feeds = n_journals;
+    rc = clients_create(s, error, error_len);
+    if (rc < 0)
+        return rc;
+    s->port = dlog_port(s->dlog, loop_wake_fd(s->loop));
+    s->now_us = clock_monotonic_us();
+    return sink_resume(s, error, error_len);
+}
+
+int sink_create(const struct sink_config *config, const struct type_set *types, struct journal *const *journals,
+                uint32_t n_journals, struct dlog *dlog, struct sink **out, char *error, size_t error_len)
+{
+    struct sink *s = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*s), CACHE_LINE_BYTES));
+    int rc;
+
+    ASSERT(n_journals > 0 && n_journals <= JOURNALS_MAX && config->gcs_enabled);
+    snprintf(error, error_len, "out of memory");
+    if (s == NULL)
+        return -ENOMEM;
+    memset(s, 0, sizeof(*s));
+    s->config = *config;
+    s->types = types;
+    s->dlog = dlog;
+    pthread_mutex_init(&s->call_lock, NULL);
+    sem_init(&s->call_done, 0, 0);
+    atomic_store(&s->start_result, 1);
+    lists_init(s);
+    rc = parts_create(s, journals, n_journals, error, error_len);
+    if (rc < 0) {
+        sink_destroy(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+static void list_destroy(struct delivery_list *l)
+{
+    struct delivery *d;
+
+    while ((d = delivery_first(l)) != NULL)
+        delivery_finish(d, l);
+}
+
+static void maps_destroy(struct sink *s)
+{
+    for (uint32_t i = 0; i < ROUTE_BUCKETS; i++) {
+        while (s->route[i] != NULL) {
+            struct type_route *r = s->route[i];
+
+            s->route[i] = r->next;
+            free(r);
+        }
+    }
+    for (uint32_t i = 0; i < PLANNED_BUCKETS; i++) {
+        while (s->planned[i] != NULL) {
+            struct planned_before *p = s->planned[i];
+
+            s->planned[i] = p->next;
+            free(p);
+        }
+    }
+}
+
+void sink_destroy(struct sink *s)
+{
+    struct delivery_list *list[] = {&s->planning, &s->cold,   &s->reloading, &s->ready,
+                                    &s->putting,  &s->confirming, &s->parked, &s->staged};
+
+    if (s == NULL)
+        return;
+    ASSERT(!s->thread_started);
+    gcs_destroy(s->gcs);
+    bq_destroy(s->bq);
+    http_client_destroy(s->http);
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        list_destroy(list[i]);
+    tables_destroy(s);
+    group_table_destroy(&s->groups);
+    for (uint32_t i = 0; i < s->n_feeds; i++) {
+        feed_fini(&s->feed[i]);
+        scan_fini(&s->reload_scan[i]);
+    }
+    loop_destroy(s->loop);
+    chunk_pool_destroy(&s->pool);
+    maps_destroy(s);
+    free(s->wrap_buf);
+    free(s->feed);
+    free(s->idle_lsn);
+    free(s->reload_scan);
+    sem_destroy(&s->call_done);
+    pthread_mutex_destroy(&s->call_lock);
+    free(s);
+}
+
+int sink_wake_fd(const struct sink *s)
+{
+    return loop_wake_fd(s->loop);
+}
+
+void sink_set_lane(struct sink *s, uint32_t journal_index, struct lane *lane)
+{
+    ASSERT(!s->thread_started && journal_index < s->n_feeds);
+    s->feed[journal_index].lane = lane;
+}
+
+const struct sink_stats *sink_stats(const struct sink *s)
+{
+    return &s->stats;
+}
+
+const struct gcs_stats *sink_gcs_stats(const struct sink *s)
+{
+    return &s->gcs_stats;
+}
+
+const struct bq_stats *sink_bq_stats(const struct sink *s)
+{
+    return &s->bq_stats;
+}
+
+/* ---- commands ---- */
+
+static void call_finish(struct sink *s, int result)
+{
+    s->call_result = result;
+    atomic_store(&s->command, 0);
+    sem_post(&s->call_done); /* partner: sink_call()'s sem_wait */
+}
+
+static void table_report(const struct table *t, struct sink_table_report *out)
+{
+    static const char *const state[] = {
+        [TABLE_IDLE] = "idle",         [TABLE_RECORDING] = "waiting", [TABLE_ENSURING] = "creating",
+        [TABLE_ATTEMPTING] = "waiting", [TABLE_LOADING] = "loading",   [TABLE_FAILING] = "waiting",
+        [TABLE_FINISHING] = "loading", [TABLE_PARKED] = "parked",
+    };
+    const char *why = t->text;
+
+    if (t->state == TABLE_ENSURING && t->ensure.waiting != NULL)
+        why = t->ensure.waiting;
+    if (t->state == TABLE_LOADING && t->job.waiting != NULL)
+        why = t->job.waiting;
+    memset(out, 0, sizeof(*out));
+    snprintf(out->table, sizeof(out->table), "%s", t->name);
+    out->debt_events = t->debt_events + (t->loading.n > 0 ? t->load.rows : 0);
+    out->debt_objects = t->debts.n + t->loading.n;
+    out->loaded_rows = t->loaded_rows;
+    out->jobs = t->jobs;
+    snprintf(out->state, sizeof(out->state), "%s", state[t->state]);
+    snprintf(out->text, sizeof(out->text), "%s", why);
+}
+
+static void report(struct sink *s, struct sink_report *out)
+{
+    const struct delivery *d = delivery_first(&s->putting);
+
+    out->n_tables = 0;
+    out->gcs_waiting[0] = 0;
+    for (const struct table *t = s->tables; t != NULL && out->n_tables < out->tables_max; t = t->next) {
+        if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0)
+            table_report(t, &out->table[out->n_tables++]);
+    }
+    if (d != NULL && d->put.waiting != NULL)
+        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "%s", d->put.waiting);
+    else if ((d = delivery_first(&s->parked)) != NULL)
+        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);
+}
+
+static void flush(struct sink *s)
+{
+    plan_due(s, true);
+    s->flush_id = dlog_next_id(s->dlog);
+    for (struct table *t = s->tables; t != NULL; t = t->next)
+        t->flush = t->debts.n > 0;
+}
+
+static bool list_has_before(const struct delivery_list *l, uint64_t id)
+{
+    for (const struct delivery *d = l->head.next; d != &l->head; d = d->next) {
+        if (d->plan.id < id)
+            return true;
+    }
+    return false;
+}
+
+/* Whether every plan made before id is delivered, or parked for somebody to look at. */
+static bool delivered_before(const struct sink *s, uint64_t id)
+{
+    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->ready,
+                                          &s->putting,  &s->confirming, &s->staged};
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        if (list_has_before(list[i], id))
+            return false;
+    }
+    for (const struct table *t = s->tables; t != NULL; t = t->next) {
+        if (t->state != TABLE_PARKED && (list_has_before(&t->debts, id) || list_has_before(&t->loading, id)))
+            return false;
+    }
+    return true;
+}
+
+/* SINK_IDLE: first everything that was durable when asked is consumed and planned, then all of that delivered. */
+static void idle_check(struct sink *s)
+{
+    if (!s->idle_planned) {
+        for (uint32_t i = 0; i < s->n_feeds; i++) {
+            if (s->feed[i].cursor < s->idle_lsn[i])
+                goto wait;
+        }
+        flush(s);
+        s->idle_planned = true;
+    }
+    if (delivered_before(s, s->flush_id)) {
+        call_finish(s, 0);
+        return;
+    }
+wait:
+    if (s->now_us >= s->call_deadline_us)
+        call_finish(s, -ETIMEDOUT);
+}
+
+static void idle_begin(struct sink *s)
+{
+    s->idle_planned = false;
+    for (uint32_t i = 0; i < s->n_feeds; i++)
+        s->idle_lsn[i] = journal_durable(s->feed[i].journal);
+}
+
+static void commands_run(struct sink *s)
+{
+    int command = atomic_load(&s->command) - 1;
+
+    switch (command) {
+    case SINK_FLUSH:
+        flush(s);
+        call_finish(s, 0);
+        break;
+    case SINK_REPORT:
+        report(s, s->report);
+        call_finish(s, 0);
+        break;
+    case SINK_IDLE:
+        if (s->call_result == 1) { /* new */
+            idle_begin(s);
+            s->call_result = 0;
+        }
+        idle_check(s);
+        break;
+    default:
+        break;
+    }
+}
+
+static void sink_wake(const struct sink *s)
+{
+    uint64_t one = 1;
+
+    if (write(loop_wake_fd(s->loop), &one, sizeof(one)) < 0)
+        ASSERT(errno == EAGAIN);
+}
+
+int sink_call(struct sink *s, enum sink_command command, struct sink_report *out, int64_t timeout_us)
+{
+    int rc;
+
+    ASSERT(s->thread_started);
+    pthread_mutex_lock(&s->call_lock);
+    s->report = out;
+    s->call_result = 1;
+    s->call_deadline_us = clock_monotonic_us() + timeout_us;
+    atomic_store(&s->command, (int)command + 1);
+    sink_wake(s);
+    while (sem_wait(&s->call_done) != 0)
+        ASSERT(errno == EINTR);
+    rc = s->call_result;
+    pthread_mutex_unlock(&s->call_lock);
+    return rc;
+}
+
+/* ---- the thread ---- */
+
+/* Microseconds since the oldest event that is not in the cloud was consumed. */
+static uint64_t lag(const struct sink *s)
+{
+    const struct delivery_list *list[] = {&s->planning, &s->cold, &s->reloading, &s->ready, &s->putting, &s->parked};
+    int64_t oldest = s->groups.n > 0 ? s->groups.oldest.next->opened_us : s->now_us;
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        const struct delivery *d = delivery_first(list[i]);
+
+        if (d != NULL && d->since_us < oldest)
+            oldest = d->since_us;
+    }
+    return (uint64_t)(s->now_us - oldest);
+}
+
+static void gauges_set(struct sink *s)
+{
+    stat_set(&s->stats.groups_open, s->groups.n);
+    stat_set(&s->stats.chunks_free, s->pool.n_free);
+    stat_set(&s->stats.chunks_total, s->pool.n_total);
+    stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->ready.n + s->putting.n +
+                                          s->confirming.n);
+    stat_set(&s->stats.plans_parked, s->parked.n);
+    stat_set(&s->stats.lag_us, lag(s));
+}
+
+static void tick(struct sink *s)
+{
+    s->next_tick_us = s->now_us + TICK_US;
+    plan_due(s, false);
+    if (s->config.bigquery_enabled)
+        tables_run(s);
+    for (uint32_t i = 0; i < s->n_feeds; i++)
+        dlog_set_floor(s->port, journal_uuid(s->feed[i].journal), feed_floor(s, &s->feed[i]));
+    gauges_set(s);
+}
+
+static void turn(struct sink *s)
+{
+    bool more;
+
+    s->now_us = clock_monotonic_us();
+    records_run(s);
+    more = reload_run(s);
+    more |= consume(s);
+    deliver_start(s);
+    if (s->now_us >= s->next_tick_us)
+        tick(s);
+    commands_run(s);
+    loop_run_once(s->loop, more ? 0 : TICK_US);
+}
+
+static void *thread_main(void *arg)
+{
+    struct sink *s = arg;
+
+    while (!atomic_load(&s->stop))
+        turn(s);
+    if (atomic_load(&s->command) != 0)
+        call_finish(s, -ETIMEDOUT);
+    return NULL;
+}
+
+int sink_start(struct sink *s)
+{
+    int rc = pthread_create(&s->thread, NULL, thread_main, s);
+
+    s->thread_started = rc == 0;
+    return -rc;
+}
+
+void sink_stop(struct sink *s)
+{
+    if (!s->thread_started)
+        return;
+    atomic_store(&s->stop, true);
+    sink_wake(s);
+    pthread_join(s->thread, NULL);
+    s->thread_started = false;
+}

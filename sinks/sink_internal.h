@@ -1,0 +1,310 @@
+/*
+ * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c and resume.c only.
+ *
+ *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM ─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
+ *                                        ^
+ *   plans without their bytes ─ reload.c ┘   (after a restart, or parked for long)
+ */
+#ifndef PENSTOCK_SINK_INTERNAL_H
+#define PENSTOCK_SINK_INTERNAL_H
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "dataplane/base/stats.h"
+#include "sinks/delivery/state.h"
+#include "sinks/engine/loop.h"
+#include "sinks/group.h"
+#include "sinks/scan.h"
+#include "sinks/sink.h"
+
+#define WRAP_BYTES         16u        /* that event_wrap() may add to a line */
+#define DELIVERIES_MAX     8192u      /* plans that are not finished, but for debts: past it nothing is consumed */
+#define CONSUME_BLOCKS     32         /* per turn, so that the network gets its share */
+#define LOAD_PARTITION_MAX 4000u      /* BigQuery: partitions that one job may touch */
+
+struct sink;
+struct table;
+
+/* ---- journals ---- */
+
+/** Reads that follow one journal from a cursor on, in memory and on disk alike. */
+struct feed {
+    struct sink *sink;
+    uint32_t index;
+    const struct journal *journal;
+    struct lane *lane; /* NULL: left over from an earlier run */
+    lsn_t cursor;      /* everything in front of it is in groups or plans */
+    lsn_t planned_max; /* look planned_to up only below it: it was set before this start */
+    struct scan scan;  /* for blocks that the lane has not */
+    /* The block under way, and how far: group memory may run out in the middle. */
+    bool in_block;
+    struct block *lent; /* the block's holder; NULL when it lies in buf */
+    struct block_view view;
+    uint32_t run, entry;
+};
+
+/* ---- plans ---- */
+
+/*
+ *   PLANNING ─ PLAN durable ─> READY ─> PUTTING ─> CONFIRMING ─ CONFIRM durable ─> DEBT or finished
+ *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
+ *   DEBT ─> LOADING ─> (wrapped: STAGED ─ object deleted, STAGING_GONE durable ─>) finished
+ */
+enum delivery_state_name {
+    DELIVERY_PLANNING,
+    DELIVERY_COLD,
+    DELIVERY_RELOADING,
+    DELIVERY_READY,
+    DELIVERY_PUTTING,
+    DELIVERY_CONFIRMING,
+    DELIVERY_PARKED,
+    DELIVERY_DEBT,
+    DELIVERY_LOADING,
+    DELIVERY_STAGED,
+};
+
+/** A plan on its way. In exactly one list, by state. */
+struct delivery {
+    struct delivery *prev, *next;
+    struct sink *sink;
+    struct table *table; /* of its type */
+    uint8_t state;       /* enum delivery_state_name */
+    struct plan plan;
+    struct group *content; /* NULL: must be read again before sending */
+    struct iovec *iov;
+    struct gcs_put put;
+    struct gcs_delete delete;
+    struct loop_timer retry;
+    int64_t since_us; /* monotonic: planned, or taken over */
+    char text[REASON_TEXT_BYTES];
+};
+
+/** A list of deliveries, oldest first. */
+struct delivery_list {
+    struct delivery head; /* only its links */
+    uint32_t n;
+};
+
+/* ---- tables ---- */
+
+/*
+ *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING ─> LOADED ─> IDLE
+ *                                                 ^             └ transient ─ ATTEMPT_FAILED ┘│
+ *                                                 └────────────── timer ── PARKED <── refused ┘
+ */
+enum table_state { TABLE_IDLE, TABLE_RECORDING, TABLE_ENSURING, TABLE_ATTEMPTING, TABLE_LOADING, TABLE_FAILING,
+                   TABLE_FINISHING, TABLE_PARKED };
+
+/** One BigQuery table and what is owed to it. */
+struct table {
+    struct table *next;
+    struct sink *sink;
+    char name[TABLE_NAME_BYTES_MAX];
+    struct bq_table_spec spec;
+    uint8_t state; /* enum table_state */
+    bool ensured;
+    bool flush;           /* load as soon as there is debt */
+    struct delivery_list debts;
+    uint64_t debt_events;
+    int64_t next_load_us; /* monotonic: cadence */
+    /* The load under way. */
+    struct load load;
+    bool recorded; /* LOAD is in the log */
+    bool resumed_attempt; /* the latest attempt was made before a restart: find it again */
+    struct delivery_list loading;
+    struct bq_ensure ensure;
+    struct bq_load job;
+    char job_id[JOB_ID_BYTES_MAX];
+    char **uris;
+    struct retry_state backoff;
+    struct loop_timer timer;
+    uint64_t loaded_rows;
+    uint32_t jobs;
+    char text[REASON_TEXT_BYTES];
+};
+
+/** What the thread knows of a type: cached, by name and kind. */
+struct type_route {
+    struct type_route *next;
+    char name[TYPE_NAME_BYTES_MAX];
+    uint8_t name_len;
+    bool owned;
+    struct table *table; /* when owned */
+    const struct type_config *config;
+};
+
+/** How far a key had been planned before this start. */
+struct planned_before {
+    struct planned_before *next;
+    struct plan_key key;
+    uint32_t journal;
+    lsn_t to;
+};
+
+#define ROUTE_BUCKETS   4096u
+#define PLANNED_BUCKETS 4096u
+
+/** A record on its way into the log: what to do when it is durable. */
+struct pending_record {
+    struct pending_record *next; /* not taken by the log yet */
+    struct record record;
+    void (*durable)(struct sink *s, void *ctx);
+    void *ctx;
+    char text[REASON_TEXT_BYTES];
+};
+
+struct sink {
+    struct sink_config config;
+    const struct type_set *types;
+    struct dlog *dlog;
+    struct dlog_port *port;
+    struct loop *loop;
+    struct http_client *http;
+    struct auth auth;
+    struct gcs *gcs;
+    struct bq *bq;
+    /* Journals. */
+    uint32_t n_feeds;
+    struct feed *feed;
+    uint32_t next_feed;
+    /* Groups and plans. */
+    struct chunk_pool pool;
+    struct group_table groups;
+    char *wrap_buf; /* one wrapped line */
+    size_t wrap_bytes;
+    struct delivery_list planning, cold, reloading, ready, putting, confirming, parked, staged;
+    struct pending_record *backlog_first, *backlog_last; /* records that the log's ring had no room for */
+    uint32_t n_pending_records;
+    /* Reading plans again. */
+    uint32_t reload_feed;
+    lsn_t reload_cursor, reload_end;
+    struct scan *reload_scan; /* by feed */
+    /* Types and tables. */
+    struct type_route *route[ROUTE_BUCKETS];
+    struct planned_before *planned[PLANNED_BUCKETS];
+    struct table *tables;
+    /* Time. */
+    int64_t now_us; /* monotonic, of this turn */
+    int64_t next_tick_us;
+    int64_t logged_us;
+    /* Commands. */
+    pthread_mutex_t call_lock; /* control threads among themselves */
+    _Atomic int command;       /* enum sink_command + 1; 0: none */
+    struct sink_report *report;
+    int64_t call_deadline_us;
+    int call_result;
+    sem_t call_done;
+    bool idle_planned; /* what was durable when asked is planned */
+    lsn_t *idle_lsn; /* by feed: durable when asked */
+    uint64_t flush_id; /* plans below it load as soon as they are confirmed */
+    /* Life. */
+    pthread_t thread;
+    bool thread_started;
+    _Atomic int start_result;
+    _Atomic bool stop;
+    struct sink_stats stats;
+    struct gcs_stats gcs_stats;
+    struct bq_stats bq_stats;
+};
+
+/* ---- consume.c: thread: the sink's ---- */
+
+/** Consumes up to CONSUME_BLOCKS blocks into groups. @return true when there is more at once. */
+bool consume(struct sink *s);
+
+/** Sets a feed up at its floor. Thread: init. @return 0; -errno with error. */
+int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t floor, char *error,
+              size_t error_len) WARN_UNUSED;
+
+/** Frees a feed; a block under way is released. */
+void feed_fini(struct feed *f);
+
+/** The key of the group that a line belongs to, in one encoding. */
+void plan_key_of(const struct block_run *run, const struct type_route *route, const struct block_entry *e,
+                 enum plan_encoding encoding, struct plan_key *key);
+
+/** Where a line of a block comes from. */
+void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal, struct line_place *out);
+
+/** The route of a type. @return NULL without memory. */
+const struct type_route *route_get(struct sink *s, struct span name);
+
+/** Remembers how far a key was planned before this start. Thread: init. @return 0 or -ENOMEM. */
+int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal, lsn_t to) WARN_UNUSED;
+
+/** The largest LSN below which all of this thread's lines of a journal are planned, durably. */
+lsn_t feed_floor(const struct sink *s, const struct feed *f);
+
+/* ---- deliver.c: thread: the sink's ---- */
+
+/** Sets a list up. */
+void delivery_list_init(struct delivery_list *l);
+
+/** Moves a delivery to the end of a list and gives it the state. */
+void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to, uint8_t state);
+
+/** The first, or NULL. */
+struct delivery *delivery_first(const struct delivery_list *l);
+
+/** Closes a group: it becomes a plan. */
+void plan_group(struct sink *s, struct group *g);
+
+/** Plans what is due by size or age, or everything. */
+void plan_due(struct sink *s, bool all);
+
+/** Plans the larger groups, because group memory is short. */
+void plan_for_memory(struct sink *s);
+
+/** A delivery for a plan that was made before this start; in no list yet. @return NULL without memory. */
+struct delivery *delivery_new(struct sink *s, const struct plan *plan);
+
+/**
+ * Parks a plan that somebody must look at; it is tried again after park_retry. Its lines stay in the journal; they
+ * leave memory when drop says so or memory is short.
+ */
+void deliver_park(struct delivery *d, struct delivery_list *from, const char *text, bool drop);
+
+/** Starts uploads while there are free slots. */
+void deliver_start(struct sink *s);
+
+/** Frees a finished delivery, which is in list l. */
+void delivery_finish(struct delivery *d, struct delivery_list *l);
+
+/** Deletes the staging object of a loaded plan, then says so in the log. */
+void staging_delete(struct delivery *d);
+
+/** Hands a record to the log; durable runs on this thread once it is. text is copied. */
+void record_submit(struct sink *s, const struct record *r, void (*durable)(struct sink *s, void *ctx), void *ctx);
+
+/** Takes what became durable, and hands on what the log had no room for. */
+void records_run(struct sink *s);
+
+/* ---- reload.c: thread: the sink's ---- */
+
+/** Goes on reading cold plans from the journals. @return true when there is more at once. */
+bool reload_run(struct sink *s);
+
+/* ---- tables.c: thread: the sink's ---- */
+
+/** The table of a type, created if new. @return NULL without memory. */
+struct table *table_get(struct sink *s, struct span type);
+
+/** A confirmed plan becomes debt of its table. d is in no list. */
+void table_owe(struct delivery *d);
+
+/** Starts the loads that are due. */
+void tables_run(struct sink *s);
+
+/** Takes over a load that was under way before this start. load is copied. Thread: init. @return 0 or -ENOMEM. */
+int table_take_over(struct sink *s, const struct load *load, bool parked, const char *text) WARN_UNUSED;
+
+/** Frees every table. */
+void tables_destroy(struct sink *s);
+
+/* ---- resume.c: thread: init ---- */
+
+/** Takes over this thread's share of the delivery state. @return 0; -errno with error. */
+int sink_resume(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
+
+#endif

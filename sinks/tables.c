@@ -1,0 +1,418 @@
+/*
+ * COLD. BigQuery tables: what is owed to each, and the load jobs that pay it. LOAD is durable before a job is
+ * prepared, ATTEMPT before jobs.insert, LOADED before the debt is forgotten. See the state picture in
+ * sink_internal.h.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/log.h"
+#include "sinks/sink_internal.h"
+
+#define MINUTES_A_DAY 1440
+
+static void load_begin(struct table *t);
+static void load_ensure(struct table *t);
+
+/* ---- tables ---- */
+
+static void spec_fill(struct table *t, const struct type_set *set, const struct type_config *c)
+{
+    t->spec.table = t->name;
+    t->spec.schema = c != NULL && c->schema != NULL ? c->schema : set->json_schema;
+    t->spec.description = c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
+    if (c == NULL || c->schema == NULL)
+        return;
+    t->spec.n_clustering = c->n_clustering;
+    for (uint32_t i = 0; i < c->n_clustering; i++)
+        t->spec.clustering[i] = c->clustering[i];
+}
+
+struct table *table_get(struct sink *s, struct span type)
+{
+    char name[TABLE_NAME_BYTES_MAX];
+    struct table *t;
+
+    type_table(s->types, type, name, sizeof(name));
+    for (t = s->tables; t != NULL; t = t->next) {
+        if (strcmp(t->name, name) == 0)
+            return t;
+    }
+    t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return NULL;
+    memcpy(t->name, name, sizeof(name));
+    t->sink = s;
+    spec_fill(t, s->types, type_find(s->types, type));
+    delivery_list_init(&t->debts);
+    delivery_list_init(&t->loading);
+    t->next = s->tables;
+    s->tables = t;
+    return t;
+}
+
+void table_owe(struct delivery *d)
+{
+    struct table *t = d->table;
+
+    delivery_move(d, NULL, &t->debts, DELIVERY_DEBT);
+    t->debt_events += d->plan.events;
+    t->flush |= d->plan.id < t->sink->flush_id;
+}
+
+static void uris_free(struct table *t)
+{
+    for (uint32_t i = 0; t->uris != NULL && i < t->load.n_plans; i++)
+        free(t->uris[i]);
+    free(t->uris);
+    t->uris = NULL;
+}
+
+static void load_forget(struct table *t)
+{
+    uris_free(t);
+    free(t->load.plan_id);
+    memset(&t->load, 0, sizeof(t->load));
+    t->recorded = t->resumed_attempt = false;
+    t->text[0] = 0;
+    t->state = TABLE_IDLE;
+}
+
+static void list_free(struct delivery_list *l)
+{
+    struct delivery *d;
+
+    while ((d = delivery_first(l)) != NULL)
+        delivery_finish(d, l);
+}
+
+void tables_destroy(struct sink *s)
+{
+    while (s->tables != NULL) {
+        struct table *t = s->tables;
+
+        s->tables = t->next;
+        list_free(&t->debts);
+        list_free(&t->loading);
+        uris_free(t);
+        free(t->load.plan_id);
+        free(t);
+    }
+}
+
+/* ---- failing and parking ---- */
+
+static void table_timer(struct loop_timer *timer)
+{
+    struct table *t = container_of(timer, struct table, timer);
+
+    load_begin(t);
+}
+
+static void load_resumed(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+
+    (void)s;
+    t->text[0] = 0;
+    load_begin(t);
+}
+
+static void park_timer(struct loop_timer *timer)
+{
+    struct table *t = container_of(timer, struct table, timer);
+    struct record r = {.type = RECORD_LOAD_RESUMED, .load_id = t->load.id};
+
+    record_submit(t->sink, &r, load_resumed, t);
+}
+
+static void parked_durable(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+
+    t->timer.fire = park_timer;
+    loop_timer_set(s->loop, &t->timer, s->config.park_retry_us);
+}
+
+/* Somebody must look: shown in status, tried again after park_retry. The debt waits; other tables go on. */
+static void table_park(struct table *t, const char *text)
+{
+    struct record r = {.type = RECORD_LOAD_PARKED, .load_id = t->load.id, .text = text};
+
+    snprintf(t->text, sizeof(t->text), "%s", text);
+    log_error("sink", "parked: table %s, load %llu of %u objects: %s", t->name, (unsigned long long)t->load.id,
+              t->load.n_plans, text);
+    t->state = TABLE_PARKED;
+    t->ensured = false;
+    record_submit(t->sink, &r, parked_durable, t);
+}
+
+static void attempt_failed_durable(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+    int64_t delay = retry_delay_us(&t->backoff, ANSWER_TRANSIENT, NULL);
+
+    if (t->state == TABLE_PARKED)
+        return;
+    t->timer.fire = table_timer;
+    loop_timer_set(s->loop, &t->timer, delay);
+}
+
+/* The job is known to be over without effect: the next attempt gets another id. */
+static void attempt_failed(struct table *t, const char *text, bool parks)
+{
+    struct record r = {
+        .type = RECORD_ATTEMPT_FAILED,
+        .load_id = t->load.id,
+        .attempt = t->load.attempt,
+        .text = text,
+    };
+
+    t->load.attempt_done = true;
+    t->resumed_attempt = false;
+    t->state = TABLE_FAILING;
+    snprintf(t->text, sizeof(t->text), "%s", text);
+    record_submit(t->sink, &r, attempt_failed_durable, t);
+    if (parks)
+        table_park(t, text);
+    else
+        log_warn("sink", "load job %s failed: %s; another attempt follows", t->job_id, text);
+}
+
+/* ---- the job ---- */
+
+static void loaded_durable(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+    struct delivery *d;
+
+    while ((d = delivery_first(&t->loading)) != NULL) {
+        stat_add(&s->stats.loaded_events, d->plan.events);
+        if (d->plan.key.encoding == ENCODING_WRAPPED) {
+            delivery_move(d, &t->loading, &s->staged, DELIVERY_STAGED);
+            staging_delete(d);
+        } else {
+            delivery_finish(d, &t->loading);
+        }
+    }
+    load_forget(t);
+}
+
+static void load_finished(struct table *t, uint64_t rows)
+{
+    struct record r = {.type = RECORD_LOADED, .load_id = t->load.id, .rows = rows};
+    char text[REASON_TEXT_BYTES];
+
+    if (rows != t->load.rows) {
+        snprintf(text, sizeof(text), "job %s loaded %llu rows where %llu were expected: not confirmed", t->job_id,
+                 (unsigned long long)rows, (unsigned long long)t->load.rows);
+        table_park(t, text);
+        return;
+    }
+    t->loaded_rows += rows;
+    t->backoff = (struct retry_state){0};
+    t->state = TABLE_FINISHING;
+    record_submit(t->sink, &r, loaded_durable, t);
+}
+
+static void job_done(struct bq_load *job, enum bq_result result, uint64_t rows, const char *text)
+{
+    struct table *t = container_of(job, struct table, job);
+
+    if (result == BQ_DONE)
+        load_finished(t, rows);
+    else if (result == BQ_JOB_FAILED)
+        attempt_failed(t, text, false);
+    else if (result == BQ_JOB_REFUSED)
+        attempt_failed(t, text, true);
+    else
+        table_park(t, text);
+}
+
+static void job_start(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+
+    snprintf(t->job_id, sizeof(t->job_id), "penstock_%s_%llu_a%u", dlog_id(s->dlog), (unsigned long long)t->load.id,
+             t->load.attempt);
+    t->job = (struct bq_load){
+        .job_id = t->job_id,
+        .table = t->name,
+        .uris = (const char *const *)t->uris,
+        .n_uris = t->load.n_plans,
+        .done = job_done,
+    };
+    t->state = TABLE_LOADING;
+    t->jobs++;
+    if (bq_load_start(s->bq, &t->job) < 0) {
+        t->timer.fire = table_timer;
+        loop_timer_set(s->loop, &t->timer, 1000000);
+    }
+}
+
+/* Makes the attempt durable before the job exists; an attempt from before a restart is found again instead. */
+static void attempt_begin(struct table *t)
+{
+    struct record r = {.type = RECORD_ATTEMPT, .load_id = t->load.id};
+
+    if (t->load.attempt > 0 && !t->load.attempt_done) {
+        job_start(t->sink, t);
+        return;
+    }
+    t->load.attempt++;
+    t->load.attempt_done = false;
+    t->state = TABLE_ATTEMPTING;
+    r.attempt = t->load.attempt;
+    record_submit(t->sink, &r, job_start, t);
+}
+
+static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *text)
+{
+    struct table *t = container_of(e, struct table, ensure);
+
+    if (result != BQ_DONE) {
+        table_park(t, text);
+        return;
+    }
+    t->ensured = true;
+    attempt_begin(t);
+}
+
+static void load_ensure(struct table *t)
+{
+    t->state = TABLE_ENSURING;
+    t->ensure = (struct bq_ensure){.spec = &t->spec, .done = ensure_done};
+    if (t->ensured) {
+        attempt_begin(t);
+    } else if (bq_ensure_start(t->sink->bq, &t->ensure) < 0) {
+        t->timer.fire = table_timer;
+        loop_timer_set(t->sink->loop, &t->timer, 1000000);
+    }
+}
+
+static int uris_fill(struct table *t)
+{
+    const char *bucket = t->sink->config.gcs.bucket;
+    uint32_t i = 0;
+
+    t->uris = calloc(t->load.n_plans, sizeof(*t->uris));
+    if (t->uris == NULL)
+        return -ENOMEM;
+    for (const struct delivery *d = t->loading.head.next; d != &t->loading.head; d = d->next) {
+        if (asprintf(&t->uris[i++], "gs://%s/%s", bucket, d->plan.object) < 0)
+            return -ENOMEM;
+    }
+    ASSERT(i == t->load.n_plans);
+    return 0;
+}
+
+/* Prepares and starts the next attempt of the recorded load. */
+static void load_begin(struct table *t)
+{
+    ASSERT(t->recorded && t->loading.n == t->load.n_plans);
+    if (t->uris == NULL && uris_fill(t) < 0) {
+        uris_free(t);
+        t->timer.fire = table_timer;
+        loop_timer_set(t->sink->loop, &t->timer, 1000000);
+        return;
+    }
+    load_ensure(t);
+}
+
+/* ---- choosing what to load ---- */
+
+static void load_durable(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+
+    (void)s;
+    t->recorded = true;
+    load_begin(t);
+}
+
+/* Objects of one encoding, oldest first, within the limits of a job; days is a rough count of its partitions. */
+static void load_choose(struct table *t)
+{
+    uint64_t bytes = 0;
+    uint32_t days = 0;
+    int32_t last_day = INT32_MIN;
+    uint8_t encoding = delivery_first(&t->debts)->plan.key.encoding;
+    struct delivery *d, *next;
+
+    for (d = t->debts.head.next; d != &t->debts.head; d = next) {
+        int32_t day = d->plan.key.minute / MINUTES_A_DAY;
+
+        next = d->next;
+        if (d->plan.key.encoding != encoding)
+            continue;
+        days += day != last_day ? 1 : 0;
+        if (t->loading.n > 0 && (t->loading.n == PLAN_OBJECTS_PER_LOAD || days > LOAD_PARTITION_MAX ||
+                                 bytes + d->plan.bytes > t->sink->config.load_bytes_max))
+            return;
+        last_day = day;
+        bytes += d->plan.bytes;
+        t->load.rows += d->plan.events;
+        t->debt_events -= d->plan.events;
+        delivery_move(d, &t->debts, &t->loading, DELIVERY_LOADING);
+    }
+}
+
+static void load_record(struct table *t)
+{
+    struct record r = {.type = RECORD_LOAD};
+    uint32_t i = 0;
+
+    load_choose(t);
+    t->load.id = dlog_next_id(t->sink->dlog);
+    snprintf(t->load.table, sizeof(t->load.table), "%s", t->name);
+    t->load.n_plans = t->loading.n;
+    t->load.plan_id = calloc(t->load.n_plans, sizeof(*t->load.plan_id));
+    ASSERT(t->load.plan_id != NULL);
+    for (const struct delivery *d = t->loading.head.next; d != &t->loading.head; d = d->next)
+        t->load.plan_id[i++] = d->plan.id;
+    t->state = TABLE_RECORDING;
+    t->flush = t->flush && t->debts.n > 0;
+    t->next_load_us = t->sink->now_us + t->sink->config.load_cadence_us;
+    r.load_id = t->load.id;
+    r.load = &t->load;
+    record_submit(t->sink, &r, load_durable, t);
+}
+
+void tables_run(struct sink *s)
+{
+    uint64_t waiting = 0, parked = 0;
+
+    for (struct table *t = s->tables; t != NULL; t = t->next) {
+        if (t->state == TABLE_IDLE && t->debts.n > 0 && (t->flush || s->now_us >= t->next_load_us))
+            load_record(t);
+        waiting += t->debts.n > 0 || t->loading.n > 0 ? 1 : 0;
+        parked += t->state == TABLE_PARKED ? 1 : 0;
+    }
+    stat_set(&s->stats.loads_waiting, waiting);
+    stat_set(&s->stats.loads_parked, parked);
+}
+
+/* ---- after a restart ---- */
+
+int table_take_over(struct sink *s, const struct load *load, bool parked, const char *text)
+{
+    struct table *t = s->tables;
+
+    while (t != NULL && strcmp(t->name, load->table) != 0)
+        t = t->next;
+    ASSERT(t != NULL && t->loading.n == load->n_plans); /* its plans came first and brought their table */
+    t->load = *load;
+    t->load.plan_id = calloc(load->n_plans, sizeof(*load->plan_id));
+    if (t->load.plan_id == NULL)
+        return -ENOMEM;
+    memcpy(t->load.plan_id, load->plan_id, load->n_plans * sizeof(*load->plan_id));
+    t->recorded = true;
+    t->next_load_us = s->now_us + s->config.load_cadence_us;
+    snprintf(t->text, sizeof(t->text), "%s", text != NULL ? text : "");
+    t->state = parked ? TABLE_PARKED : TABLE_RECORDING;
+    t->timer.fire = parked ? park_timer : table_timer;
+    loop_timer_set(s->loop, &t->timer, parked ? s->config.park_retry_us : 0);
+    return 0;
+}
