@@ -240,6 +240,7 @@ int dlog_open(const struct dlog_config *config, const struct storage *storage, s
         dlog_close(d);
         return rc;
     }
+    journal_uuid_hex(&d->id, d->id_hex);
     *out = d;
     return 0;
 }
@@ -250,6 +251,12 @@ const struct delivery_state *dlog_state(const struct dlog *d)
 {
     ASSERT(d != NULL && !d->running);
     return d->state;
+}
+
+const char *dlog_id(const struct dlog *d)
+{
+    ASSERT(d->id_hex[0] != '\0');
+    return d->id_hex;
 }
 
 const char *dlog_ledger_path(const struct dlog *d)

@@ -81,6 +81,9 @@ int dlog_open(const struct dlog_config *config, const struct storage *storage, s
 /** The recovered state, to start from. Thread: init, before dlog_start(). */
 const struct delivery_state *dlog_state(const struct dlog *d);
 
+/** The log's identity: 32 hex digits, NUL-terminated; part of object names and job ids. Thread: any. */
+const char *dlog_id(const struct dlog *d);
+
 /** The ledger's database file. Thread: any. */
 const char *dlog_ledger_path(const struct dlog *d);
 

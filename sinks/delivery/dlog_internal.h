@@ -87,6 +87,7 @@ struct dlog {
     /* set by dlog_open(), then constant */
     struct storage storage;
     struct journal_uuid id;
+    char id_hex[33]; /* id as text */
     uint64_t file_bytes;
     uint32_t ports_max;
     uint32_t ring_records;

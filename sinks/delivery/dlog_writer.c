@@ -47,10 +47,13 @@ static void collect(struct dlog *d)
     ASSERT(d->pending.head != NULL || d->pending.count == 0);
 }
 
+/* rte_ring_empty(), but with an atomic read; pairs with the release in the port's enqueue. */
 static bool rings_empty(const struct dlog *d)
 {
     for (uint32_t i = 0; i < d->n_ports; i++) {
-        if (!rte_ring_empty(d->port[i]->submit))
+        const struct rte_ring *r = d->port[i]->submit;
+
+        if (__atomic_load_n(&r->prod.tail, __ATOMIC_ACQUIRE) != r->cons.tail)
             return false;
     }
     return true;

@@ -621,3 +621,14 @@ void state_destroy(struct delivery_state *s)
     free(s->journal);
     free(s);
 }
+
+void state_each_planned(const struct delivery_state *s, planned_visitor visit, void *ctx)
+{
+    ASSERT(visit != NULL);
+    for (size_t i = 0; i < s->planned.slots; i++) {
+        const struct planned_entry *e = s->planned.slot[i];
+
+        if (e != NULL)
+            visit(ctx, &e->key, &s->journal[e->journal].uuid, e->to);
+    }
+}

@@ -35,4 +35,11 @@ lsn_t state_floor(const struct delivery_state *s, const struct journal_uuid *jou
 lsn_t state_planned_to(const struct delivery_state *s, const struct plan_key *key,
                        const struct journal_uuid *journal);
 
+/** Called for each key that is planned past the floor of a journal. */
+typedef void (*planned_visitor)(void *ctx, const struct plan_key *key,
+                                const struct journal_uuid *journal, lsn_t to);
+
+/** Visits what state_planned_to() knows, in no particular order. */
+void state_each_planned(const struct delivery_state *s, planned_visitor visit, void *ctx);
+
 #endif

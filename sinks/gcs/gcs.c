@@ -83,3 +83,15 @@ int gcs_create(struct loop *l, struct http_client *http, struct auth *auth, cons
     *out = g;
     return 0;
 }
+
+void gcs_destroy(struct gcs *g)
+{
+    if (g == NULL)
+        return;
+    ASSERT(g->config != NULL);
+    while (g->puts != NULL)
+        put_op_destroy(g->puts);
+    while (g->deletes != NULL)
+        delete_op_destroy(g->deletes);
+    free(g);
+}

@@ -346,15 +346,3 @@ int gcs_put_start(struct gcs *g, struct gcs_put *p)
     put_run(op);
     return 0;
 }
-
-void gcs_destroy(struct gcs *g)
-{
-    if (g == NULL)
-        return;
-    ASSERT(g->config != NULL);
-    while (g->puts != NULL)
-        put_op_destroy(g->puts);
-    while (g->deletes != NULL)
-        delete_op_destroy(g->deletes);
-    free(g);
-}
