@@ -45,10 +45,11 @@ bool admin_ready(struct daemon *d, struct textbuf *reasons)
     return reasons->len == 0;
 }
 
-static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *type, struct textbuf *body)
+static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *type,
+                             struct textbuf *body)
 {
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(body->len, (void *)(uintptr_t)textbuf_str(body), MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *r = MHD_create_response_from_buffer(
+        body->len, (void *)(uintptr_t)textbuf_str(body), MHD_RESPMEM_MUST_COPY);
     enum MHD_Result result = MHD_NO;
 
     ASSERT(status >= 200);
@@ -63,8 +64,9 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     return result;
 }
 
-static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method,
-                              const char *version, const char *upload, size_t *upload_len, void **request)
+static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_len, void **request)
 {
     const struct admin *a = ctx;
     struct textbuf body = {0};
@@ -105,15 +107,18 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
 }
 
 /* Our own listening socket: the library says nothing about why a port cannot be had. */
-static int listen_on(const struct sockaddr_storage *address, const char *text, char *error, size_t error_len)
+static int listen_on(const struct sockaddr_storage *address, const char *text, char *error,
+                     size_t error_len)
 {
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, rc = 0;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1,
+        rc = 0;
 
     ASSERT(text != NULL);
     if (fd < 0)
         rc = -errno;
     else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-             bind(fd, (const struct sockaddr *)address, value_address_len(address)) != 0 || listen(fd, BACKLOG) != 0)
+             bind(fd, (const struct sockaddr *)address, value_address_len(address)) != 0 ||
+             listen(fd, BACKLOG) != 0)
         rc = -errno;
     if (rc == 0)
         return fd;
@@ -145,11 +150,11 @@ int admin_start(struct daemon *d, struct admin **out, char *error, size_t error_
         return fd;
     }
     a->daemon = d;
-    a->server = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL, 0, NULL, NULL, handle, a,
-                                 MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_THREAD_STACK_SIZE,
-                                 ADMIN_STACK_BYTES, MHD_OPTION_END);
+    a->server = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL, 0, NULL, NULL, handle, a,
+        MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_SECONDS, MHD_OPTION_THREAD_STACK_SIZE, ADMIN_STACK_BYTES, MHD_OPTION_END);
     if (a->server == NULL) {
         snprintf(error, error_len, "admin.listen: the admin server did not start");
         close(fd);

@@ -12,9 +12,9 @@
 
 #include "dataplane/base/log.h"
 
-#define BACKLOG         16
-#define HEAD_BYTES      64
-#define IDLE_SECONDS    60
+#define BACKLOG      16
+#define HEAD_BYTES   64
+#define IDLE_SECONDS 60
 
 /* One connection. Written by the accepting thread, but for `done` and what its own thread uses. */
 struct connection {
@@ -174,7 +174,8 @@ static void start_connection(struct cli *c, int fd)
 static void *accept_main(void *ctx)
 {
     struct cli *c = ctx;
-    struct pollfd p[] = {{.fd = c->listen_fd, .events = POLLIN}, {.fd = c->stop_fd, .events = POLLIN}};
+    struct pollfd p[] = {{.fd = c->listen_fd, .events = POLLIN},
+                         {.fd = c->stop_fd, .events = POLLIN}};
 
     ASSERT(c->listen_fd >= 0);
     pthread_setname_np(pthread_self(), "cli-accept");
@@ -220,13 +221,15 @@ static int listen_unix(const char *path, char *error, size_t error_len)
     rc = remove_stale(&a);
     if (rc == 0) {
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof(a)) != 0 || listen(fd, BACKLOG) != 0)
+        if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof(a)) != 0 ||
+            listen(fd, BACKLOG) != 0)
             rc = -errno;
     }
     if (rc == 0)
         return fd;
     snprintf(error, error_len, "control.socket: cannot listen on %s: %s%s", path, strerror(-rc),
-             rc == -EADDRINUSE ? "; another daemon uses it" : "; set control.socket to a place that can be written");
+             rc == -EADDRINUSE ? "; another daemon uses it"
+                               : "; set control.socket to a place that can be written");
     if (fd >= 0)
         close(fd);
     return rc;

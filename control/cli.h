@@ -1,6 +1,6 @@
 /*
- * The CLI socket: answers `penstock`'s requests (protocol.h), each connection on a thread of its own, so that a long
- * verify or flush holds nobody up.
+ * The CLI socket: answers `penstock`'s requests (protocol.h), each connection on a thread of its
+ * own, so that a long verify or flush holds nobody up.
  */
 #ifndef PENSTOCK_CONTROL_CLI_H
 #define PENSTOCK_CONTROL_CLI_H
@@ -17,7 +17,8 @@ struct cli_request {
     int64_t timeout_us; /* --timeout; 0: not given */
 };
 
-/** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence. */
+/** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence.
+ */
 int cli_start(struct daemon *d, struct cli **out, char *error, size_t error_len) WARN_UNUSED;
 
 /** Ends every connection and frees. NULL is allowed. Thread: control. */
@@ -28,7 +29,8 @@ void cli_stop(struct cli *c);
  * Thread: any.
  * @return PROTOCOL_OK, or PROTOCOL_USAGE with a message in error.
  */
-int cli_parse(const char *line, size_t len, struct cli_request *out, struct textbuf *error) WARN_UNUSED;
+int cli_parse(const char *line, size_t len, struct cli_request *out,
+              struct textbuf *error) WARN_UNUSED;
 
 /** Runs a request. @return the exit status; body receives the answer. Thread: control. */
 int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *body) WARN_UNUSED;

@@ -44,8 +44,9 @@ static int parse_command(const char *word, struct cli_request *out, struct textb
     }
     near = protocol_nearest(word);
     usage(error, "unknown command", word);
-    textbuf_add(error, "%s%s%s; `penstock help` lists all\n", near != NULL ? "; did you mean \"" : "",
-                near != NULL ? near : "", near != NULL ? "\"?" : "");
+    textbuf_add(error, "%s%s%s; `penstock help` lists all\n",
+                near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                near != NULL ? "\"?" : "");
     return PROTOCOL_USAGE;
 }
 
@@ -64,8 +65,8 @@ static int parse_timeout(const char *value, struct cli_request *out, struct text
 }
 
 /* Reads one argument behind the command. */
-static int parse_argument(const char *line, size_t len, size_t *at, const char *word, struct cli_request *out,
-                          struct textbuf *error)
+static int parse_argument(const char *line, size_t len, size_t *at, const char *word,
+                          struct cli_request *out, struct textbuf *error)
 {
     bool timed = out->command == PROTOCOL_FLUSH || out->command == PROTOCOL_DRAIN;
     char value[WORD_BYTES];
@@ -103,7 +104,8 @@ int cli_parse(const char *line, size_t len, struct cli_request *out, struct text
             out->json = true;
             continue;
         }
-        status = named ? parse_argument(line, len, &at, word, out, error) : parse_command(word, out, error);
+        status = named ? parse_argument(line, len, &at, word, out, error)
+                       : parse_command(word, out, error);
         if (status != PROTOCOL_OK)
             return status;
         named = true;

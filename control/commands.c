@@ -1,4 +1,5 @@
-/* COLD. What `penstock`'s commands do; the longer answers are in status.c, report.c and verify.c. */
+/* COLD. What `penstock`'s commands do; the longer answers are in status.c, report.c and verify.c.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,8 +29,8 @@ static int run_help(bool json, struct textbuf *body)
 
         snprintf(head, sizeof(head), "%s %s", list[i].name, list[i].arguments);
         if (json)
-            textbuf_add(body, "%s{\"name\":\"%s\",\"arguments\":\"%s\",\"help\":\"%s\"}", i > 0 ? "," : "",
-                        list[i].name, list[i].arguments, list[i].help);
+            textbuf_add(body, "%s{\"name\":\"%s\",\"arguments\":\"%s\",\"help\":\"%s\"}",
+                        i > 0 ? "," : "", list[i].name, list[i].arguments, list[i].help);
         else
             textbuf_add(body, "%-28s %s\n", head, list[i].help);
     }
@@ -38,8 +39,8 @@ static int run_help(bool json, struct textbuf *body)
 }
 
 /* The answer of flush and drain: what is pending when the waiting ended. */
-static int answer_pending(struct daemon *d, const struct cli_request *r, const char *done, int rc, int64_t began_us,
-                          struct textbuf *body)
+static int answer_pending(struct daemon *d, const struct cli_request *r, const char *done, int rc,
+                          int64_t began_us, struct textbuf *body)
 {
     double seconds = (double)(clock_monotonic_us() - began_us) / 1e6;
     uint64_t gcs, bigquery;
@@ -52,16 +53,20 @@ static int answer_pending(struct daemon *d, const struct cli_request *r, const c
     ASSERT(rc <= 0);
     if (r->json)
         textbuf_add(body,
-                    "{\"done\":%s,\"seconds\":%.3f,\"durable\":%" PRIu64 ",\"pending\":{\"gcs\":%" PRIu64
-                    ",\"bigquery\":%" PRIu64 "},\"error\":\"%s\"}\n",
+                    "{\"done\":%s,\"seconds\":%.3f,\"durable\":%" PRIu64
+                    ",\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64
+                    "},\"error\":\"%s\"}\n",
                     rc == 0 ? "true" : "false", seconds, t.durable_ever, gcs, bigquery,
                     rc == 0            ? ""
                     : rc == -ETIMEDOUT ? "timeout"
                                        : "stopping");
     else if (rc == 0)
-        textbuf_add(body, "%s in %.1f s: everything that was durable is delivered\n", done, seconds);
+        textbuf_add(body, "%s in %.1f s: everything that was durable is delivered\n", done,
+                    seconds);
     else
-        textbuf_add(body, "%s after %.1f s; pending: %" PRIu64 " for Cloud Storage, %" PRIu64 " for BigQuery\n",
+        textbuf_add(body,
+                    "%s after %.1f s; pending: %" PRIu64 " for Cloud Storage, %" PRIu64
+                    " for BigQuery\n",
                     rc == -ETIMEDOUT ? "timeout" : "stopping", seconds, gcs, bigquery);
     totals_fini(&t);
     return rc == 0 ? PROTOCOL_OK : PROTOCOL_ERROR;

@@ -1,6 +1,6 @@
 /*
- * COLD. Loads a configuration: defaults, environment, file, --set, then the checks. Problems are collected, never
- * just the first one reported.
+ * COLD. Loads a configuration: defaults, environment, file, --set, then the checks. Problems are
+ * collected, never just the first one reported.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -108,7 +108,8 @@ static void assign_emulator(struct loader *l, const char *variable, const char *
     host = strstr(value, "://");
     host = host != NULL ? host + 3 : value;
     slash = strchr(host, '/');
-    snprintf(url, sizeof(url), "%.*s%.*s", host == value ? 7 : (int)(host - value), host == value ? "http://" : value,
+    snprintf(url, sizeof(url), "%.*s%.*s", host == value ? 7 : (int)(host - value),
+             host == value ? "http://" : value,
              slash != NULL ? (int)(slash - host) : (int)strlen(host), host);
     ASSERT(strlen(url) < sizeof(url));
     config_assign(l, knob_get(key), url, (struct place){.line = 0, .from = variable});
@@ -144,8 +145,8 @@ static void assign_set(struct loader *l, const char *text)
         return;
     }
     near = knob_nearest(key);
-    problem_at(l, at, key, "unknown key%s%s%s", near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-               near != NULL ? "\"?" : "");
+    problem_at(l, at, key, "unknown key%s%s%s", near != NULL ? "; did you mean \"" : "",
+               near != NULL ? near : "", near != NULL ? "\"?" : "");
     ASSERT(l->n_problems > 0);
 }
 
@@ -160,7 +161,8 @@ static char *read_file(struct loader *l, size_t *len)
     ASSERT(len != NULL);
     if (fd >= 0 && buf != NULL) {
         *len = 0;
-        while (*len <= CONFIG_FILE_BYTES_MAX && (n = read(fd, buf + *len, CONFIG_FILE_BYTES_MAX + 1 - *len)) > 0)
+        while (*len <= CONFIG_FILE_BYTES_MAX &&
+               (n = read(fd, buf + *len, CONFIG_FILE_BYTES_MAX + 1 - *len)) > 0)
             *len += (size_t)n;
     }
     if (n < 0)

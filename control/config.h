@@ -1,9 +1,10 @@
 /*
- * The configuration: one table of knobs (knobs.c), one YAML file, --set on top, checked as a whole. What the other
- * modules need is copied from it into their own *_config structs.
+ * The configuration: one table of knobs (knobs.c), one YAML file, --set on top, checked as a whole.
+ * What the other modules need is copied from it into their own *_config structs.
  *
- * Order of precedence: default, environment (emulator hosts, project), file, --set. Every mistake is reported at
- * once, with file and line, key, what was found, what is allowed, and the nearest known key.
+ * Order of precedence: default, environment (emulator hosts, project), file, --set. Every mistake
+ * is reported at once, with file and line, key, what was found, what is allowed, and the nearest
+ * known key.
  *
  * A loaded configuration is immutable: any thread may read it. It lives until config_destroy().
  */
@@ -104,7 +105,8 @@ struct config_source {
  * @param problems receives one line per mistake.
  * @return 0; -EINVAL with problems; -ENOMEM.
  */
-int config_load(const struct config_source *source, struct config **out, struct textbuf *problems) WARN_UNUSED;
+int config_load(const struct config_source *source, struct config **out,
+                struct textbuf *problems) WARN_UNUSED;
 
 /** Frees everything that the configuration points to. NULL is allowed. Thread: init, control. */
 void config_destroy(struct config *c);

@@ -105,7 +105,8 @@ static int assign_worker_count(struct loader *l, const char *text)
     return 0;
 }
 
-/* --set's short forms: "a,b" and "k=v,k=v". Splits in place. @return items, or LIST_ITEMS_MAX + 1. */
+/* --set's short forms: "a,b" and "k=v,k=v". Splits in place. @return items, or LIST_ITEMS_MAX + 1.
+ */
 static uint32_t split_commas(char *text, const char **items)
 {
     uint32_t n = 0;
@@ -195,8 +196,8 @@ void config_assign(struct loader *l, const struct knob *k, const char *text, str
     mark_origin(l, k, at);
 }
 
-static void assign_cores(struct loader *l, const struct knob *k, const char *const *items, uint32_t n,
-                         struct place at)
+static void assign_cores(struct loader *l, const struct knob *k, const char *const *items,
+                         uint32_t n, struct place at)
 {
     if (n < 1 || n > CONFIG_WORKERS_MAX) {
         problem_value(l, at, k, n == 0 ? "an empty list" : "a longer list");
@@ -219,8 +220,8 @@ static void assign_cores(struct loader *l, const struct knob *k, const char *con
     l->c->workers = n;
 }
 
-void config_assign_list(struct loader *l, const struct knob *k, const char *const *items, uint32_t n,
-                        struct place at)
+void config_assign_list(struct loader *l, const struct knob *k, const char *const *items,
+                        uint32_t n, struct place at)
 {
     struct config_list list = {.n = n};
 
@@ -240,8 +241,8 @@ void config_assign_list(struct loader *l, const struct knob *k, const char *cons
     memcpy(field_of(l, k), &list, sizeof(list));
 }
 
-void config_assign_map(struct loader *l, const struct knob *k, const char *const *keys, const char *const *values,
-                       uint32_t n, struct place at)
+void config_assign_map(struct loader *l, const struct knob *k, const char *const *keys,
+                       const char *const *values, uint32_t n, struct place at)
 {
     struct config_map map = {.n = n};
 

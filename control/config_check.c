@@ -1,4 +1,5 @@
-/* COLD. What one key alone cannot show: relations between keys, names of the cloud, and defaults made of others. */
+/* COLD. What one key alone cannot show: relations between keys, names of the cloud, and defaults
+ * made of others. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,11 +9,11 @@
 #include "control/config_internal.h"
 #include "control/protocol.h"
 
-#define NODE_BYTES_MAX    63
-#define SEGMENTS_MIN      4
-#define BLOCKS_A_SEGMENT  4
-#define DIRECTORY_BYTES   ((uint64_t)1 << 20) /* at most, behind a block's lines */
-#define NAME_BYTES        256
+#define NODE_BYTES_MAX   63
+#define SEGMENTS_MIN     4
+#define BLOCKS_A_SEGMENT 4
+#define DIRECTORY_BYTES  ((uint64_t)1 << 20) /* at most, behind a block's lines */
+#define NAME_BYTES       256
 
 static bool made_of(const char *text, const char *set)
 {
@@ -85,7 +86,8 @@ static void check_names(struct loader *l)
         const char *key = c->bigquery_labels.key[i], *value = c->bigquery_labels.value[i];
 
         if (key[0] < 'a' || key[0] > 'z' || strlen(key) > 63 || !made_of(key, LOWER DIGIT "_-"))
-            found(l, "bigquery.labels", key, "keys of 1 to 63 of a-z, 0-9, '_' and '-', a letter first");
+            found(l, "bigquery.labels", key,
+                  "keys of 1 to 63 of a-z, 0-9, '_' and '-', a letter first");
         if (strlen(value) > 63 || !made_of(value, LOWER DIGIT "_-"))
             found(l, "bigquery.labels", value, "values of at most 63 of a-z, 0-9, '_' and '-'");
     }
@@ -94,7 +96,9 @@ static void check_names(struct loader *l)
 /* An endpoint is scheme, host and port, nothing behind them. */
 static void check_endpoint(struct loader *l, const char *key, const char *url)
 {
-    const char *host = strncmp(url, "https://", 8) == 0 ? url + 8 : strncmp(url, "http://", 7) == 0 ? url + 7 : "";
+    const char *host = strncmp(url, "https://", 8) == 0  ? url + 8
+                       : strncmp(url, "http://", 7) == 0 ? url + 7
+                                                         : "";
     size_t len = strlen(host);
 
     ASSERT(key != NULL);
@@ -117,13 +121,16 @@ static void check_sinks(struct loader *l)
         check_endpoint(l, "bigquery.endpoint", c->bigquery_endpoint);
         if (strlen(c->bigquery_project) < 4 || !made_of(c->bigquery_project, LOWER DIGIT "-:."))
             found(l, "bigquery.project", c->bigquery_project,
-                  "a project id of a-z, 0-9 and '-'; set it, GOOGLE_CLOUD_PROJECT, or bigquery.enabled: false");
+                  "a project id of a-z, 0-9 and '-'; set it, GOOGLE_CLOUD_PROJECT, or "
+                  "bigquery.enabled: false");
         if (!c->gcs_enabled)
-            found(l, "bigquery.enabled", "true", "false while gcs.enabled is false: loads read the objects");
+            found(l, "bigquery.enabled", "true",
+                  "false while gcs.enabled is false: loads read the objects");
     }
     if (c->group_bytes_max > c->group_memory / 2)
         problem_at(l, config_where(l, "group.bytes_max"), "group.bytes_max",
-                   "found %" PRIu64 " bytes; allowed: at most half of group.memory (%" PRIu64 " bytes)",
+                   "found %" PRIu64 " bytes; allowed: at most half of group.memory (%" PRIu64
+                   " bytes)",
                    c->group_bytes_max, c->group_memory);
     ASSERT(c->sinks_threads > 0);
 }
@@ -137,9 +144,11 @@ static void check_journal(struct loader *l)
     if (c->journal_segment % 4096 != 0)
         problem_at(l, config_where(l, "journal.segment"), "journal.segment",
                    "found %" PRIu64 " bytes; allowed: a multiple of 4KiB", c->journal_segment);
-    if (share / c->journal_segment < SEGMENTS_MIN || share / c->journal_segment < c->journal_spares + 2)
+    if (share / c->journal_segment < SEGMENTS_MIN ||
+        share / c->journal_segment < c->journal_spares + 2)
         problem_at(l, config_where(l, "journal.limit"), "journal.limit",
-                   "%" PRIu64 " workers share it: %" PRIu64 " bytes each; allowed: at least %d segments of "
+                   "%" PRIu64 " workers share it: %" PRIu64
+                   " bytes each; allowed: at least %d segments of "
                    "journal.segment (%" PRIu64 " bytes) each, and journal.spares + 2",
                    c->workers, share, SEGMENTS_MIN, c->journal_segment);
     if (c->journal_segment / BLOCKS_A_SEGMENT < c->block_bytes ||
@@ -156,15 +165,17 @@ static void check_input(struct loader *l)
 
     if (c->http_event_max > c->http_body_max)
         problem_at(l, config_where(l, "http.event_max"), "http.event_max",
-                   "found %" PRIu64 " bytes; allowed: at most http.body_max (%" PRIu64 " bytes)", c->http_event_max,
-                   c->http_body_max);
+                   "found %" PRIu64 " bytes; allowed: at most http.body_max (%" PRIu64 " bytes)",
+                   c->http_event_max, c->http_body_max);
     if (c->http_event_max > 16 * c->block_bytes)
         problem_at(l, config_where(l, "http.event_max"), "http.event_max",
-                   "found %" PRIu64 " bytes; allowed: at most 16 times block.bytes (%" PRIu64 " bytes)",
+                   "found %" PRIu64 " bytes; allowed: at most 16 times block.bytes (%" PRIu64
+                   " bytes)",
                    c->http_event_max, c->block_bytes);
     if (c->http_body_max > (c->block_count - 2) * c->block_bytes)
         problem_at(l, config_where(l, "http.body_max"), "http.body_max",
-                   "found %" PRIu64 " bytes; allowed: at most (block.count - 2) * block.bytes (%" PRIu64
+                   "found %" PRIu64
+                   " bytes; allowed: at most (block.count - 2) * block.bytes (%" PRIu64
                    " bytes), because a body is admitted whole",
                    c->http_body_max, (c->block_count - 2) * c->block_bytes);
     if (c->block_lane_max > c->block_count - 2)

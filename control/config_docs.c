@@ -50,19 +50,25 @@ void config_print_docs(struct textbuf *out)
     const struct knob *k = knobs_all(&n);
 
     ASSERT(out != NULL);
-    textbuf_add(out,
-                "# Configuration\n\n"
-                "Made by `penstockd --print-config-docs`; do not edit by hand.\n\n"
-                "One YAML file, `penstockd --config FILE`. Keys with dots are maps inside maps: `http.listen` is\n"
-                "`listen` under `http`. `--set key=value` (repeatable) wins over the file; lists are written `a,b`\n"
-                "and maps `k=v,k=v` there; `types.list` is set in the file only. `penstockd --check` reports every\n"
-                "mistake at once, with file, line, key, what was found and what is allowed.\n\n"
-                "Sizes take `KiB`, `MiB`, `GiB`, `TiB` (1024) or `KB`, `MB`, `GB`, `TB` (1000); durations take `us`,\n"
-                "`ms`, `s`, `m`, `h`, `d`.\n\n"
-                "`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST` and `GOOGLE_CLOUD_PROJECT` are used when the\n"
-                "configuration does not set `gcs.endpoint`, `bigquery.endpoint` and `bigquery.project`.\n\n"
-                "## Keys\n\n"
-                "| key | allowed | default | live | meaning |\n|---|---|---|---|---|\n");
+    textbuf_add(
+        out,
+        "# Configuration\n\n"
+        "Made by `penstockd --print-config-docs`; do not edit by hand.\n\n"
+        "One YAML file, `penstockd --config FILE`. Keys with dots are maps inside maps: "
+        "`http.listen` is\n"
+        "`listen` under `http`. `--set key=value` (repeatable) wins over the file; lists are "
+        "written `a,b`\n"
+        "and maps `k=v,k=v` there; `types.list` is set in the file only. `penstockd --check` "
+        "reports every\n"
+        "mistake at once, with file, line, key, what was found and what is allowed.\n\n"
+        "Sizes take `KiB`, `MiB`, `GiB`, `TiB` (1024) or `KB`, `MB`, `GB`, `TB` (1000); durations "
+        "take `us`,\n"
+        "`ms`, `s`, `m`, `h`, `d`.\n\n"
+        "`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST` and `GOOGLE_CLOUD_PROJECT` are used "
+        "when the\n"
+        "configuration does not set `gcs.endpoint`, `bigquery.endpoint` and `bigquery.project`.\n\n"
+        "## Keys\n\n"
+        "| key | allowed | default | live | meaning |\n|---|---|---|---|---|\n");
     for (uint32_t i = 0; i < n; i++)
         print_knob(out, &k[i]);
     print_types(out);

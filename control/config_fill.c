@@ -27,7 +27,8 @@ void config_fill_journal(const struct config *c, struct journal_config *out)
     };
 }
 
-/* The index-th allowed core from the top: the lowest is left to everything else. -1 when there are too few. */
+/* The index-th allowed core from the top: the lowest is left to everything else. -1 when there are
+ * too few. */
 static int auto_core(uint64_t workers, uint32_t index)
 {
     cpu_set_t set;
@@ -108,7 +109,8 @@ static uint32_t fill_labels(const struct config *c, struct bq_label *labels)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < c->bigquery_labels.n && n < BQ_LABELS_MAX; i++)
-        labels[n++] = (struct bq_label){.key = c->bigquery_labels.key[i], .value = c->bigquery_labels.value[i]};
+        labels[n++] = (struct bq_label){.key = c->bigquery_labels.key[i],
+                                        .value = c->bigquery_labels.value[i]};
     for (uint32_t i = 0; i < ARRAY_LEN(fixed); i++) {
         bool named = false;
 
@@ -136,7 +138,8 @@ void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_c
     };
 }
 
-void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels, struct sink_config *out)
+void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels,
+                      struct sink_config *out)
 {
     ASSERT(index < c->sinks_threads);
     *out = (struct sink_config){

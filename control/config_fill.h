@@ -12,7 +12,8 @@
 /** Of one journal: its share of the limit. */
 void config_fill_journal(const struct config *c, struct journal_config *out);
 
-/** Of worker `index`; its core is the configured one, or one of the allowed cores when there are enough. */
+/** Of worker `index`; its core is the configured one, or one of the allowed cores when there are
+ * enough. */
 void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out);
 
 /** Of the delivery log in dir. */
@@ -28,7 +29,8 @@ void config_fill_gcs(const struct config *c, struct gcs_config *out);
 void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_config *out);
 
 /** Of sink thread `index`; labels as above. */
-void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels, struct sink_config *out);
+void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels,
+                      struct sink_config *out);
 
 /** The token file, or NULL without credentials. */
 const char *config_token_file(const struct config *c);

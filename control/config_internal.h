@@ -1,4 +1,5 @@
-/* What the files of the configuration share: the loader, its memory, and how problems are reported. */
+/* What the files of the configuration share: the loader, its memory, and how problems are reported.
+ */
 #ifndef PENSTOCK_CONTROL_CONFIG_INTERNAL_H
 #define PENSTOCK_CONTROL_CONFIG_INTERNAL_H
 
@@ -32,7 +33,8 @@ void *config_alloc(struct config *c, size_t bytes);
 const char *config_keep(struct config *c, const char *text, size_t len);
 
 /** Reports one mistake at a place; key may be "". */
-void problem_at(struct loader *l, struct place at, const char *key, const char *format, ...) PRINTF(4, 5);
+void problem_at(struct loader *l, struct place at, const char *key, const char *format, ...)
+    PRINTF(4, 5);
 
 /** Reports a value that a knob does not take. */
 void problem_value(struct loader *l, struct place at, const struct knob *k, const char *found);
@@ -41,12 +43,12 @@ void problem_value(struct loader *l, struct place at, const struct knob *k, cons
 void config_assign(struct loader *l, const struct knob *k, const char *text, struct place at);
 
 /** Sets a knob from a list of texts. */
-void config_assign_list(struct loader *l, const struct knob *k, const char *const *items, uint32_t n,
-                        struct place at);
+void config_assign_list(struct loader *l, const struct knob *k, const char *const *items,
+                        uint32_t n, struct place at);
 
 /** Sets a knob from pairs of texts. */
-void config_assign_map(struct loader *l, const struct knob *k, const char *const *keys, const char *const *values,
-                       uint32_t n, struct place at);
+void config_assign_map(struct loader *l, const struct knob *k, const char *const *keys,
+                       const char *const *values, uint32_t n, struct place at);
 
 /** Reads the YAML text into the configuration. */
 void config_read_yaml(struct loader *l, const char *text, size_t len);

@@ -1,4 +1,5 @@
-/* COLD. types.list: reads its entries, loads the schemas, and checks what they say of each other. */
+/* COLD. types.list: reads its entries, loads the schemas, and checks what they say of each other.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ struct entry {
 static const char *entry_key(const struct entry *e, const char *key, char *out)
 {
     ASSERT(e != NULL);
-    snprintf(out, ENTRY_KEY_BYTES, "%s[%" PRIu32 "]%s%.40s", key_list, e->index, key[0] != '\0' ? "." : "", key);
+    snprintf(out, ENTRY_KEY_BYTES, "%s[%" PRIu32 "]%s%.40s", key_list, e->index,
+             key[0] != '\0' ? "." : "", key);
     return out;
 }
 
@@ -38,7 +40,8 @@ static void entry_problem(struct loader *l, const struct entry *e, const char *k
     problem_at(l, at, entry_key(e, key, name), "found \"%.200s\"; allowed: %s", found, allowed);
 }
 
-static void unknown_entry_key(struct loader *l, const struct entry *e, const char *key, struct place at)
+static void unknown_entry_key(struct loader *l, const struct entry *e, const char *key,
+                              struct place at)
 {
     uint32_t n;
     const struct type_knob *knobs = knobs_of_type(&n);
@@ -55,8 +58,9 @@ static void unknown_entry_key(struct loader *l, const struct entry *e, const cha
             best = knobs[i].name;
         }
     }
-    problem_at(l, at, entry_key(e, key, name), "unknown key%s%s%s", best != NULL ? "; did you mean \"" : "",
-               best != NULL ? best : "", best != NULL ? "\"?" : "");
+    problem_at(l, at, entry_key(e, key, name), "unknown key%s%s%s",
+               best != NULL ? "; did you mean \"" : "", best != NULL ? best : "",
+               best != NULL ? "\"?" : "");
 }
 
 static void read_clustering(struct loader *l, struct entry *e, const yaml_node_t *node)
@@ -65,14 +69,16 @@ static void read_clustering(struct loader *l, struct entry *e, const yaml_node_t
     if (node->type != YAML_SEQUENCE_NODE ||
         node->data.sequence.items.top - node->data.sequence.items.start > TYPE_CLUSTERING_MAX) {
         entry_problem(l, e, "clustering", config_place(node),
-                      node->type == YAML_SEQUENCE_NODE ? "a longer list" : "no list", "a list of up to 4 columns");
+                      node->type == YAML_SEQUENCE_NODE ? "a longer list" : "no list",
+                      "a list of up to 4 columns");
         return;
     }
     for (const int *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
         const char *text = config_scalar(yaml_document_get_node(l->doc, *i));
 
         if (text == NULL || text[0] == '\0') {
-            entry_problem(l, e, "clustering", config_place(node), "no text", "a list of up to 4 columns");
+            entry_problem(l, e, "clustering", config_place(node), "no text",
+                          "a list of up to 4 columns");
             return;
         }
         e->type->clustering[e->type->n_clustering++] = config_keep(l->c, text, strlen(text));
@@ -112,7 +118,8 @@ static void assign_entry_text(struct loader *l, struct entry *e, const char *key
         ASSERT(strcmp(key, "unknown_fields") == 0);
         if (strcmp(text, "overflow") != 0 && strcmp(text, "dead_letter") != 0)
             entry_problem(l, e, key, at, text, "overflow|dead_letter");
-        e->type->unknown = strcmp(text, "dead_letter") == 0 ? UNKNOWN_DEAD_LETTER : UNKNOWN_OVERFLOW;
+        e->type->unknown =
+            strcmp(text, "dead_letter") == 0 ? UNKNOWN_DEAD_LETTER : UNKNOWN_OVERFLOW;
     }
 }
 
@@ -129,13 +136,15 @@ static bool entry_key_known(const char *key)
     return false;
 }
 
-static void read_entry_pair(struct loader *l, struct entry *e, const yaml_node_t *key_node, yaml_node_t *value)
+static void read_entry_pair(struct loader *l, struct entry *e, const yaml_node_t *key_node,
+                            yaml_node_t *value)
 {
     const char *key = config_scalar(key_node), *text = config_scalar(value);
 
     ASSERT(value != NULL);
     if (key == NULL)
-        entry_problem(l, e, "", config_place(key_node), config_node_kind(key_node), "a map of keys");
+        entry_problem(l, e, "", config_place(key_node), config_node_kind(key_node),
+                      "a map of keys");
     else if (!entry_key_known(key))
         unknown_entry_key(l, e, key, config_place(key_node));
     else if (strcmp(key, "clustering") == 0)
@@ -194,13 +203,15 @@ static void read_entry(struct loader *l, struct entry *e, const yaml_node_t *nod
         entry_problem(l, e, "", config_place(node), config_node_kind(node), "a map with a name");
         return;
     }
-    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start;
+         p < node->data.mapping.pairs.top; p++) {
         yaml_node_t *key = yaml_document_get_node(l->doc, p->key);
 
         if (l->n_problems > CONFIG_PROBLEMS_MAX)
             return;
         if (key_repeats(l, node, p))
-            entry_problem(l, e, config_scalar(key), config_place(key), "the key twice", "each key once");
+            entry_problem(l, e, config_scalar(key), config_place(key), "the key twice",
+                          "each key once");
         else
             read_entry_pair(l, e, key, yaml_document_get_node(l->doc, p->value));
     }
@@ -224,7 +235,8 @@ void config_read_types(struct loader *l, const yaml_node_t *node)
     }
     l->c->types.type = types;
     for (size_t i = 0; i < n && l->n_problems <= CONFIG_PROBLEMS_MAX; i++) {
-        const yaml_node_t *item = yaml_document_get_node(l->doc, node->data.sequence.items.start[i]);
+        const yaml_node_t *item =
+            yaml_document_get_node(l->doc, node->data.sequence.items.start[i]);
         struct entry e = {.type = &types[i], .index = (uint32_t)i, .at = config_place(item)};
 
         l->type_line[i] = e.at.line;
@@ -249,7 +261,8 @@ static void check_clustering(struct loader *l, const struct entry *e)
     }
 }
 
-/* The first key of a time field's path must be a column; deeper ones are the event's own business. */
+/* The first key of a time field's path must be a column; deeper ones are the event's own business.
+ */
 static void check_time_field(struct loader *l, const struct entry *e)
 {
     const char *path = e->type->time_field;
@@ -266,7 +279,8 @@ static void check_time_field(struct loader *l, const struct entry *e)
     else if (path[head] == '\0' && f->type != COLUMN_TIMESTAMP && f->type != COLUMN_DATETIME &&
              f->type != COLUMN_DATE && f->type != COLUMN_STRING && f->type != COLUMN_INTEGER &&
              f->type != COLUMN_FLOAT && f->type != COLUMN_NUMERIC)
-        entry_problem(l, e, "time_field", e->at, path, "a TIMESTAMP, DATETIME, DATE, STRING or number column");
+        entry_problem(l, e, "time_field", e->at, path,
+                      "a TIMESTAMP, DATETIME, DATE, STRING or number column");
 }
 
 static void check_path(struct loader *l, struct place at, const char *key, const char *path)

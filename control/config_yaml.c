@@ -1,14 +1,14 @@
 /*
- * COLD. Reads the YAML file: walks the document along the knob table. Sections are maps whose dotted names lead to
- * keys; everything else is a mistake.
+ * COLD. Reads the YAML file: walks the document along the knob table. Sections are maps whose
+ * dotted names lead to keys; everything else is a mistake.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "control/config_internal.h"
 
-#define DEPTH_MAX 6 /* of sections: also ends aliases that contain themselves */
-#define ITEMS_MAX 1024
+#define DEPTH_MAX  6 /* of sections: also ends aliases that contain themselves */
+#define ITEMS_MAX  1024
 #define PATH_BYTES 200
 
 const char *config_scalar(const yaml_node_t *node)
@@ -43,15 +43,16 @@ static yaml_node_t *node_of(struct loader *l, int index)
 }
 
 /* Takes the texts of a list. @return false with a problem reported. */
-static bool read_items(struct loader *l, const struct knob *k, const yaml_node_t *node, const char **items,
-                       uint32_t *n)
+static bool read_items(struct loader *l, const struct knob *k, const yaml_node_t *node,
+                       const char **items, uint32_t *n)
 {
     *n = 0;
     for (const int *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
         const char *text = config_scalar(node_of(l, *i));
 
         if (text == NULL || *n == ITEMS_MAX) {
-            problem_value(l, config_place(node), k, text == NULL ? "a list of something else" : "a longer list");
+            problem_value(l, config_place(node), k,
+                          text == NULL ? "a list of something else" : "a longer list");
             return false;
         }
         items[(*n)++] = text;
@@ -76,8 +77,10 @@ static void read_map(struct loader *l, const struct knob *k, const yaml_node_t *
     uint32_t n = 0;
 
     ASSERT(node->type == YAML_MAPPING_NODE);
-    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
-        const char *key = config_scalar(node_of(l, p->key)), *value = config_scalar(node_of(l, p->value));
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start;
+         p < node->data.mapping.pairs.top; p++) {
+        const char *key = config_scalar(node_of(l, p->key)),
+                   *value = config_scalar(node_of(l, p->value));
 
         if (key == NULL || value == NULL || n == ITEMS_MAX) {
             problem_value(l, config_place(node), k, "a map of something else");
@@ -99,7 +102,8 @@ static void read_knob(struct loader *l, const struct knob *k, const yaml_node_t 
 
     ASSERT(node != NULL);
     if (k->kind == KNOB_TYPES && node->type == YAML_SEQUENCE_NODE) {
-        l->c->origin[knob_index(k->name)] = (struct config_origin){.line = config_place(node).line, .from = "file"};
+        l->c->origin[knob_index(k->name)] =
+            (struct config_origin){.line = config_place(node).line, .from = "file"};
         config_read_types(l, node);
     } else if (k->kind == KNOB_MAP && node->type == YAML_MAPPING_NODE)
         read_map(l, k, node);
@@ -132,7 +136,8 @@ static void read_pair(struct loader *l, const yaml_node_pair_t *pair, const char
     int index, n;
 
     if (key == NULL) {
-        problem_at(l, config_place(key_node), path, "found %s as a key; allowed: text", config_node_kind(key_node));
+        problem_at(l, config_place(key_node), path, "found %s as a key; allowed: text",
+                   config_node_kind(key_node));
         return;
     }
     n = snprintf(name, sizeof(name), "%s%s%s", path, path[0] != '\0' ? "." : "", key);
@@ -145,7 +150,8 @@ static void read_pair(struct loader *l, const yaml_node_pair_t *pair, const char
         else
             read_knob(l, knob_get(name), value);
         if (l->c->origin[index].line == 0)
-            l->c->origin[index] = (struct config_origin){.line = config_place(key_node).line, .from = "file"};
+            l->c->origin[index] =
+                (struct config_origin){.line = config_place(key_node).line, .from = "file"};
     } else if (n >= (int)sizeof(name) || !knob_is_section(name)) {
         unknown_key(l, name, config_place(key_node));
     } else if (value->type == YAML_MAPPING_NODE && depth < DEPTH_MAX) {
@@ -162,7 +168,8 @@ static void read_pair(struct loader *l, const yaml_node_pair_t *pair, const char
 static void read_section(struct loader *l, const yaml_node_t *node, const char *path, int depth)
 {
     ASSERT(node->type == YAML_MAPPING_NODE);
-    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start;
+         p < node->data.mapping.pairs.top; p++) {
         if (l->n_problems > CONFIG_PROBLEMS_MAX)
             return;
         read_pair(l, p, path, depth);
@@ -177,7 +184,8 @@ static void read_document(struct loader *l)
     if (root == NULL)
         problem_at(l, (struct place){0}, "", "the file is empty; allowed: a map of keys");
     else if (root->type != YAML_MAPPING_NODE)
-        problem_at(l, config_place(root), "", "found %s; allowed: a map of keys", config_node_kind(root));
+        problem_at(l, config_place(root), "", "found %s; allowed: a map of keys",
+                   config_node_kind(root));
     else
         read_section(l, root, "", 1);
 }

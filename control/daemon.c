@@ -22,7 +22,8 @@
 static int fail_with(const char *what, const char *error, int rc)
 {
     ASSERT(rc < 0);
-    log_error("start", "%s%s%s", what, what[0] != '\0' ? ": " : "", error[0] != '\0' ? error : strerror(-rc));
+    log_error("start", "%s%s%s", what, what[0] != '\0' ? ": " : "",
+              error[0] != '\0' ? error : strerror(-rc));
     return rc;
 }
 
@@ -34,7 +35,8 @@ static void warn_space(const struct daemon *d)
     ASSERT(want > 0);
     if (room < want)
         log_warn("start",
-                 "data_dir %s has %.1f MiB free, journal.limit and delivery_log.file ask for %.1f MiB: clients will "
+                 "data_dir %s has %.1f MiB free, journal.limit and delivery_log.file ask for %.1f "
+                 "MiB: clients will "
                  "hear 429 before the limit",
                  d->config->data_dir, (double)room / (1 << 20), (double)want / (1 << 20));
 }
@@ -47,8 +49,8 @@ static int open_journal(struct daemon *d, uint32_t number, const struct journal_
 
     ASSERT(d->n_journals < JOURNALS_MAX);
     place_journal(d->config->data_dir, number, dir);
-    rc = journal_open(dir, d->place.machine_id, config, &storage_posix, &d->journal[d->n_journals], error,
-                      sizeof(error));
+    rc = journal_open(dir, d->place.machine_id, config, &storage_posix, &d->journal[d->n_journals],
+                      error, sizeof(error));
     if (rc != 0)
         return fail_with("journal", error, rc);
     d->journal_number[d->n_journals++] = number;
@@ -73,10 +75,13 @@ static int open_journals(struct daemon *d)
         if (there[i] < d->n_workers)
             continue;
         if (d->n_journals == JOURNALS_MAX)
-            return fail_with("journal", "more than 64 journal directories: start with more workers, once", -E2BIG);
+            return fail_with("journal",
+                             "more than 64 journal directories: start with more workers, once",
+                             -E2BIG);
         rc = open_journal(d, there[i], &config);
         if (rc == 0)
-            log_info("start", "journal %02" PRIu32 " is left over from more workers: it is drained", there[i]);
+            log_info("start", "journal %02" PRIu32 " is left over from more workers: it is drained",
+                     there[i]);
     }
     ASSERT(rc != 0 || d->n_journals >= d->n_workers);
     return rc;
@@ -104,8 +109,8 @@ static int create_sinks(struct daemon *d)
 
         config_fill_sink(d->config, i, s->labels, &s->config);
         pthread_mutex_init(&s->calling, NULL);
-        rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog, &s->sink, error,
-                         sizeof(error));
+        rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,
+                         &s->sink, error, sizeof(error));
         if (rc != 0)
             return fail_with("sink thread", error, rc);
         d->n_sinks++;
@@ -118,7 +123,8 @@ static int create_lanes(struct daemon *d)
 {
     for (uint32_t w = 0; w < d->n_workers; w++) {
         for (uint32_t s = 0; s < d->n_sinks; s++) {
-            int rc = lane_create((uint32_t)d->config->block_lane_max, sink_wake_fd(d->sink[s].sink), &d->lane[w][s]);
+            int rc = lane_create((uint32_t)d->config->block_lane_max, sink_wake_fd(d->sink[s].sink),
+                                 &d->lane[w][s]);
 
             if (rc != 0)
                 return fail_with("lane", "", rc);
@@ -134,8 +140,9 @@ static int create_workers(struct daemon *d)
     char error[ERROR_BYTES] = "";
 
     for (uint32_t i = 0; i < d->n_workers; i++) {
-        int rc = worker_create(&d->worker_config[i], &d->config->types, d->journal[d->worker_journal[i]], d->lane[i],
-                               d->n_sinks, &d->worker[i], error, sizeof(error));
+        int rc =
+            worker_create(&d->worker_config[i], &d->config->types, d->journal[d->worker_journal[i]],
+                          d->lane[i], d->n_sinks, &d->worker[i], error, sizeof(error));
 
         if (rc != 0)
             return fail_with("worker", error, rc);
@@ -250,10 +257,11 @@ static void log_ready(const struct daemon *d)
     const struct config *c = d->config;
 
     ASSERT(c != NULL);
-    log_info("start", "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32 " workers, %" PRIu32
-             " sink threads",
-             penstock_version(), c->node, c->http_listen, c->admin_listen, c->control_socket, c->data_dir,
-             d->n_workers, d->n_sinks);
+    log_info("start",
+             "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32
+             " workers, %" PRIu32 " sink threads",
+             penstock_version(), c->node, c->http_listen, c->admin_listen, c->control_socket,
+             c->data_dir, d->n_workers, d->n_sinks);
     if (c->durability == DURABILITY_MEMORY)
         log_warn("start", "durability: memory: a crash loses acknowledged events");
 }

@@ -1,11 +1,13 @@
 /*
- * The daemon: everything that runs, its order of start and stop, and what the CLI and admin threads see of it.
+ * The daemon: everything that runs, its order of start and stop, and what the CLI and admin threads
+ * see of it.
  *
- *     start: data_dir, lock → EAL → journals → delivery log → sink threads, lanes → workers → keeper → admin, CLI
- *     stop:  workers drained → groups flushed → idle or out of time → workers → sink threads → delivery log
+ *     start: data_dir, lock → EAL → journals → delivery log → sink threads, lanes → workers →
+ * keeper → admin, CLI stop:  workers drained → groups flushed → idle or out of time → workers →
+ * sink threads → delivery log
  *
- * Fields are written by init before any other thread exists, and are read by all; `state` and the counters of the
- * modules are atomic.
+ * Fields are written by init before any other thread exists, and are read by all; `state` and the
+ * counters of the modules are atomic.
  */
 #ifndef PENSTOCK_CONTROL_DAEMON_H
 #define PENSTOCK_CONTROL_DAEMON_H
@@ -84,13 +86,15 @@ int daemon_start(const struct config *config, struct daemon **out) WARN_UNUSED;
 /** Runs until SIGTERM or SIGINT; logs what changed. Thread: main. */
 void daemon_run(struct daemon *d);
 
-/** Drains and waits for delivery up to shutdown.grace; a second signal ends the wait. Thread: main. */
+/** Drains and waits for delivery up to shutdown.grace; a second signal ends the wait. Thread: main.
+ */
 void daemon_quiesce(struct daemon *d);
 
 /** Stops and frees everything. Thread: main, after daemon_quiesce(). */
 void daemon_stop(struct daemon *d);
 
-/** Refuses new events from now on and waits until every admitted one is durable. @return 0; -ETIMEDOUT. Thread: control. */
+/** Refuses new events from now on and waits until every admitted one is durable. @return 0;
+ * -ETIMEDOUT. Thread: control. */
 int daemon_drain(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
 
 /**
@@ -100,15 +104,19 @@ int daemon_drain(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
  */
 int daemon_flush(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
 
-/** sink_call() with the caller's turn kept. @return as sink_call(); -EBUSY when the turn does not come in time. */
-int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command, struct sink_report *report,
-                     int64_t timeout_us) WARN_UNUSED;
+/** sink_call() with the caller's turn kept. @return as sink_call(); -EBUSY when the turn does not
+ * come in time. */
+int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command,
+                     struct sink_report *report, int64_t timeout_us) WARN_UNUSED;
 
-/** Starts and stops the keeper thread; see keeper.c. Thread: init, control. */
+/** Starts the keeper thread, which keeps journals supplied and recycles them. Thread: init. */
 int keeper_start(struct daemon *d) WARN_UNUSED;
+
+/** Ends it. One that does not run is fine. Thread: control. */
 void keeper_stop(struct daemon *d);
 
-/** Prints the sum of all memory that is taken at start, a line for each term. @return the sum. Thread: init. */
+/** Prints the sum of all memory that is taken at start, a line for each term. @return the sum.
+ * Thread: init. */
 uint64_t memory_plan(const struct daemon *d);
 
 #endif

@@ -21,7 +21,8 @@
 /* Waits for a stop signal. @return true when there was one. */
 static bool stop_signal(int64_t timeout_us)
 {
-    struct timespec t = {.tv_sec = timeout_us / SECOND_US, .tv_nsec = timeout_us % SECOND_US * 1000};
+    struct timespec t = {.tv_sec = timeout_us / SECOND_US,
+                         .tv_nsec = timeout_us % SECOND_US * 1000};
     sigset_t set;
 
     ASSERT(timeout_us >= 0);
@@ -49,19 +50,25 @@ static void log_changes(struct daemon *d, struct totals *last)
     totals_collect(d, false, &t);
     if (t.requests != last->requests || t.confirmed != last->confirmed || t.loaded != last->loaded)
         log_info("flow",
-                 "received %" PRIu64 " (+%" PRIu64 "), durable %" PRIu64 ", stored %" PRIu64 " (+%" PRIu64
-                 "), loaded %" PRIu64 " (+%" PRIu64 "), dead-lettered %" PRIu64 ", requests refused %" PRIu64
-                 " (+%" PRIu64 "), journal %.1f MiB",
-                 t.events + t.dead_letters, t.events + t.dead_letters - last->events - last->dead_letters, t.durable,
-                 t.confirmed, t.confirmed - last->confirmed, t.loaded, t.loaded - last->loaded, t.dead_letters,
-                 refused(&t), refused(&t) - refused(last), (double)t.journal_used / (1 << 20));
+                 "received %" PRIu64 " (+%" PRIu64 "), durable %" PRIu64 ", stored %" PRIu64
+                 " (+%" PRIu64 "), loaded %" PRIu64 " (+%" PRIu64 "), dead-lettered %" PRIu64
+                 ", requests refused %" PRIu64 " (+%" PRIu64 "), journal %.1f MiB",
+                 t.events + t.dead_letters,
+                 t.events + t.dead_letters - last->events - last->dead_letters, t.durable,
+                 t.confirmed, t.confirmed - last->confirmed, t.loaded, t.loaded - last->loaded,
+                 t.dead_letters, refused(&t), refused(&t) - refused(last),
+                 (double)t.journal_used / (1 << 20));
     if (t.plans_parked + t.loads_parked > last->plans_parked + last->loads_parked)
-        log_warn("sinks", "parked: %" PRIu64 " objects, %" PRIu64 " loads; `penstock sinks` says why", t.plans_parked,
-                 t.loads_parked);
+        log_warn("sinks",
+                 "parked: %" PRIu64 " objects, %" PRIu64 " loads; `penstock sinks` says why",
+                 t.plans_parked, t.loads_parked);
     if (t.journals_full > last->journals_full)
-        log_warn("journal", "%" PRIu32 " journals are full: clients hear 429 until sinks catch up", t.journals_full);
+        log_warn("journal", "%" PRIu32 " journals are full: clients hear 429 until sinks catch up",
+                 t.journals_full);
     if (t.journals_failing > last->journals_failing || t.journal_errors > last->journal_errors)
-        log_error("journal", "disk errors: %" PRIu64 " writes failed, %" PRIu32 " journals cannot prepare files",
+        log_error("journal",
+                  "disk errors: %" PRIu64 " writes failed, %" PRIu32
+                  " journals cannot prepare files",
                   t.journal_errors, t.journals_failing);
     ASSERT(t.type == NULL);
     *last = t;
@@ -81,8 +88,10 @@ void daemon_run(struct daemon *d)
             next_log += LOG_EVERY_US;
         }
     }
-    log_info("stop", "signal: no more events; waiting for delivery for at most %.1f s (a second signal ends it)",
-             (double)d->config->shutdown_grace / SECOND_US);
+    log_info(
+        "stop",
+        "signal: no more events; waiting for delivery for at most %.1f s (a second signal ends it)",
+        (double)d->config->shutdown_grace / SECOND_US);
 }
 
 static void sleep_us(int64_t us)
@@ -124,8 +133,8 @@ static int take_turn(struct daemon_sink *s, int64_t wait_us)
     return pthread_mutex_timedlock(&s->calling, &until) == 0 ? 0 : -EBUSY;
 }
 
-int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command, struct sink_report *report,
-                     int64_t timeout_us)
+int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command,
+                     struct sink_report *report, int64_t timeout_us)
 {
     struct daemon_sink *s = &d->sink[index];
     int rc;
@@ -156,8 +165,8 @@ static int flush_slice(struct daemon *d, int64_t slice_us)
 }
 
 /*
- * Waits in slices that double: while events flow, each slice starts a new "now", so slices must become long enough;
- * short ones let others have their turn and a stop be noticed.
+ * Waits in slices that double: while events flow, each slice starts a new "now", so slices must
+ * become long enough; short ones let others have their turn and a stop be noticed.
  */
 int daemon_flush(struct daemon *d, int64_t timeout_us)
 {
@@ -190,8 +199,11 @@ static void log_pending(struct daemon *d)
              "durable %" PRIu64 " ever; pending: %" PRIu64 " for Cloud Storage, %" PRIu64
              " for BigQuery; parked: %" PRIu64 " objects, %" PRIu64 " loads%s",
              t.durable_ever, d->config->gcs_enabled ? totals_pending_gcs(&t) : 0,
-             d->config->bigquery_enabled ? totals_pending_bigquery(&t) : 0, t.plans_parked, t.loads_parked,
-             totals_pending_gcs(&t) + totals_pending_bigquery(&t) > 0 ? "; the next start delivers them" : "");
+             d->config->bigquery_enabled ? totals_pending_bigquery(&t) : 0, t.plans_parked,
+             t.loads_parked,
+             totals_pending_gcs(&t) + totals_pending_bigquery(&t) > 0
+                 ? "; the next start delivers them"
+                 : "");
     totals_fini(&t);
 }
 

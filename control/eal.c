@@ -13,9 +13,9 @@
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
 
-#define ARGS_MAX      64
-#define CORES_BYTES   4096
-#define NO_HUGE_MIB   "32" /* rings of lanes and returns take a few KiB each */
+#define ARGS_MAX    64
+#define CORES_BYTES 4096
+#define NO_HUGE_MIB "32" /* rings of lanes and returns take a few KiB each */
 
 static bool huge_in_use;
 static char runtime_dir[256];
@@ -57,8 +57,8 @@ static void main_cores(char *out, size_t len)
     snprintf(out + n, len - (size_t)n, ")");
 }
 
-/* A prefix that is the same at each start with one data directory: its lock keeps others out, and folders of
- * killed daemons do not pile up. */
+/* A prefix that is the same at each start with one data directory: its lock keeps others out, and
+ * folders of killed daemons do not pile up. */
 static void file_prefix(const struct config *c, char *out, size_t len)
 {
     char *real = realpath(c->data_dir, NULL);
@@ -71,9 +71,9 @@ static void file_prefix(const struct config *c, char *out, size_t len)
 
 static int eal_arguments(const struct config *c, char **args, char *cores, char *prefix)
 {
-    static char word[][24] = {"penstockd",  "--no-pci",    "--no-shconf", "--no-telemetry", "--log-level=error",
-                              "--in-memory", "--no-huge",  "-m",          NO_HUGE_MIB,      "--lcores",
-                              "--file-prefix"};
+    static char word[][24] = {"penstockd",         "--no-pci",    "--no-shconf",  "--no-telemetry",
+                              "--log-level=error", "--in-memory", "--no-huge",    "-m",
+                              NO_HUGE_MIB,         "--lcores",    "--file-prefix"};
     int n = 0;
 
     for (int i = 0; i < 5; i++)
@@ -104,14 +104,16 @@ int eal_start(const struct config *c, char *error, size_t error_len)
     static char *args[ARGS_MAX];
     int n;
 
-    huge_in_use = c->eal_huge_pages == HUGE_PAGES_ON || (c->eal_huge_pages == HUGE_PAGES_AUTO && huge_pages_free());
+    huge_in_use = c->eal_huge_pages == HUGE_PAGES_ON ||
+                  (c->eal_huge_pages == HUGE_PAGES_AUTO && huge_pages_free());
     main_cores(cores, sizeof(cores));
     file_prefix(c, prefix, sizeof(prefix));
     n = eal_arguments(c, args, cores, prefix);
     ASSERT(n > 0);
     if (rte_eal_init(n, args) < 0) {
         snprintf(error, error_len,
-                 "DPDK's EAL did not start: %s; eal.huge_pages: off runs without huge pages, and eal.args must be "
+                 "DPDK's EAL did not start: %s; eal.huge_pages: off runs without huge pages, and "
+                 "eal.args must be "
                  "arguments that the EAL knows",
                  rte_strerror(rte_errno));
         return rte_errno > 0 ? -rte_errno : -EIO;

@@ -5,9 +5,8 @@
 #include "control/config.h"
 
 /**
- * Starts the EAL: quiet, no PCI, nothing shared, huge pages as configured. The calling thread is the main lcore and
- * keeps its set of cores; workers are threads of our own.
- * Thread: init.
+ * Starts the EAL: quiet, no PCI, nothing shared, huge pages as configured. The calling thread is
+ * the main lcore and keeps its set of cores; workers are threads of our own. Thread: init.
  * @return 0; -errno with one sentence.
  */
 int eal_start(const struct config *c, char *error, size_t error_len) WARN_UNUSED;

@@ -1,4 +1,5 @@
-/* COLD. The keeper: one thread that keeps spare segments ready and recycles what is delivered, for all journals. */
+/* COLD. The keeper: one thread that keeps spare segments ready and recycles what is delivered, for
+ * all journals. */
 #include <time.h>
 
 #include "control/daemon.h"
@@ -17,7 +18,8 @@ static void *keeper_main(void *ctx)
         int done = 0;
 
         for (uint32_t i = 0; i < d->n_journals; i++)
-            done += journal_keep(d->journal[i], dlog_free_lsn(d->dlog, journal_uuid(d->journal[i])));
+            done +=
+                journal_keep(d->journal[i], dlog_free_lsn(d->dlog, journal_uuid(d->journal[i])));
         if (done <= 0)
             nanosleep(&idle, NULL);
     }

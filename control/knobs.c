@@ -15,12 +15,11 @@
 #define DAY (UINT64_C(86400) * SEC)
 
 #define AT(field) offsetof(struct config, field)
-#define K(name, kind, field, min, max, fallback, choices, help)                                              \
-    {                                                                                                        \
-        name, KNOB_##kind, AT(field), min, max, fallback, choices, KNOB_STARTUP, help                        \
+#define K(name, kind, field, min, max, fallback, choices, help)                       \
+    {                                                                                 \
+        name, KNOB_##kind, AT(field), min, max, fallback, choices, KNOB_STARTUP, help \
     }
 
-/* clang-format off */
 static const struct knob table[] = {
     K("node", TEXT, node, 0, 63, "", "",
       "Name of this node in object names and metadata: a-z, 0-9, '-'. Without it, the host name."),
@@ -29,20 +28,24 @@ static const struct knob table[] = {
     K("workers", WORKERS, workers, 1, CONFIG_WORKERS_MAX, "1", "",
       "Worker threads: a count, or a list with the core of each, such as [2, 3]."),
     K("worker.pin", CHOICE, worker_pin, 0, 0, "auto", "auto|off",
-      "Whether a count of workers is pinned to cores: auto takes one core each when there are enough."),
+      "Whether a count of workers is pinned to cores: auto takes one core each when there are "
+      "enough."),
     K("worker.spin", BOOL, worker_spin, 0, 0, "false", "",
       "An idle worker spins instead of sleeping: lower latency for a whole core."),
     K("durability", CHOICE, durability, 0, 0, "disk", "disk|memory",
-      "When the client hears 200: after the flush (disk), or before it (memory, for benchmarks: a crash loses "
+      "When the client hears 200: after the flush (disk), or before it (memory, for benchmarks: a "
+      "crash loses "
       "acknowledged events)."),
     K("http.listen", ADDRESS, http_listen, 0, 0, "127.0.0.1:8080", "",
       "Where events come in: POST /v1/events and /v1/events/{event_type}."),
     K("http.connections_max", COUNT, http_connections_max, 1, 1000000, "4096", "",
       "Open connections per worker; more are closed at once."),
-    K("http.body_max", SIZE, http_body_max, 64 * KIB, GIB, "16MiB", "", "Largest request body; larger: 413."),
+    K("http.body_max", SIZE, http_body_max, 64 * KIB, GIB, "16MiB", "",
+      "Largest request body; larger: 413."),
     K("http.event_max", SIZE, http_event_max, KIB, 64 * MIB, "1MiB", "",
       "Largest event; larger ones become dead letters."),
-    K("http.header_max", SIZE, http_header_max, KIB, 60 * KIB, "16KiB", "", "Largest request line and headers."),
+    K("http.header_max", SIZE, http_header_max, KIB, 60 * KIB, "16KiB", "",
+      "Largest request line and headers."),
     K("http.idle_timeout", DURATION, http_idle_timeout, SEC, DAY, "75s", "",
       "A kept-alive connection without a request is closed after this."),
     K("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
@@ -52,17 +55,21 @@ static const struct knob table[] = {
     K("control.socket", TEXT, control_socket, 0, 107, "", "",
       "Unix socket of the `penstock` command. Without it, penstock.sock in data_dir."),
     K("journal.limit", SIZE, journal_limit, 32 * MIB, 1024 * TIB, "4GiB", "",
-      "Space of all journals together, shared equally by the workers; when full, clients hear 429."),
+      "Space of all journals together, shared equally by the workers; when full, clients hear "
+      "429."),
     K("journal.segment", SIZE, journal_segment, 8 * MIB, 2 * GIB, "64MiB", "",
       "Size of a journal file; a multiple of 4KiB."),
-    K("journal.spares", COUNT, journal_spares, 1, 16, "2", "", "Journal files kept ready ahead of each worker."),
+    K("journal.spares", COUNT, journal_spares, 1, 16, "2", "",
+      "Journal files kept ready ahead of each worker."),
     K("block.bytes", SIZE, block_bytes, 64 * KIB, 64 * MIB, "1MiB", "",
       "A commit block is written when full to this, or earlier when the disk is free."),
     K("block.count", COUNT, block_count, 4, 4096, "32", "", "Commit blocks in memory, per worker."),
     K("block.lane_max", COUNT, block_lane_max, 1, 4094, "16", "",
       "Blocks lent to sink threads at once, per worker; sink threads read the rest from disk."),
-    K("input.leases_small", COUNT, leases_small, 1, 65536, "64", "", "64 KiB body buffers, per worker."),
-    K("input.leases_medium", COUNT, leases_medium, 1, 16384, "16", "", "1 MiB body buffers, per worker."),
+    K("input.leases_small", COUNT, leases_small, 1, 65536, "64", "",
+      "64 KiB body buffers, per worker."),
+    K("input.leases_medium", COUNT, leases_medium, 1, 16384, "16", "",
+      "1 MiB body buffers, per worker."),
     K("input.leases_large", COUNT, leases_large, 1, 1024, "2", "",
       "Body buffers of http.body_max, per worker; a body that finds none free hears 503."),
     K("input.receive_buffers", COUNT, receive_buffers, 8, 32768, "256", "",
@@ -74,20 +81,26 @@ static const struct knob table[] = {
     K("types.max", COUNT, types_max, 1, 1000000, "10000", "",
       "Event types known at once; events of more types become dead letters."),
     K("types.unlisted", CHOICE, types_unlisted, 0, 0, "json", "json|dead_letter",
-      "Events of types that types.list does not name: to a table with one JSON column, or dead letters."),
+      "Events of types that types.list does not name: to a table with one JSON column, or dead "
+      "letters."),
     K("types.lateness", DURATION, types_lateness, 0, 3650 * DAY, "1h", "",
-      "Events older than their type's newest by more than this go to objects of their own, named late."),
+      "Events older than their type's newest by more than this go to objects of their own, named "
+      "late."),
     K("types.list", TYPES, types, 0, 0, "", "", "The known event types; see below."),
     K("gcs.enabled", BOOL, gcs_enabled, 0, 0, "true", "", "Whether events go to Cloud Storage."),
     K("gcs.endpoint", TEXT, gcs_endpoint, 0, 1024, "https://storage.googleapis.com", "",
-      "Scheme, host and port of the service or an emulator. STORAGE_EMULATOR_HOST is used when this is not set."),
+      "Scheme, host and port of the service or an emulator. STORAGE_EMULATOR_HOST is used when "
+      "this is not set."),
     K("gcs.bucket", TEXT, gcs_bucket, 0, 222, "", "", "The bucket; it must exist."),
-    K("gcs.concurrency", COUNT, gcs_concurrency, 1, 1024, "16", "", "Uploads under way at once, per sink thread."),
-    K("gcs.user_project", TEXT, gcs_user_project, 0, 63, "", "", "Project that pays for requests, when another."),
+    K("gcs.concurrency", COUNT, gcs_concurrency, 1, 1024, "16", "",
+      "Uploads under way at once, per sink thread."),
+    K("gcs.user_project", TEXT, gcs_user_project, 0, 63, "", "",
+      "Project that pays for requests, when another."),
     K("bigquery.enabled", BOOL, bigquery_enabled, 0, 0, "true", "",
       "Whether events go to BigQuery. Loads read the objects, so this needs gcs.enabled."),
     K("bigquery.endpoint", TEXT, bigquery_endpoint, 0, 1024, "https://bigquery.googleapis.com", "",
-      "Scheme, host and port of the service or an emulator. BIGQUERY_EMULATOR_HOST is used when this is not set."),
+      "Scheme, host and port of the service or an emulator. BIGQUERY_EMULATOR_HOST is used when "
+      "this is not set."),
     K("bigquery.project", TEXT, bigquery_project, 0, 63, "", "",
       "The project. GOOGLE_CLOUD_PROJECT is used when this is not set."),
     K("bigquery.dataset", TEXT, bigquery_dataset, 0, 1024, "", "",
@@ -97,36 +110,46 @@ static const struct knob table[] = {
     K("bigquery.environment", TEXT, bigquery_environment, 1, 63, "prod", "",
       "The environment: label of new tables and start of the dataset's name."),
     K("bigquery.labels", MAP, bigquery_labels, 0, 12, "", "",
-      "More labels of new datasets and tables, beside environment, managed_by, table_type and auto_created."),
+      "More labels of new datasets and tables, beside environment, managed_by, table_type and "
+      "auto_created."),
     K("bigquery.table_expiration", DURATION, bigquery_table_expiration, 0, 36500 * DAY, "90d", "",
       "Tables of a new dataset are deleted after this; 0 keeps them."),
     K("bigquery.load_cadence", DURATION, bigquery_load_cadence, SEC, DAY, "120s", "",
-      "Least time between two load jobs of a table. BigQuery allows 1,500 a day: below 60s is for tests."),
-    K("bigquery.load_bytes", SIZE, bigquery_load_bytes, MIB, 10 * TIB, "1GiB", "", "Most bytes of one load job."),
+      "Least time between two load jobs of a table. BigQuery allows 1,500 a day: below 60s is for "
+      "tests."),
+    K("bigquery.load_bytes", SIZE, bigquery_load_bytes, MIB, 10 * TIB, "1GiB", "",
+      "Most bytes of one load job."),
     K("bigquery.user_project", TEXT, bigquery_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
     K("credentials.token_file", TEXT, token_file, 0, 4000, "", "",
-      "File with an OAuth access token that something else renews. Without it, no credentials are sent."),
+      "File with an OAuth access token that something else renews. Without it, no credentials are "
+      "sent."),
     K("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",
       "Events of one type and minute become an object when they are this many bytes..."),
-    K("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "", "...or when the oldest is this old."),
+    K("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "",
+      "...or when the oldest is this old."),
     K("group.memory", SIZE, group_memory, 64 * MIB, TIB, "256MiB", "",
       "Memory for open and unsent groups, per sink thread."),
-    K("sinks.threads", COUNT, sinks_threads, 1, SINK_THREADS_MAX, "1", "", "Sink threads; tables are shared out."),
+    K("sinks.threads", COUNT, sinks_threads, 1, SINK_THREADS_MAX, "1", "",
+      "Sink threads; tables are shared out."),
     K("sinks.park_retry", DURATION, park_retry, SEC, DAY, "60s", "",
       "What was refused for good (rights, names) is tried again after this."),
-    K("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "", "For a new connection."),
+    K("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "",
+      "For a new connection."),
     K("sinks.stall_timeout", DURATION, stall_timeout, SEC, 3600 * SEC, "60s", "",
       "A call on which no byte moves for this long has failed, and is retried."),
-    K("sinks.ca_file", TEXT, ca_file, 0, 4000, "", "", "Certificate authorities (PEM) instead of the system's."),
+    K("sinks.ca_file", TEXT, ca_file, 0, 4000, "", "",
+      "Certificate authorities (PEM) instead of the system's."),
     K("delivery_log.file", SIZE, delivery_log_file, 8 * MIB, 2 * GIB, "64MiB", "",
       "Size of each of the two files of the delivery log."),
     K("eal.huge_pages", CHOICE, eal_huge_pages, 0, 0, "auto", "auto|on|off",
       "Huge pages for DPDK: auto uses them when some are free."),
     K("eal.args", LIST, eal_args, 0, 32, "", "", "More arguments for DPDK's EAL, for experts."),
-    K("log.level", CHOICE, log_level, 0, 0, "info", "debug|info|warn|error", "Lines below this are not written."),
+    K("log.level", CHOICE, log_level, 0, 0, "info", "debug|info|warn|error",
+      "Lines below this are not written."),
     K("shutdown.grace", DURATION, shutdown_grace, 0, DAY, "30s", "",
-      "On SIGTERM, how long to wait for delivery before stopping; the rest is delivered after the next start."),
+      "On SIGTERM, how long to wait for delivery before stopping; the rest is delivered after the "
+      "next start."),
 };
 
 static const struct type_knob entry_table[] = {
@@ -134,15 +157,16 @@ static const struct type_knob entry_table[] = {
     {"table", "letters, digits and '_'", "Table id. Without it, the escaped name."},
     {"time_field", "a path", "Path of the event's time. Without it, types.time_field."},
     {"schema", "a file name",
-     "Schema in BigQuery's JSON format, relative to this configuration's folder. Without it, the table has one "
+     "Schema in BigQuery's JSON format, relative to this configuration's folder. Without it, the "
+     "table has one "
      "JSON column."},
     {"description", "text", "Description of a new table."},
     {"clustering", "up to 4 columns", "Clustering columns of a new table: top-level and scalar."},
     {"unknown_fields", "overflow|dead_letter",
-     "Fields that the schema does not name: moved to the column penstock_overflow (default), or the event becomes "
+     "Fields that the schema does not name: moved to the column penstock_overflow (default), or "
+     "the event becomes "
      "a dead letter."},
 };
-/* clang-format on */
 
 static_assert(ARRAY_LEN(table) <= CONFIG_KNOBS_MAX, "origin[] holds every knob");
 
@@ -269,7 +293,8 @@ void knob_allowed(const struct knob *k, struct textbuf *out)
         textbuf_add(out, "a map of at most %" PRIu64 " texts to texts", k->max);
         break;
     case KNOB_WORKERS:
-        textbuf_add(out, "a whole number from 1 to %d, or a list of that many cores", CONFIG_WORKERS_MAX);
+        textbuf_add(out, "a whole number from 1 to %d, or a list of that many cores",
+                    CONFIG_WORKERS_MAX);
         break;
     case KNOB_TYPES:
         textbuf_add(out, "a list of maps");
@@ -278,7 +303,8 @@ void knob_allowed(const struct knob *k, struct textbuf *out)
 }
 
 /* Offers name's leading part of len bytes as a candidate. */
-static void nearest_offer(const char *word, const char *name, size_t len, unsigned *least, uint32_t i, int *best)
+static void nearest_offer(const char *word, const char *name, size_t len, unsigned *least,
+                          uint32_t i, int *best)
 {
     char part[NEAREST_WORD_MAX];
     unsigned d;
@@ -303,7 +329,8 @@ const char *knob_nearest(const char *name)
         nearest_offer(name, table[i].name, strlen(table[i].name), &least, i, &best);
     if (best >= 0 && nearest_is_close(name, least))
         return table[best].name;
-    for (uint32_t i = 0; i < ARRAY_LEN(table); i++) { /* http.lisen: the last part alone, in the right section */
+    for (uint32_t i = 0; i < ARRAY_LEN(table);
+         i++) { /* http.lisen: the last part alone, in the right section */
         const char *dot = strrchr(table[i].name, '.'), *own = strrchr(name, '.');
 
         if (dot != NULL && strcmp(dot + 1, own != NULL ? own + 1 : name) == 0)

@@ -1,6 +1,6 @@
 /*
- * The knob table: every key of the configuration with its kind, range, default and help. Parser, --check, --set,
- * docs/configuration.md and tests read this one table.
+ * The knob table: every key of the configuration with its kind, range, default and help. Parser,
+ * --check, --set, docs/configuration.md and tests read this one table.
  */
 #ifndef PENSTOCK_CONTROL_KNOBS_H
 #define PENSTOCK_CONTROL_KNOBS_H
@@ -27,8 +27,8 @@ enum knob_phase { KNOB_STARTUP, KNOB_RUNTIME };
 struct knob {
     const char *name; /* dotted */
     enum knob_kind kind;
-    size_t offset; /* in struct config */
-    uint64_t min, max; /* of numbers; of a text its length */
+    size_t offset;        /* in struct config */
+    uint64_t min, max;    /* of numbers; of a text its length */
     const char *fallback; /* default as in a file; "" for none */
     const char *choices;  /* "disk|memory" */
     enum knob_phase phase;

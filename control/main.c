@@ -1,6 +1,6 @@
 /*
- * COLD. penstockd: reads the command line and the configuration, starts the daemon, runs it, stops it.
- * Exit status: 0 done, 1 failure at run time, 2 wrong usage or configuration.
+ * COLD. penstockd: reads the command line and the configuration, starts the daemon, runs it, stops
+ * it. Exit status: 0 done, 1 failure at run time, 2 wrong usage or configuration.
  */
 #include <errno.h>
 #include <signal.h>
@@ -13,7 +13,8 @@
 #include "control/version.h"
 #include "dataplane/base/log.h"
 
-/* Stop signals are taken by daemon_run(); every thread inherits the block. A client that goes away is no signal. */
+/* Stop signals are taken by daemon_run(); every thread inherits the block. A client that goes away
+ * is no signal. */
 static void block_signals(void)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -72,7 +73,9 @@ static int print_docs(void)
 
     config_print_docs(&docs);
     ASSERT(docs.len > 0);
-    status = fwrite(docs.ptr, 1, docs.len, stdout) == docs.len && fflush(stdout) == 0 ? EXIT_OK : EXIT_RUNTIME;
+    status = fwrite(docs.ptr, 1, docs.len, stdout) == docs.len && fflush(stdout) == 0
+                 ? EXIT_OK
+                 : EXIT_RUNTIME;
     textbuf_fini(&docs);
     return status;
 }

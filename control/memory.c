@@ -18,7 +18,8 @@ static uint64_t term(const char *name, uint64_t count, uint64_t each)
         sum = UINT64_MAX;
     ASSERT(name != NULL);
     textbuf_add(&size, "%.1f MiB", (double)sum / (1 << 20));
-    log_info("memory", "%-22s %4" PRIu64 " x %10" PRIu64 " B = %12s", name, count, each, textbuf_str(&size));
+    log_info("memory", "%-22s %4" PRIu64 " x %10" PRIu64 " B = %12s", name, count, each,
+             textbuf_str(&size));
     textbuf_fini(&size);
     return sum;
 }

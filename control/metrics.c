@@ -16,16 +16,15 @@ struct series {
     size_t offset;
 };
 
-#define COUNTER(s, field, name, help)                                                                        \
-    {                                                                                                        \
-        "penstock_" name "_total", "counter", help, offsetof(struct s, field)                                \
+#define COUNTER(s, field, name, help)                                         \
+    {                                                                         \
+        "penstock_" name "_total", "counter", help, offsetof(struct s, field) \
     }
-#define GAUGE(s, field, name, help)                                                                          \
-    {                                                                                                        \
-        "penstock_" name, "gauge", help, offsetof(struct s, field)                                           \
+#define GAUGE(s, field, name, help)                                \
+    {                                                              \
+        "penstock_" name, "gauge", help, offsetof(struct s, field) \
     }
 
-/* clang-format off */
 static const struct series worker_series[] = {
     COUNTER(worker_stats, requests, "requests", "HTTP requests with events."),
     COUNTER(worker_stats, body_bytes, "body_bytes", "Bytes of request bodies."),
@@ -33,22 +32,28 @@ static const struct series worker_series[] = {
     COUNTER(worker_stats, event_bytes, "event_bytes", "Bytes of accepted events as received."),
     COUNTER(worker_stats, dead_letters, "dead_letters", "Dead letters kept."),
     COUNTER(worker_stats, late, "late_events", "Events older than the allowed lateness."),
-    COUNTER(worker_stats, bad_time, "bad_time_events", "Events without a usable time: the receive time stands in."),
+    COUNTER(worker_stats, bad_time, "bad_time_events",
+            "Events without a usable time: the receive time stands in."),
     COUNTER(worker_stats, normalized, "normalized_events", "Events whose bytes were rewritten."),
-    COUNTER(worker_stats, durable_events, "durable_events", "Events and dead letters that are durable."),
+    COUNTER(worker_stats, durable_events, "durable_events",
+            "Events and dead letters that are durable."),
     COUNTER(worker_stats, blocks_written, "blocks_written", "Commit blocks written."),
     COUNTER(worker_stats, journal_bytes, "journal_bytes", "Bytes written to the journal."),
-    COUNTER(worker_stats, journal_errors, "journal_write_errors", "Journal writes or flushes that failed."),
+    COUNTER(worker_stats, journal_errors, "journal_write_errors",
+            "Journal writes or flushes that failed."),
     GAUGE(worker_stats, blocks_lent, "blocks_lent", "Commit blocks lent to sink threads."),
     GAUGE(worker_stats, blocks_free, "blocks_free", "Free commit blocks."),
-    COUNTER(worker_stats, lane_skips, "lane_skips", "Durable blocks that sink threads must read from disk."),
+    COUNTER(worker_stats, lane_skips, "lane_skips",
+            "Durable blocks that sink threads must read from disk."),
     GAUGE(worker_stats, connections, "connections", "Open connections."),
     COUNTER(worker_stats, connections_total, "connections_opened", "Connections ever opened."),
     COUNTER(worker_stats, answers_2xx, "answers_2xx", "Answers with status 2xx."),
     COUNTER(worker_stats, answers_4xx, "answers_4xx", "Answers with status 4xx."),
     COUNTER(worker_stats, answers_5xx, "answers_5xx", "Answers with status 5xx."),
-    COUNTER(worker_stats, recv_no_buffer, "receive_no_buffer", "Receives that found no buffer and were tried again."),
-    GAUGE(worker_stats, malloc_bytes, "worker_malloc_bytes", "Bytes that the worker thread ever allocated."),
+    COUNTER(worker_stats, recv_no_buffer, "receive_no_buffer",
+            "Receives that found no buffer and were tried again."),
+    GAUGE(worker_stats, malloc_bytes, "worker_malloc_bytes",
+          "Bytes that the worker thread ever allocated."),
 };
 
 static const struct series sink_series[] = {
@@ -59,14 +64,19 @@ static const struct series sink_series[] = {
     GAUGE(sink_stats, chunks_free, "sink_chunks_free", "Free chunks of group memory."),
     GAUGE(sink_stats, chunks_total, "sink_chunks", "Chunks of group memory."),
     GAUGE(sink_stats, plans_waiting, "sink_plans_waiting", "Objects planned and not confirmed."),
-    GAUGE(sink_stats, plans_parked, "sink_plans_parked", "Objects that wait for somebody to fix something."),
+    GAUGE(sink_stats, plans_parked, "sink_plans_parked",
+          "Objects that wait for somebody to fix something."),
     COUNTER(sink_stats, planned_events, "sink_planned_events", "Events planned."),
-    COUNTER(sink_stats, confirmed_events, "sink_confirmed_events", "Events and dead letters in confirmed objects."),
-    COUNTER(sink_stats, confirmed_dead, "sink_confirmed_dead_letters", "Dead letters in confirmed objects."),
+    COUNTER(sink_stats, confirmed_events, "sink_confirmed_events",
+            "Events and dead letters in confirmed objects."),
+    COUNTER(sink_stats, confirmed_dead, "sink_confirmed_dead_letters",
+            "Dead letters in confirmed objects."),
     COUNTER(sink_stats, loaded_events, "sink_loaded_events", "Rows loaded into BigQuery."),
     GAUGE(sink_stats, loads_waiting, "sink_loads_waiting", "Tables with objects to load."),
-    GAUGE(sink_stats, loads_parked, "sink_loads_parked", "Loads that wait for somebody to fix something."),
-    GAUGE(sink_stats, lag_us, "sink_lag_microseconds", "Age of the oldest event that is not confirmed."),
+    GAUGE(sink_stats, loads_parked, "sink_loads_parked",
+          "Loads that wait for somebody to fix something."),
+    GAUGE(sink_stats, lag_us, "sink_lag_microseconds",
+          "Age of the oldest event that is not confirmed."),
     COUNTER(sink_stats, read_errors, "sink_read_errors", "Journal blocks that could not be read."),
 };
 
@@ -75,7 +85,8 @@ static const struct series gcs_series[] = {
     COUNTER(gcs_stats, objects, "gcs_objects", "Objects created or recognised."),
     COUNTER(gcs_stats, bytes, "gcs_bytes", "Bytes of objects."),
     COUNTER(gcs_stats, retries, "gcs_retries", "Calls tried again."),
-    COUNTER(gcs_stats, recognised, "gcs_recognised", "Objects found to be ours after a lost answer."),
+    COUNTER(gcs_stats, recognised, "gcs_recognised",
+            "Objects found to be ours after a lost answer."),
     COUNTER(gcs_stats, conflicts, "gcs_conflicts", "Names taken by objects that are not ours."),
     COUNTER(gcs_stats, permanent, "gcs_permanent_errors", "Calls refused for good."),
 };
@@ -95,19 +106,23 @@ static const struct series dlog_series[] = {
     COUNTER(dlog_stats, batches, "delivery_log_batches", "Durable writes of the delivery log."),
     COUNTER(dlog_stats, bytes, "delivery_log_bytes", "Bytes of the delivery log."),
     COUNTER(dlog_stats, snapshots, "delivery_log_snapshots", "Snapshots of the delivery state."),
-    COUNTER(dlog_stats, errors, "delivery_log_errors", "Failed writes or flushes of the delivery log."),
+    COUNTER(dlog_stats, errors, "delivery_log_errors",
+            "Failed writes or flushes of the delivery log."),
     COUNTER(dlog_stats, ledger_errors, "ledger_errors", "Failed transactions of the ledger."),
-    GAUGE(dlog_stats, ledger_lag, "ledger_lag_records", "Records that the ledger does not show yet."),
+    GAUGE(dlog_stats, ledger_lag, "ledger_lag_records",
+          "Records that the ledger does not show yet."),
 };
 
 static const struct series journal_series[] = {
-    GAUGE(journal_stats, used_bytes, "journal_used_bytes", "Bytes of journal files that hold blocks."),
+    GAUGE(journal_stats, used_bytes, "journal_used_bytes",
+          "Bytes of journal files that hold blocks."),
     GAUGE(journal_stats, total_bytes, "journal_file_bytes", "Bytes of all journal files."),
     COUNTER(journal_stats, segments_made, "journal_segments_made", "Journal files made."),
-    COUNTER(journal_stats, segments_recycled, "journal_segments_recycled", "Journal files used again."),
-    COUNTER(journal_stats, errors, "journal_prepare_errors", "Journal files that could not be prepared."),
+    COUNTER(journal_stats, segments_recycled, "journal_segments_recycled",
+            "Journal files used again."),
+    COUNTER(journal_stats, errors, "journal_prepare_errors",
+            "Journal files that could not be prepared."),
 };
-/* clang-format on */
 
 static void head(struct textbuf *b, const char *name, const char *type, const char *help)
 {
@@ -123,8 +138,8 @@ static uint64_t counter_at(const void *stats, size_t offset)
 }
 
 /* One family for each counter of a table, one line for each of n owners of stats. */
-static void write_table(struct textbuf *b, const struct series *s, size_t n_series, const char *label,
-                        const void *const *stats, uint32_t n)
+static void write_table(struct textbuf *b, const struct series *s, size_t n_series,
+                        const char *label, const void *const *stats, uint32_t n)
 {
     for (size_t i = 0; i < n_series; i++) {
         head(b, s[i].name, s[i].type, s[i].help);
@@ -158,11 +173,13 @@ static void write_modules(struct daemon *d, struct textbuf *b)
     write_table(b, journal_series, ARRAY_LEN(journal_series), "journal", stats, d->n_journals);
     for (size_t i = 0; i < ARRAY_LEN(dlog_series); i++) {
         head(b, dlog_series[i].name, dlog_series[i].type, dlog_series[i].help);
-        textbuf_add(b, "%s %" PRIu64 "\n", dlog_series[i].name, counter_at(dlog, dlog_series[i].offset));
+        textbuf_add(b, "%s %" PRIu64 "\n", dlog_series[i].name,
+                    counter_at(dlog, dlog_series[i].offset));
     }
 }
 
-static void write_reasons(struct daemon *d, struct textbuf *b, const char *name, const char *help, int from, int to)
+static void write_reasons(struct daemon *d, struct textbuf *b, const char *name, const char *help,
+                          int from, int to)
 {
     head(b, name, "counter", help);
     ASSERT(from <= to);
@@ -214,25 +231,30 @@ static void write_type_lines(struct textbuf *b, const struct totals *t, const st
         memcpy(&v, (const char *)x + s->offset, sizeof(v));
         textbuf_add(b, "%s{type=\"", s->name);
         label_value(b, x->name);
-        textbuf_add(b, "\"%s%s%s} %" PRIu64 "\n", s->sink != NULL ? ",sink=\"" : "", s->sink != NULL ? s->sink : "",
-                    s->sink != NULL ? "\"" : "", v);
+        textbuf_add(b, "\"%s%s%s} %" PRIu64 "\n", s->sink != NULL ? ",sink=\"" : "",
+                    s->sink != NULL ? s->sink : "", s->sink != NULL ? "\"" : "", v);
     }
 }
 
 static void write_types(struct textbuf *b, const struct totals *t)
 {
     static const struct type_series list[] = {
-        {"penstock_type_events_total", "Events of a type since start.", TYPE_AT(events), NULL, "counter"},
-        {"penstock_type_dead_letters_total", "Dead letters of a type since start.", TYPE_AT(dead_letters), NULL,
+        {"penstock_type_events_total", "Events of a type since start.", TYPE_AT(events), NULL,
          "counter"},
-        {"penstock_type_late_events_total", "Late events of a type since start.", TYPE_AT(late), NULL, "counter"},
+        {"penstock_type_dead_letters_total", "Dead letters of a type since start.",
+         TYPE_AT(dead_letters), NULL, "counter"},
+        {"penstock_type_late_events_total", "Late events of a type since start.", TYPE_AT(late),
+         NULL, "counter"},
         {"penstock_type_planned_events_total", "Events planned for a sink, ever, by the ledger.",
          TYPE_AT(gcs.planned), "gcs", "counter"},
-        {"penstock_type_planned_events_total", NULL, TYPE_AT(bigquery.planned), "bigquery", "counter"},
+        {"penstock_type_planned_events_total", NULL, TYPE_AT(bigquery.planned), "bigquery",
+         "counter"},
         {"penstock_type_delivered_events_total", "Events delivered to a sink, ever, by the ledger.",
          TYPE_AT(gcs.delivered), "gcs", "counter"},
-        {"penstock_type_delivered_events_total", NULL, TYPE_AT(bigquery.delivered), "bigquery", "counter"},
-        {"penstock_type_parked_events", "Events parked, by the ledger.", TYPE_AT(gcs.parked), "gcs", "gauge"},
+        {"penstock_type_delivered_events_total", NULL, TYPE_AT(bigquery.delivered), "bigquery",
+         "counter"},
+        {"penstock_type_parked_events", "Events parked, by the ledger.", TYPE_AT(gcs.parked), "gcs",
+         "gauge"},
         {"penstock_type_parked_events", NULL, TYPE_AT(bigquery.parked), "bigquery", "gauge"},
         {"penstock_type_delivered_dead_letters_total", "Dead letters stored, ever, by the ledger.",
          TYPE_AT(dead.delivered), "gcs", "counter"},
@@ -260,9 +282,11 @@ static void write_process(struct textbuf *b)
     process_heap(&h);
     ASSERT(b != NULL);
     one(b, "process_resident_memory_bytes", "gauge", "Resident memory.", (double)process_rss());
-    one(b, "process_cpu_seconds_total", "counter", "CPU time, user and system.", process_cpu_seconds());
+    one(b, "process_cpu_seconds_total", "counter", "CPU time, user and system.",
+        process_cpu_seconds());
     one(b, "process_open_fds", "gauge", "Open file descriptors.", (double)process_open_files());
-    one(b, "penstock_heap_allocated_bytes", "gauge", "jemalloc: allocated by the process.", (double)h.allocated);
+    one(b, "penstock_heap_allocated_bytes", "gauge", "jemalloc: allocated by the process.",
+        (double)h.allocated);
     one(b, "penstock_heap_active_bytes", "gauge", "jemalloc: in active pages.", (double)h.active);
     one(b, "penstock_heap_metadata_bytes", "gauge", "jemalloc: metadata.", (double)h.metadata);
     one(b, "penstock_heap_resident_bytes", "gauge", "jemalloc: resident.", (double)h.resident);
@@ -273,18 +297,21 @@ static void write_process(struct textbuf *b)
 static void write_sums(struct daemon *d, struct textbuf *b, const struct totals *t)
 {
     ASSERT(d->config != NULL);
-    one(b, "penstock_acknowledged_events", "gauge", "Events and dead letters ever acknowledged in these journals.",
-        (double)t->durable_ever);
+    one(b, "penstock_acknowledged_events", "gauge",
+        "Events and dead letters ever acknowledged in these journals.", (double)t->durable_ever);
     head(b, "penstock_pending_events", "gauge", "Acknowledged and not yet delivered.");
     textbuf_add(b, "penstock_pending_events{sink=\"gcs\"} %" PRIu64 "\n",
                 d->config->gcs_enabled ? totals_pending_gcs(t) : 0);
     textbuf_add(b, "penstock_pending_events{sink=\"bigquery\"} %" PRIu64 "\n",
                 d->config->bigquery_enabled ? totals_pending_bigquery(t) : 0);
-    one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.", (double)d->config->journal_limit);
+    one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.",
+        (double)d->config->journal_limit);
     one(b, "penstock_journals_full", "gauge", "Journals that are full.", t->journals_full);
     one(b, "penstock_journals_failing", "gauge", "Journals with disk errors.", t->journals_failing);
-    one(b, "penstock_ready", "gauge", "1 while events are taken.", atomic_load(&d->state) == DAEMON_READY);
-    one(b, "penstock_uptime_seconds", "gauge", "Since start.", (double)(clock_wall_us() - d->started_us) / 1e6);
+    one(b, "penstock_ready", "gauge", "1 while events are taken.",
+        atomic_load(&d->state) == DAEMON_READY);
+    one(b, "penstock_uptime_seconds", "gauge", "Since start.",
+        (double)(clock_wall_us() - d->started_us) / 1e6);
     head(b, "penstock_build_info", "gauge", "The version.");
     textbuf_add(b, "penstock_build_info{version=\"%s\"} 1\n", penstock_version());
 }
@@ -297,10 +324,10 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     totals_collect(d, true, &t);
     write_sums(d, out, &t);
     write_modules(d, out);
-    write_reasons(d, out, "penstock_dead_letters_by_reason_total", "Dead letters by reason.", REASON_NONE + 1,
-                  REASON_DEAD_END);
-    write_reasons(d, out, "penstock_refused_requests_total", "Requests refused, by reason.", REASON_DEAD_END + 1,
-                  REASON_END);
+    write_reasons(d, out, "penstock_dead_letters_by_reason_total", "Dead letters by reason.",
+                  REASON_NONE + 1, REASON_DEAD_END);
+    write_reasons(d, out, "penstock_refused_requests_total", "Requests refused, by reason.",
+                  REASON_DEAD_END + 1, REASON_END);
     write_types(out, &t);
     write_process(out);
     totals_fini(&t);

@@ -4,7 +4,9 @@
 
 #include "control/daemon.h"
 
-#define METRICS_TYPES_EXTRA 200 /* types beside the configured ones that get series of their own */
+#define METRICS_TYPES_EXTRA                                              \
+    200 /* types beside the configured ones that get series of their own \
+         */
 
 /** Writes all metrics. Thread: control. */
 void metrics_write(struct daemon *d, struct textbuf *out);

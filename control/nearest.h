@@ -1,7 +1,6 @@
 /*
- * The known word nearest to a mistyped one, by edit distance. Header only: the CLI client uses it too, and links
- * nothing of the daemon's.
- * Thread: any. Alloc: none.
+ * The known word nearest to a mistyped one, by edit distance. Header only: the CLI client uses it
+ * too, and links nothing of the daemon's. Thread: any. Alloc: none.
  */
 #ifndef PENSTOCK_CONTROL_NEAREST_H
 #define PENSTOCK_CONTROL_NEAREST_H
@@ -11,7 +10,8 @@
 
 #define NEAREST_WORD_MAX 80 /* longer words are not compared */
 
-/** Insertions, deletions, changes and swaps of neighbours from a to b; NEAREST_WORD_MAX when one is too long. */
+/** Insertions, deletions, changes and swaps of neighbours from a to b; NEAREST_WORD_MAX when one is
+ * too long. */
 static inline unsigned nearest_distance(const char *a, const char *b)
 {
     unsigned row[3][NEAREST_WORD_MAX + 1];
@@ -32,7 +32,8 @@ static inline unsigned nearest_distance(const char *a, const char *b)
                 best = last[j] + 1;
             if (now[j - 1] + 1 < best)
                 best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                before[j - 2] + 1 < best)
                 best = before[j - 2] + 1;
             now[j] = best;
         }

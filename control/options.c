@@ -5,7 +5,8 @@
 
 #include "control/nearest.h"
 
-static const char *const known[] = {"--config", "--set", "--check", "--version", "--help", "--print-config-docs"};
+static const char *const known[] = {"--config",  "--set",  "--check",
+                                    "--version", "--help", "--print-config-docs"};
 
 const char *options_help(void)
 {
@@ -17,7 +18,8 @@ const char *options_help(void)
            "  --check               report every mistake in the configuration and exit\n"
            "  --print-config-docs   write docs/configuration.md to standard output\n"
            "\n"
-           "exit status: 0 done or stopped by SIGTERM or SIGINT, 1 failure at run time, 2 wrong usage or\n"
+           "exit status: 0 done or stopped by SIGTERM or SIGINT, 1 failure at run time, 2 wrong "
+           "usage or\n"
            "configuration\n";
 }
 
@@ -42,8 +44,10 @@ static int unknown_option(const char *option, struct textbuf *error)
     return -EINVAL;
 }
 
-/* The value of an option: "--key value" or "--key=value". @return NULL when argv[*i] is another option. */
-static const char *option_value(int argc, char *const *argv, int *i, const char *name, struct textbuf *error)
+/* The value of an option: "--key value" or "--key=value". @return NULL when argv[*i] is another
+ * option. */
+static const char *option_value(int argc, char *const *argv, int *i, const char *name,
+                                struct textbuf *error)
 {
     size_t len = strlen(name);
 
@@ -60,7 +64,8 @@ static const char *option_value(int argc, char *const *argv, int *i, const char 
     return NULL;
 }
 
-static int parse_one(int argc, char *const *argv, int *i, struct options *out, struct textbuf *error)
+static int parse_one(int argc, char *const *argv, int *i, struct options *out,
+                     struct textbuf *error)
 {
     const char *arg = argv[*i], *value;
 
@@ -75,7 +80,8 @@ static int parse_one(int argc, char *const *argv, int *i, struct options *out, s
         out->mode = OPTIONS_DOCS;
     else if ((value = option_value(argc, argv, i, "--config", error)) != NULL)
         out->config = value;
-    else if ((value = option_value(argc, argv, i, "--set", error)) != NULL && out->n_sets < OPTIONS_SETS_MAX)
+    else if ((value = option_value(argc, argv, i, "--set", error)) != NULL &&
+             out->n_sets < OPTIONS_SETS_MAX)
         out->sets[out->n_sets++] = value;
     else if (value != NULL)
         textbuf_add(error, "more than %d times --set", OPTIONS_SETS_MAX);

@@ -23,7 +23,8 @@ struct options {
  * Thread: init.
  * @return 0; -EINVAL with one sentence in error.
  */
-int options_parse(int argc, char *const *argv, struct options *out, struct textbuf *error) WARN_UNUSED;
+int options_parse(int argc, char *const *argv, struct options *out,
+                  struct textbuf *error) WARN_UNUSED;
 
 /** The text of --help. */
 const char *options_help(void);

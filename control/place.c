@@ -21,7 +21,7 @@ static const char *hint(int err)
 {
     return err == EACCES || err == EPERM || err == EROFS
                ? "; make it writable for this user, or set data_dir"
-           : err == ENOSPC || err == EDQUOT ? "; free some space, or set data_dir"
+           : err == ENOSPC || err == EDQUOT  ? "; free some space, or set data_dir"
            : err == ENOTDIR || err == EEXIST ? "; a file is in the way: set data_dir to a directory"
                                              : "";
 }
@@ -38,7 +38,8 @@ static int make_dir(const char *path, char *error, size_t error_len)
     if (err == EEXIST && stat(path, &st) == 0)
         err = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
     if (err != 0)
-        snprintf(error, error_len, "data_dir: cannot create directory %s: %s%s", path, strerror(err), hint(err));
+        snprintf(error, error_len, "data_dir: cannot create directory %s: %s%s", path,
+                 strerror(err), hint(err));
     return -err;
 }
 
@@ -90,7 +91,8 @@ static int take_lock(const char *data_dir, char *error, size_t error_len)
     snprintf(path, sizeof(path), "%s/lock", data_dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
-        snprintf(error, error_len, "data_dir: cannot open %s: %s%s", path, strerror(errno), hint(errno));
+        snprintf(error, error_len, "data_dir: cannot open %s: %s%s", path, strerror(errno),
+                 hint(errno));
         return -errno;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -98,8 +100,9 @@ static int take_lock(const char *data_dir, char *error, size_t error_len)
 
         pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
         snprintf(error, error_len,
-                 "data_dir: %s is in use by another penstockd (pid %s); stop it, or set another data_dir", data_dir,
-                 pid[0] != '\0' ? pid : "unknown");
+                 "data_dir: %s is in use by another penstockd (pid %s); stop it, or set another "
+                 "data_dir",
+                 data_dir, pid[0] != '\0' ? pid : "unknown");
         close(fd);
         return -EBUSY;
     }

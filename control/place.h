@@ -1,5 +1,6 @@
 /*
- * The place a daemon lives in: its data directory with a lock, the machine's identity, and the process limits.
+ * The place a daemon lives in: its data directory with a lock, the machine's identity, and the
+ * process limits.
  *
  *     DATA_DIR/lock           flock()ed; holds the pid
  *     DATA_DIR/machine-id     only where /etc/machine-id is missing
@@ -12,9 +13,9 @@
 
 #include "dataplane/base/compiler.h"
 
-#define PLACE_PATH_BYTES   4352
-#define PLACE_ID_BYTES     40
-#define PLACE_ERROR_BYTES  1024
+#define PLACE_PATH_BYTES  4352
+#define PLACE_ID_BYTES    40
+#define PLACE_ERROR_BYTES 1024
 
 struct place_dir {
     int lock_fd;
@@ -23,12 +24,13 @@ struct place_dir {
 };
 
 /**
- * Creates the data directory and its folders (mode 0700), locks it, and reads the machine's identity.
- * Thread: init.  Owner: caller, until place_close().
+ * Creates the data directory and its folders (mode 0700), locks it, and reads the machine's
+ * identity. Thread: init.  Owner: caller, until place_close().
  * @param error one sentence: what, where, why, and what to do.
  * @return 0; -EBUSY when another daemon holds the lock; -errno.
  */
-int place_open(const char *data_dir, struct place_dir *out, char *error, size_t error_len) WARN_UNUSED;
+int place_open(const char *data_dir, struct place_dir *out, char *error,
+               size_t error_len) WARN_UNUSED;
 
 /** Gives the lock up. */
 void place_close(struct place_dir *p);
@@ -36,7 +38,8 @@ void place_close(struct place_dir *p);
 /** Path of journal `index`. out holds PLACE_PATH_BYTES. */
 void place_journal(const char *data_dir, uint32_t index, char *out);
 
-/** Numbers of the journal directories that exist, ascending. @return how many, at most max; -errno. */
+/** Numbers of the journal directories that exist, ascending. @return how many, at most max; -errno.
+ */
 int place_journals(const char *data_dir, uint32_t *out, uint32_t max) WARN_UNUSED;
 
 /** Free bytes where the data directory is; UINT64_MAX when unknown. */

@@ -29,7 +29,8 @@ double process_cpu_seconds(void)
     int rc = getrusage(RUSAGE_SELF, &u);
 
     ASSERT(rc == 0);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 uint64_t process_open_files(void)

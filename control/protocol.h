@@ -1,12 +1,14 @@
 /*
  * The text protocol between `penstock` and the daemon's unix socket.
  *
- *     request:  COMMAND [ARGUMENT...]\n        one line of at most PROTOCOL_LINE_BYTES, printable ASCII;
+ *     request:  COMMAND [ARGUMENT...]\n        one line of at most PROTOCOL_LINE_BYTES, printable
+ * ASCII;
  *                                              "--json" anywhere asks for JSON instead of text
- *     answer:   PENSTOCK STATUS BYTES\n BODY   STATUS is the exit status: 0 done, 1 error, 2 bad request
+ *     answer:   PENSTOCK STATUS BYTES\n BODY   STATUS is the exit status: 0 done, 1 error, 2 bad
+ * request
  *
- * A connection carries any number of requests, one after the other. A request that cannot be read (too long, a
- * control character) is answered with status 2, and the connection is closed.
+ * A connection carries any number of requests, one after the other. A request that cannot be read
+ * (too long, a control character) is answered with status 2, and the connection is closed.
  *
  * The only header that tools/penstock includes.
  */
@@ -15,29 +17,34 @@
 
 #include "control/nearest.h"
 
-#define PROTOCOL_LINE_BYTES   1024
-#define PROTOCOL_ARGS_MAX     16
-#define PROTOCOL_ANSWER_WORD  "PENSTOCK"
-#define PROTOCOL_SOCKET_NAME  "penstock.sock"
-#define PROTOCOL_SOCKET_PATH  "/var/lib/penstock/" PROTOCOL_SOCKET_NAME /* where the client looks by default */
+#define PROTOCOL_LINE_BYTES  1024
+#define PROTOCOL_ARGS_MAX    16
+#define PROTOCOL_ANSWER_WORD "PENSTOCK"
+#define PROTOCOL_SOCKET_NAME "penstock.sock"
+#define PROTOCOL_SOCKET_PATH \
+    "/var/lib/penstock/" PROTOCOL_SOCKET_NAME /* where the client looks by default */
 
 enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
 
 /* X(symbol, name, arguments, help) */
-#define PROTOCOL_COMMAND_LIST(X)                                                                             \
-    X(STATUS, "status", "", "what came in, what is durable, delivered, pending, refused; memory; problems")  \
-    X(TYPES, "types", "", "event types: received, dead-lettered, late, planned, delivered, watermark")       \
-    X(SINKS, "sinks", "", "sink threads and tables: debt, jobs, what is parked and why")                     \
-    X(FLUSH, "flush", "[--timeout DURATION]", "plan everything now and wait until it is delivered (60s)")    \
-    X(DRAIN, "drain", "[--timeout DURATION]", "take no more events, wait until all are delivered; stays so") \
-    X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ")             \
+#define PROTOCOL_COMMAND_LIST(X)                                                                 \
+    X(STATUS, "status", "",                                                                      \
+      "what came in, what is durable, delivered, pending, refused; memory; problems")            \
+    X(TYPES, "types", "",                                                                        \
+      "event types: received, dead-lettered, late, planned, delivered, watermark")               \
+    X(SINKS, "sinks", "", "sink threads and tables: debt, jobs, what is parked and why")         \
+    X(FLUSH, "flush", "[--timeout DURATION]",                                                    \
+      "plan everything now and wait until it is delivered (60s)")                                \
+    X(DRAIN, "drain", "[--timeout DURATION]",                                                    \
+      "take no more events, wait until all are delivered; stays so")                             \
+    X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ") \
     X(HELP, "help", "", "this list")
 
 enum protocol_command {
 #define X(symbol, name, arguments, help) PROTOCOL_##symbol,
     PROTOCOL_COMMAND_LIST(X)
 #undef X
-    PROTOCOL_COMMANDS
+        PROTOCOL_COMMANDS
 };
 
 /** The command of a name, or -1. Thread: any. */

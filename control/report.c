@@ -31,8 +31,9 @@ int report_ask(struct daemon *d, uint32_t index, struct sink_report *out)
 static void json_total(struct textbuf *b, const char *name, const struct sink_total *t)
 {
     ASSERT(name != NULL);
-    textbuf_add(b, ",\"%s\":{\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64 "}", name,
-                t->planned, t->delivered, t->parked);
+    textbuf_add(
+        b, ",\"%s\":{\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
+        name, t->planned, t->delivered, t->parked);
 }
 
 static void watermark_text(int64_t us, char *out)
@@ -58,10 +59,11 @@ static void types_json(const struct totals *t, struct textbuf *b)
         textbuf_add(b, "%s{\"type\":", i > 0 ? "," : "");
         textbuf_json(b, span_of(x->name));
         textbuf_add(b,
-                    ",\"configured\":%s,\"events\":%" PRIu64 ",\"dead_letters\":%" PRIu64 ",\"late\":%" PRIu64
-                    ",\"watermark\":%s%s%s",
-                    x->configured ? "true" : "false", x->events, x->dead_letters, x->late, mark[0] == '-' ? "" : "\"",
-                    mark[0] == '-' ? "null" : mark, mark[0] == '-' ? "" : "\"");
+                    ",\"configured\":%s,\"events\":%" PRIu64 ",\"dead_letters\":%" PRIu64
+                    ",\"late\":%" PRIu64 ",\"watermark\":%s%s%s",
+                    x->configured ? "true" : "false", x->events, x->dead_letters, x->late,
+                    mark[0] == '-' ? "" : "\"", mark[0] == '-' ? "null" : mark,
+                    mark[0] == '-' ? "" : "\"");
         json_total(b, "gcs", &x->gcs);
         json_total(b, "bigquery", &x->bigquery);
         json_total(b, "dead", &x->dead);
@@ -72,8 +74,8 @@ static void types_json(const struct totals *t, struct textbuf *b)
 
 static void types_text(const struct totals *t, struct textbuf *b)
 {
-    textbuf_add(b, "%-28s %12s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD", "LATE", "GCS EVER", "BQ EVER",
-                "BQ PENDING", "WATERMARK");
+    textbuf_add(b, "%-28s %12s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD", "LATE",
+                "GCS EVER", "BQ EVER", "BQ PENDING", "WATERMARK");
     ASSERT(t->type != NULL || t->n_types == 0);
     for (uint32_t i = 0; i < t->n_types; i++) {
         const struct type_total *x = &t->type[i];
@@ -84,7 +86,9 @@ static void types_text(const struct totals *t, struct textbuf *b)
         textbuf_printable(b, x->name[0] != '\0' ? span_of(x->name) : span_of("(none)"));
         while (b->len < start + 28 && !b->failed)
             textbuf_bytes(b, " ", 1);
-        textbuf_add(b, " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "  %s\n",
+        textbuf_add(b,
+                    " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64
+                    " %12" PRIu64 "  %s\n",
                     x->events, x->dead_letters, x->late, x->gcs.delivered, x->bigquery.delivered,
                     x->bigquery.planned - x->bigquery.delivered, mark);
     }
@@ -105,18 +109,21 @@ void report_types(struct daemon *d, bool json, struct textbuf *body)
     totals_fini(&t);
 }
 
-static void thread_json(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc, struct textbuf *b)
+static void thread_json(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc,
+                        struct textbuf *b)
 {
     const struct sink_stats *s = sink_stats(d->sink[i].sink);
 
     ASSERT(s != NULL);
-    textbuf_add(b,
-                "%s{\"thread\":%" PRIu32 ",\"answered\":%s,\"groups_open\":%" PRIu64 ",\"plans_waiting\":%" PRIu64
-                ",\"plans_parked\":%" PRIu64 ",\"loads_waiting\":%" PRIu64 ",\"loads_parked\":%" PRIu64
-                ",\"blocks_memory\":%" PRIu64 ",\"blocks_disk\":%" PRIu64 ",\"lag_us\":%" PRIu64 ",\"gcs_waiting\":",
-                i > 0 ? "," : "", i, rc == 0 ? "true" : "false", READ(s->groups_open), READ(s->plans_waiting),
-                READ(s->plans_parked), READ(s->loads_waiting), READ(s->loads_parked), READ(s->blocks_memory),
-                READ(s->blocks_disk), READ(s->lag_us));
+    textbuf_add(
+        b,
+        "%s{\"thread\":%" PRIu32 ",\"answered\":%s,\"groups_open\":%" PRIu64
+        ",\"plans_waiting\":%" PRIu64 ",\"plans_parked\":%" PRIu64 ",\"loads_waiting\":%" PRIu64
+        ",\"loads_parked\":%" PRIu64 ",\"blocks_memory\":%" PRIu64 ",\"blocks_disk\":%" PRIu64
+        ",\"lag_us\":%" PRIu64 ",\"gcs_waiting\":",
+        i > 0 ? "," : "", i, rc == 0 ? "true" : "false", READ(s->groups_open),
+        READ(s->plans_waiting), READ(s->plans_parked), READ(s->loads_waiting),
+        READ(s->loads_parked), READ(s->blocks_memory), READ(s->blocks_disk), READ(s->lag_us));
     textbuf_json(b, span_of(r->gcs_waiting));
     textbuf_add(b, ",\"tables\":[");
     for (uint32_t j = 0; j < r->n_tables; j++) {
@@ -125,8 +132,8 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
         textbuf_add(b, "%s{\"table\":", j > 0 ? "," : "");
         textbuf_json(b, span_of(t->table));
         textbuf_add(b,
-                    ",\"debt_events\":%" PRIu64 ",\"debt_objects\":%" PRIu64 ",\"loaded_rows\":%" PRIu64
-                    ",\"jobs\":%" PRIu32 ",\"state\":",
+                    ",\"debt_events\":%" PRIu64 ",\"debt_objects\":%" PRIu64
+                    ",\"loaded_rows\":%" PRIu64 ",\"jobs\":%" PRIu32 ",\"state\":",
                     t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
         textbuf_json(b, span_of(t->state));
         textbuf_add(b, ",\"text\":");
@@ -136,16 +143,18 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
     textbuf_add(b, "]}");
 }
 
-static void thread_text(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc, struct textbuf *b)
+static void thread_text(const struct daemon *d, uint32_t i, const struct sink_report *r, int rc,
+                        struct textbuf *b)
 {
     const struct sink_stats *s = sink_stats(d->sink[i].sink);
 
     ASSERT(s != NULL);
     textbuf_add(b,
-                "sink thread %" PRIu32 ": %" PRIu64 " open groups, %" PRIu64 " objects waiting, %" PRIu64
-                " parked; %" PRIu64 " tables with debt, %" PRIu64 " loads parked; oldest unconfirmed %.1f s\n",
-                i, READ(s->groups_open), READ(s->plans_waiting), READ(s->plans_parked), READ(s->loads_waiting),
-                READ(s->loads_parked), (double)READ(s->lag_us) / 1e6);
+                "sink thread %" PRIu32 ": %" PRIu64 " open groups, %" PRIu64
+                " objects waiting, %" PRIu64 " parked; %" PRIu64 " tables with debt, %" PRIu64
+                " loads parked; oldest unconfirmed %.1f s\n",
+                i, READ(s->groups_open), READ(s->plans_waiting), READ(s->plans_parked),
+                READ(s->loads_waiting), READ(s->loads_parked), (double)READ(s->lag_us) / 1e6);
     if (rc != 0)
         textbuf_add(b, "  busy: it does not say more now\n");
     if (r->gcs_waiting[0] != '\0') {
@@ -154,13 +163,13 @@ static void thread_text(const struct daemon *d, uint32_t i, const struct sink_re
         textbuf_add(b, "\n");
     }
     if (r->n_tables > 0)
-        textbuf_add(b, "  %-32s %-10s %12s %10s %12s %6s  %s\n", "TABLE", "STATE", "DEBT ROWS", "OBJECTS", "LOADED",
-                    "JOBS", "WHY");
+        textbuf_add(b, "  %-32s %-10s %12s %10s %12s %6s  %s\n", "TABLE", "STATE", "DEBT ROWS",
+                    "OBJECTS", "LOADED", "JOBS", "WHY");
     for (uint32_t j = 0; j < r->n_tables; j++) {
         const struct sink_table_report *t = &r->table[j];
 
-        textbuf_add(b, "  %-32s %-10s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %6" PRIu32 "  ", t->table, t->state,
-                    t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
+        textbuf_add(b, "  %-32s %-10s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %6" PRIu32 "  ",
+                    t->table, t->state, t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
         textbuf_printable(b, span_of(t->text));
         textbuf_add(b, "\n");
     }

@@ -72,7 +72,8 @@ static void collect_parked(struct status *s, bool json)
     }
 }
 
-static void json_reasons(const struct status *s, const char *name, int from, int to, struct textbuf *b)
+static void json_reasons(const struct status *s, const char *name, int from, int to,
+                         struct textbuf *b)
 {
     const char *comma = "";
 
@@ -95,13 +96,14 @@ static void json_sinks(const struct status *s, struct textbuf *b)
     ASSERT(t->ledger_read || t->gcs.planned == 0);
     textbuf_add(b,
                 ",\"sinks\":{\"gcs\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                ",\"dead_letters_delivered\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}",
-                c->gcs_enabled ? "true" : "false", t->gcs.planned + t->gcs_dead.planned, t->gcs.delivered,
-                t->gcs_dead.delivered, t->gcs.parked + t->gcs_dead.parked,
+                ",\"dead_letters_delivered\":%" PRIu64 ",\"parked\":%" PRIu64
+                ",\"pending\":%" PRIu64 "}",
+                c->gcs_enabled ? "true" : "false", t->gcs.planned + t->gcs_dead.planned,
+                t->gcs.delivered, t->gcs_dead.delivered, t->gcs.parked + t->gcs_dead.parked,
                 c->gcs_enabled ? totals_pending_gcs(t) : 0);
     textbuf_add(b,
-                ",\"bigquery\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64
-                ",\"pending\":%" PRIu64 "}}",
+                ",\"bigquery\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
+                ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}}",
                 c->bigquery_enabled ? "true" : "false", t->bigquery.planned, t->bigquery.delivered,
                 t->bigquery.parked, c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
@@ -112,42 +114,46 @@ static void status_json(const struct status *s, struct textbuf *b)
     struct textbuf reasons = {0};
 
     ASSERT(s->d != NULL);
-    textbuf_bytes(&reasons, textbuf_str(&s->not_ready), s->not_ready.len > 0 ? s->not_ready.len - 1 : 0);
-    textbuf_add(b, "{\"version\":\"%s\",\"node\":\"%s\",\"state\":\"%s\",\"uptime_s\":%.1f,\"not_ready\":",
-                penstock_version(), s->d->config->node, state_name(s->d),
-                (double)(clock_wall_us() - s->d->started_us) / 1e6);
+    textbuf_bytes(&reasons, textbuf_str(&s->not_ready),
+                  s->not_ready.len > 0 ? s->not_ready.len - 1 : 0);
+    textbuf_add(
+        b, "{\"version\":\"%s\",\"node\":\"%s\",\"state\":\"%s\",\"uptime_s\":%.1f,\"not_ready\":",
+        penstock_version(), s->d->config->node, state_name(s->d),
+        (double)(clock_wall_us() - s->d->started_us) / 1e6);
     textbuf_json(b, (struct span){.ptr = textbuf_str(&reasons), .len = reasons.len});
     textbuf_fini(&reasons);
     textbuf_add(b,
-                ",\"requests\":%" PRIu64 ",\"received\":%" PRIu64 ",\"durable\":%" PRIu64 ",\"durable_ever\":%" PRIu64
-                ",\"dead_lettered\":%" PRIu64 ",\"late\":%" PRIu64 ",\"bad_time\":%" PRIu64 ",\"normalized\":%" PRIu64
-                ",\"connections\":%" PRIu64,
-                t->requests, t->events + t->dead_letters, t->durable, t->durable_ever, t->dead_letters, t->late,
-                t->bad_time, t->normalized, t->connections);
+                ",\"requests\":%" PRIu64 ",\"received\":%" PRIu64 ",\"durable\":%" PRIu64
+                ",\"durable_ever\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"late\":%" PRIu64
+                ",\"bad_time\":%" PRIu64 ",\"normalized\":%" PRIu64 ",\"connections\":%" PRIu64,
+                t->requests, t->events + t->dead_letters, t->durable, t->durable_ever,
+                t->dead_letters, t->late, t->bad_time, t->normalized, t->connections);
     json_reasons(s, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
     json_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     json_sinks(s, b);
     textbuf_add(b,
-                ",\"journal\":{\"used_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",\"limit_bytes\":%" PRIu64
-                ",\"full\":%" PRIu32 ",\"disk_error\":%" PRIu32 "}",
+                ",\"journal\":{\"used_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64
+                ",\"limit_bytes\":%" PRIu64 ",\"full\":%" PRIu32 ",\"disk_error\":%" PRIu32 "}",
                 t->journal_used, t->journal_total, s->d->config->journal_limit, t->journals_full,
                 t->journals_failing);
-    textbuf_add(b, ",\"memory\":{\"rss_bytes\":%" PRIu64 ",\"heap_allocated_bytes\":%" PRIu64 "}", s->rss,
-                s->heap.allocated);
+    textbuf_add(b, ",\"memory\":{\"rss_bytes\":%" PRIu64 ",\"heap_allocated_bytes\":%" PRIu64 "}",
+                s->rss, s->heap.allocated);
     textbuf_add(b,
-                ",\"rates\":{\"received\":%.1f,\"durable\":%.1f,\"bytes\":%.1f,\"stored\":%.1f,\"loaded\":%.1f}"
+                ",\"rates\":{\"received\":%.1f,\"durable\":%.1f,\"bytes\":%.1f,\"stored\":%.1f,"
+                "\"loaded\":%.1f}"
                 ",\"parked\":{\"objects\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"problems\":[%s]}}\n",
-                s->rates.received, s->rates.durable, s->rates.bytes, s->rates.confirmed, s->rates.loaded,
-                t->plans_parked, t->loads_parked, textbuf_str(&s->parked));
+                s->rates.received, s->rates.durable, s->rates.bytes, s->rates.confirmed,
+                s->rates.loaded, t->plans_parked, t->loads_parked, textbuf_str(&s->parked));
 }
 
-static void text_reasons(const struct status *s, const char *title, int from, int to, struct textbuf *b)
+static void text_reasons(const struct status *s, const char *title, int from, int to,
+                         struct textbuf *b)
 {
     ASSERT(from <= to);
     for (int i = from; i < to; i++) {
         if (s->t.reason[i] > 0)
-            textbuf_add(b, "  %-12s %12" PRIu64 "  %-24s %s\n", title, s->t.reason[i], reason_name((enum reason)i),
-                        reason_text((enum reason)i));
+            textbuf_add(b, "  %-12s %12" PRIu64 "  %-24s %s\n", title, s->t.reason[i],
+                        reason_name((enum reason)i), reason_text((enum reason)i));
     }
 }
 
@@ -156,14 +162,19 @@ static void text_sinks(const struct status *s, struct textbuf *b)
     const struct totals *t = &s->t;
 
     ASSERT(s->d != NULL);
-    textbuf_add(b, "%-14s %14s %14s %14s %14s\n", "sinks, ever", "planned", "delivered", "pending", "parked");
+    textbuf_add(b, "%-14s %14s %14s %14s %14s\n", "sinks, ever", "planned", "delivered", "pending",
+                "parked");
     if (s->d->config->gcs_enabled)
-        textbuf_add(b, "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "   (%" PRIu64 " dead letters)\n",
-                    "gcs", t->gcs.planned + t->gcs_dead.planned, t->gcs.delivered + t->gcs_dead.delivered,
-                    totals_pending_gcs(t), t->gcs.parked + t->gcs_dead.parked, t->gcs_dead.delivered);
+        textbuf_add(b,
+                    "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "   (%" PRIu64
+                    " dead letters)\n",
+                    "gcs", t->gcs.planned + t->gcs_dead.planned,
+                    t->gcs.delivered + t->gcs_dead.delivered, totals_pending_gcs(t),
+                    t->gcs.parked + t->gcs_dead.parked, t->gcs_dead.delivered);
     if (s->d->config->bigquery_enabled)
-        textbuf_add(b, "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n", "bigquery",
-                    t->bigquery.planned, t->bigquery.delivered, totals_pending_bigquery(t), t->bigquery.parked);
+        textbuf_add(b, "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n",
+                    "bigquery", t->bigquery.planned, t->bigquery.delivered,
+                    totals_pending_bigquery(t), t->bigquery.parked);
 }
 
 static void status_text(const struct status *s, struct textbuf *b)
@@ -171,28 +182,33 @@ static void status_text(const struct status *s, struct textbuf *b)
     const struct totals *t = &s->t;
 
     ASSERT(s->d != NULL);
-    textbuf_add(b, "penstockd %s, node %s, %s for %.0f s\n", penstock_version(), s->d->config->node, state_name(s->d),
-                (double)(clock_wall_us() - s->d->started_us) / 1e6);
+    textbuf_add(b, "penstockd %s, node %s, %s for %.0f s\n", penstock_version(), s->d->config->node,
+                state_name(s->d), (double)(clock_wall_us() - s->d->started_us) / 1e6);
     if (s->not_ready.len > 0)
         textbuf_add(b, "not ready:\n%s", textbuf_str(&s->not_ready));
     textbuf_add(b,
-                "since start\n  received     %12" PRIu64 "  in %" PRIu64 " requests on %" PRIu64 " connections now\n"
+                "since start\n  received     %12" PRIu64 "  in %" PRIu64 " requests on %" PRIu64
+                " connections now\n"
                 "  durable      %12" PRIu64 "  (%" PRIu64 " ever)\n  dead-lettered%12" PRIu64 "\n",
-                t->events + t->dead_letters, t->requests, t->connections, t->durable, t->durable_ever,
-                t->dead_letters);
-    textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late, t->bad_time);
+                t->events + t->dead_letters, t->requests, t->connections, t->durable,
+                t->durable_ever, t->dead_letters);
+    textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late,
+                t->bad_time);
     text_reasons(s, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);
-    textbuf_add(b, "journal        %.1f of %.1f MiB used%s%s\n", (double)t->journal_used / (1 << 20),
-                (double)s->d->config->journal_limit / (1 << 20), t->journals_full > 0 ? ", FULL" : "",
-                t->journals_failing > 0 ? ", DISK ERROR" : "");
-    textbuf_add(b, "memory         %.1f MiB resident, %.1f MiB on the heap\n", (double)s->rss / (1 << 20),
-                (double)s->heap.allocated / (1 << 20));
-    textbuf_add(b, "rates          %.0f events/s in (%.1f MB/s), %.0f durable, %.0f stored, %.0f loaded\n",
-                s->rates.received, s->rates.bytes / 1e6, s->rates.durable, s->rates.confirmed, s->rates.loaded);
-    textbuf_add(b, "parked         %" PRIu64 " objects, %" PRIu64 " loads\n%s", t->plans_parked, t->loads_parked,
-                textbuf_str(&s->parked));
+    textbuf_add(
+        b, "journal        %.1f of %.1f MiB used%s%s\n", (double)t->journal_used / (1 << 20),
+        (double)s->d->config->journal_limit / (1 << 20), t->journals_full > 0 ? ", FULL" : "",
+        t->journals_failing > 0 ? ", DISK ERROR" : "");
+    textbuf_add(b, "memory         %.1f MiB resident, %.1f MiB on the heap\n",
+                (double)s->rss / (1 << 20), (double)s->heap.allocated / (1 << 20));
+    textbuf_add(
+        b, "rates          %.0f events/s in (%.1f MB/s), %.0f durable, %.0f stored, %.0f loaded\n",
+        s->rates.received, s->rates.bytes / 1e6, s->rates.durable, s->rates.confirmed,
+        s->rates.loaded);
+    textbuf_add(b, "parked         %" PRIu64 " objects, %" PRIu64 " loads\n%s", t->plans_parked,
+                t->loads_parked, textbuf_str(&s->parked));
 }
 
 void report_status(struct daemon *d, bool json, struct textbuf *body)

@@ -1,7 +1,7 @@
 /*
- * A growing text: answers, metrics, lists of problems. Without memory it stops growing and says so in `failed`;
- * what is there stays valid.
- * Thread: any; a textbuf belongs to one thread. Not for workers.
+ * A growing text: answers, metrics, lists of problems. Without memory it stops growing and says so
+ * in `failed`; what is there stays valid. Thread: any; a textbuf belongs to one thread. Not for
+ * workers.
  */
 #ifndef PENSTOCK_CONTROL_TEXTBUF_H
 #define PENSTOCK_CONTROL_TEXTBUF_H
@@ -26,7 +26,8 @@ void textbuf_bytes(struct textbuf *t, const char *bytes, size_t len);
 /** Appends a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void textbuf_json(struct textbuf *t, struct span s);
 
-/** Appends bytes for people: control characters and non-ASCII bytes that are not UTF-8 become '?'. */
+/** Appends bytes for people: control characters and non-ASCII bytes that are not UTF-8 become '?'.
+ */
 void textbuf_printable(struct textbuf *t, struct span s);
 
 /** The text so far, never NULL. */

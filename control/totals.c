@@ -187,7 +187,8 @@ static void merge_types(struct type_list *l)
         to->events += from->events;
         to->dead_letters += from->dead_letters;
         to->late += from->late;
-        to->watermark_us = from->watermark_us > to->watermark_us ? from->watermark_us : to->watermark_us;
+        to->watermark_us =
+            from->watermark_us > to->watermark_us ? from->watermark_us : to->watermark_us;
         to->configured = to->configured || from->configured;
         sum_sink(&to->gcs, &from->gcs);
         sum_sink(&to->bigquery, &from->bigquery);
@@ -239,7 +240,9 @@ uint64_t totals_pending_bigquery(const struct totals *t)
 {
     uint64_t planned = t->gcs.planned + t->gcs_dead.planned;
     uint64_t unplanned = t->durable_ever > planned ? t->durable_ever - planned : 0;
-    uint64_t owed = t->bigquery.planned > t->bigquery.delivered ? t->bigquery.planned - t->bigquery.delivered : 0;
+    uint64_t owed = t->bigquery.planned > t->bigquery.delivered
+                        ? t->bigquery.planned - t->bigquery.delivered
+                        : 0;
 
     ASSERT(t != NULL);
     return unplanned + owed;

@@ -21,7 +21,8 @@ static int read_digits(const char *text, uint64_t *out, const char **end)
     const char *p = text;
 
     for (; *p >= '0' && *p <= '9'; p++) {
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+        if (__builtin_mul_overflow(v, 10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
             return -ERANGE;
     }
     *out = v;
@@ -125,8 +126,10 @@ static int address_v4(const char *host, uint16_t port, struct sockaddr_storage *
 
     a->sin_family = AF_INET;
     a->sin_port = htons(port);
-    return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &a->sin_addr) == 1 ? 0
-                                                                                                      : -EINVAL;
+    return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &a->sin_addr) ==
+                   1
+               ? 0
+               : -EINVAL;
 }
 
 int value_address(const char *text, struct sockaddr_storage *out)

@@ -15,10 +15,12 @@
 /** A whole number. @return 0; -EINVAL; -ERANGE. */
 int value_count(const char *text, uint64_t *out) WARN_UNUSED;
 
-/** Bytes: a number and B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or nothing. @return 0; -EINVAL; -ERANGE. */
+/** Bytes: a number and B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or nothing. @return 0; -EINVAL;
+ * -ERANGE. */
 int value_size(const char *text, uint64_t *out) WARN_UNUSED;
 
-/** Microseconds: a number and us, ms, s, m, h or d; 0 needs no unit. @return 0; -EINVAL; -ERANGE. */
+/** Microseconds: a number and us, ms, s, m, h or d; 0 needs no unit. @return 0; -EINVAL; -ERANGE.
+ */
 int value_duration(const char *text, uint64_t *out) WARN_UNUSED;
 
 /** true, false, yes, no, on, off. @return 0 or -EINVAL. */

@@ -9,14 +9,15 @@
 
 static const char *kind_name(enum difference_kind kind)
 {
-    static const char *const names[] = {"missing_object", "unknown_object", "changed_object", "rows", "planned"};
+    static const char *const names[] = {"missing_object", "unknown_object", "changed_object",
+                                        "rows", "planned"};
 
     ASSERT((size_t)kind < ARRAY_LEN(names));
     return names[kind];
 }
 
-void verify_difference(struct verify *v, enum difference_kind kind, const char *name, uint64_t ledger, uint64_t found,
-                       const char *meaning)
+void verify_difference(struct verify *v, enum difference_kind kind, const char *name,
+                       uint64_t ledger, uint64_t found, const char *meaning)
 {
     struct textbuf *b = &v->differences;
 
@@ -55,7 +56,8 @@ void verify_error(struct verify *v, const char *what, const char *why)
     textbuf_add(&v->errors, "\n");
 }
 
-/* Nothing may be planned that was not acknowledged, in sum and, while no restart hides it, per type. */
+/* Nothing may be planned that was not acknowledged, in sum and, while no restart hides it, per
+ * type. */
 static void verify_planned(struct verify *v, const struct totals *t)
 {
     uint64_t planned = t->gcs.planned + t->gcs_dead.planned;
@@ -64,14 +66,16 @@ static void verify_planned(struct verify *v, const struct totals *t)
     if (!t->ledger_read)
         verify_error(v, "the ledger", "cannot be read");
     if (planned > t->durable_ever)
-        verify_difference(v, DIFFERENCE_PLANNED, "all types", t->durable_ever, planned,
-                          "more events are planned than these journals ever acknowledged: a journal directory is "
-                          "missing, or events are doubled");
+        verify_difference(
+            v, DIFFERENCE_PLANNED, "all types", t->durable_ever, planned,
+            "more events are planned than these journals ever acknowledged: a journal directory is "
+            "missing, or events are doubled");
     if (t->durable_ever != t->durable)
         return;
     for (uint32_t i = 0; i < t->n_types; i++) {
         if (t->type[i].gcs.planned > t->type[i].events)
-            verify_difference(v, DIFFERENCE_PLANNED, t->type[i].name, t->type[i].events, t->type[i].gcs.planned,
+            verify_difference(v, DIFFERENCE_PLANNED, t->type[i].name, t->type[i].events,
+                              t->type[i].gcs.planned,
                               "more events of this type are planned than were accepted");
     }
 }
@@ -86,16 +90,16 @@ static void sink_line(struct verify *v, struct textbuf *b, const char *type, con
         textbuf_add(b, "%s{\"type\":", b->ptr[b->len - 1] == '[' ? "" : ",");
         textbuf_json(b, span_of(type));
         textbuf_add(b,
-                    ",\"sink\":\"%s\",\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"pending\":%" PRIu64
-                    ",\"parked\":%" PRIu64 "}",
+                    ",\"sink\":\"%s\",\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
+                    ",\"pending\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
                     sink, s->planned, s->delivered, s->planned - s->delivered, s->parked);
         return;
     }
     textbuf_add(b, "  ");
     textbuf_printable(b, type[0] != '\0' ? span_of(type) : span_of("(none)"));
     textbuf_add(b, "%*s %-12s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n",
-                strlen(type) < 28 ? (int)(28 - (type[0] != '\0' ? strlen(type) : 6)) : 0, "", sink, s->planned,
-                s->delivered, s->planned - s->delivered, s->parked);
+                strlen(type) < 28 ? (int)(28 - (type[0] != '\0' ? strlen(type) : 6)) : 0, "", sink,
+                s->planned, s->delivered, s->planned - s->delivered, s->parked);
 }
 
 static void write_types(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -113,15 +117,19 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
     const struct config *c = v->d->config;
 
     ASSERT(v->json);
-    textbuf_add(b, "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"acknowledged\":%" PRIu64 ",\"types\":[",
-                v->n_differences + v->n_errors == 0 ? "true" : "false", textbuf_str(&v->differences),
-                textbuf_str(&v->errors), t->durable_ever);
+    textbuf_add(b,
+                "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"acknowledged\":%" PRIu64
+                ",\"types\":[",
+                v->n_differences + v->n_errors == 0 ? "true" : "false",
+                textbuf_str(&v->differences), textbuf_str(&v->errors), t->durable_ever);
     write_types(v, t, b);
     textbuf_add(b,
-                "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"unconfirmed\":%" PRIu64
-                "},\"tables\":[%s],\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64 "}}\n",
+                "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
+                ",\"unconfirmed\":%" PRIu64 "},\"tables\":[%s],\"pending\":{\"gcs\":%" PRIu64
+                ",\"bigquery\":%" PRIu64 "}}\n",
                 v->objects, v->bytes, v->unconfirmed, textbuf_str(&v->tables),
-                c->gcs_enabled ? totals_pending_gcs(t) : 0, c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+                c->gcs_enabled ? totals_pending_gcs(t) : 0,
+                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
 static void write_text(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -130,7 +138,8 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
 
     ASSERT(!v->json);
     textbuf_add(b, "acknowledged, ever: %" PRIu64 " events and dead letters\n", t->durable_ever);
-    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED", "DELIVERED", "PENDING", "PARKED");
+    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED", "DELIVERED",
+                "PENDING", "PARKED");
     write_types(v, t, b);
     if (c->gcs_enabled)
         textbuf_add(b,
@@ -139,15 +148,17 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
                     c->gcs_bucket, v->objects, v->bytes,
                     v->unconfirmed > 0 ? "; some are not confirmed yet" : "");
     if (c->bigquery_enabled)
-        textbuf_add(b, "dataset %s.%s:\n  %-40s %14s %14s\n%s", c->bigquery_project, c->bigquery_dataset, "TABLE",
-                    "LEDGER ROWS", "ROWS", textbuf_str(&v->tables));
+        textbuf_add(b, "dataset %s.%s:\n  %-40s %14s %14s\n%s", c->bigquery_project,
+                    c->bigquery_dataset, "TABLE", "LEDGER ROWS", "ROWS", textbuf_str(&v->tables));
     textbuf_add(b, "pending: %" PRIu64 " for Cloud Storage, %" PRIu64 " for BigQuery\n",
-                c->gcs_enabled ? totals_pending_gcs(t) : 0, c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+                c->gcs_enabled ? totals_pending_gcs(t) : 0,
+                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
     textbuf_add(b, "%s%s", textbuf_str(&v->differences), textbuf_str(&v->errors));
     if (v->n_differences + v->n_errors == 0)
         textbuf_add(b, "clean\n");
     else
-        textbuf_add(b, "%" PRIu64 " difference%s%s\n", v->n_differences, v->n_differences == 1 ? "" : "s",
+        textbuf_add(b, "%" PRIu64 " difference%s%s\n", v->n_differences,
+                    v->n_differences == 1 ? "" : "s",
                     v->n_errors > 0 ? ", and not everything could be checked" : "");
 }
 

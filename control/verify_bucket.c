@@ -1,9 +1,10 @@
 /*
- * COLD. The bucket against the ledger. Both are read whole; what looks wrong is read once more a little later, so
- * that objects confirmed or removed during the listing do not count.
+ * COLD. The bucket against the ledger. Both are read whole; what looks wrong is read once more a
+ * little later, so that objects confirmed or removed during the listing do not count.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -16,25 +17,39 @@ static const char *const prefixes[] = {"output/", "dead_letter/", "staging/"};
 /* One reading of both sides. */
 struct reading {
     struct object_list ledger, bucket;
-    struct object_list excused; /* names whose absence or presence proves nothing: see excused_sql */
+    struct object_list
+        excused; /* names whose absence or presence proves nothing: see excused_sql */
     struct verify *v;
 };
 
 static bool add_ledger_object(void *ctx, const struct ledger_object *o)
 {
     struct reading *r = ctx;
-    struct seen_object s = {.plan_id = o->plan_id, .bytes = o->bytes, .events = o->events, .crc32c = o->crc32c};
+    struct seen_object s = {
+        .plan_id = o->plan_id, .bytes = o->bytes, .events = o->events, .crc32c = o->crc32c};
 
     ASSERT(o->name != NULL);
     objects_add(&r->ledger, &s, o->name);
     return !r->ledger.failed;
 }
 
-/* Whether a listed object is this node's and this delivery log's. */
+/*
+ * Whether a listed object is this node's and this delivery log's: names end with
+ * _NODE_LOG_PLAN.json, LOG being the first eight digits of the log's id.
+ */
 static bool is_ours(const struct reading *r, const struct gcs_listed *o)
 {
-    ASSERT(o->name != NULL);
-    return o->plan_id != NULL && strstr(o->name, r->v->d->config->node) != NULL;
+    char part[128];
+    int n =
+        snprintf(part, sizeof(part), "_%.64s_%.8s_", r->v->d->config->node, dlog_id(r->v->d->dlog));
+    const char *file = strrchr(o->name, '/'), *last, *first;
+
+    ASSERT(n > 0 && n < (int)sizeof(part));
+    last = file != NULL ? strrchr(file, '_') : NULL; /* in front of PLAN */
+    if (o->plan_id == NULL || last == NULL || last + 1 - file < n)
+        return false;
+    first = last + 1 - n;
+    return memcmp(first, part, (size_t)n) == 0;
 }
 
 static uint64_t number(const char *text)
@@ -56,7 +71,8 @@ static bool add_listed_object(void *ctx, const struct gcs_listed *o)
     return !r->bucket.failed && atomic_load(&r->v->d->state) != DAEMON_STOPPING;
 }
 
-/* Unconfirmed plans may have their object already; loaded staging objects may be gone before the log says so. */
+/* Unconfirmed plans may have their object already; loaded staging objects may be gone before the
+ * log says so. */
 static const char excused_sql[] = "SELECT name FROM objects WHERE state IN ('planned', 'parked')"
                                   " OR (encoding = 1 AND state IN ('loaded', 'deleted'))";
 
@@ -108,11 +124,13 @@ static int read_bucket(struct reading *r)
 
     config_fill_gcs(r->v->d->config, &config);
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-        int rc = gcs_list(&config, r->v->auth, prefixes[i], add_listed_object, r, error, sizeof(error));
+        int rc =
+            gcs_list(&config, r->v->auth, prefixes[i], add_listed_object, r, error, sizeof(error));
 
         ASSERT(rc <= 0);
         if (rc != 0) {
-            verify_error(r->v, "the bucket cannot be listed", error[0] != '\0' ? error : strerror(-rc));
+            verify_error(r->v, "the bucket cannot be listed",
+                         error[0] != '\0' ? error : strerror(-rc));
             return rc;
         }
     }
@@ -147,7 +165,8 @@ static void fini_sides(struct reading *r)
 static bool same(const struct seen_object *a, const struct seen_object *b)
 {
     ASSERT(a != b);
-    return a->plan_id == b->plan_id && a->bytes == b->bytes && a->crc32c == b->crc32c && a->events == b->events;
+    return a->plan_id == b->plan_id && a->bytes == b->bytes && a->crc32c == b->crc32c &&
+           a->events == b->events;
 }
 
 /* Whether the ledger's object is missing or different in the bucket. */
@@ -186,8 +205,9 @@ static void report_ledger_object(const struct reading *r, const struct seen_obje
 
     ASSERT(l->name != NULL);
     if (b == NULL)
-        verify_difference(v, DIFFERENCE_MISSING_OBJECT, l->name, l->events, 0,
-                          "confirmed, but not in the bucket: these events were there and somebody removed them");
+        verify_difference(
+            v, DIFFERENCE_MISSING_OBJECT, l->name, l->events, 0,
+            "confirmed, but not in the bucket: these events were there and somebody removed them");
     else if (b->bytes != l->bytes)
         verify_difference(v, DIFFERENCE_CHANGED_OBJECT, l->name, l->bytes, b->bytes,
                           "size in bytes: somebody replaced the object");
@@ -218,9 +238,10 @@ static void report_both(const struct reading *first, const struct reading *again
 
         if (looks_unknown(again, b->name) && objects_find(&first->bucket, b->name) != NULL &&
             looks_unknown(first, b->name))
-            verify_difference(again->v, DIFFERENCE_UNKNOWN_OBJECT, b->name, 0, b->events,
-                              "in the bucket, but the ledger does not know it: an earlier data directory of this "
-                              "node wrote it, or it was copied here");
+            verify_difference(
+                again->v, DIFFERENCE_UNKNOWN_OBJECT, b->name, 0, b->events,
+                "in the bucket, but the ledger does not know it: an earlier data directory of this "
+                "node wrote it, or it was copied here");
     }
 }
 
@@ -238,7 +259,8 @@ static void count_found(const struct reading *r)
 void verify_bucket(struct verify *v)
 {
     struct reading first = {.v = v}, again = {.v = v};
-    const struct timespec pause = {.tv_sec = VERIFY_AGAIN_US / 1000000, .tv_nsec = VERIFY_AGAIN_US % 1000000 * 1000};
+    const struct timespec pause = {.tv_sec = VERIFY_AGAIN_US / 1000000,
+                                   .tv_nsec = VERIFY_AGAIN_US % 1000000 * 1000};
 
     ASSERT(v->d->config->gcs_enabled);
     if (read_sides(&first) == 0) {

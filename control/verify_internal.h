@@ -39,7 +39,7 @@ struct verify {
     struct auth *auth;
     struct textbuf differences; /* lines, or JSON elements */
     struct textbuf errors;
-    struct textbuf tables;      /* lines, or JSON elements */
+    struct textbuf tables; /* lines, or JSON elements */
     uint64_t n_differences, n_errors;
     uint64_t objects, bytes; /* found in the bucket, ours */
     uint64_t unconfirmed;    /* objects there whose plans are not confirmed yet */
@@ -59,8 +59,8 @@ const struct seen_object *objects_find(const struct object_list *l, const char *
 void objects_fini(struct object_list *l);
 
 /** Notes a difference: what is compared, what the ledger says, what was found, what it means. */
-void verify_difference(struct verify *v, enum difference_kind kind, const char *name, uint64_t ledger, uint64_t found,
-                       const char *meaning);
+void verify_difference(struct verify *v, enum difference_kind kind, const char *name,
+                       uint64_t ledger, uint64_t found, const char *meaning);
 
 /** Notes that something could not be asked. */
 void verify_error(struct verify *v, const char *what, const char *why);

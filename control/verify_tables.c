@@ -1,6 +1,7 @@
 /*
- * COLD. BigQuery's row counts against the ledger. Loads go on meanwhile, so a count is right when it lies between
- * the ledger's sums before and after, or exceeds them by a load whose outcome is not recorded yet.
+ * COLD. BigQuery's row counts against the ledger. Loads go on meanwhile, so a count is right when
+ * it lies between the ledger's sums before and after, or exceeds them by a load whose outcome is
+ * not recorded yet.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -67,10 +68,12 @@ static uint64_t ask_ledger(struct verify *v, const char *sql, const char *table)
     uint64_t rows = 0;
 
     ASSERT(table != NULL);
-    if (sqlite3_open_v2(dlog_ledger_path(v->d->dlog), &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK) {
+    if (sqlite3_open_v2(dlog_ledger_path(v->d->dlog), &db, SQLITE_OPEN_READONLY, NULL) ==
+        SQLITE_OK) {
         sqlite3_busy_timeout(db, 5000);
         if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK &&
-            sqlite3_bind_text(st, 1, table, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+            sqlite3_bind_text(st, 1, table, -1, SQLITE_STATIC) == SQLITE_OK &&
+            sqlite3_step(st) == SQLITE_ROW)
             rows = (uint64_t)sqlite3_column_int64(st, 0);
         sqlite3_finalize(st);
     }
@@ -79,9 +82,11 @@ static uint64_t ask_ledger(struct verify *v, const char *sql, const char *table)
 }
 
 /* Rows that load jobs may have brought already without the log knowing. */
-static const char open_rows_sql[] = "SELECT coalesce(sum(rows_expected), 0) FROM loads WHERE table_name = ?1"
-                                    " AND state <> 'loaded' AND attempts > 0";
-static const char loaded_rows_sql[] = "SELECT coalesce(sum(rows_loaded), 0) FROM loads WHERE table_name = ?1";
+static const char open_rows_sql[] =
+    "SELECT coalesce(sum(rows_expected), 0) FROM loads WHERE table_name = ?1"
+    " AND state <> 'loaded' AND attempts > 0";
+static const char loaded_rows_sql[] =
+    "SELECT coalesce(sum(rows_loaded), 0) FROM loads WHERE table_name = ?1";
 
 /* What one comparison of one table found. */
 struct table_check {
@@ -127,7 +132,8 @@ static void note_table(struct verify *v, const char *table, const struct table_c
     if (v->json) {
         textbuf_add(&v->tables, "%s{\"table\":", v->tables.len > 0 ? "," : "");
         textbuf_json(&v->tables, span_of(table));
-        textbuf_add(&v->tables, ",\"ledger_rows\":%" PRIu64 ",\"rows\":%" PRIu64 "}", c->after, c->found);
+        textbuf_add(&v->tables, ",\"ledger_rows\":%" PRIu64 ",\"rows\":%" PRIu64 "}", c->after,
+                    c->found);
     } else {
         textbuf_add(&v->tables, "  %-40s %14" PRIu64 " %14" PRIu64 "\n", table, c->after, c->found);
     }
@@ -135,7 +141,8 @@ static void note_table(struct verify *v, const char *table, const struct table_c
 
 static void check_table(struct verify *v, const char *table)
 {
-    const struct timespec pause = {.tv_sec = VERIFY_AGAIN_US / 1000000, .tv_nsec = VERIFY_AGAIN_US % 1000000 * 1000};
+    const struct timespec pause = {.tv_sec = VERIFY_AGAIN_US / 1000000,
+                                   .tv_nsec = VERIFY_AGAIN_US % 1000000 * 1000};
     struct table_check c;
 
     if (check_once(v, table, &c) != 0)
@@ -150,10 +157,11 @@ static void check_table(struct verify *v, const char *table)
         return;
     ASSERT(c.found != c.after);
     verify_difference(v, DIFFERENCE_ROWS, table, c.after, c.found,
-                      !c.there          ? "the table is gone: somebody removed it"
-                      : c.found < c.after ? "rows are missing: somebody removed them, or they expired"
-                                          : "more rows than this node loaded: another node or an earlier data "
-                                            "directory loads into this table too, or rows are doubled");
+                      !c.there ? "the table is gone: somebody removed it"
+                      : c.found < c.after
+                          ? "rows are missing: somebody removed them, or they expired"
+                          : "more rows than this node loaded: another node or an earlier data "
+                            "directory loads into this table too, or rows are doubled");
 }
 
 void verify_tables(struct verify *v)

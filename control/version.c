@@ -1,4 +1,5 @@
-/* COLD. The only file that is compiled with PENSTOCK_VERSION, so that a commit rebuilds no other. */
+/* COLD. The only file that is compiled with PENSTOCK_VERSION, so that a commit rebuilds no other.
+ */
 #include "control/version.h"
 
 #ifndef PENSTOCK_VERSION
