@@ -62,12 +62,14 @@ void answer_refused(struct worker *w, struct connection *c, enum reason reason, 
     int body_len, n;
 
     ASSERT(reason != REASON_NONE);
-    body_len = snprintf(body, sizeof(body), "{\"error\":{\"code\":%d,\"reason\":\"%s\",\"message\":\"%s%s%s\"}}\n",
-                        r.status, reason_name(reason), reason_text(reason), detail[0] != 0 ? ": " : "", detail);
+    body_len = snprintf(
+        body, sizeof(body), "{\"error\":{\"code\":%d,\"reason\":\"%s\",\"message\":\"%s%s%s\"}}\n",
+        r.status, reason_name(reason), reason_text(reason), detail[0] != 0 ? ": " : "", detail);
     ASSERT(body_len > 0 && (size_t)body_len < sizeof(body));
-    n = snprintf(c->answer, sizeof(c->answer),
-                 "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n%s", r.status,
-                 r.phrase, body_len, r.header, connection_header(c), body);
+    n = snprintf(
+        c->answer, sizeof(c->answer),
+        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n%s",
+        r.status, r.phrase, body_len, r.header, connection_header(c), body);
     ASSERT(n > 0 && (size_t)n < sizeof(c->answer));
     c->out = c->answer;
     c->out_len = (uint32_t)n;
@@ -82,8 +84,8 @@ static size_t list_format(const struct ingest_result *r, char *out, size_t room)
     size_t len = 0;
 
     for (uint32_t i = 0; i < r->n_errors; i++) {
-        int n = snprintf(out + len, room - len, "%s{\"index\":%u,\"reason\":\"%s\"}", i > 0 ? "," : "",
-                         r->error[i].index, reason_name(r->error[i].reason));
+        int n = snprintf(out + len, room - len, "%s{\"index\":%u,\"reason\":\"%s\"}",
+                         i > 0 ? "," : "", r->error[i].index, reason_name(r->error[i].reason));
 
         ASSERT(n > 0 && (size_t)n < room - len);
         len += (size_t)n;
@@ -92,7 +94,8 @@ static size_t list_format(const struct ingest_result *r, char *out, size_t room)
 }
 
 /* With errors: a big buffer if there is one, otherwise only their number. */
-static COLD_PATH void answer_list(struct worker *w, struct connection *c, const struct ingest_result *r)
+static COLD_PATH void answer_list(struct worker *w, struct connection *c,
+                                  const struct ingest_result *r)
 {
     char list[LIST_BYTES - 512] = "", omitted[48] = "", head[160], *out = c->answer;
     size_t room = sizeof(c->answer);
@@ -107,12 +110,13 @@ static COLD_PATH void answer_list(struct worker *w, struct connection *c, const 
     }
     if (listed < r->dead_lettered)
         snprintf(omitted, sizeof(omitted), ",\"errors_omitted\":%u", r->dead_lettered - listed);
-    n = snprintf(head, sizeof(head), "{\"accepted\":%u,\"dead_lettered\":%u,\"errors\":[", r->accepted,
-                 r->dead_lettered);
+    n = snprintf(head, sizeof(head), "{\"accepted\":%u,\"dead_lettered\":%u,\"errors\":[",
+                 r->accepted, r->dead_lettered);
     body_len = n + (int)strlen(list) + 1 + (int)strlen(omitted) + 2;
     n = snprintf(out, room,
-                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s%s]%s}\n", body_len,
-                 connection_header(c), head, list, omitted);
+                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+                 "%d\r\n%s\r\n%s%s]%s}\n",
+                 body_len, connection_header(c), head, list, omitted);
     ASSERT(n > 0 && (size_t)n < room);
     c->out = out;
     c->out_len = (uint32_t)n;
@@ -130,10 +134,12 @@ void answer_accepted(struct worker *w, struct connection *c, const struct ingest
         answer_list(w, c, r);
         return;
     }
-    body_len = snprintf(body, sizeof(body), "{\"accepted\":%u,\"dead_lettered\":0,\"errors\":[]}\n", r->accepted);
-    n = snprintf(c->answer, sizeof(c->answer),
-                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s", body_len,
-                 connection_header(c), body);
+    body_len = snprintf(body, sizeof(body), "{\"accepted\":%u,\"dead_lettered\":0,\"errors\":[]}\n",
+                        r->accepted);
+    n = snprintf(
+        c->answer, sizeof(c->answer),
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
+        body_len, connection_header(c), body);
     ASSERT(n > 0 && (size_t)n < sizeof(c->answer));
     c->out = c->answer;
     c->out_len = (uint32_t)n;

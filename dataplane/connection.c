@@ -1,7 +1,7 @@
 /*
- * HOT. HTTP connections of a worker: accept, receive, answer. A request that arrives in one piece is parsed in the
- * shared receive buffer where it lies; one that does not is gathered in a lease. Nothing of a request is stored
- * before all of it is here.
+ * HOT. HTTP connections of a worker: accept, receive, answer. A request that arrives in one piece
+ * is parsed in the shared receive buffer where it lies; one that does not is gathered in a lease.
+ * Nothing of a request is stored before all of it is here.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -32,7 +32,8 @@ static uint64_t op_data(enum worker_op op, const struct worker *w, const struct 
 static int listener_create(struct worker *w, char *error, size_t error_len)
 {
     struct sockaddr *address = (struct sockaddr *)&w->config.http_address;
-    socklen_t len = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    socklen_t len =
+        address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     int one = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -40,8 +41,8 @@ static int listener_create(struct worker *w, char *error, size_t error_len)
         goto fail;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 || bind(fd, address, len) < 0 ||
-        listen(fd, LISTEN_QUEUE) < 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 ||
+        bind(fd, address, len) < 0 || listen(fd, LISTEN_QUEUE) < 0)
         goto fail;
     w->listen_fd = fd;
     return 0;
@@ -74,7 +75,8 @@ static int pool_create(struct worker *w)
 
     if (leases.bytes[2] < leases.bytes[1])
         leases.bytes[2] = leases.bytes[1];
-    w->receive_memory_bytes = (uint64_t)c->receive_buffers * RECEIVE_BYTES + 4096; /* JSON padding behind the last */
+    w->receive_memory_bytes =
+        (uint64_t)c->receive_buffers * RECEIVE_BYTES + 4096; /* JSON padding behind the last */
     w->receive_memory = mem_reserve(w->receive_memory_bytes);
     w->connection = calloc(c->connections_max, sizeof(*w->connection));
     if (w->receive_memory == NULL || w->connection == NULL || lists_create(w) < 0)
@@ -115,8 +117,9 @@ void connections_destroy(struct worker *w)
 
 static void receive_buffer_return(struct worker *w, uint32_t index)
 {
-    io_uring_buf_ring_add(w->receive_ring, w->receive_memory + (size_t)index * RECEIVE_BYTES, RECEIVE_BYTES,
-                          (unsigned short)index, io_uring_buf_ring_mask(w->receive_ring_slots), 0);
+    io_uring_buf_ring_add(w->receive_ring, w->receive_memory + (size_t)index * RECEIVE_BYTES,
+                          RECEIVE_BYTES, (unsigned short)index,
+                          io_uring_buf_ring_mask(w->receive_ring_slots), 0);
     io_uring_buf_ring_advance(w->receive_ring, 1);
 }
 
@@ -245,7 +248,8 @@ static void source_set(struct connection *c)
             port = ntohs(a->sin_port);
         }
     }
-    snprintf(c->source, sizeof(c->source), strchr(host, ':') != NULL ? "http [%s]:%u" : "http %s:%u", host, port);
+    snprintf(c->source, sizeof(c->source),
+             strchr(host, ':') != NULL ? "http [%s]:%u" : "http %s:%u", host, port);
 }
 
 /* Ready for the next request on this connection. */
@@ -364,7 +368,8 @@ static enum reason path_type(struct span path, char *out, struct span *type)
         return REASON_NOT_FOUND;
     if (path.len == prefix)
         return REASON_NONE;
-    if (path.ptr[prefix] != '/' || memchr(path.ptr + prefix + 1, '/', path.len - prefix - 1) != NULL)
+    if (path.ptr[prefix] != '/' ||
+        memchr(path.ptr + prefix + 1, '/', path.len - prefix - 1) != NULL)
         return REASON_NOT_FOUND;
     path = (struct span){path.ptr + prefix + 1, path.len - prefix - 1};
     if (path.len == 0 || path.len > 3 * TYPE_NAME_BYTES_MAX)
@@ -376,7 +381,8 @@ static enum reason path_type(struct span path, char *out, struct span *type)
     quoted[0] = '"'; /* only the JSON validator knows UTF-8 */
     len = json_escape(*type, quoted + 1);
     quoted[len + 1] = '"';
-    return json_validate(quoted, len + 2, &at) == JSON_ERROR_NONE ? REASON_NONE : REASON_BAD_PATH_TYPE;
+    return json_validate(quoted, len + 2, &at) == JSON_ERROR_NONE ? REASON_NONE
+                                                                  : REASON_BAD_PATH_TYPE;
 }
 
 /* A whole request is here: body at c->buf + head_len, body_len bytes; used bytes in all. */
@@ -434,7 +440,8 @@ static enum reason head_check(struct worker *w, const struct http_request *r)
     return atomic_load_explicit(&w->draining, memory_order_relaxed) ? REASON_DRAINING : REASON_NONE;
 }
 
-/* Parses the head when it is whole. @return false when the connection has been answered or needs more. */
+/* Parses the head when it is whole. @return false when the connection has been answered or needs
+ * more. */
 static bool head_take(struct worker *w, struct connection *c)
 {
     enum reason reason;
@@ -462,8 +469,8 @@ static void chunked_take(struct worker *w, struct connection *c)
 {
     uint32_t head = c->request.head_len;
     size_t consumed = 0, payload = 0;
-    int rc = http_chunked_squeeze(&c->chunked, c->buf + head + c->body, c->buf + c->raw, c->len - c->raw, &consumed,
-                                  &payload);
+    int rc = http_chunked_squeeze(&c->chunked, c->buf + head + c->body, c->buf + c->raw,
+                                  c->len - c->raw, &consumed, &payload);
 
     if (rc < 0) {
         refuse(w, c, REASON_BAD_REQUEST, "bad chunk");
@@ -495,7 +502,8 @@ static void continue_send(struct connection *c)
 static uint64_t request_need(const struct worker *w, const struct connection *c)
 {
     if (!c->have_head)
-        return w->config.header_bytes_max > c->len ? w->config.header_bytes_max : (uint64_t)c->len + 4096;
+        return w->config.header_bytes_max > c->len ? w->config.header_bytes_max
+                                                   : (uint64_t)c->len + 4096;
     if (!c->request.chunked)
         return c->request.head_len + c->request.content_length;
     return (uint64_t)c->len + (c->len < RECEIVE_BYTES / 2 ? RECEIVE_BYTES / 2 : 4096);
@@ -632,7 +640,8 @@ void connections_tick(struct worker *w)
     for (uint32_t i = 0; i < w->config.connections_max; i++) {
         struct connection *c = &w->connection[i];
 
-        if ((c->state != CONNECTION_READING && c->state != CONNECTION_SENDING) || w->now_us < c->deadline_us)
+        if ((c->state != CONNECTION_READING && c->state != CONNECTION_SENDING) ||
+            w->now_us < c->deadline_us)
             continue;
         if (c->len > 0 || c->state == CONNECTION_SENDING)
             stat_add(&w->stats.reason[REASON_TIMEOUT], 1);

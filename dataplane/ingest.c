@@ -1,4 +1,5 @@
-/* HOT. See ingest.h. One pass over the documents of a body; the only copy is the one into the block. */
+/* HOT. See ingest.h. One pass over the documents of a body; the only copy is the one into the
+ * block. */
 #include "dataplane/ingest.h"
 
 #include <errno.h>
@@ -11,8 +12,9 @@
 #include "dataplane/json/walk.h"
 #include "dataplane/base/stats.h"
 
-#define BATCH             32
-#define LINE_OVERHEAD_MAX 640 /* added fields or a dead letter's frame, its entry, run and type name */
+#define BATCH 32
+#define LINE_OVERHEAD_MAX \
+    640 /* added fields or a dead letter's frame, its entry, run and type name */
 
 struct ingest {
     struct ingest_config config;
@@ -39,7 +41,8 @@ static int add_time_path(void *ctx, const char *field)
     return json_paths_add(&in->paths, field);
 }
 
-/* The members to pick out of every event: type, each time field, and those that added fields replace. */
+/* The members to pick out of every event: type, each time field, and those that added fields
+ * replace. */
 static int paths_create(struct ingest *in, char *error, size_t error_len)
 {
     static const char *const reserved[] = {COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID};
@@ -56,12 +59,14 @@ static int paths_create(struct ingest *in, char *error, size_t error_len)
             rc = json_paths_add(&in->paths, set->type[i].time_field);
     }
     if (rc < 0)
-        snprintf(error, error_len, "types: the type field and all different time fields together are %s",
+        snprintf(error, error_len,
+                 "types: the type field and all different time fields together are %s",
                  rc == -ENOSPC ? "more than 13 paths" : "not all valid paths (a.b.c.d at most)");
     return rc < 0 ? rc : 0;
 }
 
-int ingest_create(const struct ingest_config *config, struct ingest **out, char *error, size_t error_len)
+int ingest_create(const struct ingest_config *config, struct ingest **out, char *error,
+                  size_t error_len)
 {
     struct ingest *in = calloc(1, sizeof(*in));
     int rc = -ENOMEM;
@@ -78,9 +83,10 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         ingest_destroy(in);
         return rc;
     }
-    types_set_time_path(in->types,
-                        config->types->time_field != NULL ? add_time_path(in, config->types->time_field) : -1,
-                        add_time_path, in);
+    types_set_time_path(
+        in->types,
+        config->types->time_field != NULL ? add_time_path(in, config->types->time_field) : -1,
+        add_time_path, in);
     *out = in;
     return 0;
 }
@@ -106,7 +112,8 @@ uint64_t ingest_memory_bytes(uint32_t types_max)
 /* ---- lines into blocks ---- */
 
 /* The open block with room for a line of this ring. Admission has made sure that there is one. */
-static struct block *block_with_room(struct ingest *in, const struct block_ring *ring, size_t len_max)
+static struct block *block_with_room(struct ingest *in, const struct block_ring *ring,
+                                     size_t len_max)
 {
     struct writer *w = in->config.writer;
     struct block *b = writer_open_block(w);
@@ -125,7 +132,8 @@ static struct block *block_with_room(struct ingest *in, const struct block_ring 
     return b;
 }
 
-static void line_commit(struct ingest *in, struct block *b, struct block_ring *ring, const struct block_line *line)
+static void line_commit(struct ingest *in, struct block *b, struct block_ring *ring,
+                        const struct block_line *line)
 {
     block_commit(b, ring, line);
     in->result->last_seq = b->seq;
@@ -146,8 +154,8 @@ static void error_note(struct ingest *in, enum reason reason)
     stat_add(&in->config.stats->reason[reason], 1);
 }
 
-static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason, const char *detail,
-                                  uint32_t error_offset, struct span raw)
+static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
+                                  const char *detail, uint32_t error_offset, struct span raw)
 {
     size_t line_max = in->config.event_bytes_max;
     struct dead_letter d = {
@@ -170,7 +178,8 @@ static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enu
             .flags = part > 0 ? BLOCK_ENTRY_PART : 0,
         };
 
-        line.len = (uint32_t)dead_format(&d, part, parts, block_tail_lsn(b), line_max, block_tail(b));
+        line.len =
+            (uint32_t)dead_format(&d, part, parts, block_tail_lsn(b), line_max, block_tail(b));
         line_commit(in, b, &slot->dead, &line);
     }
     error_note(in, reason);
@@ -206,7 +215,8 @@ static struct type_slot *route(struct ingest *in, const struct json_event *ev, e
         return NULL;
     *reason = REASON_TOO_MANY_TYPES;
     slot = types_get(in->types, raw);
-    if (slot != NULL && slot->config == NULL && in->config.types->unlisted == UNLISTED_DEAD_LETTER) {
+    if (slot != NULL && slot->config == NULL &&
+        in->config.types->unlisted == UNLISTED_DEAD_LETTER) {
         *reason = REASON_UNLISTED_TYPE;
         return NULL;
     }
@@ -230,7 +240,8 @@ static bool event_time(const struct type_slot *slot, const struct json_event *ev
     return time_parse((struct span){.ptr = text.ptr + 1, .len = text.len - 2}, us) == 0;
 }
 
-/* Sets late against the type's watermark, which follows event time but never runs ahead of the clock. */
+/* Sets late against the type's watermark, which follows event time but never runs ahead of the
+ * clock. */
 static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
 {
     int64_t mark = atomic_load_explicit(&slot->shown->watermark_us, memory_order_relaxed);
@@ -252,8 +263,8 @@ static bool event_check(struct ingest *in, struct type_slot *slot, const struct 
     in->check.n_cuts = 0;
     if (c != NULL && c->schema != NULL) {
         check_event(c->schema, doc, &in->check);
-        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER && in->check.n_cuts > 0 &&
-            in->check.cut[0].overflow) {
+        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER &&
+            in->check.n_cuts > 0 && in->check.cut[0].overflow) {
             in->check.reason = REASON_UNKNOWN_FIELD;
             in->check.error_offset = in->check.cut[0].offset;
             snprintf(in->check.detail, sizeof(in->check.detail), "%.*s: no such column",
@@ -329,7 +340,8 @@ static void document_take(struct ingest *in, const struct json_event *ev)
     } else if (unlikely(ev->type != JSON_OBJECT)) {
         dead_letter(in, unknown, REASON_NOT_OBJECT, "", 0, raw);
     } else if (unlikely((slot = route(in, ev, &reason)) == NULL)) {
-        dead_letter(in, unknown, reason, "", in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
+        dead_letter(in, unknown, reason, "",
+                    in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
     } else if (event_check(in, slot, ev)) {
         event_take(in, slot, ev);
     }
@@ -380,17 +392,20 @@ static enum reason room_for(struct ingest *in, size_t len, size_t n)
     return blocks > c->blocks_free(c->ctx) ? REASON_BLOCKS_BUSY : REASON_NONE;
 }
 
-static enum reason admit(struct ingest *in, const struct ingest_body *body, enum json_framing framing)
+static enum reason admit(struct ingest *in, const struct ingest_body *body,
+                         enum json_framing framing)
 {
     size_t n;
 
     if (room_for(in, body->len, body->len / 2 + 1) == REASON_NONE)
         return REASON_NONE; /* whatever it holds */
-    n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len) : count_lines(body->buf, body->len);
+    n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len)
+                                      : count_lines(body->buf, body->len);
     return room_for(in, body->len, n);
 }
 
-static bool body_type_set(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
+static bool body_type_set(struct ingest *in, const struct ingest_body *body,
+                          struct ingest_result *out)
 {
     in->body_type = NULL;
     if (body->type.len == 0)

@@ -1,7 +1,7 @@
 /*
- * From a whole request body to lines in commit blocks: find the documents, route each by type, check it against the
- * type's schema, time it, and copy it once into the worker's open block. What cannot be an event becomes a dead
- * letter in the same block.
+ * From a whole request body to lines in commit blocks: find the documents, route each by type,
+ * check it against the type's schema, time it, and copy it once into the worker's open block. What
+ * cannot be an event becomes a dead letter in the same block.
  *
  * Thread: the worker's. Alloc: none after ingest_create().
  */
@@ -26,12 +26,13 @@ struct ingest_body {
 
 /** What became of it. */
 struct ingest_result {
-    enum reason refused;    /* REASON_NONE: admitted whole */
-    size_t error_offset;    /* of a refused array */
+    enum reason refused; /* REASON_NONE: admitted whole */
+    size_t error_offset; /* of a refused array */
     uint32_t accepted;
     uint32_t dead_lettered;
-    uint64_t last_seq;      /* durable when the block of this sequence number is; 0: nothing was stored */
-    uint32_t n_errors;      /* of dead_lettered, in order */
+    uint64_t
+        last_seq; /* durable when the block of this sequence number is; 0: nothing was stored */
+    uint32_t n_errors; /* of dead_lettered, in order */
     struct ingest_error {
         uint32_t index;
         enum reason reason;
@@ -53,8 +54,10 @@ struct ingest_config {
     void *ctx;
 };
 
-/** Creates it. Thread: init. @return 0; -ENOMEM; -ENOSPC or -EINVAL with error when the time fields do not fit. */
-int ingest_create(const struct ingest_config *config, struct ingest **out, char *error, size_t error_len) WARN_UNUSED;
+/** Creates it. Thread: init. @return 0; -ENOMEM; -ENOSPC or -EINVAL with error when the time fields
+ * do not fit. */
+int ingest_create(const struct ingest_config *config, struct ingest **out, char *error,
+                  size_t error_len) WARN_UNUSED;
 
 /** Frees it. NULL is allowed. Thread: control. */
 void ingest_destroy(struct ingest *in);

@@ -9,7 +9,7 @@
 struct lane {
     struct rte_ring *ring;
     int wake_fd;
-    bool pushed; /* worker: since the last lane_wake() */
+    bool pushed;        /* worker: since the last lane_wake() */
     struct block *head; /* sink thread: dequeued by lane_peek(), not yet taken */
 };
 
@@ -22,8 +22,10 @@ int lane_create(uint32_t blocks_max, int wake_fd, struct lane **out)
         return -ENOMEM;
     while (slots <= blocks_max)
         slots *= 2;
-    l->ring = aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)rte_ring_get_memsize(slots), CACHE_LINE_BYTES));
-    if (l->ring == NULL || rte_ring_init(l->ring, "lane", slots, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
+    l->ring = aligned_alloc(CACHE_LINE_BYTES,
+                            align_up((uint64_t)rte_ring_get_memsize(slots), CACHE_LINE_BYTES));
+    if (l->ring == NULL ||
+        rte_ring_init(l->ring, "lane", slots, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
         lane_destroy(l);
         return -ENOMEM;
     }

@@ -1,9 +1,11 @@
 /*
- * A lane: the rte_ring from one worker to one sink thread. It carries durable blocks in LSN order, and is only a
- * cache: a block that does not fit is skipped, and the sink thread reads it from the journal.
+ * A lane: the rte_ring from one worker to one sink thread. It carries durable blocks in LSN order,
+ * and is only a cache: a block that does not fit is skipped, and the sink thread reads it from the
+ * journal.
  *
- * Life of a block: the worker pushes it to each lane with one reference each; a sink thread releases it when
- * consumed; the last release returns it to its worker through the worker's return ring.
+ * Life of a block: the worker pushes it to each lane with one reference each; a sink thread
+ * releases it when consumed; the last release returns it to its worker through the worker's return
+ * ring.
  */
 #ifndef PENSTOCK_LANE_H
 #define PENSTOCK_LANE_H

@@ -57,7 +57,7 @@ int lease_pool_create(const struct lease_config *config, struct lease_pool **out
 
     for (int i = 0; rc == 0 && i < LEASE_CLASSES; i++) {
         ASSERT(i == 0 || config->bytes[i] >= config->bytes[i - 1]);
-        rc = class_create(&p->class[i], config->count[i], config->bytes[i]);
+        rc = class_create(&p->class[i], config -> count[i], config -> bytes[i]);
     }
     if (rc < 0) {
         lease_pool_destroy(p);

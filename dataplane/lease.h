@@ -1,6 +1,7 @@
 /*
- * Leases: contiguous receive buffers for requests that did not arrive in one piece. Three sizes, fixed numbers of
- * each, taken at start; a lease that is not to be had is an answer (503), never an allocation.
+ * Leases: contiguous receive buffers for requests that did not arrive in one piece. Three sizes,
+ * fixed numbers of each, taken at start; a lease that is not to be had is an answer (503), never an
+ * allocation.
  *
  * Thread: the worker's.
  */
@@ -35,7 +36,8 @@ int lease_pool_create(const struct lease_config *config, struct lease_pool **out
 /** Frees it. NULL is allowed. Thread: control. */
 void lease_pool_destroy(struct lease_pool *p);
 
-/** Takes the smallest free lease of at least bytes. Partner: lease_release(). @return false when there is none. */
+/** Takes the smallest free lease of at least bytes. Partner: lease_release(). @return false when
+ * there is none. */
 bool lease_acquire(struct lease_pool *p, uint64_t bytes, struct lease *out) WARN_UNUSED;
 
 /** Gives a lease back; an empty one is fine. */

@@ -11,7 +11,7 @@ struct types {
     const struct type_set *set;
     uint32_t max;
     uint32_t mask;
-    uint32_t *index;  /* hash table: slot number + 1; 0: empty */
+    uint32_t *index; /* hash table: slot number + 1; 0: empty */
     struct type_slot *slot;
     struct worker_type *shown;
     _Atomic uint32_t n;
@@ -127,7 +127,8 @@ const struct worker_type *types_shown(const struct types *t, uint32_t *n)
     return t->shown;
 }
 
-void types_set_time_path(struct types *t, int default_path, int (*path_of)(void *ctx, const char *field), void *ctx)
+void types_set_time_path(struct types *t, int default_path,
+                         int (*path_of)(void *ctx, const char *field), void *ctx)
 {
     uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
 
@@ -135,6 +136,7 @@ void types_set_time_path(struct types *t, int default_path, int (*path_of)(void 
     for (uint32_t i = 0; i < n; i++) {
         const struct type_config *c = t->slot[i].config;
 
-        t->slot[i].time_path = c != NULL && c->time_field != NULL ? path_of(ctx, c->time_field) : default_path;
+        t->slot[i].time_path =
+            c != NULL && c->time_field != NULL ? path_of(ctx, c->time_field) : default_path;
     }
 }

@@ -1,6 +1,6 @@
 /*
- * A worker's event types: a hash from names to slots, filled from the configuration at start and by the events
- * themselves afterwards, in memory that is fixed at start. No other thread writes it.
+ * A worker's event types: a hash from names to slots, filled from the configuration at start and by
+ * the events themselves afterwards, in memory that is fixed at start. No other thread writes it.
  */
 #ifndef PENSTOCK_TYPES_H
 #define PENSTOCK_TYPES_H
@@ -43,6 +43,7 @@ struct type_slot *types_unknown(struct types *t);
 const struct worker_type *types_shown(const struct types *t, uint32_t *n);
 
 /** Sets the time path of every slot, configured ones by their own field. Thread: init. */
-void types_set_time_path(struct types *t, int default_path, int (*path_of)(void *ctx, const char *field), void *ctx);
+void types_set_time_path(struct types *t, int default_path,
+                         int (*path_of)(void *ctx, const char *field), void *ctx);
 
 #endif

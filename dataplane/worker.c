@@ -1,6 +1,6 @@
 /*
- * HOT. The worker's thread: one io_uring for accepting, receiving, answering and the journal; commit blocks; lanes.
- * See worker.h. After start nothing here allocates, locks or blocks.
+ * HOT. The worker's thread: one io_uring for accepting, receiving, answering and the journal;
+ * commit blocks; lanes. See worker.h. After start nothing here allocates, locks or blocks.
  */
 #include "dataplane/worker.h"
 
@@ -23,9 +23,9 @@
 #endif
 
 #define RING_ENTRIES 4096
-#define TURN_BATCH   256    /* completions handled before the journal is looked after */
+#define TURN_BATCH   256 /* completions handled before the journal is looked after */
 #define TICK_US      200000
-#define RETRY_US     2000   /* while the journal waits for a segment */
+#define RETRY_US     2000 /* while the journal waits for a segment */
 
 /* ---- blocks ---- */
 
@@ -42,13 +42,14 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     };
     uint64_t sum = 0;
 
-    sum += (uint64_t)c->blocks * capacity_of(c);                              /* commit blocks */
-    sum += (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry); /* their references */
-    sum += lease_memory_bytes(&leases);                                       /* requests in several pieces */
-    sum += (uint64_t)c->receive_buffers * RECEIVE_BYTES;                      /* requests in one piece */
-    sum += (uint64_t)c->connections_max * sizeof(struct connection);          /* connections */
-    sum += (uint64_t)LISTS * LIST_BYTES;                                      /* answers that list errors */
-    sum += ingest_memory_bytes(c->types_max);                                 /* types, reference rings */
+    sum += (uint64_t)c->blocks * capacity_of(c); /* commit blocks */
+    sum +=
+        (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry); /* their references */
+    sum += lease_memory_bytes(&leases);                  /* requests in several pieces */
+    sum += (uint64_t)c->receive_buffers * RECEIVE_BYTES; /* requests in one piece */
+    sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
+    sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
+    sum += ingest_memory_bytes(c->types_max);                        /* types, reference rings */
     return sum;
 }
 
@@ -59,7 +60,8 @@ static struct rte_ring *ring_make(uint32_t items)
 
     while (slots <= items)
         slots *= 2;
-    r = aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)rte_ring_get_memsize(slots), CACHE_LINE_BYTES));
+    r = aligned_alloc(CACHE_LINE_BYTES,
+                      align_up((uint64_t)rte_ring_get_memsize(slots), CACHE_LINE_BYTES));
     if (r != NULL && rte_ring_init(r, "block_returns", slots, RING_F_SC_DEQ) != 0) {
         free(r);
         return NULL;
@@ -78,8 +80,8 @@ static int blocks_create(struct worker *w)
     w->entries = calloc((size_t)c->blocks * BLOCK_ENTRIES_MAX, sizeof(*w->entries));
     w->free_block = calloc(c->blocks, sizeof(*w->free_block));
     w->returns = ring_make(c->blocks);
-    if (w->block_memory == NULL || w->block == NULL || w->entries == NULL || w->free_block == NULL ||
-        w->returns == NULL)
+    if (w->block_memory == NULL || w->block == NULL || w->entries == NULL ||
+        w->free_block == NULL || w->returns == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < c->blocks; i++) {
         block_init(&w->block[i], w->block_memory + (uint64_t)i * capacity, capacity, c->block_bytes,
@@ -163,10 +165,11 @@ static int parts_create(struct worker *w, char *error, size_t error_len)
     int rc = blocks_create(w);
 
     if (rc == 0)
-        rc = writer_create(w->journal, w->config.blocks, capacity_of(&w->config), (uint64_t)OP_JOURNAL << OP_SHIFT,
-                           block_durable, w, &w->writer);
+        rc = writer_create(w->journal, w->config.blocks, capacity_of(&w->config),
+                           (uint64_t)OP_JOURNAL << OP_SHIFT, block_durable, w, &w->writer);
     if (rc < 0) {
-        snprintf(error, error_len, "block.count: out of memory for %u commit blocks", w->config.blocks);
+        snprintf(error, error_len, "block.count: out of memory for %u commit blocks",
+                 w->config.blocks);
         return rc;
     }
     ingest.writer = w->writer;
@@ -174,9 +177,9 @@ static int parts_create(struct worker *w, char *error, size_t error_len)
     return rc < 0 ? rc : connections_create(w, error, error_len);
 }
 
-int worker_create(const struct worker_config *config, const struct type_set *types, struct journal *journal,
-                  struct lane *const *lanes, uint32_t n_lanes, struct worker **out, char *error,
-                  size_t error_len)
+int worker_create(const struct worker_config *config, const struct type_set *types,
+                  struct journal *journal, struct lane *const *lanes, uint32_t n_lanes,
+                  struct worker **out, char *error, size_t error_len)
 {
     struct worker *w = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*w), CACHE_LINE_BYTES));
     int rc;
@@ -224,7 +227,8 @@ void worker_destroy(struct worker *w)
 
 /* ---- the thread ---- */
 
-/* The best set-up that this kernel knows: 3.8 M events/s with both flags, 3.3 M with the second set, 2.4 M bare. */
+/* The best set-up that this kernel knows: 3.8 M events/s with both flags, 3.3 M with the second
+ * set, 2.4 M bare. */
 static int ring_create(struct io_uring *ring)
 {
     static const unsigned flags[] = {
@@ -235,7 +239,8 @@ static int ring_create(struct io_uring *ring)
     int rc = -EINVAL;
 
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
-        struct io_uring_params p = {.flags = flags[i] | IORING_SETUP_CQSIZE, .cq_entries = 4 * RING_ENTRIES};
+        struct io_uring_params p = {.flags = flags[i] | IORING_SETUP_CQSIZE,
+                                    .cq_entries = 4 * RING_ENTRIES};
 
         rc = io_uring_queue_init_params(RING_ENTRIES, ring, &p);
         if (rc != -EINVAL)
@@ -244,7 +249,8 @@ static int ring_create(struct io_uring *ring)
     return rc;
 }
 
-/* Registered buffers spare the kernel the page look-ups; without the right to lock memory it works too. */
+/* Registered buffers spare the kernel the page look-ups; without the right to lock memory it works
+ * too. */
 static void blocks_register(struct worker *w)
 {
     struct iovec *iov = calloc(w->config.blocks, sizeof(*iov));
@@ -401,7 +407,8 @@ static void *thread_main(void *arg)
         return NULL;
     while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
         turn(w);
-    while (writer_queued(w->writer) > 0 && !writer_failed(w->writer)) /* what was admitted gets its flush */
+    while (writer_queued(w->writer) > 0 &&
+           !writer_failed(w->writer)) /* what was admitted gets its flush */
         turn(w);
     io_uring_queue_exit(&w->ring);
     return NULL;

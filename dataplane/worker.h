@@ -1,7 +1,7 @@
 /*
- * A worker: one pinned thread that owns an io_uring, a SO_REUSEPORT listener, its commit blocks, the reference
- * rings of its types, and its journal. It takes events in, makes them durable, answers, and hands durable blocks to
- * the lanes. It never blocks, locks, or allocates after start.
+ * A worker: one pinned thread that owns an io_uring, a SO_REUSEPORT listener, its commit blocks,
+ * the reference rings of its types, and its journal. It takes events in, makes them durable,
+ * answers, and hands durable blocks to the lanes. It never blocks, locks, or allocates after start.
  */
 #ifndef PENSTOCK_WORKER_H
 #define PENSTOCK_WORKER_H
@@ -18,48 +18,49 @@ struct lane;
 
 struct worker_config {
     uint32_t index;
-    int core;                     /* to pin to; -1: not pinned */
+    int core;                             /* to pin to; -1: not pinned */
     struct sockaddr_storage http_address; /* port 0 with http off */
     uint32_t connections_max;
-    uint32_t body_bytes_max;      /* of one request */
+    uint32_t body_bytes_max; /* of one request */
     uint32_t event_bytes_max;
     uint32_t header_bytes_max;
-    uint32_t blocks;              /* commit blocks in memory */
-    uint32_t block_bytes;         /* sealed when full to this */
-    uint32_t lane_blocks_max;     /* blocks lent to sink threads at once: the memory credit of the lanes */
-    uint32_t leases_small;        /* 64 KiB receive buffers */
-    uint32_t leases_medium;       /* 1 MiB */
-    uint32_t leases_large;        /* body_bytes_max */
-    uint32_t receive_buffers;     /* 64 KiB each, shared by all connections */
+    uint32_t blocks;      /* commit blocks in memory */
+    uint32_t block_bytes; /* sealed when full to this */
+    uint32_t
+        lane_blocks_max;   /* blocks lent to sink threads at once: the memory credit of the lanes */
+    uint32_t leases_small; /* 64 KiB receive buffers */
+    uint32_t leases_medium;   /* 1 MiB */
+    uint32_t leases_large;    /* body_bytes_max */
+    uint32_t receive_buffers; /* 64 KiB each, shared by all connections */
     uint32_t types_max;
-    uint32_t idle_timeout_ms;     /* of a kept-alive connection */
-    uint32_t request_timeout_ms;  /* from its first byte to its last */
-    bool spin;                    /* an idle worker spins instead of sleeping */
-    bool durability_memory;       /* benchmarks only: answer before the write */
+    uint32_t idle_timeout_ms;    /* of a kept-alive connection */
+    uint32_t request_timeout_ms; /* from its first byte to its last */
+    bool spin;                   /* an idle worker spins instead of sleeping */
+    bool durability_memory;      /* benchmarks only: answer before the write */
 };
 
 /** Written by the worker only, readable by any (relaxed). */
 struct worker_stats {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t requests;
     _Atomic uint64_t body_bytes;
-    _Atomic uint64_t events;          /* accepted into blocks */
-    _Atomic uint64_t event_bytes;     /* as received */
-    _Atomic uint64_t dead_letters;    /* into blocks */
+    _Atomic uint64_t events;       /* accepted into blocks */
+    _Atomic uint64_t event_bytes;  /* as received */
+    _Atomic uint64_t dead_letters; /* into blocks */
     _Atomic uint64_t late;
     _Atomic uint64_t bad_time;
-    _Atomic uint64_t normalized;      /* rewritten: cuts, line breaks */
-    _Atomic uint64_t durable_events;  /* events and dead letters behind which the flush has been */
+    _Atomic uint64_t normalized;     /* rewritten: cuts, line breaks */
+    _Atomic uint64_t durable_events; /* events and dead letters behind which the flush has been */
     _Atomic uint64_t blocks_written;
     _Atomic uint64_t journal_bytes;
-    _Atomic uint64_t journal_errors;  /* failed writes or flushes */
-    _Atomic uint64_t blocks_lent;     /* gauge */
-    _Atomic uint64_t blocks_free;     /* gauge */
-    _Atomic uint64_t lane_skips;      /* durable blocks that sinks must read from disk */
-    _Atomic uint64_t connections;     /* gauge */
+    _Atomic uint64_t journal_errors; /* failed writes or flushes */
+    _Atomic uint64_t blocks_lent;    /* gauge */
+    _Atomic uint64_t blocks_free;    /* gauge */
+    _Atomic uint64_t lane_skips;     /* durable blocks that sinks must read from disk */
+    _Atomic uint64_t connections;    /* gauge */
     _Atomic uint64_t connections_total;
     _Atomic uint64_t answers_2xx, answers_4xx, answers_5xx;
-    _Atomic uint64_t recv_no_buffer;  /* receive buffers ran out; re-armed */
-    _Atomic uint64_t malloc_bytes;    /* jemalloc's thread.allocated, sampled by the worker itself */
+    _Atomic uint64_t recv_no_buffer; /* receive buffers ran out; re-armed */
+    _Atomic uint64_t malloc_bytes;   /* jemalloc's thread.allocated, sampled by the worker itself */
     _Atomic uint64_t reason[REASON_END]; /* dead letters and refusals */
 };
 
@@ -79,14 +80,15 @@ struct worker;
  * Takes all memory and sockets; starts nothing. Errors name key, value and fix.
  * Thread: init.  Owner: caller, until worker_destroy().
  */
-int worker_create(const struct worker_config *config, const struct type_set *types, struct journal *journal,
-                  struct lane *const *lanes, uint32_t n_lanes, struct worker **out, char *error,
-                  size_t error_len) WARN_UNUSED;
+int worker_create(const struct worker_config *config, const struct type_set *types,
+                  struct journal *journal, struct lane *const *lanes, uint32_t n_lanes,
+                  struct worker **out, char *error, size_t error_len) WARN_UNUSED;
 
 /** Starts the thread. Thread: init. */
 int worker_start(struct worker *w) WARN_UNUSED;
 
-/** From now on answers 503 to events; what was admitted is still made durable and answered. Thread: control. */
+/** From now on answers 503 to events; what was admitted is still made durable and answered. Thread:
+ * control. */
 void worker_drain(struct worker *w);
 
 /** True when drained: nothing admitted is without its answer. Thread: any. */

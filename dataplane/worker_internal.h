@@ -18,38 +18,45 @@
 #define LISTS         256u   /* of those, waiting at once */
 #define SOURCE_BYTES  64u
 
-/* What a completion belongs to: the upper byte of user_data. The lower bits are the connection's index or, for the
- * journal, the writer's own. */
+/* What a completion belongs to: the upper byte of user_data. The lower bits are the connection's
+ * index or, for the journal, the writer's own. */
 enum worker_op { OP_ACCEPT = 1, OP_RECEIVE, OP_SEND, OP_WAKE, OP_JOURNAL };
 
 #define OP_SHIFT 56
 
 /*
- *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──> READING
- *      └──────── refused ─────────────────────────────────────────────────> SENDING ── close ──> CLOSED
+ *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──>
+ * READING └──────── refused ─────────────────────────────────────────────────> SENDING ── close ──>
+ * CLOSED
  */
-enum connection_state { CONNECTION_FREE, CONNECTION_READING, CONNECTION_WAITING, CONNECTION_SENDING, CONNECTION_CLOSED };
+enum connection_state {
+    CONNECTION_FREE,
+    CONNECTION_READING,
+    CONNECTION_WAITING,
+    CONNECTION_SENDING,
+    CONNECTION_CLOSED
+};
 
 /** One client. */
 struct connection {
     int fd;
-    uint8_t state; /* enum connection_state */
+    uint8_t state;                /* enum connection_state */
     bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
-    bool close_after; /* the answer under way */
+    bool close_after;             /* the answer under way */
     bool have_head;
     bool continue_sent;
     struct lease lease;
-    char *buf;       /* request bytes: the lease's, or for a moment a shared receive buffer */
-    uint32_t len;    /* bytes in buf */
-    uint32_t body;   /* chunked: payload bytes squeezed so far */
-    uint32_t raw;    /* chunked: offset of the first byte that is not squeezed */
+    char *buf;     /* request bytes: the lease's, or for a moment a shared receive buffer */
+    uint32_t len;  /* bytes in buf */
+    uint32_t body; /* chunked: payload bytes squeezed so far */
+    uint32_t raw;  /* chunked: offset of the first byte that is not squeezed */
     struct http_request request;
     struct http_chunked chunked;
     int64_t deadline_us;
     uint64_t wait_seq;
     struct connection *next; /* in the waiting queue, or in the free list */
-    char *list;      /* a big answer buffer, or NULL */
-    const char *out; /* what is being sent */
+    char *list;              /* a big answer buffer, or NULL */
+    const char *out;         /* what is being sent */
     uint32_t out_len, out_sent;
     char source[SOURCE_BYTES];
     char answer[ANSWER_BYTES];
@@ -107,7 +114,8 @@ struct worker {
     struct worker_stats stats;
 };
 
-static_assert(BLOCK_ALIGN % JSON_PADDING_BYTES == 0, "receive buffers are followed by readable memory");
+static_assert(BLOCK_ALIGN % JSON_PADDING_BYTES == 0,
+              "receive buffers are followed by readable memory");
 
 /* ---- connection.c ---- */
 
@@ -125,8 +133,9 @@ void connections_accept(struct worker *w);
 
 /** Completions of accept, receive and send. Thread: worker. */
 void on_accept(struct worker *w, const struct io_uring_cqe *cqe);
-void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe); /* Thread: worker. */
-void on_send(struct worker *w, struct connection *c, int result);                       /* Thread: worker. */
+void on_receive(struct worker *w, struct connection *c,
+                const struct io_uring_cqe *cqe);                  /* Thread: worker. */
+void on_send(struct worker *w, struct connection *c, int result); /* Thread: worker. */
 
 /** Answers everyone whose events are durable up to w->durable_seq. Thread: worker. */
 void connections_durable(struct worker *w);

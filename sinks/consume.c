@@ -1,6 +1,6 @@
 /*
- * HOT. From journals to groups: each feed follows one journal in LSN order, from memory while its lane has the next
- * block and from disk when not, by the same code.
+ * HOT. From journals to groups: each feed follows one journal in LSN order, from memory while its
+ * lane has the next block and from disk when not, by the same code.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -57,7 +57,8 @@ const struct type_route *route_get(struct sink *s, struct span name)
 
 /* ---- what was planned before ---- */
 
-static struct planned_before **planned_bucket(struct sink *s, const struct plan_key *key, uint32_t journal)
+static struct planned_before **planned_bucket(struct sink *s, const struct plan_key *key,
+                                              uint32_t journal)
 {
     return &s->planned[crc32c(journal, key, sizeof(*key)) % PLANNED_BUCKETS];
 }
@@ -76,7 +77,8 @@ int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journa
     return 0;
 }
 
-static bool planned_already(struct sink *s, const struct plan_key *key, const struct feed *f, lsn_t lsn)
+static bool planned_already(struct sink *s, const struct plan_key *key, const struct feed *f,
+                            lsn_t lsn)
 {
     if (lsn >= f->planned_max)
         return false;
@@ -89,8 +91,8 @@ static bool planned_already(struct sink *s, const struct plan_key *key, const st
 
 /* ---- lines ---- */
 
-void plan_key_of(const struct block_run *run, const struct type_route *route, const struct block_entry *e,
-                 enum plan_encoding encoding, struct plan_key *key)
+void plan_key_of(const struct block_run *run, const struct type_route *route,
+                 const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key)
 {
     plan_key_init(key, (struct span){route->name, route->name_len}, (enum plan_kind)run->kind);
     key->schema_hash = run->schema_hash;
@@ -101,7 +103,8 @@ void plan_key_of(const struct block_run *run, const struct type_route *route, co
     key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
 }
 
-/* The group that a line goes to; false without memory. *out stays NULL when the line is planned already. */
+/* The group that a line goes to; false without memory. *out stays NULL when the line is planned
+ * already. */
 static bool group_for(struct sink *s, const struct plan_key *key, const struct feed *f, lsn_t lsn,
                       struct group **out)
 {
@@ -112,7 +115,8 @@ static bool group_for(struct sink *s, const struct plan_key *key, const struct f
     return *out != NULL;
 }
 
-void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal, struct line_place *out)
+void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
+                struct line_place *out)
 {
     *out = (struct line_place){
         .journal = journal,
@@ -272,7 +276,8 @@ bool consume(struct sink *s)
     return idle < s->n_feeds;
 }
 
-int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t floor, char *error, size_t error_len)
+int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t floor, char *error,
+              size_t error_len)
 {
     struct feed *f = &s->feed[index];
 
@@ -282,10 +287,12 @@ int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t flo
     f->cursor = floor;
     if (floor < journal_start(j) || floor > journal_durable(j)) {
         snprintf(error, error_len,
-                 "journal %s and the delivery log do not belong together: delivered up to %08x:%08x, but the journal "
+                 "journal %s and the delivery log do not belong together: delivered up to "
+                 "%08x:%08x, but the journal "
                  "has %08x:%08x to %08x:%08x. Was one of them restored from a backup, or deleted?",
-                 journal_dir(j), lsn_segment(floor), lsn_offset(floor), lsn_segment(journal_start(j)),
-                 lsn_offset(journal_start(j)), lsn_segment(journal_durable(j)), lsn_offset(journal_durable(j)));
+                 journal_dir(j), lsn_segment(floor), lsn_offset(floor),
+                 lsn_segment(journal_start(j)), lsn_offset(journal_start(j)),
+                 lsn_segment(journal_durable(j)), lsn_offset(journal_durable(j)));
         return -EUCLEAN;
     }
     return scan_init(&f->scan, s->loop, j, &s->stats.read_errors);

@@ -1,6 +1,6 @@
 /*
- * COLD. Plans on their way: PLAN is durable before anything is sent, CONFIRM before anything is freed. See the state
- * picture in sink_internal.h.
+ * COLD. Plans on their way: PLAN is durable before anything is sent, CONFIRM before anything is
+ * freed. See the state picture in sink_internal.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -36,7 +36,8 @@ static void list_remove(struct delivery_list *l, struct delivery *d)
     l->n--;
 }
 
-void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to, uint8_t state)
+void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to,
+                   uint8_t state)
 {
     if (from != NULL)
         list_remove(from, d);
@@ -56,7 +57,8 @@ static void pending_free(struct pending_record *p)
     free(p);
 }
 
-void record_submit(struct sink *s, const struct record *r, void (*durable)(struct sink *s, void *ctx), void *ctx)
+void record_submit(struct sink *s, const struct record *r,
+                   void (*durable)(struct sink *s, void *ctx), void *ctx)
 {
     struct pending_record *p = calloc(1, sizeof(*p));
 
@@ -80,7 +82,8 @@ void records_run(struct sink *s)
     void *cookie[64];
     int n;
 
-    while (s->backlog_first != NULL && dlog_submit(s->port, &s->backlog_first->record, s->backlog_first) == 0) {
+    while (s->backlog_first != NULL &&
+           dlog_submit(s->port, &s->backlog_first->record, s->backlog_first) == 0) {
         s->backlog_first = s->backlog_first->next;
         if (s->backlog_first == NULL)
             s->backlog_last = NULL;
@@ -110,10 +113,11 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
 
 /*
  * The name holds node, delivery log and plan id, so it is never used twice:
- *   output/TYPE/YYYY/MM/DD/HH/MM/TYPE_YYYYMMDDHHMM[_late]_NODE_LOG_ID.json      events, by event time
- *   dead_letter/TYPE/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_NODE_LOG_ID.json dead letters, by receive time
- *   staging/TYPE/TYPE_NODE_LOG_ID.json                                          removed after its load
- * Dead letters without a type go to dead_letter/_x_unknown/, which no escaped type name can be.
+ *   output/TYPE/YYYY/MM/DD/HH/MM/TYPE_YYYYMMDDHHMM[_late]_NODE_LOG_ID.json      events, by event
+ * time dead_letter/TYPE/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_NODE_LOG_ID.json dead letters, by
+ * receive time staging/TYPE/TYPE_NODE_LOG_ID.json                                          removed
+ * after its load Dead letters without a type go to dead_letter/_x_unknown/, which no escaped type
+ * name can be.
  */
 static void object_name(const struct sink *s, struct plan *p)
 {
@@ -126,12 +130,13 @@ static void object_name(const struct sink *s, struct plan *p)
     snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json", s->config.node, dlog_id(s->dlog),
              (unsigned long long)p->id);
     if (p->key.kind == PLAN_DEAD)
-        n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type, path, compact, tail);
+        n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
+                     path, compact, tail);
     else if (p->key.encoding == ENCODING_WRAPPED)
         n = snprintf(p->object, sizeof(p->object), "staging/%s/%s_%s", type, type, tail);
     else
-        n = snprintf(p->object, sizeof(p->object), "output/%s/%s/%s_%s%s_%s", type, path, type, compact,
-                     (p->key.flags & PLAN_LATE) ? "_late" : "", tail);
+        n = snprintf(p->object, sizeof(p->object), "output/%s/%s/%s_%s%s_%s", type, path, type,
+                     compact, (p->key.flags & PLAN_LATE) ? "_late" : "", tail);
     ASSERT(n > 0 && (size_t)n < sizeof(p->object));
 }
 
@@ -150,7 +155,8 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
         const struct chain *c = &g->chain[j];
 
         if (c->bytes > 0)
-            p->range[p->n_ranges++] = (struct plan_range){*journal_uuid(s->feed[j].journal), c->from, c->to};
+            p->range[p->n_ranges++] =
+                (struct plan_range){*journal_uuid(s->feed[j].journal), c->from, c->to};
     }
     object_name(s, p);
 }
@@ -158,7 +164,8 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
 struct delivery *delivery_new(struct sink *s, const struct plan *plan)
 {
     struct delivery *d = calloc(1, sizeof(*d));
-    const struct type_route *route = route_get(s, (struct span){plan->key.type, plan->key.type_len});
+    const struct type_route *route =
+        route_get(s, (struct span){plan->key.type, plan->key.type_len});
 
     if (d == NULL || route == NULL) {
         free(d);
@@ -292,7 +299,8 @@ void deliver_park(struct delivery *d, struct delivery_list *from, const char *te
     struct record r = {.type = RECORD_PARKED, .plan_id = d->plan.id, .text = text};
 
     snprintf(d->text, sizeof(d->text), "%s", text);
-    log_error("sink", "parked: object %s (%llu events): %s", d->plan.object, (unsigned long long)d->plan.events, text);
+    log_error("sink", "parked: object %s (%llu events): %s", d->plan.object,
+              (unsigned long long)d->plan.events, text);
     if (drop || s->pool.n_free < s->pool.n_total / 2)
         content_drop(d);
     d->retry.fire = parked_retry;
@@ -300,7 +308,8 @@ void deliver_park(struct delivery *d, struct delivery_list *from, const char *te
     record_submit(s, &r, parked_durable, d);
 }
 
-static void put_done(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text)
+static void put_done(struct gcs_put *p, enum gcs_result result, int64_t generation,
+                     const char *text)
 {
     struct delivery *d = container_of(p, struct delivery, put);
     struct sink *s = d->sink;
@@ -339,7 +348,8 @@ static void put_start(struct sink *s, struct delivery *d)
         rc = gcs_put_start(s->gcs, &d->put);
     }
     if (rc < 0)
-        deliver_park(d, d->state == DELIVERY_PUTTING ? &s->putting : &s->ready, strerror(-rc), false);
+        deliver_park(d, d->state == DELIVERY_PUTTING ? &s->putting : &s->ready, strerror(-rc),
+                     false);
 }
 
 void deliver_start(struct sink *s)

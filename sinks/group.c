@@ -77,7 +77,8 @@ static uint32_t key_hash(const struct plan_key *key)
 
 static bool key_equal(const struct plan_key *a, const struct plan_key *b)
 {
-    return memcmp(a, b, offsetof(struct plan_key, type)) == 0 && memcmp(a->type, b->type, a->type_len) == 0;
+    return memcmp(a, b, offsetof(struct plan_key, type)) == 0 &&
+           memcmp(a->type, b->type, a->type_len) == 0;
 }
 
 struct group *group_new(const struct plan_key *key, uint32_t n_journals)
@@ -147,7 +148,8 @@ static struct chunk *chunk_add(struct chunk_pool *pool, struct group *g, struct 
     return c;
 }
 
-static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *chain, struct span line)
+static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *chain,
+                       struct span line)
 {
     struct chunk *c = chain->last;
 
@@ -165,7 +167,8 @@ static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *c
     }
 }
 
-void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place, struct span line)
+void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
+                  struct span line)
 {
     struct chain *chain = &g->chain[place->journal];
     lsn_t lsn = place->block + place->offset;

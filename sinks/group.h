@@ -1,8 +1,9 @@
 /*
- * Groups: lines of one key (type, minute, ...) gathered in chunks of a fixed pool until they are planned.
+ * Groups: lines of one key (type, minute, ...) gathered in chunks of a fixed pool until they are
+ * planned.
  *
- * A group keeps the lines of each journal apart, in LSN order: so a plan's bytes are the same when they are read
- * again from the journals.
+ * A group keeps the lines of each journal apart, in LSN order: so a plan's bytes are the same when
+ * they are read again from the journals.
  *
  * Thread: the sink thread that owns the table.
  */
@@ -73,7 +74,8 @@ void chunk_pool_destroy(struct chunk_pool *p);
 uint32_t chunks_for(size_t len);
 
 /** Sets the table up. Thread: init. @return 0 or -ENOMEM. */
-int group_table_create(struct group_table *t, struct chunk_pool *pool, uint32_t n_journals) WARN_UNUSED;
+int group_table_create(struct group_table *t, struct chunk_pool *pool,
+                       uint32_t n_journals) WARN_UNUSED;
 
 /** Frees every open group and the table. Thread: control. */
 void group_table_destroy(struct group_table *t);
@@ -97,7 +99,8 @@ struct line_place {
 };
 
 /** Appends one line; the pool holds chunks_for(line.len). */
-void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place, struct span line);
+void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
+                  struct span line);
 
 /** The content as I/O vectors, in journal order; iov holds g->n_chunks. @return how many. */
 uint32_t group_iovec(const struct group *g, struct iovec *iov);

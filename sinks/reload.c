@@ -1,7 +1,8 @@
 /*
- * COLD. Plans whose bytes are not in memory (made before a restart, or parked for long) are read from the journals
- * again: one pass over the union of their ranges feeds as many plans as half of the free group memory holds. What
- * comes out must have the planned number of lines, bytes and CRC, or nothing is sent.
+ * COLD. Plans whose bytes are not in memory (made before a restart, or parked for long) are read
+ * from the journals again: one pass over the union of their ranges feeds as many plans as half of
+ * the free group memory holds. What comes out must have the planned number of lines, bytes and CRC,
+ * or nothing is sent.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,8 @@ static void feed_begin(struct sink *s)
         s->reload_cursor = lsn_make(lsn_segment(s->reload_cursor), JOURNAL_HEADER_BYTES);
 }
 
-static void line_take(struct sink *s, struct delivery *d, const struct block_view *v, const struct block_entry *e)
+static void line_take(struct sink *s, struct delivery *d, const struct block_view *v,
+                      const struct block_entry *e)
 {
     struct span line = {.ptr = v->buf + e->offset, .len = e->len};
     struct line_place place;
@@ -114,12 +116,14 @@ static void reload_end(struct sink *s)
     while ((d = delivery_first(&s->reloading)) != NULL) {
         const struct group *g = d->content;
 
-        if (g->lines == d->plan.lines && g->bytes == d->plan.bytes && group_crc32c(g) == d->plan.crc32c) {
+        if (g->lines == d->plan.lines && g->bytes == d->plan.bytes &&
+            group_crc32c(g) == d->plan.crc32c) {
             delivery_move(d, &s->reloading, &s->ready, DELIVERY_READY);
             continue;
         }
         stat_add(&s->stats.read_errors, 1);
-        deliver_park(d, &s->reloading, "the journal does not give the planned bytes again: nothing is sent", true);
+        deliver_park(d, &s->reloading,
+                     "the journal does not give the planned bytes again: nothing is sent", true);
     }
     s->reload_feed = 0;
 }
@@ -145,7 +149,8 @@ bool reload_run(struct sink *s)
             feed_begin(s);
             continue;
         }
-        if (!scan_next(&s->reload_scan[s->reload_feed], &s->reload_cursor, journal_durable(f->journal), s->now_us, &v))
+        if (!scan_next(&s->reload_scan[s->reload_feed], &s->reload_cursor,
+                       journal_durable(f->journal), s->now_us, &v))
             return false;
         for (uint32_t i = 0; i < v.header->n_runs; i++)
             run_take(s, &v, &v.runs[i]);

@@ -1,6 +1,7 @@
 /*
- * COLD. Taking over from the run before: floors and plans of the delivery state become feeds, deliveries and loads.
- * Unconfirmed plans run again, byte for byte the same; lines that are planned are not grouped again.
+ * COLD. Taking over from the run before: floors and plans of the delivery state become feeds,
+ * deliveries and loads. Unconfirmed plans run again, byte for byte the same; lines that are planned
+ * are not grouped again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ static bool key_owned(struct sink *s, const struct plan_key *key, int *rc)
     return route->owned;
 }
 
-static void planned_visit(void *ctx, const struct plan_key *key, const struct journal_uuid *journal, lsn_t to)
+static void planned_visit(void *ctx, const struct plan_key *key, const struct journal_uuid *journal,
+                          lsn_t to)
 {
     struct resume *r = ctx;
     int feed = feed_of(r->sink, journal);
@@ -51,8 +53,8 @@ static void into_load(struct delivery *d)
     delivery_move(d, NULL, &d->table->loading, DELIVERY_LOADING);
 }
 
-static void plan_visit(void *ctx, const struct plan *plan, enum plan_status status, uint64_t load_id,
-                       const char *text)
+static void plan_visit(void *ctx, const struct plan *plan, enum plan_status status,
+                       uint64_t load_id, const char *text)
 {
     struct resume *r = ctx;
     struct sink *s = r->sink;
@@ -75,7 +77,8 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
         delivery_move(d, NULL, &s->cold, DELIVERY_COLD); /* parked ones are tried again at once */
 }
 
-static void load_visit(void *ctx, const struct load *load, enum load_status status, const char *text)
+static void load_visit(void *ctx, const struct load *load, enum load_status status,
+                       const char *text)
 {
     struct resume *r = ctx;
     struct sink *s = r->sink;
@@ -125,6 +128,7 @@ int sink_resume(struct sink *s, char *error, size_t error_len)
     if (r.rc < 0)
         snprintf(error, error_len, "out of memory while taking over the delivery state");
     else if (r.plans + r.loads > 0)
-        log_info("sink", "thread %u takes over %u plans and %u loads", s->config.index, r.plans, r.loads);
+        log_info("sink", "thread %u takes over %u plans and %u loads", s->config.index, r.plans,
+                 r.loads);
     return r.rc;
 }

@@ -31,8 +31,9 @@ static void scan_failed(struct scan *s, lsn_t at, int rc, const char *what)
     stat_add(s->_errors, 1);
     s->_retry_us = clock_monotonic_us() + RETRY_US;
     s->_buf_len = 0;
-    log_error("sink", "%s at %08x:%08x: %s%s%s; trying again", journal_dir(s->_journal), lsn_segment(at),
-              lsn_offset(at), what, rc < 0 ? ": " : "", rc < 0 ? strerror(-rc) : "");
+    log_error("sink", "%s at %08x:%08x: %s%s%s; trying again", journal_dir(s->_journal),
+              lsn_segment(at), lsn_offset(at), what, rc < 0 ? ": " : "",
+              rc < 0 ? strerror(-rc) : "");
 }
 
 static void read_done(struct loop_read *r, int result)
@@ -43,7 +44,8 @@ static void read_done(struct loop_read *r, int result)
     if (result > 0)
         s->_buf_len = (uint32_t)result;
     else
-        scan_failed(s, s->_buf_lsn, result, result < 0 ? "cannot be read" : "the segment file is too short");
+        scan_failed(s, s->_buf_lsn, result,
+                    result < 0 ? "cannot be read" : "the segment file is too short");
 }
 
 /* Reads from cursor up to end, both in one segment. */
@@ -71,7 +73,8 @@ static void read_start(struct scan *s, lsn_t cursor, lsn_t end)
         s->_reading = true;
 }
 
-/* Where the cursor's segment ends for readers; moves the cursor over segments that it has finished. */
+/* Where the cursor's segment ends for readers; moves the cursor over segments that it has finished.
+ */
 static int segment_limit(struct scan *s, lsn_t *cursor, lsn_t durable, lsn_t *end)
 {
     while (lsn_segment(*cursor) < lsn_segment(durable)) {

@@ -1,6 +1,6 @@
 /*
- * Reads the blocks of one journal from disk in order, asynchronously on the sink thread's loop, and never past what
- * counts: neither the durable end nor the end of a segment that was superseded.
+ * Reads the blocks of one journal from disk in order, asynchronously on the sink thread's loop, and
+ * never past what counts: neither the durable end nor the end of a segment that was superseded.
  *
  * Thread: the sink thread.
  */
@@ -26,18 +26,22 @@ struct scan {
     uint32_t _buf_len; /* 0: nothing read */
 };
 
-/** Sets a scan up; errors counts blocks that could not be read or did not verify. @return 0 or -ENOMEM. */
-int scan_init(struct scan *s, struct loop *l, const struct journal *j, _Atomic uint64_t *errors) WARN_UNUSED;
+/** Sets a scan up; errors counts blocks that could not be read or did not verify. @return 0 or
+ * -ENOMEM. */
+int scan_init(struct scan *s, struct loop *l, const struct journal *j,
+              _Atomic uint64_t *errors) WARN_UNUSED;
 
 /** Frees it; nothing is being read (the loop has ended). */
 void scan_fini(struct scan *s);
 
 /**
- * The block at *cursor, which may first move on to the next segment. Starts a read when the block is not here yet:
- * ask again after the loop has run. What cannot be read is tried again each second, for ever.
+ * The block at *cursor, which may first move on to the next segment. Starts a read when the block
+ * is not here yet: ask again after the loop has run. What cannot be read is tried again each
+ * second, for ever.
  * @param durable the journal's durable end; *cursor is below it.
  * @return true with *out, valid until the next call.
  */
-bool scan_next(struct scan *s, lsn_t *cursor, lsn_t durable, int64_t now_us, struct block_view *out) WARN_UNUSED;
+bool scan_next(struct scan *s, lsn_t *cursor, lsn_t durable, int64_t now_us,
+               struct block_view *out) WARN_UNUSED;
 
 #endif

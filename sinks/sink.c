@@ -13,8 +13,8 @@
 #include "dataplane/base/log.h"
 #include "sinks/sink_internal.h"
 
-#define TICK_US     50000
-#define LINE_BYTES  (2u << 20) /* of one line: the largest event and what is added to it */
+#define TICK_US    50000
+#define LINE_BYTES (2u << 20) /* of one line: the largest event and what is added to it */
 
 /* ---- life ---- */
 
@@ -50,15 +50,15 @@ static int memory_create(struct sink *s, uint32_t n_journals)
 
 static void lists_init(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,   &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked, &s->staged};
+    struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
+                                    &s->putting,  &s->confirming, &s->parked,    &s->staged};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
 }
 
-static int parts_create(struct sink *s, struct journal *const *journals, uint32_t n_journals, char *error,
-                        size_t error_len)
+static int parts_create(struct sink *s, struct journal *const *journals, uint32_t n_journals,
+                        char *error, size_t error_len)
 {
     int rc = loop_create(&s->loop);
 
@@ -84,8 +84,9 @@ static int parts_create(struct sink *s, struct journal *const *journals, uint32_
     return sink_resume(s, error, error_len);
 }
 
-int sink_create(const struct sink_config *config, const struct type_set *types, struct journal *const *journals,
-                uint32_t n_journals, struct dlog *dlog, struct sink **out, char *error, size_t error_len)
+int sink_create(const struct sink_config *config, const struct type_set *types,
+                struct journal *const *journals, uint32_t n_journals, struct dlog *dlog,
+                struct sink **out, char *error, size_t error_len)
 {
     struct sink *s = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*s), CACHE_LINE_BYTES));
     int rc;
@@ -141,8 +142,8 @@ static void maps_destroy(struct sink *s)
 
 void sink_destroy(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,   &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked, &s->staged};
+    struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
+                                    &s->putting,  &s->confirming, &s->parked,    &s->staged};
 
     if (s == NULL)
         return;
@@ -208,8 +209,9 @@ static void call_finish(struct sink *s, int result)
 static void table_report(const struct table *t, struct sink_table_report *out)
 {
     static const char *const state[] = {
-        [TABLE_IDLE] = "idle",         [TABLE_RECORDING] = "waiting", [TABLE_ENSURING] = "creating",
-        [TABLE_ATTEMPTING] = "waiting", [TABLE_LOADING] = "loading",   [TABLE_FAILING] = "waiting",
+        [TABLE_IDLE] = "idle",         [TABLE_RECORDING] = "waiting",
+        [TABLE_ENSURING] = "creating", [TABLE_ATTEMPTING] = "waiting",
+        [TABLE_LOADING] = "loading",   [TABLE_FAILING] = "waiting",
         [TABLE_FINISHING] = "loading", [TABLE_PARKED] = "parked",
     };
     const char *why = t->text;
@@ -234,7 +236,8 @@ static void report(struct sink *s, struct sink_report *out)
 
     out->n_tables = 0;
     out->gcs_waiting[0] = 0;
-    for (const struct table *t = s->tables; t != NULL && out->n_tables < out->tables_max; t = t->next) {
+    for (const struct table *t = s->tables; t != NULL && out->n_tables < out->tables_max;
+         t = t->next) {
         if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0)
             table_report(t, &out->table[out->n_tables++]);
     }
@@ -264,7 +267,7 @@ static bool list_has_before(const struct delivery_list *l, uint64_t id)
 /* Whether every plan made before id is delivered, or parked for somebody to look at. */
 static bool delivered_before(const struct sink *s, uint64_t id)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->ready,
+    const struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
                                           &s->putting,  &s->confirming, &s->staged};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -272,13 +275,15 @@ static bool delivered_before(const struct sink *s, uint64_t id)
             return false;
     }
     for (const struct table *t = s->tables; t != NULL; t = t->next) {
-        if (t->state != TABLE_PARKED && (list_has_before(&t->debts, id) || list_has_before(&t->loading, id)))
+        if (t->state != TABLE_PARKED &&
+            (list_has_before(&t->debts, id) || list_has_before(&t->loading, id)))
             return false;
     }
     return true;
 }
 
-/* SINK_IDLE: first everything that was durable when asked is consumed and planned, then all of that delivered. */
+/* SINK_IDLE: first everything that was durable when asked is consumed and planned, then all of that
+ * delivered. */
 static void idle_check(struct sink *s)
 {
     if (!s->idle_planned) {
@@ -338,7 +343,8 @@ static void sink_wake(const struct sink *s)
         ASSERT(errno == EAGAIN);
 }
 
-int sink_call(struct sink *s, enum sink_command command, struct sink_report *out, int64_t timeout_us)
+int sink_call(struct sink *s, enum sink_command command, struct sink_report *out,
+              int64_t timeout_us)
 {
     int rc;
 
@@ -361,7 +367,8 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
 /* Microseconds since the oldest event that is not in the cloud was consumed. */
 static uint64_t lag(const struct sink *s)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold, &s->reloading, &s->ready, &s->putting, &s->parked};
+    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,
+                                          &s->ready,    &s->putting, &s->parked};
     int64_t oldest = s->groups.n > 0 ? s->groups.oldest.next->opened_us : s->now_us;
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -378,8 +385,8 @@ static void gauges_set(struct sink *s)
     stat_set(&s->stats.groups_open, s->groups.n);
     stat_set(&s->stats.chunks_free, s->pool.n_free);
     stat_set(&s->stats.chunks_total, s->pool.n_total);
-    stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->ready.n + s->putting.n +
-                                          s->confirming.n);
+    stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->ready.n +
+                                          s->putting.n + s->confirming.n);
     stat_set(&s->stats.plans_parked, s->parked.n);
     stat_set(&s->stats.lag_us, lag(s));
 }

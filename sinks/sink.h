@@ -1,6 +1,7 @@
 /*
- * A sink thread: consumes every journal in LSN order for the types it owns, groups, plans, sends and confirms.
- * Owns an io_uring loop with libcurl, a pool of group memory, and the operations under way.
+ * A sink thread: consumes every journal in LSN order for the types it owns, groups, plans, sends
+ * and confirms. Owns an io_uring loop with libcurl, a pool of group memory, and the operations
+ * under way.
  */
 #ifndef PENSTOCK_SINK_H
 #define PENSTOCK_SINK_H
@@ -15,7 +16,7 @@
 
 struct sink_config {
     uint32_t index;
-    uint32_t n_threads;          /* sink threads in all: types are shared out by hash of their table */
+    uint32_t n_threads; /* sink threads in all: types are shared out by hash of their table */
     uint64_t group_memory_bytes; /* bytes of open and unsent groups, per thread */
     uint64_t group_bytes_max;    /* a group of this size is planned */
     int64_t group_age_us_max;    /* a group this old is planned */
@@ -25,7 +26,7 @@ struct sink_config {
     int64_t park_retry_us;       /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
-    const char *token_file;      /* or NULL */
+    const char *token_file; /* or NULL */
     struct http_config http;
     struct gcs_config gcs;
     struct bq_config bq;
@@ -34,31 +35,31 @@ struct sink_config {
 /** Written by the sink thread only, readable by any (relaxed). */
 struct sink_stats {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t blocks_memory; /* consumed from lanes */
-    _Atomic uint64_t blocks_disk;    /* consumed from journals */
-    _Atomic uint64_t events;         /* consumed: owned, not planned before */
-    _Atomic uint64_t groups_open;    /* gauge */
-    _Atomic uint64_t chunks_free;    /* gauge */
-    _Atomic uint64_t chunks_total;   /* gauge */
-    _Atomic uint64_t plans_waiting;  /* gauge: planned, not confirmed */
-    _Atomic uint64_t plans_parked;   /* gauge */
+    _Atomic uint64_t blocks_disk;                             /* consumed from journals */
+    _Atomic uint64_t events;        /* consumed: owned, not planned before */
+    _Atomic uint64_t groups_open;   /* gauge */
+    _Atomic uint64_t chunks_free;   /* gauge */
+    _Atomic uint64_t chunks_total;  /* gauge */
+    _Atomic uint64_t plans_waiting; /* gauge: planned, not confirmed */
+    _Atomic uint64_t plans_parked;  /* gauge */
     _Atomic uint64_t planned_events;
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
     _Atomic uint64_t loaded_events;
-    _Atomic uint64_t loads_waiting;  /* gauge: tables with debt */
-    _Atomic uint64_t loads_parked;   /* gauge */
-    _Atomic uint64_t lag_us;         /* gauge: age of the oldest event that is not confirmed; 0 when none */
-    _Atomic uint64_t read_errors;    /* journal blocks that could not be read or did not verify */
+    _Atomic uint64_t loads_waiting; /* gauge: tables with debt */
+    _Atomic uint64_t loads_parked;  /* gauge */
+    _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
+    _Atomic uint64_t read_errors; /* journal blocks that could not be read or did not verify */
 };
 
 /** One table or problem, as `penstock sinks` shows it. */
 struct sink_table_report {
     char table[TABLE_NAME_BYTES_MAX];
-    uint64_t debt_events;  /* stored in GCS, not yet loaded */
+    uint64_t debt_events; /* stored in GCS, not yet loaded */
     uint64_t debt_objects;
-    uint64_t loaded_rows;  /* since start */
-    uint32_t jobs;         /* since start */
-    char state[24];        /* "idle", "waiting", "creating", "loading", "parked" */
+    uint64_t loaded_rows;         /* since start */
+    uint32_t jobs;                /* since start */
+    char state[24];               /* "idle", "waiting", "creating", "loading", "parked" */
     char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
 };
 
@@ -66,14 +67,16 @@ struct sink_table_report {
 struct sink_report {
     uint32_t n_tables;
     uint32_t tables_max;
-    struct sink_table_report *table; /* room for tables_max, given by the asker */
+    struct sink_table_report *table;     /* room for tables_max, given by the asker */
     char gcs_waiting[REASON_TEXT_BYTES]; /* why uploads wait, or "" */
 };
 
 enum sink_command {
-    SINK_FLUSH,  /* plan every open group now, load every debt as soon as its objects are confirmed */
+    SINK_FLUSH,  /* plan every open group now, load every debt as soon as its objects are confirmed
+                  */
     SINK_REPORT, /* fill a report */
-    SINK_IDLE,   /* answer when nothing is pending at the time of asking: everything durable is delivered */
+    SINK_IDLE,   /* answer when nothing is pending at the time of asking: everything durable is
+                    delivered */
 };
 
 struct sink;
@@ -82,13 +85,15 @@ struct sink;
  * Creates a sink thread's state; journals may belong to workers or be left over from earlier runs.
  * Thread: init.  Owner: caller; config, types, journals and dlog are borrowed.
  */
-int sink_create(const struct sink_config *config, const struct type_set *types, struct journal *const *journals,
-                uint32_t n_journals, struct dlog *dlog, struct sink **out, char *error, size_t error_len) WARN_UNUSED;
+int sink_create(const struct sink_config *config, const struct type_set *types,
+                struct journal *const *journals, uint32_t n_journals, struct dlog *dlog,
+                struct sink **out, char *error, size_t error_len) WARN_UNUSED;
 
 /** The eventfd that wakes it: for its lanes. Thread: init. */
 int sink_wake_fd(const struct sink *s);
 
-/** Gives it the lane of the worker that writes a journal; left-over ones have none. Thread: init, before start. */
+/** Gives it the lane of the worker that writes a journal; left-over ones have none. Thread: init,
+ * before start. */
 void sink_set_lane(struct sink *s, uint32_t journal_index, struct lane *lane);
 
 /** Starts the thread. Thread: init. */
@@ -100,7 +105,8 @@ int sink_start(struct sink *s) WARN_UNUSED;
  * @param timeout_us for SINK_IDLE: how long to wait until idle.
  * @return 0; -ETIMEDOUT.
  */
-int sink_call(struct sink *s, enum sink_command command, struct sink_report *report, int64_t timeout_us) WARN_UNUSED;
+int sink_call(struct sink *s, enum sink_command command, struct sink_report *report,
+              int64_t timeout_us) WARN_UNUSED;
 
 /** Ends the thread at once; what is pending continues at the next start. Thread: control. */
 void sink_stop(struct sink *s);

@@ -1,7 +1,9 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c and resume.c only.
+ * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c and resume.c
+ * only.
  *
- *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM ─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
+ *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM ─ tables.c ─> LOAD ─>
+ * ATTEMPT ─> LOADED
  *                                        ^
  *   plans without their bytes ─ reload.c ┘   (after a restart, or parked for long)
  */
@@ -18,10 +20,11 @@
 #include "sinks/scan.h"
 #include "sinks/sink.h"
 
-#define WRAP_BYTES         16u        /* that event_wrap() may add to a line */
-#define DELIVERIES_MAX     8192u      /* plans that are not finished, but for debts: past it nothing is consumed */
-#define CONSUME_BLOCKS     32         /* per turn, so that the network gets its share */
-#define LOAD_PARTITION_MAX 4000u      /* BigQuery: partitions that one job may touch */
+#define WRAP_BYTES 16u /* that event_wrap() may add to a line */
+#define DELIVERIES_MAX \
+    8192u /* plans that are not finished, but for debts: past it nothing is consumed */
+#define CONSUME_BLOCKS     32    /* per turn, so that the network gets its share */
+#define LOAD_PARTITION_MAX 4000u /* BigQuery: partitions that one job may touch */
 
 struct sink;
 struct table;
@@ -89,12 +92,20 @@ struct delivery_list {
 /* ---- tables ---- */
 
 /*
- *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING ─> LOADED ─> IDLE
- *                                                 ^             └ transient ─ ATTEMPT_FAILED ┘│
- *                                                 └────────────── timer ── PARKED <── refused ┘
+ *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING
+ * ─> LOADED ─> IDLE ^             └ transient ─ ATTEMPT_FAILED ┘│ └────────────── timer ── PARKED
+ * <── refused ┘
  */
-enum table_state { TABLE_IDLE, TABLE_RECORDING, TABLE_ENSURING, TABLE_ATTEMPTING, TABLE_LOADING, TABLE_FAILING,
-                   TABLE_FINISHING, TABLE_PARKED };
+enum table_state {
+    TABLE_IDLE,
+    TABLE_RECORDING,
+    TABLE_ENSURING,
+    TABLE_ATTEMPTING,
+    TABLE_LOADING,
+    TABLE_FAILING,
+    TABLE_FINISHING,
+    TABLE_PARKED
+};
 
 /** One BigQuery table and what is owed to it. */
 struct table {
@@ -104,13 +115,13 @@ struct table {
     struct bq_table_spec spec;
     uint8_t state; /* enum table_state */
     bool ensured;
-    bool flush;           /* load as soon as there is debt */
+    bool flush; /* load as soon as there is debt */
     struct delivery_list debts;
     uint64_t debt_events;
     int64_t next_load_us; /* monotonic: cadence */
     /* The load under way. */
     struct load load;
-    bool recorded; /* LOAD is in the log */
+    bool recorded;        /* LOAD is in the log */
     bool resumed_attempt; /* the latest attempt was made before a restart: find it again */
     struct delivery_list loading;
     struct bq_ensure ensure;
@@ -174,7 +185,8 @@ struct sink {
     char *wrap_buf; /* one wrapped line */
     size_t wrap_bytes;
     struct delivery_list planning, cold, reloading, ready, putting, confirming, parked, staged;
-    struct pending_record *backlog_first, *backlog_last; /* records that the log's ring had no room for */
+    struct pending_record *backlog_first,
+        *backlog_last; /* records that the log's ring had no room for */
     uint32_t n_pending_records;
     /* Reading plans again. */
     uint32_t reload_feed;
@@ -196,7 +208,7 @@ struct sink {
     int call_result;
     sem_t call_done;
     bool idle_planned; /* what was durable when asked is planned */
-    lsn_t *idle_lsn; /* by feed: durable when asked */
+    lsn_t *idle_lsn;   /* by feed: durable when asked */
     uint64_t flush_id; /* plans below it load as soon as they are confirmed */
     /* Life. */
     pthread_t thread;
@@ -221,17 +233,19 @@ int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t flo
 void feed_fini(struct feed *f);
 
 /** The key of the group that a line belongs to, in one encoding. */
-void plan_key_of(const struct block_run *run, const struct type_route *route, const struct block_entry *e,
-                 enum plan_encoding encoding, struct plan_key *key);
+void plan_key_of(const struct block_run *run, const struct type_route *route,
+                 const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key);
 
 /** Where a line of a block comes from. */
-void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal, struct line_place *out);
+void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
+                struct line_place *out);
 
 /** The route of a type. @return NULL without memory. */
 const struct type_route *route_get(struct sink *s, struct span name);
 
 /** Remembers how far a key was planned before this start. Thread: init. @return 0 or -ENOMEM. */
-int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal, lsn_t to) WARN_UNUSED;
+int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal,
+                     lsn_t to) WARN_UNUSED;
 
 /** The largest LSN below which all of this thread's lines of a journal are planned, durably. */
 lsn_t feed_floor(const struct sink *s, const struct feed *f);
@@ -242,7 +256,8 @@ lsn_t feed_floor(const struct sink *s, const struct feed *f);
 void delivery_list_init(struct delivery_list *l);
 
 /** Moves a delivery to the end of a list and gives it the state. */
-void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to, uint8_t state);
+void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to,
+                   uint8_t state);
 
 /** The first, or NULL. */
 struct delivery *delivery_first(const struct delivery_list *l);
@@ -256,12 +271,13 @@ void plan_due(struct sink *s, bool all);
 /** Plans the larger groups, because group memory is short. */
 void plan_for_memory(struct sink *s);
 
-/** A delivery for a plan that was made before this start; in no list yet. @return NULL without memory. */
+/** A delivery for a plan that was made before this start; in no list yet. @return NULL without
+ * memory. */
 struct delivery *delivery_new(struct sink *s, const struct plan *plan);
 
 /**
- * Parks a plan that somebody must look at; it is tried again after park_retry. Its lines stay in the journal; they
- * leave memory when drop says so or memory is short.
+ * Parks a plan that somebody must look at; it is tried again after park_retry. Its lines stay in
+ * the journal; they leave memory when drop says so or memory is short.
  */
 void deliver_park(struct delivery *d, struct delivery_list *from, const char *text, bool drop);
 
@@ -275,7 +291,8 @@ void delivery_finish(struct delivery *d, struct delivery_list *l);
 void staging_delete(struct delivery *d);
 
 /** Hands a record to the log; durable runs on this thread once it is. text is copied. */
-void record_submit(struct sink *s, const struct record *r, void (*durable)(struct sink *s, void *ctx), void *ctx);
+void record_submit(struct sink *s, const struct record *r,
+                   void (*durable)(struct sink *s, void *ctx), void *ctx);
 
 /** Takes what became durable, and hands on what the log had no room for. */
 void records_run(struct sink *s);
@@ -296,8 +313,10 @@ void table_owe(struct delivery *d);
 /** Starts the loads that are due. */
 void tables_run(struct sink *s);
 
-/** Takes over a load that was under way before this start. load is copied. Thread: init. @return 0 or -ENOMEM. */
-int table_take_over(struct sink *s, const struct load *load, bool parked, const char *text) WARN_UNUSED;
+/** Takes over a load that was under way before this start. load is copied. Thread: init. @return 0
+ * or -ENOMEM. */
+int table_take_over(struct sink *s, const struct load *load, bool parked,
+                    const char *text) WARN_UNUSED;
 
 /** Frees every table. */
 void tables_destroy(struct sink *s);

@@ -1,7 +1,7 @@
 /*
- * COLD. BigQuery tables: what is owed to each, and the load jobs that pay it. LOAD is durable before a job is
- * prepared, ATTEMPT before jobs.insert, LOADED before the debt is forgotten. See the state picture in
- * sink_internal.h.
+ * COLD. BigQuery tables: what is owed to each, and the load jobs that pay it. LOAD is durable
+ * before a job is prepared, ATTEMPT before jobs.insert, LOADED before the debt is forgotten. See
+ * the state picture in sink_internal.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +22,8 @@ static void spec_fill(struct table *t, const struct type_set *set, const struct 
 {
     t->spec.table = t->name;
     t->spec.schema = c != NULL && c->schema != NULL ? c->schema : set->json_schema;
-    t->spec.description = c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
+    t->spec.description =
+        c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
     if (c == NULL || c->schema == NULL)
         return;
     t->spec.n_clustering = c->n_clustering;
@@ -136,14 +137,15 @@ static void parked_durable(struct sink *s, void *ctx)
     loop_timer_set(s->loop, &t->timer, s->config.park_retry_us);
 }
 
-/* Somebody must look: shown in status, tried again after park_retry. The debt waits; other tables go on. */
+/* Somebody must look: shown in status, tried again after park_retry. The debt waits; other tables
+ * go on. */
 static void table_park(struct table *t, const char *text)
 {
     struct record r = {.type = RECORD_LOAD_PARKED, .load_id = t->load.id, .text = text};
 
     snprintf(t->text, sizeof(t->text), "%s", text);
-    log_error("sink", "parked: table %s, load %llu of %u objects: %s", t->name, (unsigned long long)t->load.id,
-              t->load.n_plans, text);
+    log_error("sink", "parked: table %s, load %llu of %u objects: %s", t->name,
+              (unsigned long long)t->load.id, t->load.n_plans, text);
     t->state = TABLE_PARKED;
     t->ensured = false;
     record_submit(t->sink, &r, parked_durable, t);
@@ -206,7 +208,8 @@ static void load_finished(struct table *t, uint64_t rows)
     char text[REASON_TEXT_BYTES];
 
     if (rows != t->load.rows) {
-        snprintf(text, sizeof(text), "job %s loaded %llu rows where %llu were expected: not confirmed", t->job_id,
+        snprintf(text, sizeof(text),
+                 "job %s loaded %llu rows where %llu were expected: not confirmed", t->job_id,
                  (unsigned long long)rows, (unsigned long long)t->load.rows);
         table_park(t, text);
         return;
@@ -235,8 +238,8 @@ static void job_start(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
-    snprintf(t->job_id, sizeof(t->job_id), "penstock_%s_%llu_a%u", dlog_id(s->dlog), (unsigned long long)t->load.id,
-             t->load.attempt);
+    snprintf(t->job_id, sizeof(t->job_id), "penstock_%s_%llu_a%u", dlog_id(s->dlog),
+             (unsigned long long)t->load.id, t->load.attempt);
     t->job = (struct bq_load){
         .job_id = t->job_id,
         .table = t->name,
@@ -252,7 +255,8 @@ static void job_start(struct sink *s, void *ctx)
     }
 }
 
-/* Makes the attempt durable before the job exists; an attempt from before a restart is found again instead. */
+/* Makes the attempt durable before the job exists; an attempt from before a restart is found again
+ * instead. */
 static void attempt_begin(struct table *t)
 {
     struct record r = {.type = RECORD_ATTEMPT, .load_id = t->load.id};
@@ -332,7 +336,8 @@ static void load_durable(struct sink *s, void *ctx)
     load_begin(t);
 }
 
-/* Objects of one encoding, oldest first, within the limits of a job; days is a rough count of its partitions. */
+/* Objects of one encoding, oldest first, within the limits of a job; days is a rough count of its
+ * partitions. */
 static void load_choose(struct table *t)
 {
     uint64_t bytes = 0;
@@ -348,8 +353,9 @@ static void load_choose(struct table *t)
         if (d->plan.key.encoding != encoding)
             continue;
         days += day != last_day ? 1 : 0;
-        if (t->loading.n > 0 && (t->loading.n == PLAN_OBJECTS_PER_LOAD || days > LOAD_PARTITION_MAX ||
-                                 bytes + d->plan.bytes > t->sink->config.load_bytes_max))
+        if (t->loading.n > 0 &&
+            (t->loading.n == PLAN_OBJECTS_PER_LOAD || days > LOAD_PARTITION_MAX ||
+             bytes + d->plan.bytes > t->sink->config.load_bytes_max))
             return;
         last_day = day;
         bytes += d->plan.bytes;
@@ -402,7 +408,8 @@ int table_take_over(struct sink *s, const struct load *load, bool parked, const 
 
     while (t != NULL && strcmp(t->name, load->table) != 0)
         t = t->next;
-    ASSERT(t != NULL && t->loading.n == load->n_plans); /* its plans came first and brought their table */
+    ASSERT(t != NULL &&
+           t->loading.n == load->n_plans); /* its plans came first and brought their table */
     t->load = *load;
     t->load.plan_id = calloc(load->n_plans, sizeof(*load->plan_id));
     if (t->load.plan_id == NULL)

@@ -1,4 +1,5 @@
-/* The two clocks. Ages and deadlines use the monotonic one; only times that users see use the wall clock. */
+/* The two clocks. Ages and deadlines use the monotonic one; only times that users see use the wall
+ * clock. */
 #ifndef PENSTOCK_BASE_CLOCK_H
 #define PENSTOCK_BASE_CLOCK_H
 

@@ -1,4 +1,5 @@
-/* COLD. Where a failed assertion ends the process: nothing that is not durable has been acknowledged. */
+/* COLD. Where a failed assertion ends the process: nothing that is not durable has been
+ * acknowledged. */
 #include "dataplane/base/compiler.h"
 
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /*
  * Compiler helpers and assertions. Leaf: includes nothing of ours.
  *
- * ASSERT is always on, release included, and is for our own mistakes only: bad JSON, network and cloud
- * answers are errors. ASSERT_HOT is for code that runs once an event or oftener; it is compiled in when
- * PENSTOCK_ASSERT_HOT is defined (sanitizer, fuzz and debug builds). Neither becomes an optimizer hint.
+ * ASSERT is always on, release included, and is for our own mistakes only: bad JSON, network and
+ * cloud answers are errors. ASSERT_HOT is for code that runs once an event or oftener; it is
+ * compiled in when PENSTOCK_ASSERT_HOT is defined (sanitizer, fuzz and debug builds). Neither
+ * becomes an optimizer hint.
  */
 #ifndef PENSTOCK_BASE_COMPILER_H
 #define PENSTOCK_BASE_COMPILER_H
@@ -26,7 +27,7 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #ifndef container_of /* DPDK has its own */
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #endif
 
 /**

@@ -1,6 +1,7 @@
 /*
- * HOT. CRC-32C with the SSE4.2 instruction. The instruction takes three cycles but one can start each cycle, so
- * long inputs run as three streams that are joined by multiplying with x^(8n) modulo the polynomial.
+ * HOT. CRC-32C with the SSE4.2 instruction. The instruction takes three cycles but one can start
+ * each cycle, so long inputs run as three streams that are joined by multiplying with x^(8n) modulo
+ * the polynomial.
  */
 #include "dataplane/base/crc32c.h"
 
@@ -62,7 +63,8 @@ __attribute__((constructor)) static void tables_init(void)
 
 static uint32_t shift_stream(uint32_t crc)
 {
-    return shift[0][crc & 255] ^ shift[1][(crc >> 8) & 255] ^ shift[2][(crc >> 16) & 255] ^ shift[3][crc >> 24];
+    return shift[0][crc & 255] ^ shift[1][(crc >> 8) & 255] ^ shift[2][(crc >> 16) & 255] ^
+           shift[3][crc >> 24];
 }
 
 static uint64_t load64(const uint8_t *p)

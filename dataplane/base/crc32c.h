@@ -1,4 +1,5 @@
-/* CRC-32C (Castagnoli), as GCS and the journal use it. Vectors: crc32c("123456789") = 0xE3069283. */
+/* CRC-32C (Castagnoli), as GCS and the journal use it. Vectors: crc32c("123456789") = 0xE3069283.
+ */
 #ifndef PENSTOCK_BASE_CRC32C_H
 #define PENSTOCK_BASE_CRC32C_H
 

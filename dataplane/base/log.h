@@ -1,6 +1,6 @@
 /*
- * Log lines for people, on stderr: time, level, module, text. For init, sink and control threads; workers
- * count, and control logs what changed.
+ * Log lines for people, on stderr: time, level, module, text. For init, sink and control threads;
+ * workers count, and control logs what changed.
  */
 #ifndef PENSTOCK_BASE_LOG_H
 #define PENSTOCK_BASE_LOG_H

@@ -1,7 +1,7 @@
 /*
- * LSN: a place in one journal. The upper 32 bits are the segment's sequence number, the lower 32 the byte offset
- * in it. An event's LSN is its block's LSN plus the event's offset in the block; unique within its journal for
- * ever, because segment numbers are never used again.
+ * LSN: a place in one journal. The upper 32 bits are the segment's sequence number, the lower 32
+ * the byte offset in it. An event's LSN is its block's LSN plus the event's offset in the block;
+ * unique within its journal for ever, because segment numbers are never used again.
  */
 #ifndef PENSTOCK_BASE_LSN_H
 #define PENSTOCK_BASE_LSN_H

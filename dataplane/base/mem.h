@@ -1,4 +1,5 @@
-/* Big, aligned memory taken once at start: huge pages when there are any, transparent ones otherwise. */
+/* Big, aligned memory taken once at start: huge pages when there are any, transparent ones
+ * otherwise. */
 #ifndef PENSTOCK_BASE_MEM_H
 #define PENSTOCK_BASE_MEM_H
 

@@ -5,19 +5,17 @@
 
 #include "dataplane/base/compiler.h"
 
-static const char *const names[REASON_END] = {
-    [REASON_NONE] = "none",
-    [REASON_DEAD_END] = "",
+static const char *const names[REASON_END] = {[REASON_NONE] = "none",
+                                              [REASON_DEAD_END] = "",
 #define X(symbol, name, text) [REASON_##symbol] = name,
-    REASON_DEAD_LIST(X) REASON_REFUSED_LIST(X)
+                                              REASON_DEAD_LIST(X) REASON_REFUSED_LIST(X)
 #undef X
 };
 
-static const char *const texts[REASON_END] = {
-    [REASON_NONE] = "",
-    [REASON_DEAD_END] = "",
+static const char *const texts[REASON_END] = {[REASON_NONE] = "",
+                                              [REASON_DEAD_END] = "",
 #define X(symbol, name, text) [REASON_##symbol] = text,
-    REASON_DEAD_LIST(X) REASON_REFUSED_LIST(X)
+                                              REASON_DEAD_LIST(X) REASON_REFUSED_LIST(X)
 #undef X
 };
 

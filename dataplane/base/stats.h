@@ -5,7 +5,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/** Adds to a counter that only this thread writes: no locked instruction. Thread: the counter's writer. */
+/** Adds to a counter that only this thread writes: no locked instruction. Thread: the counter's
+ * writer. */
 static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
 {
     uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);

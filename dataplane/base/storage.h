@@ -1,6 +1,6 @@
 /*
- * Storage: every file operation of the journal and the delivery log goes through this table, so that tests can
- * see each write and flush, fail the n-th of them, tear sectors, or cut the power.
+ * Storage: every file operation of the journal and the delivery log goes through this table, so
+ * that tests can see each write and flush, fail the n-th of them, tear sectors, or cut the power.
  *
  * storage_posix is the real one. Calls return 0 or a byte count, or -errno.
  * Thread: any, as long as one descriptor is used by one thread at a time.
@@ -28,7 +28,8 @@ struct storage_write {
 };
 
 struct storage_ops {
-    /** @return a descriptor. flags as open(2); O_DIRECT is dropped where the file system refuses it. */
+    /** @return a descriptor. flags as open(2); O_DIRECT is dropped where the file system refuses
+     * it. */
     int (*open)(void *ctx, const char *path, int flags, mode_t mode);
     int (*close)(void *ctx, int fd);
     ssize_t (*pread)(void *ctx, int fd, void *buf, size_t len, uint64_t offset);
@@ -57,7 +58,9 @@ struct storage {
 /** The operating system's files. */
 extern const struct storage storage_posix;
 
-/** pwrite() until all is written. @return 0 or -errno; -ENOSPC for a write that makes no progress. */
-int storage_write_all(const struct storage *s, int fd, const void *buf, size_t len, uint64_t offset) WARN_UNUSED;
+/** pwrite() until all is written. @return 0 or -errno; -ENOSPC for a write that makes no progress.
+ */
+int storage_write_all(const struct storage *s, int fd, const void *buf, size_t len,
+                      uint64_t offset) WARN_UNUSED;
 
 #endif

@@ -10,11 +10,12 @@
 /* Room for the directory of a block with this many entries, runs and name bytes. */
 static uint32_t directory_bytes(uint32_t entries, uint32_t runs, uint32_t names)
 {
-    return (uint32_t)(8 + entries * sizeof(struct block_entry) + runs * sizeof(struct block_run) + names);
+    return (uint32_t)(8 + entries * sizeof(struct block_entry) + runs * sizeof(struct block_run) +
+                      names);
 }
 
-void block_init(struct block *b, char *buf, uint32_t capacity, uint32_t full_bytes, struct block_entry *entries,
-                struct rte_ring *returns)
+void block_init(struct block *b, char *buf, uint32_t capacity, uint32_t full_bytes,
+                struct block_entry *entries, struct rte_ring *returns)
 {
     ASSERT(((uintptr_t)buf & (BLOCK_ALIGN - 1)) == 0);
     ASSERT(capacity % BLOCK_ALIGN == 0 && capacity > full_bytes);
@@ -60,7 +61,8 @@ bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t l
 
     if (b->n_entries == BLOCK_ENTRIES_MAX)
         return false;
-    return (uint64_t)b->_data_end + len + directory_bytes(b->n_entries + 1, runs, names) <= b->capacity;
+    return (uint64_t)b->_data_end + len + directory_bytes(b->n_entries + 1, runs, names) <=
+           b->capacity;
 }
 
 bool block_is_full(const struct block *b)
@@ -122,8 +124,8 @@ void block_commit(struct block *b, struct block_ring *ring, const struct block_l
 }
 
 /* Empties one ring into the directory: its entries, its run, its name. */
-static void ring_write(struct block *b, struct block_ring *ring, struct block_entry *entry, struct block_run *run,
-                       uint32_t first, uint32_t name_offset)
+static void ring_write(struct block *b, struct block_ring *ring, struct block_entry *entry,
+                       struct block_run *run, uint32_t first, uint32_t name_offset)
 {
     uint32_t count = 0;
 
@@ -166,7 +168,8 @@ void block_seal(struct block *b, const struct block_seal *seal)
 {
     struct block_header *h = (struct block_header *)b->buf;
     uint32_t entries_offset = (uint32_t)align_up(b->_data_end, 8);
-    uint32_t runs_offset = (uint32_t)align_up(entries_offset + b->n_entries * sizeof(struct block_entry), 8);
+    uint32_t runs_offset =
+        (uint32_t)align_up(entries_offset + b->n_entries * sizeof(struct block_entry), 8);
     uint32_t names_offset = runs_offset + b->_n_runs * (uint32_t)sizeof(struct block_run);
     struct block_entry *entries = (struct block_entry *)(b->buf + entries_offset);
     struct block_run *runs = (struct block_run *)(b->buf + runs_offset);
@@ -220,7 +223,8 @@ void block_hold(struct block *b, uint32_t holders)
 
 void block_release(struct block *b)
 {
-    uint32_t before = atomic_fetch_sub_explicit(&b->_refs, 1, memory_order_acq_rel); /* partner: block_hold() */
+    uint32_t before =
+        atomic_fetch_sub_explicit(&b->_refs, 1, memory_order_acq_rel); /* partner: block_hold() */
 
     ASSERT(before > 0);
     if (before == 1) {

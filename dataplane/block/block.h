@@ -1,13 +1,15 @@
 /*
  * Commit blocks: runs of events of all types, the unit of journal writes.
  *
- * A worker appends lines to its open block and puts a reference to each (offset, length, minute, flags) into the
- * reference ring of its type; sealing writes the references out ring by ring, so that a block on disk lists its
- * lines by type. Layout, little-endian:
+ * A worker appends lines to its open block and puts a reference to each (offset, length, minute,
+ * flags) into the reference ring of its type; sealing writes the references out ring by ring, so
+ * that a block on disk lists its lines by type. Layout, little-endian:
  *
- *     [header 128 B][lines ...][pad to 8][entries, grouped by run][runs][run names][zeros up to 4 KiB]
+ *     [header 128 B][lines ...][pad to 8][entries, grouped by run][runs][run names][zeros up to 4
+ * KiB]
  *
- * The CRC32C covers all of it, the header's journal UUID and LSN included, so recycled bytes never pass.
+ * The CRC32C covers all of it, the header's journal UUID and LSN included, so recycled bytes never
+ * pass.
  */
 #ifndef PENSTOCK_BLOCK_H
 #define PENSTOCK_BLOCK_H
@@ -18,11 +20,12 @@
 #include "dataplane/base/lsn.h"
 #include "dataplane/base/span.h"
 
-#define BLOCK_MAGIC       0x31425350u /* "PSB1" */
-#define BLOCK_VERSION     1
-#define BLOCK_ALIGN       4096
-#define BLOCK_ENTRIES_MAX 16384 /* references in one block: about twice what 1 MiB of the smallest lines needs */
-#define BLOCK_NONE        UINT32_MAX
+#define BLOCK_MAGIC   0x31425350u /* "PSB1" */
+#define BLOCK_VERSION 1
+#define BLOCK_ALIGN   4096
+#define BLOCK_ENTRIES_MAX \
+    16384 /* references in one block: about twice what 1 MiB of the smallest lines needs */
+#define BLOCK_NONE UINT32_MAX
 
 /* What a line is. */
 enum block_kind { BLOCK_EVENT, BLOCK_DEAD };
@@ -80,8 +83,9 @@ struct block_run {
 static_assert(sizeof(struct block_run) == 24, "on-disk layout");
 
 /**
- * The reference ring of one type and kind within the open block. It holds references, not bytes, and costs one
- * cache line however many types there are: entries are chained through the block's own entry array.
+ * The reference ring of one type and kind within the open block. It holds references, not bytes,
+ * and costs one cache line however many types there are: entries are chained through the block's
+ * own entry array.
  */
 struct block_ring {
     struct span name; /* borrowed, at least as long as any block is open */
@@ -96,13 +100,13 @@ struct rte_ring;
 
 /** A block in memory. Fields without '_' may be read by whoever holds the block. */
 struct block {
-    char *buf;          /* capacity bytes, aligned to BLOCK_ALIGN */
+    char *buf; /* capacity bytes, aligned to BLOCK_ALIGN */
     uint32_t capacity;
     uint32_t full_bytes; /* sealed when its lines reach this */
-    int buf_index;      /* as registered buffer, or -1 */
-    uint64_t seq;       /* counts the worker's blocks since start; set by block_open() */
+    int buf_index;       /* as registered buffer, or -1 */
+    uint64_t seq;        /* counts the worker's blocks since start; set by block_open() */
     lsn_t lsn;
-    uint32_t len;       /* on disk; set by block_seal() */
+    uint32_t len; /* on disk; set by block_seal() */
     uint32_t n_entries;
     uint32_t events;
     uint32_t _data_end;
@@ -134,13 +138,14 @@ struct block_line {
 /* ---- the worker's side ---- */
 
 /**
- * Sets a block up on memory that the caller owns: buf of capacity bytes and BLOCK_ENTRIES_MAX entries.
- * Thread: init.
+ * Sets a block up on memory that the caller owns: buf of capacity bytes and BLOCK_ENTRIES_MAX
+ * entries. Thread: init.
  */
-void block_init(struct block *b, char *buf, uint32_t capacity, uint32_t full_bytes, struct block_entry *entries,
-                struct rte_ring *returns);
+void block_init(struct block *b, char *buf, uint32_t capacity, uint32_t full_bytes,
+                struct block_entry *entries, struct rte_ring *returns);
 
-/** Capacity that blocks need: full_bytes of lines, one more line, and the directory. Thread: any. */
+/** Capacity that blocks need: full_bytes of lines, one more line, and the directory. Thread: any.
+ */
 uint32_t block_capacity(uint32_t full_bytes, uint32_t line_bytes_max);
 
 /** Empties a block for new lines. Thread: worker. */
@@ -165,9 +170,8 @@ void block_commit(struct block *b, struct block_ring *ring, const struct block_l
 void block_seal(struct block *b, const struct block_seal *seal);
 
 /**
- * Gives an open or sealed block another place: patches the LSN in every line. A sealed block must be sealed anew
- * with block_reseal().
- * Thread: worker.
+ * Gives an open or sealed block another place: patches the LSN in every line. A sealed block must
+ * be sealed anew with block_reseal(). Thread: worker.
  */
 void block_move(struct block *b, lsn_t lsn);
 
@@ -193,10 +197,10 @@ struct block_view {
 };
 
 /**
- * Verifies a block of a journal at an LSN: magic, version, bounds, UUID, LSN, CRC, and that every entry and run lies
- * inside.
- * Thread: any.  Alloc: none.  buf is aligned to 8.
- * @return 0; -EAGAIN when the block is longer than len (see block_len_hint()); -EBADMSG when it is none.
+ * Verifies a block of a journal at an LSN: magic, version, bounds, UUID, LSN, CRC, and that every
+ * entry and run lies inside. Thread: any.  Alloc: none.  buf is aligned to 8.
+ * @return 0; -EAGAIN when the block is longer than len (see block_len_hint()); -EBADMSG when it is
+ * none.
  */
 int block_view(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn,
                struct block_view *out) WARN_UNUSED;

@@ -32,13 +32,14 @@ static uint32_t block_crc(const char *buf, uint32_t len)
 
 static bool directory_inside(const struct block_header *h)
 {
-    uint64_t entries_end = (uint64_t)h->entries_offset + (uint64_t)h->n_entries * sizeof(struct block_entry);
+    uint64_t entries_end =
+        (uint64_t)h->entries_offset + (uint64_t)h->n_entries * sizeof(struct block_entry);
     uint64_t runs_end = (uint64_t)h->runs_offset + (uint64_t)h->n_runs * sizeof(struct block_run);
 
     if (h->header_bytes != sizeof(*h) || h->entries_offset % 4 != 0 || h->runs_offset % 8 != 0)
         return false;
-    return h->entries_offset >= sizeof(*h) && entries_end <= h->runs_offset && runs_end <= h->names_offset &&
-           h->names_offset <= h->len;
+    return h->entries_offset >= sizeof(*h) && entries_end <= h->runs_offset &&
+           runs_end <= h->names_offset && h->names_offset <= h->len;
 }
 
 static bool run_inside(const struct block_header *h, const struct block_run *r)
@@ -65,7 +66,8 @@ static void view_set(const char *buf, struct block_view *out)
     out->runs = (const struct block_run *)(buf + h->runs_offset);
 }
 
-int block_view(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn, struct block_view *out)
+int block_view(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn,
+               struct block_view *out)
 {
     const struct block_header *h = (const struct block_header *)buf;
     uint32_t need = block_len_hint(buf, len);

@@ -1,6 +1,6 @@
 /*
- * Event types as configured: how events of a type are recognised, timed, checked and stored. Filled by control at
- * start, immutable afterwards; any thread may read it.
+ * Event types as configured: how events of a type are recognised, timed, checked and stored. Filled
+ * by control at start, immutable afterwards; any thread may read it.
  */
 #ifndef PENSTOCK_EVENT_TYPE_H
 #define PENSTOCK_EVENT_TYPE_H
@@ -33,7 +33,7 @@ struct type_set {
     const char *type_field; /* path of the event type, such as "event_type" */
     const char *time_field; /* default path of the event's time; NULL: receive time */
     enum unlisted_types unlisted;
-    int64_t lateness_us;    /* allowed; older than the type's watermark by more is late */
+    int64_t lateness_us;              /* allowed; older than the type's watermark by more is late */
     const struct schema *json_schema; /* of tables without a schema: schema_for_json() */
     uint32_t n_types;
     const struct type_config *type;
@@ -42,7 +42,8 @@ struct type_set {
 /** The configured type of this raw name, or NULL. Thread: any. */
 const struct type_config *type_find(const struct type_set *set, struct span name);
 
-/** Writes a type's table id (out: TYPE_ESCAPED_BYTES_MAX + 1, or the configured one's length + 1). Thread: any. */
+/** Writes a type's table id (out: TYPE_ESCAPED_BYTES_MAX + 1, or the configured one's length + 1).
+ * Thread: any. */
 void type_table(const struct type_set *set, struct span name, char *out, size_t out_len);
 
 #endif

@@ -23,8 +23,8 @@ void segment_path(const struct journal *j, uint32_t number, char *out, size_t ou
     ASSERT(n > 0 && (size_t)n < out_len);
 }
 
-void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end, uint64_t events_before,
-                         void *buf)
+void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end,
+                         uint64_t events_before, void *buf)
 {
     struct segment_header h = {
         .magic = SEGMENT_MAGIC,
@@ -48,7 +48,8 @@ static bool header_valid(const struct journal *j, uint32_t number, const struct 
 
     copy.crc32c = 0;
     return h->magic == SEGMENT_MAGIC && h->version == SEGMENT_VERSION && h->segment == number &&
-           memcmp(h->uuid, j->uuid.byte, sizeof(h->uuid)) == 0 && crc32c(0, &copy, sizeof(copy)) == h->crc32c;
+           memcmp(h->uuid, j->uuid.byte, sizeof(h->uuid)) == 0 &&
+           crc32c(0, &copy, sizeof(copy)) == h->crc32c;
 }
 
 int segment_read_header(const struct journal *j, uint32_t number, struct segment_header *out)
@@ -73,13 +74,15 @@ int segment_read_header(const struct journal *j, uint32_t number, struct segment
 static int meta_create(struct journal *j, const char *machine_id, char *error, size_t error_len)
 {
     const struct storage *s = j->storage;
-    char path[JOURNAL_PATH_BYTES + 16], temporary[JOURNAL_PATH_BYTES + 16], text[META_BYTES], hex[33] = "";
+    char path[JOURNAL_PATH_BYTES + 16], temporary[JOURNAL_PATH_BYTES + 16], text[META_BYTES],
+        hex[33] = "";
     int fd, rc, n;
 
     if (getrandom(j->uuid.byte, sizeof(j->uuid.byte), 0) != (ssize_t)sizeof(j->uuid.byte))
         return -EIO;
     journal_uuid_hex(&j->uuid, hex);
-    n = snprintf(text, sizeof(text), "penstock-journal 1\nuuid %s\nmachine %.64s\n", hex, machine_id);
+    n = snprintf(text, sizeof(text), "penstock-journal 1\nuuid %s\nmachine %.64s\n", hex,
+                 machine_id);
     snprintf(path, sizeof(path), "%s/meta", j->dir);
     snprintf(temporary, sizeof(temporary), "%s/meta.new", j->dir);
     fd = s->ops->open(s->ctx, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -99,20 +102,24 @@ static int meta_create(struct journal *j, const char *machine_id, char *error, s
     return rc < 0 ? rc : 0;
 }
 
-static int meta_check(struct journal *j, const char *text, const char *machine_id, char *error, size_t error_len)
+static int meta_check(struct journal *j, const char *text, const char *machine_id, char *error,
+                      size_t error_len)
 {
     char hex[33] = "", machine[65] = "";
 
     if (sscanf(text, "penstock-journal 1\nuuid %32s\nmachine %64s", hex, machine) != 2 ||
         journal_uuid_parse(hex, &j->uuid) != 0) {
-        snprintf(error, error_len, "%s/meta is not a journal's: is this the right data_dir?", j->dir);
+        snprintf(error, error_len, "%s/meta is not a journal's: is this the right data_dir?",
+                 j->dir);
         return -EUCLEAN;
     }
     if (strncmp(machine, machine_id, 64) != 0) {
-        snprintf(error, error_len,
-                 "journal %s was written on another machine (%s, this is %s): a copied disk must not deliver "
-                 "the same events again. If the disk has really moved, set the machine line in %s/meta",
-                 j->dir, machine, machine_id, j->dir);
+        snprintf(
+            error, error_len,
+            "journal %s was written on another machine (%s, this is %s): a copied disk must not "
+            "deliver "
+            "the same events again. If the disk has really moved, set the machine line in %s/meta",
+            j->dir, machine, machine_id, j->dir);
         return -EXDEV;
     }
     return 0;
@@ -146,7 +153,8 @@ static int meta_open(struct journal *j, const char *machine_id, char *error, siz
 static struct rte_ring *ring_make(const char *name)
 {
     ssize_t bytes = rte_ring_get_memsize(RING_SLOTS);
-    struct rte_ring *r = aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)bytes, CACHE_LINE_BYTES));
+    struct rte_ring *r =
+        aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)bytes, CACHE_LINE_BYTES));
 
     if (r != NULL && rte_ring_init(r, name, RING_SLOTS, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
         free(r);
@@ -233,7 +241,8 @@ const char *journal_dir(const struct journal *j)
 
 lsn_t journal_durable(const struct journal *j)
 {
-    return atomic_load_explicit(&j->durable, memory_order_acquire); /* partner: writer's durable_advance() */
+    return atomic_load_explicit(&j->durable,
+                                memory_order_acquire); /* partner: writer's durable_advance() */
 }
 
 lsn_t journal_start(const struct journal *j)

@@ -18,10 +18,11 @@ struct segment_header {
     uint32_t magic;
     uint16_t version;
     uint16_t reserved;
-    uint32_t crc32c; /* of the header with this field 0 */
+    uint32_t crc32c;  /* of the header with this field 0 */
     uint32_t segment; /* sequence number */
     uint8_t uuid[16];
-    uint64_t prev_end; /* LSN where the journal ends in front of this segment; behind it is superseded */
+    uint64_t
+        prev_end; /* LSN where the journal ends in front of this segment; behind it is superseded */
     uint64_t events_before; /* events of the journal in front of this segment */
     int64_t created_us;
     uint32_t bytes; /* of the segment when it was made */
@@ -29,7 +30,8 @@ struct segment_header {
 };
 static_assert(sizeof(struct segment_header) == 64, "on-disk layout");
 
-/** A segment on its way from the keeper to the writer and back. Heap; the keeper allocates and frees. */
+/** A segment on its way from the keeper to the writer and back. Heap; the keeper allocates and
+ * frees. */
 struct segment {
     int fd;
     uint32_t number;
@@ -47,10 +49,10 @@ struct journal {
     _Atomic uint64_t events_total;
     /* Written by the keeper (at open: by init). */
     alignas(CACHE_LINE_BYTES) _Atomic uint32_t first_segment; /* with blocks */
-    uint32_t next_segment; /* number for the next file */
-    lsn_t start;           /* everything in front of it was freed before this process started */
+    uint32_t next_segment;                                    /* number for the next file */
+    lsn_t start; /* everything in front of it was freed before this process started */
     uint32_t n_files;
-    uint32_t n_free;       /* files that may be recycled: numbers in free_segment */
+    uint32_t n_free; /* files that may be recycled: numbers in free_segment */
     uint32_t *free_segment;
     uint32_t files_max;
     _Atomic bool full;
@@ -65,11 +67,12 @@ void segment_path(const struct journal *j, uint32_t number, char *out, size_t ou
  * Reads and verifies a segment's header.
  * @return 0; -EBADMSG when it is not (yet) a header of this journal and segment; -errno.
  */
-int segment_read_header(const struct journal *j, uint32_t number, struct segment_header *out) WARN_UNUSED;
+int segment_read_header(const struct journal *j, uint32_t number,
+                        struct segment_header *out) WARN_UNUSED;
 
 /** Fills a 4 KiB buffer with a segment's header. */
-void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end, uint64_t events_before,
-                         void *buf);
+void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end,
+                         uint64_t events_before, void *buf);
 
 /**
  * Finds the durable end: the chain of headers, then the blocks of the last segment.

@@ -1,9 +1,10 @@
 /*
- * COLD. The keeper's work on one journal: spare segments ahead of the writer, recycling behind the sinks.
+ * COLD. The keeper's work on one journal: spare segments ahead of the writer, recycling behind the
+ * sinks.
  *
- * A fresh segment is written through once with zeros and flushed, because the first write to an unwritten extent
- * costs the synced writer twice; a recycled one is only renamed. Its old blocks never pass: the CRC covers segment
- * number and offset.
+ * A fresh segment is written through once with zeros and flushed, because the first write to an
+ * unwritten extent costs the synced writer twice; a recycled one is only renamed. Its old blocks
+ * never pass: the CRC covers segment number and offset.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +37,8 @@ static int write_zeros(const struct journal *j, int fd)
     return rc < 0 ? rc : s->ops->sync(s->ctx, fd);
 }
 
-/* A new file under a temporary name, whole, then renamed: a half-made one is never taken for a segment. */
+/* A new file under a temporary name, whole, then renamed: a half-made one is never taken for a
+ * segment. */
 static int segment_make(struct journal *j, uint32_t number)
 {
     const struct storage *s = j->storage;
@@ -99,7 +101,8 @@ static int spare_add(struct journal *j)
 
     if (!recycled && j->n_files >= j->files_max)
         return -EDQUOT;
-    rc = recycled ? segment_recycle(j, j->free_segment[j->n_free - 1], number) : segment_make(j, number);
+    rc = recycled ? segment_recycle(j, j->free_segment[j->n_free - 1], number)
+                  : segment_make(j, number);
     if (rc == 0) {
         j->next_segment++;
         j->n_free -= recycled ? 1 : 0;
@@ -109,12 +112,13 @@ static int spare_add(struct journal *j)
     if (rc == 0)
         rc = segment_hand_over(j, number);
     if (rc == 0)
-        atomic_fetch_add_explicit(recycled ? &j->stats.segments_recycled : &j->stats.segments_made, 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(recycled ? &j->stats.segments_recycled : &j->stats.segments_made,
+                                  1, memory_order_relaxed);
     return rc;
 }
 
-/* Segments wholly below free_lsn leave the chain, lowest first; the one that holds the durable end stays. */
+/* Segments wholly below free_lsn leave the chain, lowest first; the one that holds the durable end
+ * stays. */
 static uint32_t free_below(struct journal *j, lsn_t free_lsn)
 {
     lsn_t durable = journal_durable(j);
@@ -160,13 +164,16 @@ static void note_outcome(struct journal *j, int rc)
     if (error) {
         atomic_fetch_add_explicit(&j->stats.errors, 1, memory_order_relaxed);
         if (!journal_disk_error(j))
-            log_error("journal", "%s: cannot prepare a segment: %s; events are refused when the spares are used up",
-                      j->dir, strerror(-rc));
+            log_error(
+                "journal",
+                "%s: cannot prepare a segment: %s; events are refused when the spares are used up",
+                j->dir, strerror(-rc));
     } else if (rc >= 0 && journal_disk_error(j)) {
         log_info("journal", "%s: segments can be prepared again", j->dir);
     }
     if (full && !journal_full(j))
-        log_warn("journal", "%s: limit of %llu bytes reached: events are refused until sinks catch up", j->dir,
+        log_warn("journal",
+                 "%s: limit of %llu bytes reached: events are refused until sinks catch up", j->dir,
                  (unsigned long long)j->config.limit_bytes);
     else if (!full && journal_full(j))
         log_info("journal", "%s: has room again", j->dir);
@@ -189,7 +196,9 @@ int journal_keep(struct journal *j, lsn_t free_lsn)
     idle = rte_ring_count(j->spares) + j->n_free;
     atomic_store_explicit(&j->stats.total_bytes, (uint64_t)j->n_files * j->config.segment_bytes,
                           memory_order_relaxed);
-    atomic_store_explicit(&j->stats.used_bytes, (uint64_t)(j->n_files - (idle < j->n_files ? idle : j->n_files)) *
-                          j->config.segment_bytes, memory_order_relaxed);
+    atomic_store_explicit(&j->stats.used_bytes,
+                          (uint64_t)(j->n_files - (idle < j->n_files ? idle : j->n_files)) *
+                              j->config.segment_bytes,
+                          memory_order_relaxed);
     return changed;
 }

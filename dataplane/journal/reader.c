@@ -42,10 +42,12 @@ int reader_open(struct reader *r, lsn_t lsn)
 }
 
 /*
- * Several headers may name the same predecessor: one whose write failed but reached the disk, and the one that was
- * written instead. The later one holds, and so does whichever a further segment names as its own predecessor.
+ * Several headers may name the same predecessor: one whose write failed but reached the disk, and
+ * the one that was written instead. The later one holds, and so does whichever a further segment
+ * names as its own predecessor.
  */
-static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durable, lsn_t *end, uint32_t *follower)
+static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durable, lsn_t *end,
+                          uint32_t *follower)
 {
     uint32_t found = 0;
 
@@ -58,7 +60,8 @@ static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durab
         if (rc < 0)
             return rc;
         if (lsn_segment(h.prev_end) != segment)
-            break; /* its predecessor was found before: the last candidate, or a chain that we are not on */
+            break; /* its predecessor was found before: the last candidate, or a chain that we are
+                      not on */
         found = number;
         *end = h.prev_end;
     }

@@ -1,6 +1,6 @@
 /*
- * The reading side of a journal, for a sink thread whose lane did not carry a block: where to read next, and what
- * was read. The reads themselves are the caller's (asynchronous).
+ * The reading side of a journal, for a sink thread whose lane did not carry a block: where to read
+ * next, and what was read. The reads themselves are the caller's (asynchronous).
  *
  * Thread: a reader belongs to one sink thread.
  */
@@ -32,12 +32,13 @@ void reader_fini(struct reader *r);
 int reader_open(struct reader *r, lsn_t lsn) WARN_UNUSED;
 
 /**
- * Where the journal leaves a segment that is not its last: blocks behind *end were never acknowledged and have moved
- * on. Segment 0 stands in front of the first one.
+ * Where the journal leaves a segment that is not its last: blocks behind *end were never
+ * acknowledged and have moved on. Segment 0 stands in front of the first one.
  * @param durable the journal's durable end, in a later segment.
  * @param next the first block of the segment that follows.
  * @return 0; -ENOENT when no segment follows up to durable; -errno.
  */
-int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t *end, lsn_t *next) WARN_UNUSED;
+int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t *end,
+                       lsn_t *next) WARN_UNUSED;
 
 #endif

@@ -1,10 +1,10 @@
 /*
- * COLD. Finding the durable end of a journal. Cost: one small read per segment and a scan of the last one, whatever
- * the backlog.
+ * COLD. Finding the durable end of a journal. Cost: one small read per segment and a scan of the
+ * last one, whatever the backlog.
  *
- * The chain: the last segment with a valid header names where its predecessor ends, that one names its own, and so
- * on down to the first file that is still there. A segment whose header is valid but that the chain passes over
- * was superseded before anything in it counted.
+ * The chain: the last segment with a valid header names where its predecessor ends, that one names
+ * its own, and so on down to the first file that is still there. A segment whose header is valid
+ * but that the chain passes over was superseded before anything in it counted.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -103,8 +103,8 @@ static void tail_walk(struct tail_scan *t)
     uint32_t offset = JOURNAL_HEADER_BYTES;
     struct block_view v;
 
-    while (offset < t->len &&
-           block_view(t->buf + offset, t->len - offset, &t->j->uuid, lsn_make(t->number, offset), &v) == 0) {
+    while (offset < t->len && block_view(t->buf + offset, t->len - offset, &t->j->uuid,
+                                         lsn_make(t->number, offset), &v) == 0) {
         t->events = v.header->events_before + v.header->events;
         offset += v.header->len;
     }
@@ -114,22 +114,27 @@ static void tail_walk(struct tail_scan *t)
 /* A valid block behind the tear that knew of a durable end beyond it: acknowledged data is gone. */
 static bool tail_damaged(const struct tail_scan *t)
 {
-    for (uint32_t offset = lsn_offset(t->end); offset + BLOCK_ALIGN <= t->len; offset += BLOCK_ALIGN) {
+    for (uint32_t offset = lsn_offset(t->end); offset + BLOCK_ALIGN <= t->len;
+         offset += BLOCK_ALIGN) {
         struct block_view v;
 
         if (block_len_hint(t->buf + offset, t->len - offset) == 0)
             continue;
-        if (block_view(t->buf + offset, t->len - offset, &t->j->uuid, lsn_make(t->number, offset), &v) == 0 &&
+        if (block_view(t->buf + offset, t->len - offset, &t->j->uuid, lsn_make(t->number, offset),
+                       &v) == 0 &&
             v.header->durable > t->end)
             return true;
     }
     return false;
 }
 
-static int tail_recover(struct journal *j, uint32_t number, const struct segment_header *h, char *error,
-                        size_t error_len)
+static int tail_recover(struct journal *j, uint32_t number, const struct segment_header *h,
+                        char *error, size_t error_len)
 {
-    struct tail_scan t = {.j = j, .number = number, .events = h->events_before, .room = align_up(h->bytes, STORAGE_ALIGN)};
+    struct tail_scan t = {.j = j,
+                          .number = number,
+                          .events = h->events_before,
+                          .room = align_up(h->bytes, STORAGE_ALIGN)};
     int rc;
 
     t.buf = aligned_alloc(STORAGE_ALIGN, t.room);
@@ -139,10 +144,12 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
     if (rc == 0) {
         tail_walk(&t);
         if (tail_damaged(&t)) {
-            snprintf(error, error_len,
-                     "journal %s is damaged at segment %08x offset %u: acknowledged blocks follow it. Nothing was "
-                     "changed; restore the file, or move the journal away to start without its events",
-                     j->dir, number, lsn_offset(t.end));
+            snprintf(
+                error, error_len,
+                "journal %s is damaged at segment %08x offset %u: acknowledged blocks follow it. "
+                "Nothing was "
+                "changed; restore the file, or move the journal away to start without its events",
+                j->dir, number, lsn_offset(t.end));
             rc = -EUCLEAN;
         }
         atomic_store(&j->durable, t.end);
@@ -159,7 +166,8 @@ static void keep_free(struct journal *j, uint32_t number)
 }
 
 /* Walks the chain down from the last valid header; everything off the chain is free. */
-static int chain_recover(struct journal *j, const struct file_list *l, char *error, size_t error_len)
+static int chain_recover(struct journal *j, const struct file_list *l, char *error,
+                         size_t error_len)
 {
     struct segment_header h;
     bool tail = true;
@@ -179,8 +187,8 @@ static int chain_recover(struct journal *j, const struct file_list *l, char *err
             continue;
         }
         if (rc < 0) {
-            snprintf(error, error_len, "segment %08x of journal %s cannot be read: %s", number, j->dir,
-                     rc == -EBADMSG ? "its header is damaged" : strerror(-rc));
+            snprintf(error, error_len, "segment %08x of journal %s cannot be read: %s", number,
+                     j->dir, rc == -EBADMSG ? "its header is damaged" : strerror(-rc));
             return rc == -EBADMSG ? -EUCLEAN : rc;
         }
         if (tail) {

@@ -15,11 +15,11 @@
 
 /* A queued write: a block, or the header of a new segment. */
 struct slot {
-    struct block *block; /* NULL: a segment header */
-    char *header;        /* then its 4 KiB */
+    struct block *block;     /* NULL: a segment header */
+    char *header;            /* then its 4 KiB */
     struct segment *leaving; /* and the segment that it succeeds, or NULL */
     struct segment *segment;
-    lsn_t end; /* journal end behind it */
+    lsn_t end;       /* journal end behind it */
     uint32_t offset; /* in the segment */
     bool submitted, done;
 };
@@ -36,7 +36,7 @@ struct writer {
     lsn_t blocks_end;        /* the same, but headers of new segments do not count */
     lsn_t durable_end;
     lsn_t durable_blocks_end;
-    uint64_t events;         /* of the journal, queued ones included */
+    uint64_t events; /* of the journal, queued ones included */
     uint64_t durable_events;
     struct block *open;
     struct slot *slot; /* ring of n_slots; [head, tail) are queued, in order */
@@ -59,8 +59,8 @@ static struct slot *slot_at(const struct writer *w, uint32_t index)
     return &w->slot[index % w->n_slots];
 }
 
-int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max, uint64_t user_data,
-                  writer_durable durable, void *ctx, struct writer **out)
+int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max,
+                  uint64_t user_data, writer_durable durable, void *ctx, struct writer **out)
 {
     struct writer *w = calloc(1, sizeof(*w));
 
@@ -234,7 +234,8 @@ static void submit_queued(struct writer *w, struct io_uring *ring)
     }
 }
 
-/* Empties the queue after a failure: what is not durable will be moved, in order; its segments are left. */
+/* Empties the queue after a failure: what is not durable will be moved, in order; its segments are
+ * left. */
 static void collect_blocks(struct writer *w)
 {
     struct block *rest[BLOCKS_MAX];
@@ -265,7 +266,8 @@ static void collect_blocks(struct writer *w)
     w->collect = false;
 }
 
-/* Queues collected blocks on fresh segments, as far as there are any; then the open block gets its new place. */
+/* Queues collected blocks on fresh segments, as far as there are any; then the open block gets its
+ * new place. */
 static void move_blocks(struct writer *w)
 {
     while (w->n_moved < w->n_moving) {
@@ -294,7 +296,8 @@ void writer_pump(struct writer *w, struct io_uring *ring)
     }
     if (w->failed)
         move_blocks(w);
-    if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL && w->open->n_entries > 0)
+    if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL &&
+        w->open->n_entries > 0)
         writer_seal(w);
     submit_queued(w, ring);
 }
@@ -313,10 +316,12 @@ static void durable_advance(struct writer *w)
         } else {
             w->headers_used--;
             if (s.leaving != NULL)
-                segment_retire(w, s.leaving); /* every write to it is done: they are in front of this one */
+                segment_retire(
+                    w, s.leaving); /* every write to it is done: they are in front of this one */
         }
         atomic_store_explicit(&w->journal->events_total, w->durable_events, memory_order_relaxed);
-        atomic_store_explicit(&w->journal->durable, s.end, memory_order_release); /* partner: journal_durable() */
+        atomic_store_explicit(&w->journal->durable, s.end,
+                              memory_order_release); /* partner: journal_durable() */
         if (s.block != NULL)
             w->durable(w->ctx, s.block);
     }

@@ -1,13 +1,15 @@
 /*
  * The writing side of a journal: group commit on the worker's io_uring.
  *
- *     open block ── sealed ──> queue ── one write in flight, a second when a block is full ──> durable, in order
+ *     open block ── sealed ──> queue ── one write in flight, a second when a block is full ──>
+ * durable, in order
  *
- * Each write is O_DIRECT with RWF_DSYNC, so its completion is its flush. No timer: what gathers while one write is
- * in flight becomes the next block, so batching follows the load by itself.
+ * Each write is O_DIRECT with RWF_DSYNC, so its completion is its flush. No timer: what gathers
+ * while one write is in flight becomes the next block, so batching follows the load by itself.
  *
- * After a failed or short write the segment is never written again: when nothing is in flight any more, the blocks
- * that are not durable move to a fresh segment whose header says where the failed one ends.
+ * After a failed or short write the segment is never written again: when nothing is in flight any
+ * more, the blocks that are not durable move to a fresh segment whose header says where the failed
+ * one ends.
  *
  * Thread: every function belongs to the worker.
  */
@@ -40,8 +42,9 @@ struct writer_stats {
  * @param block_bytes_max largest block.
  * @param user_data upper bits that mark its completions on the ring; the low 8 are the writer's.
  */
-int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max, uint64_t user_data,
-                  writer_durable durable, void *ctx, struct writer **out) WARN_UNUSED;
+int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max,
+                  uint64_t user_data, writer_durable durable, void *ctx,
+                  struct writer **out) WARN_UNUSED;
 
 /** Frees it. NULL is allowed. Thread: control, when the worker has ended. */
 void writer_destroy(struct writer *w);
