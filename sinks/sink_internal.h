@@ -74,6 +74,7 @@ struct delivery {
     struct table *table; /* of its type */
     uint8_t state;       /* enum delivery_state_name */
     struct plan plan;
+    uint64_t load_id;      /* after a restart: the load that had taken it */
     struct group *content; /* NULL: must be read again before sending */
     struct iovec *iov;
     struct gcs_put put;
@@ -313,9 +314,10 @@ void table_owe(struct delivery *d);
 /** Starts the loads that are due. */
 void tables_run(struct sink *s);
 
-/** Takes over a load that was under way before this start. load is copied. Thread: init. @return 0
- * or -ENOMEM. */
-int table_take_over(struct sink *s, const struct load *load, bool parked,
+/** Takes over a load that was under way before this start; its plans are in t->loading. load is
+ * copied. Thread: init.
+ * @return 0 or -ENOMEM. */
+int table_take_over(struct table *t, const struct load *load, bool parked,
                     const char *text) WARN_UNUSED;
 
 /** Frees every table. */

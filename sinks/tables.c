@@ -296,6 +296,12 @@ static void load_ensure(struct table *t)
     }
 }
 
+static int uri_compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In name order: a job is found again by its URIs, whatever order its plans are taken over in. */
 static int uris_fill(struct table *t)
 {
     const char *bucket = t->sink->config.gcs.bucket;
@@ -309,6 +315,7 @@ static int uris_fill(struct table *t)
             return -ENOMEM;
     }
     ASSERT(i == t->load.n_plans);
+    qsort(t->uris, i, sizeof(*t->uris), uri_compare);
     return 0;
 }
 
@@ -402,14 +409,11 @@ void tables_run(struct sink *s)
 
 /* ---- after a restart ---- */
 
-int table_take_over(struct sink *s, const struct load *load, bool parked, const char *text)
+int table_take_over(struct table *t, const struct load *load, bool parked, const char *text)
 {
-    struct table *t = s->tables;
+    struct sink *s = t->sink;
 
-    while (t != NULL && strcmp(t->name, load->table) != 0)
-        t = t->next;
-    ASSERT(t != NULL &&
-           t->loading.n == load->n_plans); /* its plans came first and brought their table */
+    ASSERT(t->load.id == 0 && t->loading.n == load->n_plans);
     t->load = *load;
     t->load.plan_id = calloc(load->n_plans, sizeof(*load->plan_id));
     if (t->load.plan_id == NULL)
@@ -419,6 +423,8 @@ int table_take_over(struct sink *s, const struct load *load, bool parked, const 
     t->next_load_us = s->now_us + s->config.load_cadence_us;
     snprintf(t->text, sizeof(t->text), "%s", text != NULL ? text : "");
     t->state = parked ? TABLE_PARKED : TABLE_RECORDING;
+    if (!s->config.bigquery_enabled)
+        return 0; /* switched off since: the debt waits until it is on again */
     t->timer.fire = parked ? park_timer : table_timer;
     loop_timer_set(s->loop, &t->timer, parked ? s->config.park_retry_us : 0);
     return 0;

@@ -38,7 +38,8 @@ static bool is_finite(struct span number)
     return json_double(number, &d) == 0;
 }
 
-/* Optional '-', then digits: what an INTEGER string may be. */
+/* Optional '-', then digits. 1.0 and 1e3 are whole numbers too, but a load need not take them as
+ * INTEGER. */
 static bool is_plain_integer(struct span s)
 {
     size_t i = s.len > 0 && s.ptr[0] == '-' ? 1 : 0;
@@ -52,10 +53,10 @@ static bool is_plain_integer(struct span s)
     return true;
 }
 
-static enum reason check_integer(struct span s, bool is_string, const char **why)
+static enum reason check_integer(struct span s, const char **why)
 {
     int64_t n;
-    int rc = is_string && !is_plain_integer(s) ? -EINVAL : json_int64(s, &n);
+    int rc = is_plain_integer(s) ? json_int64(s, &n) : -EINVAL;
 
     if (likely(rc == 0))
         return REASON_NONE;
@@ -233,7 +234,7 @@ static enum reason check_form(const struct schema_field *f, struct json_value v,
     }
     switch ((enum column_type)f->type) {
     case COLUMN_INTEGER:
-        return check_integer(s, is_string, why);
+        return check_integer(s, why);
     case COLUMN_FLOAT:
         return check_float(s, is_string, why);
     case COLUMN_NUMERIC:

@@ -113,6 +113,7 @@ static int new_log(struct dlog *d, char *error, size_t error_len)
 {
     if (getrandom(d->id.byte, sizeof(d->id.byte), 0) != (ssize_t)sizeof(d->id.byte))
         return -EIO;
+    d->is_new = true;
     return dlog_ledger_bind(d, error, error_len);
 }
 
@@ -257,6 +258,12 @@ const char *dlog_id(const struct dlog *d)
 {
     ASSERT(d->id_hex[0] != '\0');
     return d->id_hex;
+}
+
+bool dlog_is_new(const struct dlog *d)
+{
+    ASSERT(d != NULL);
+    return d->is_new;
 }
 
 const char *dlog_ledger_path(const struct dlog *d)

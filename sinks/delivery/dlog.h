@@ -1,10 +1,10 @@
 /*
  * The delivery log: the durable record of plans and outcomes, with one writer thread.
  *
- * Sink threads submit records through their own port and hear when they are durable; nothing may be sent to the
- * cloud before its PLAN (or LOAD and ATTEMPT) is. The writer applies each durable record to the delivery state,
- * knows from it which journal space is free, writes a snapshot of it into the next log file when the current
- * one is full, and feeds the ledger.
+ * Sink threads submit records through their own port and hear when they are durable; nothing may be
+ * sent to the cloud before its PLAN (or LOAD and ATTEMPT) is. The writer applies each durable
+ * record to the delivery state, knows from it which journal space is free, writes a snapshot of it
+ * into the next log file when the current one is full, and feeds the ledger.
  *
  *     PLAN ── sent ──> CONFIRM ───────────────────────────> (not to_load: finished)
  *                       └ to_load: debt of its table ── LOAD ── ATTEMPT n ──> LOADED (finished)
@@ -29,7 +29,7 @@ enum record_type {
     RECORD_LOAD_PARKED,    /* load_id, text */
     RECORD_LOAD_RESUMED,   /* load_id */
     RECORD_STAGING_GONE,   /* plan_id: the staging object of a loaded plan is deleted */
-    RECORD_FLOOR,          /* journal, lsn: every line below is planned; written by the log itself */
+    RECORD_FLOOR, /* journal, lsn: every line below is planned; written by the log itself */
 };
 
 /** A record to submit. Pointers are borrowed until dlog_submit() returns. */
@@ -46,20 +46,20 @@ struct record {
 };
 
 struct dlog_config {
-    const char *dir;      /* exists; the log's files and ledger.db live here */
-    const char *node;     /* node id, for the log header */
-    uint64_t file_bytes;  /* of each of the two log files, preallocated; 8 MiB at least */
-    uint32_t ports_max;   /* sink threads */
+    const char *dir;       /* exists; the log's files and ledger.db live here */
+    const char *node;      /* node id, for the log header */
+    uint64_t file_bytes;   /* of each of the two log files, preallocated; 8 MiB at least */
+    uint32_t ports_max;    /* sink threads */
     uint32_t ring_records; /* submissions in flight per port */
 };
 
 /** Counters, written by the log's thread, readable by any (relaxed). */
 struct dlog_stats {
     _Atomic uint64_t records;
-    _Atomic uint64_t batches;  /* durable writes */
+    _Atomic uint64_t batches; /* durable writes */
     _Atomic uint64_t bytes;
     _Atomic uint64_t snapshots;
-    _Atomic uint64_t errors;   /* failed writes or flushes; each leads to a fresh file */
+    _Atomic uint64_t errors; /* failed writes or flushes; each leads to a fresh file */
     _Atomic uint64_t ledger_errors;
     _Atomic uint64_t ledger_lag; /* records applied to the log, not yet to the ledger */
 };
@@ -69,20 +69,24 @@ struct dlog_port;
 struct delivery_state;
 
 /**
- * Opens or creates the log in config->dir and rebuilds the delivery state from snapshot and tail. A torn tail is
- * cut; damage in front of durable records is an error.
- * Thread: init.  Owner: caller, until dlog_close().
+ * Opens or creates the log in config->dir and rebuilds the delivery state from snapshot and tail. A
+ * torn tail is cut; damage in front of durable records is an error. Thread: init.  Owner: caller,
+ * until dlog_close().
  * @param error on failure one sentence for people.
  * @return 0; -EUCLEAN for damage; -errno.
  */
-int dlog_open(const struct dlog_config *config, const struct storage *storage, struct dlog **out, char *error,
-              size_t error_len) WARN_UNUSED;
+int dlog_open(const struct dlog_config *config, const struct storage *storage, struct dlog **out,
+              char *error, size_t error_len) WARN_UNUSED;
 
 /** The recovered state, to start from. Thread: init, before dlog_start(). */
 const struct delivery_state *dlog_state(const struct dlog *d);
 
-/** The log's identity: 32 hex digits, NUL-terminated; part of object names and job ids. Thread: any. */
+/** The log's identity: 32 hex digits, NUL-terminated; part of object names and job ids. Thread:
+ * any. */
 const char *dlog_id(const struct dlog *d);
+
+/** Whether dlog_open() found no log and began one: it knows of nothing delivered before. Thread: any. */
+bool dlog_is_new(const struct dlog *d);
 
 /** The ledger's database file. Thread: any. */
 const char *dlog_ledger_path(const struct dlog *d);
@@ -90,8 +94,8 @@ const char *dlog_ledger_path(const struct dlog *d);
 /** Starts the writer thread. Thread: init. */
 int dlog_start(struct dlog *d) WARN_UNUSED;
 
-/** Writes what was submitted, brings the ledger up to date, ends the thread. Thread: control, when all sink threads have
- * ended. */
+/** Writes what was submitted, brings the ledger up to date, ends the thread. Thread: control, when
+ * all sink threads have ended. */
 void dlog_stop(struct dlog *d);
 
 /** Frees everything. NULL is allowed. Thread: init, control, after dlog_stop(). */
@@ -124,16 +128,15 @@ int dlog_submit(struct dlog_port *p, const struct record *r, void *cookie) WARN_
 int dlog_reap(struct dlog_port *p, void **cookies, int max) WARN_UNUSED;
 
 /**
- * Tells that this port's sink thread has planned, with durable PLANs, all of its lines of a journal below lsn. The
- * smallest over all ports becomes a FLOOR record about once a second. Never goes back.
- * Thread: the port's sink thread.
+ * Tells that this port's sink thread has planned, with durable PLANs, all of its lines of a journal
+ * below lsn. The smallest over all ports becomes a FLOOR record about once a second. Never goes
+ * back. Thread: the port's sink thread.
  */
 void dlog_set_floor(struct dlog_port *p, const struct journal_uuid *journal, lsn_t lsn);
 
 /**
- * Everything below this LSN is confirmed in the cloud or not ours any more: its segments may be recycled. Follows
- * durable records only.
- * Thread: any.
+ * Everything below this LSN is confirmed in the cloud or not ours any more: its segments may be
+ * recycled. Follows durable records only. Thread: any.
  */
 lsn_t dlog_free_lsn(struct dlog *d, const struct journal_uuid *journal);
 

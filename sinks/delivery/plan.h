@@ -1,7 +1,7 @@
 /*
- * What the delivery log speaks of: plans (a closed group of events that becomes one object), and loads (a set
- * of confirmed objects that becomes one BigQuery load job). Plain values, fixed sizes, no pointers but where
- * said.
+ * What the delivery log speaks of: plans (a closed group of events that becomes one object), and
+ * loads (a set of confirmed objects that becomes one BigQuery load job). Plain values, fixed sizes,
+ * no pointers but where said.
  */
 #ifndef PENSTOCK_DELIVERY_PLAN_H
 #define PENSTOCK_DELIVERY_PLAN_H
@@ -12,7 +12,7 @@
 #include "dataplane/base/lsn.h"
 #include "dataplane/event/names.h"
 
-#define JOURNALS_MAX         64  /* journal directories a process reads: its own and left-over ones */
+#define JOURNALS_MAX          64 /* journal directories a process reads: its own and left-over ones */
 #define PLAN_OBJECTS_PER_LOAD 10000 /* BigQuery: URIs in one job */
 #define TABLE_NAME_BYTES_MAX  1024
 #define JOB_ID_BYTES_MAX      160
@@ -31,7 +31,8 @@ enum plan_encoding {
 
 #define PLAN_LATE 0x01 /* older than the allowed lateness: own objects */
 
-/** What distinguishes groups: a plan holds lines of one key only. Zero it before filling: compared as bytes. */
+/** What distinguishes groups: a plan holds lines of one key only. Zero it before filling: compared
+ * as bytes. */
 struct plan_key {
     int32_t minute;       /* event time, minutes since the epoch; 0 for ENCODING_WRAPPED */
     uint32_t schema_hash; /* 0 without a schema, and for dead letters */
@@ -56,9 +57,9 @@ struct plan {
     uint64_t events; /* dead letters in several parts count once */
     uint64_t lines;
     uint64_t bytes;
-    uint32_t crc32c; /* of all lines in order */
+    uint32_t crc32c;    /* of all lines in order */
     int64_t planned_us; /* wall clock */
-    bool to_load;    /* its object is to be loaded into BigQuery */
+    bool to_load;       /* its object is to be loaded into BigQuery */
     char object[OBJECT_NAME_BYTES_MAX];
     uint32_t n_ranges;
     struct plan_range range[JOURNALS_MAX];
@@ -66,13 +67,13 @@ struct plan {
 
 /** One load job's worth of confirmed objects of one table. */
 struct load {
-    uint64_t id;             /* unique in this delivery log for ever */
+    uint64_t id;                      /* unique in this delivery log for ever */
     char table[TABLE_NAME_BYTES_MAX]; /* table id in the configured dataset */
-    uint64_t rows;           /* expected */
-    uint32_t attempt;        /* latest; 0 before the first */
-    bool attempt_done;       /* the latest attempt is known to have failed: another may be made */
+    uint64_t rows;                    /* expected */
+    uint32_t attempt;                 /* latest; 0 before the first */
+    bool attempt_done; /* the latest attempt is known to have failed: another may be made */
     uint32_t n_plans;
-    uint64_t *plan_id;       /* heap; owned by whoever owns the load */
+    uint64_t *plan_id; /* heap; owned by whoever owns the load */
 };
 
 #endif
