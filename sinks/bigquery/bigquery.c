@@ -34,8 +34,8 @@ void bq_table_url(struct text *t, const struct bq_config *config, const char *ta
     }
 }
 
-int bq_create(struct loop *l, struct http_client *http, struct auth *auth, const struct bq_config *config,
-              struct bq_stats *stats, struct bq **out)
+int bq_create(struct loop *l, struct http_client *http, struct auth *auth,
+              const struct bq_config *config, struct bq_stats *stats, struct bq **out)
 {
     struct bq *b = calloc(1, sizeof(*b));
 

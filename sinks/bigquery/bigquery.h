@@ -1,7 +1,8 @@
 /*
  * BigQuery as a sink: datasets and tables on demand, load jobs with deterministic ids.
  *
- * An operation retries transient failures by itself until it is done, permanent, or cancelled with its client.
+ * An operation retries transient failures by itself until it is done, permanent, or cancelled with
+ * its client.
  */
 #ifndef PENSTOCK_BIGQUERY_H
 #define PENSTOCK_BIGQUERY_H
@@ -24,8 +25,8 @@ struct bq_config {
     const char *endpoint; /* "https://bigquery.googleapis.com", or an emulator's, without a path */
     const char *project;
     const char *dataset;
-    const char *location; /* "" leaves the choice to BigQuery */
-    int64_t table_expiration_ms; /* the dataset's default for new tables; 0: none */
+    const char *location;          /* "" leaves the choice to BigQuery */
+    int64_t table_expiration_ms;   /* the dataset's default for new tables; 0: none */
     const struct bq_label *labels; /* of new datasets and tables */
     uint32_t n_labels;
     const char *user_project; /* or NULL */
@@ -53,15 +54,18 @@ struct bq_stats {
 
 enum bq_result {
     BQ_DONE,
-    BQ_JOB_FAILED,     /* the job is done without effect, for a transient reason: a new attempt may be made */
-    BQ_JOB_REFUSED,    /* the job is done without effect because of the data or the table: text says why */
-    BQ_CONFLICT,       /* a job of this id is another's, or the table cannot take our rows */
-    BQ_PERMANENT,      /* refused for good (rights, names): text says why */
+    BQ_JOB_FAILED,  /* the job is done without effect, for a transient reason: a new attempt may be
+                       made */
+    BQ_JOB_REFUSED, /* the job is done without effect because of the data or the table: text says
+                       why */
+    BQ_CONFLICT,    /* a job of this id is another's, or the table cannot take our rows */
+    BQ_PERMANENT,   /* refused for good (rights, names): text says why */
 };
 
 struct bq;
 
-/** Makes sure that dataset and table exist and take our columns. Embedded; zero it before filling. */
+/** Makes sure that dataset and table exist and take our columns. Embedded; zero it before filling.
+ */
 struct bq_ensure {
     const struct bq_table_spec *spec;
     void (*done)(struct bq_ensure *e, enum bq_result result, const char *text);
@@ -69,7 +73,8 @@ struct bq_ensure {
     void *_op;
 };
 
-/** One load job, from jobs.insert to DONE. Embedded; zero it before filling; everything pointed to is kept. */
+/** One load job, from jobs.insert to DONE. Embedded; zero it before filling; everything pointed to
+ * is kept. */
 struct bq_load {
     const char *job_id; /* "penstock_..._a1" */
     const char *table;
@@ -81,26 +86,29 @@ struct bq_load {
 };
 
 /** Creates the client. config, http, auth and stats are borrowed. Thread: the loop's. */
-int bq_create(struct loop *l, struct http_client *http, struct auth *auth, const struct bq_config *config,
-              struct bq_stats *stats, struct bq **out) WARN_UNUSED;
+int bq_create(struct loop *l, struct http_client *http, struct auth *auth,
+              const struct bq_config *config, struct bq_stats *stats, struct bq **out) WARN_UNUSED;
 
-/** Cancels every operation (done does not run; jobs go on at BigQuery) and frees. NULL is allowed. */
+/** Cancels every operation (done does not run; jobs go on at BigQuery) and frees. NULL is allowed.
+ */
 void bq_destroy(struct bq *b);
 
-/** Starts ensuring a table: get; 404: insert dataset and table; existing: add missing columns by patch. */
+/** Starts ensuring a table: get; 404: insert dataset and table; existing: add missing columns by
+ * patch. */
 int bq_ensure_start(struct bq *b, struct bq_ensure *e) WARN_UNUSED;
 
 /**
- * Starts a load job, or finds it again: insert with the id; on 409 or an unknown outcome get it, and it counts only
- * if destination, URIs and our label are the same; then poll until DONE. Asked again with an id that ran before a
- * crash, it reports that job's outcome.
+ * Starts a load job, or finds it again: insert with the id; on 409 or an unknown outcome get it,
+ * and it counts only if destination, URIs and our label are the same; then poll until DONE. Asked
+ * again with an id that ran before a crash, it reports that job's outcome.
  */
 int bq_load_start(struct bq *b, struct bq_load *l) WARN_UNUSED;
 
 /**
- * Counts the rows of a table by a query, blocking (for verify). @return 0; -ENOENT without the table; -errno.
+ * Counts the rows of a table by a query, blocking (for verify). @return 0; -ENOENT without the
+ * table; -errno.
  */
-int bq_count_rows(const struct bq_config *config, struct auth *auth, const char *table, uint64_t *rows, char *error,
-                  size_t error_len) WARN_UNUSED;
+int bq_count_rows(const struct bq_config *config, struct auth *auth, const char *table,
+                  uint64_t *rows, char *error, size_t error_len) WARN_UNUSED;
 
 #endif

@@ -70,7 +70,8 @@ static void ensure_finish(struct ensure_op *op, enum bq_result result)
 
 static void ensure_fail(struct ensure_op *op, const struct http_answer *a)
 {
-    static const char *const what[] = {"tables.get", "tables.insert", "datasets.insert", "tables.patch"};
+    static const char *const what[] = {"tables.get", "tables.insert", "datasets.insert",
+                                       "tables.patch"};
     char why[REASON_TEXT_BYTES];
 
     ASSERT(op->state < ARRAY_LEN(what));
@@ -139,7 +140,8 @@ static void table_compare(struct ensure_op *op, struct span body)
         return;
     }
     if (!answer_find(table, "schema.fields", &fields))
-        fields = (struct json_value){.ptr = none, .len = 2, .type = JSON_ARRAY}; /* a table without columns */
+        fields = (struct json_value){
+            .ptr = none, .len = 2, .type = JSON_ARRAY}; /* a table without columns */
     if (fields.type != JSON_ARRAY) {
         ensure_odd_answer(op, "the answer of tables.get has no list of columns");
         return;
@@ -172,7 +174,8 @@ static void get_answered(struct ensure_op *op, enum answer_class c, const struct
         ensure_fail(op, a);
 }
 
-static void insert_table_answered(struct ensure_op *op, enum answer_class c, const struct http_answer *a)
+static void insert_table_answered(struct ensure_op *op, enum answer_class c,
+                                  const struct http_answer *a)
 {
     ASSERT(op->state == ENSURE_INSERT_TABLE);
     if (c == ANSWER_OK) {
@@ -190,7 +193,8 @@ static void insert_table_answered(struct ensure_op *op, enum answer_class c, con
     }
 }
 
-static void insert_dataset_answered(struct ensure_op *op, enum answer_class c, const struct http_answer *a)
+static void insert_dataset_answered(struct ensure_op *op, enum answer_class c,
+                                    const struct http_answer *a)
 {
     ASSERT(op->state == ENSURE_INSERT_DATASET);
     if (c == ANSWER_OK || c == ANSWER_CONFLICT) {

@@ -10,9 +10,10 @@
 
 static bool reason_transient(const char *reason)
 {
-    static const char *const list[] = {"backendError",          "internalError",     "jobBackendError",
-                                       "jobInternalError",      "rateLimitExceeded", "jobRateLimitExceeded",
-                                       "quotaExceeded",         "tableUnavailable",  "timeout"};
+    static const char *const list[] = {
+        "backendError",     "internalError",     "jobBackendError",
+        "jobInternalError", "rateLimitExceeded", "jobRateLimitExceeded",
+        "quotaExceeded",    "tableUnavailable",  "timeout"};
 
     ASSERT(reason != NULL);
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -35,7 +36,8 @@ static void error_read(struct json_value status, struct json_value error, struct
         (void)answer_copy(text, message, sizeof(message));
     if (answer_find(status, "errors", &list) && list.type == JSON_ARRAY) {
         json_walk_init(&w, list);
-        if (json_walk_element(&w, &first) && first.type == JSON_OBJECT && answer_find(first, "message", &text))
+        if (json_walk_element(&w, &first) && first.type == JSON_OBJECT &&
+            answer_find(first, "message", &text))
             (void)answer_copy(text, detail, sizeof(detail));
     }
     out->error_transient = reason_transient(reason);
@@ -52,8 +54,8 @@ bool bq_job_read(struct span body, struct job_facts *out)
 
     ASSERT(out != NULL);
     *out = (struct job_facts){0};
-    if (!answer_object(body, &root) || !answer_find(root, "status", &status) || status.type != JSON_OBJECT ||
-        !answer_string(status, "state", state, sizeof(state)))
+    if (!answer_object(body, &root) || !answer_find(root, "status", &status) ||
+        status.type != JSON_OBJECT || !answer_string(status, "state", state, sizeof(state)))
         return false;
     out->done = strcmp(state, "DONE") == 0;
     (void)answer_string(root, "jobReference.location", out->location, sizeof(out->location));
@@ -82,8 +84,8 @@ static bool uris_equal(struct json_value list, const struct bq_load *l)
     return n == l->n_uris;
 }
 
-const char *bq_job_differs(struct span body, const struct bq_config *config, const struct bq_load *l,
-                           const char *uris_label)
+const char *bq_job_differs(struct span body, const struct bq_config *config,
+                           const struct bq_load *l, const char *uris_label)
 {
     struct json_value root, load, uris;
 

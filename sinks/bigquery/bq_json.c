@@ -82,7 +82,8 @@ static bool configured_label(const struct bq_config *config, const char *key)
     return false;
 }
 
-/* The configured labels, and ours where the configuration does not say otherwise. table: NULL for a dataset. */
+/* The configured labels, and ours where the configuration does not say otherwise. table: NULL for a
+ * dataset. */
 static void add_labels(struct text *t, const struct bq_config *config, const char *table)
 {
     char value[BQ_LABEL_BYTES_MAX + 1];
@@ -121,7 +122,8 @@ void bq_dataset_json(struct text *t, const struct bq_config *config)
         text_adds(t, ",");
     }
     if (config->table_expiration_ms > 0)
-        text_addf(t, "\"defaultTableExpirationMs\":\"%lld\",", (long long)config->table_expiration_ms);
+        text_addf(t, "\"defaultTableExpirationMs\":\"%lld\",",
+                  (long long)config->table_expiration_ms);
     add_labels(t, config, NULL);
     text_adds(t, "}");
 }
@@ -151,7 +153,8 @@ void bq_table_json(struct text *t, const struct bq_config *config, const struct 
     text_adds(t, "}");
 }
 
-void bq_load_json(struct text *t, const struct bq_config *config, const struct bq_load *l, const char *uris_label)
+void bq_load_json(struct text *t, const struct bq_config *config, const struct bq_load *l,
+                  const char *uris_label)
 {
     ASSERT(l->n_uris > 0);
     text_adds(t, "{\"jobReference\":{");
@@ -166,9 +169,11 @@ void bq_load_json(struct text *t, const struct bq_config *config, const struct b
     add_member(t, "penstock_uris", uris_label);
     text_adds(t, "},\"load\":{\"destinationTable\":");
     add_table_reference(t, config, l->table);
-    text_adds(t, ",\"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"writeDisposition\":\"WRITE_APPEND\","
-                 "\"createDisposition\":\"CREATE_NEVER\",\"maxBadRecords\":0,\"ignoreUnknownValues\":false,"
-                 "\"sourceUris\":[");
+    text_adds(
+        t,
+        ",\"sourceFormat\":\"NEWLINE_DELIMITED_JSON\",\"writeDisposition\":\"WRITE_APPEND\","
+        "\"createDisposition\":\"CREATE_NEVER\",\"maxBadRecords\":0,\"ignoreUnknownValues\":false,"
+        "\"sourceUris\":[");
     for (uint32_t i = 0; i < l->n_uris; i++) {
         text_adds(t, i == 0 ? "" : ",");
         text_add_json(t, l->uris[i]);

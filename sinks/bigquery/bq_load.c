@@ -11,11 +11,12 @@
  *      `---404 ------------------------------> wait --> INSERT
  *
  *     POLL --PENDING, RUNNING --> pause (0.2 s, doubled up to 10 s) --> POLL
- *      |---DONE -----------------------------------------------------> DONE, JOB_FAILED or JOB_REFUSED
- *      `---404 ------------------------------> wait --> INSERT (the same id: 409 if it is there after all)
+ *      |---DONE ----------------------------------> DONE, JOB_FAILED or JOB_REFUSED
+ *      `---404 -----------------------------> wait --> INSERT (409 if it is there after all)
  *
- * The id makes INSERT safe to repeat: at most one job of an id ever exists. Answers are asked for in part only,
- * because a job repeats its URIs, megabytes of them; FIND asks for them while they fit into an answer.
+ * The id makes INSERT safe to repeat: at most one job of an id ever exists. Answers are asked for
+ * in part only, because a job repeats its URIs, megabytes of them; FIND asks for them while they
+ * fit into an answer.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,8 +27,8 @@
 
 #define POLL_US_FIRST  ((int64_t)200000)
 #define POLL_US_MAX    ((int64_t)10000000)
-#define LOST_MAX       10                 /* 409, then 404, in turn: it is in another location */
-#define URIS_BYTES_MAX ((size_t)3 << 20)  /* more are not asked for: the label stands for them */
+#define LOST_MAX       10                /* 409, then 404, in turn: it is in another location */
+#define URIS_BYTES_MAX ((size_t)3 << 20) /* more are not asked for: the label stands for them */
 #define FIELDS         "fields=jobReference,status,statistics"
 
 enum load_state { LOAD_INSERT, LOAD_FIND, LOAD_POLL };
@@ -38,8 +39,8 @@ struct load_op {
     struct load_op *prev, *next;
     struct request request;
     enum load_state state;
-    bool exists;          /* told so by 409 */
-    uint32_t lost;        /* 404 in spite of that */
+    bool exists;   /* told so by 409 */
+    uint32_t lost; /* 404 in spite of that */
     uint32_t odd_answers;
     int64_t poll_us;
     size_t uris_bytes;
@@ -87,7 +88,8 @@ static void load_fail(struct load_op *op, const struct http_answer *a)
 
     ASSERT(a != NULL);
     answer_describe(a, why);
-    snprintf(op->text, sizeof(op->text), "%s: %.480s", op->state == LOAD_INSERT ? "jobs.insert" : "jobs.get", why);
+    snprintf(op->text, sizeof(op->text), "%s: %.480s",
+             op->state == LOAD_INSERT ? "jobs.insert" : "jobs.get", why);
     load_finish(op, BQ_PERMANENT, 0);
 }
 
@@ -172,8 +174,8 @@ static void find_found(struct load_op *op, const struct http_answer *a)
     }
     difference = bq_job_differs(a->body, op->bq->config, op->load, op->uris_label);
     if (difference != NULL) {
-        snprintf(op->text, sizeof(op->text), "a job %.160s is there and is not ours: %s", op->load->job_id,
-                 difference);
+        snprintf(op->text, sizeof(op->text), "a job %.160s is there and is not ours: %s",
+                 op->load->job_id, difference);
         load_finish(op, BQ_CONFLICT, 0);
         return;
     }
@@ -187,7 +189,8 @@ static void get_lost(struct load_op *op, const struct http_answer *a)
     op->state = LOAD_INSERT;
     if (op->exists && ++op->lost > LOST_MAX) {
         snprintf(op->text, sizeof(op->text),
-                 "job %.160s exists, but not in location \"%s\": set the dataset's location in the configuration",
+                 "job %.160s exists, but not in location \"%s\": set the dataset's location in the "
+                 "configuration",
                  op->load->job_id, op->location);
         load_finish(op, BQ_PERMANENT, 0);
         return;
@@ -232,15 +235,17 @@ static void get_url(struct load_op *op)
     text_add_url(url, op->load->job_id);
     text_adds(url, "?" FIELDS);
     if (op->state == LOAD_FIND)
-        text_adds(url, op->uris_bytes <= URIS_BYTES_MAX ? ",configuration(labels,load(destinationTable,sourceUris))"
-                                                        : ",configuration(labels,load(destinationTable))");
+        text_adds(url, op->uris_bytes <= URIS_BYTES_MAX
+                           ? ",configuration(labels,load(destinationTable,sourceUris))"
+                           : ",configuration(labels,load(destinationTable))");
     if (op->location[0] != '\0') {
         text_adds(url, "&location=");
         text_add_url(url, op->location);
     }
 }
 
-/* Sends what the state asks for. The body is made anew each time: between jobs.insert and DONE it would only lie. */
+/* Sends what the state asks for. The body is made anew each time: between jobs.insert and DONE it
+ * would only lie. */
 static void load_run(struct load_op *op)
 {
     struct request *r = &op->request;

@@ -6,9 +6,9 @@
 #include "sinks/engine/answer.h"
 #include "sinks/engine/blocking.h"
 
-#define JOB_BYTES     1100
-#define POLLS_MAX     60 /* of up to ten seconds each, waited for at the server */
-#define WAIT_MS       "10000"
+#define JOB_BYTES 1100
+#define POLLS_MAX 60 /* of up to ten seconds each, waited for at the server */
+#define WAIT_MS   "10000"
 
 /* A query under way. */
 struct query {
@@ -100,8 +100,8 @@ static void poll_url(struct text *url, const struct bq_config *config, const str
 }
 
 /* Takes one answer of the query. */
-static int query_step(struct query *q, enum answer_class c, const struct http_answer *a, char *error,
-                      size_t error_len)
+static int query_step(struct query *q, enum answer_class c, const struct http_answer *a,
+                      char *error, size_t error_len)
 {
     char why[REASON_TEXT_BYTES];
 
@@ -118,8 +118,8 @@ static int query_step(struct query *q, enum answer_class c, const struct http_an
     return 0;
 }
 
-static int query_run(struct blocking *b, const struct bq_config *config, const char *table, struct query *q,
-                     char *error, size_t error_len)
+static int query_run(struct blocking *b, const struct bq_config *config, const char *table,
+                     struct query *q, char *error, size_t error_len)
 {
     struct http_answer a;
     struct text json = {0};
@@ -146,8 +146,8 @@ static int query_run(struct blocking *b, const struct bq_config *config, const c
     return rc;
 }
 
-int bq_count_rows(const struct bq_config *config, struct auth *auth, const char *table, uint64_t *rows, char *error,
-                  size_t error_len)
+int bq_count_rows(const struct bq_config *config, struct auth *auth, const char *table,
+                  uint64_t *rows, char *error, size_t error_len)
 {
     struct query q = {.complete = false};
     struct blocking *b;

@@ -1,4 +1,5 @@
-/* COLD. JSON answers of Google's APIs. Bodies come from outside: everything may be missing or of another type. */
+/* COLD. JSON answers of Google's APIs. Bodies come from outside: everything may be missing or of
+ * another type. */
 #include "sinks/engine/answer.h"
 
 #include <stdlib.h>

@@ -7,7 +7,8 @@
 
 #include "dataplane/json/walk.h"
 
-/** The body as a JSON object, fully validated. @return false when it is anything else. Bodies are padded. */
+/** The body as a JSON object, fully validated. @return false when it is anything else. Bodies are
+ * padded. */
 bool answer_object(struct span body, struct json_value *out) WARN_UNUSED;
 
 /** The value at "a.b.c". @return false when it is absent or null. */
@@ -28,7 +29,8 @@ bool answer_value_equals(struct json_value value, const char *text) WARN_UNUSED;
 /** The integer at path, given as a number or a string. @return false when it is absent or none. */
 bool answer_int64(struct json_value object, const char *path, int64_t *out) WARN_UNUSED;
 
-/** As answer_string() for a value; cuts what does not fit. @return whether it was a string and fitted. */
+/** As answer_string() for a value; cuts what does not fit. @return whether it was a string and
+ * fitted. */
 bool answer_copy(struct json_value value, char *out, size_t out_len);
 
 #endif

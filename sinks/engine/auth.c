@@ -1,4 +1,5 @@
-/* COLD. Bearer tokens from a file that somebody else renews. A failed reading keeps the token that is there. */
+/* COLD. Bearer tokens from a file that somebody else renews. A failed reading keeps the token that
+ * is there. */
 #include "sinks/engine/auth.h"
 
 #include <errno.h>
@@ -10,9 +11,9 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
-#define REREAD_US  ((int64_t)60 * 1000000)
-#define PREFIX     "Authorization: Bearer "
-#define TOKEN_MAX  (AUTH_HEADER_BYTES - sizeof(PREFIX) - 1)
+#define REREAD_US ((int64_t)60 * 1000000)
+#define PREFIX    "Authorization: Bearer "
+#define TOKEN_MAX (AUTH_HEADER_BYTES - sizeof(PREFIX) - 1)
 
 /* The file's bytes without the white space around them. @return their number or -errno. */
 static ssize_t token_read(const char *file, char *token, size_t size)
@@ -72,8 +73,9 @@ int auth_init(struct auth *a, const char *token_file, char *error, size_t error_
         return 0;
     rc = header_renew(a);
     if (rc == -EINVAL)
-        snprintf(error, error_len, "%s: no token: one line of 1 to %zu printable characters is expected",
-                 token_file, TOKEN_MAX);
+        snprintf(error, error_len,
+                 "%s: no token: one line of 1 to %zu printable characters is expected", token_file,
+                 TOKEN_MAX);
     else if (rc != 0)
         snprintf(error, error_len, "%s: %s", token_file, strerror(-rc));
     return rc;
@@ -88,7 +90,8 @@ const char *auth_header(struct auth *a)
         int rc = header_renew(a);
 
         if (rc != 0)
-            log_warn("auth", "%s: %s; the token read before is used on", a->token_file, strerror(-rc));
+            log_warn("auth", "%s: %s; the token read before is used on", a->token_file,
+                     strerror(-rc));
     }
     return a->header;
 }

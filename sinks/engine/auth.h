@@ -1,6 +1,6 @@
 /*
- * Bearer tokens for calls to Google. Sources so far: none (local cloud, emulators) and a token file that somebody
- * else renews. Key files and the metadata server slot in here.
+ * Bearer tokens for calls to Google. Sources so far: none (local cloud, emulators) and a token file
+ * that somebody else renews. Key files and the metadata server slot in here.
  */
 #ifndef PENSTOCK_ENGINE_AUTH_H
 #define PENSTOCK_ENGINE_AUTH_H
@@ -13,15 +13,16 @@
 
 /** A token source; one per sink thread. */
 struct auth {
-    const char *token_file; /* NULL: no credentials are sent */
+    const char *token_file;         /* NULL: no credentials are sent */
     char header[AUTH_HEADER_BYTES]; /* "Authorization: Bearer ..." or "" */
-    int64_t read_us;        /* monotonic time of the last read */
+    int64_t read_us;                /* monotonic time of the last read */
 };
 
 /** Sets the source up and reads the token once. @return 0; -errno with error naming the file. */
 int auth_init(struct auth *a, const char *token_file, char *error, size_t error_len) WARN_UNUSED;
 
-/** The header line for the next call, or NULL without credentials; reads the file again when a minute old. */
+/** The header line for the next call, or NULL without credentials; reads the file again when a
+ * minute old. */
 const char *auth_header(struct auth *a);
 
 /** After a 401: reads the token anew at the next call. */

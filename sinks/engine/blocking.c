@@ -60,8 +60,10 @@ static void on_answered(struct request *r, enum answer_class c, const struct htt
 
 int blocking_create(struct auth *auth, const char *user_project, struct blocking **out)
 {
-    static const struct http_config config = {
-        .connections_max = 1, .connect_timeout_ms = 10000, .stall_timeout_ms = 60000, .user_agent = "penstock"};
+    static const struct http_config config = {.connections_max = 1,
+                                              .connect_timeout_ms = 10000,
+                                              .stall_timeout_ms = 60000,
+                                              .user_agent = "penstock"};
     struct blocking *b = calloc(1, sizeof(*b));
     int rc;
 
@@ -107,7 +109,8 @@ struct text *blocking_url(struct blocking *b, const char *method)
     return request_reset(&b->request, method);
 }
 
-enum answer_class blocking_call(struct blocking *b, const struct text *json, struct http_answer *out)
+enum answer_class blocking_call(struct blocking *b, const struct text *json,
+                                struct http_answer *out)
 {
     ASSERT(b->request.method != NULL);
     if (json != NULL)

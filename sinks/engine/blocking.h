@@ -1,7 +1,7 @@
 /*
- * Calls that are waited for, for the control thread's verify: a loop and a client of their own, the same headers,
- * and retries of transient failures for a bounded time.
- * Thread: control; one caller at a time.
+ * Calls that are waited for, for the control thread's verify: a loop and a client of their own, the
+ * same headers, and retries of transient failures for a bounded time. Thread: control; one caller
+ * at a time.
  */
 #ifndef PENSTOCK_ENGINE_BLOCKING_H
 #define PENSTOCK_ENGINE_BLOCKING_H
@@ -26,6 +26,7 @@ struct text *blocking_url(struct blocking *b, const char *method);
  * @param out what came back; its spans live until the next call.
  * @return its class, never AUTH; TRANSIENT when it stayed so for BLOCKING_RETRY_US.
  */
-enum answer_class blocking_call(struct blocking *b, const struct text *json, struct http_answer *out);
+enum answer_class blocking_call(struct blocking *b, const struct text *json,
+                                struct http_answer *out);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * COLD. libcurl's multi interface on a loop: curl says which sockets and which timeout to watch, the loop tells
- * curl what happened. Thread: the loop's.
+ * COLD. libcurl's multi interface on a loop: curl says which sockets and which timeout to watch,
+ * the loop tells curl what happened. Thread: the loop's.
  *
- *     http_call_start -> transfer in the multi handle -> curl's message or our watchdog -> http_finish -> done
+ *     http_call_start -> transfer in the multi handle -> message or watchdog -> done
  *                              `-> http_call_cancel: taken out, no done
  *
  * done runs outside of curl's callbacks, so it may start and cancel calls.
@@ -73,6 +73,27 @@ static void messages_take(struct http_client *c)
     }
 }
 
+/*
+ * After an error of its own (out of memory) curl does not say which of the calls it will never get
+ * back to: all of them end, and the retry policy takes it from there.
+ */
+static void active_fail(struct http_client *c, CURLMcode rc)
+{
+    struct http_transfer *t;
+
+    ASSERT(rc != CURLM_OK);
+    for (t = c->active; t != NULL; t = t->next)
+        t->doomed = true;
+    for (t = c->active; t != NULL;) {
+        if (!t->doomed) { /* started by a done */
+            t = t->next;
+            continue;
+        }
+        http_finish(t, CURLE_OUT_OF_MEMORY, curl_multi_strerror(rc));
+        t = c->active; /* done may have cancelled any of them */
+    }
+}
+
 static void multi_act(struct http_client *c, curl_socket_t s, int what)
 {
     int running;
@@ -80,6 +101,8 @@ static void multi_act(struct http_client *c, curl_socket_t s, int what)
 
     ASSERT(rc != CURLM_BAD_HANDLE && rc != CURLM_RECURSIVE_API_CALL);
     messages_take(c);
+    if (rc != CURLM_OK && rc != CURLM_BAD_SOCKET)
+        active_fail(c, rc);
 }
 
 static void on_timer(struct loop_timer *t)
@@ -153,8 +176,8 @@ static struct http_socket *socket_learn(struct http_client *c, curl_socket_t fd)
 }
 
 /*
- * Without memory the socket stays unwatched and the watchdog or the connect timeout ends its call: an error given
- * to curl here would end the multi handle for good.
+ * Without memory the socket stays unwatched and the watchdog or the connect timeout ends its call:
+ * an error given to curl here would end the multi handle for good.
  */
 static int multi_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
 {
@@ -236,7 +259,8 @@ void http_client_destroy(struct http_client *c)
         http_transfer_destroy(t);
     }
     if (c->multi != NULL)
-        curl_multi_cleanup(c->multi); /* closes kept connections: their sockets are forgotten on the way */
+        curl_multi_cleanup(
+            c->multi); /* closes kept connections: their sockets are forgotten on the way */
     while (c->sockets != NULL)
         socket_forget(c->sockets);
     free(c);

@@ -10,16 +10,18 @@
 #define HTTP_HEADER_BYTES_MAX 2048 /* of a header that is kept; longer ones count as absent */
 #define HTTP_POOL_MAX         64   /* idle transfers kept */
 
-/** One call's way through curl. Kept in a pool between calls with its easy handle and answer buffer. */
+/** One call's way through curl. Kept in a pool between calls with its easy handle and answer
+ * buffer. */
 struct http_transfer {
     struct http_client *client;
-    struct http_call *call; /* NULL: idle */
+    struct http_call *call;            /* NULL: idle */
     struct http_transfer *prev, *next; /* among active ones; next alone among idle ones */
     CURL *easy;
     struct curl_slist *headers;
     struct loop_timer timer; /* stall and whole-call limits */
     int64_t began_us;        /* connection there; 0 before */
     int64_t moved_us;        /* last byte either way */
+    bool doomed;             /* ends because curl ran out of memory */
 
     uint32_t part; /* the body's read cursor */
     size_t part_offset;
@@ -67,7 +69,8 @@ void http_transfer_destroy(struct http_transfer *t);
 int http_transfer_prepare(struct http_transfer *t, struct http_call *call) WARN_UNUSED;
 
 /** Fills an answer after curl's verdict; why overrides curl's words. */
-void http_transfer_answer(struct http_transfer *t, CURLcode code, const char *why, struct http_answer *out);
+void http_transfer_answer(struct http_transfer *t, CURLcode code, const char *why,
+                          struct http_answer *out);
 
 /** Arms the timer for the next of the limits; bytes moved. */
 void http_transfer_watchdog(struct http_transfer *t);

@@ -1,9 +1,10 @@
 /*
  * COLD. One call's transfer: options, body from an iovec, bounded answer, and the limits of time.
  *
- * Limits run from the moment a connection is there (a call that waits for one of few connections is not late):
- * stall_timeout since the last byte either way, and timeout_ms for the whole. curl's own stall detection averages
- * over seconds, so the watchdog is ours. Before that, connect_timeout is curl's.
+ * Limits run from the moment a connection is there (a call that waits for one of few connections is
+ * not late): stall_timeout since the last byte either way, and timeout_ms for the whole. curl's own
+ * stall detection averages over seconds, so the watchdog is ours. Before that, connect_timeout is
+ * curl's.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ static void on_watchdog(struct loop_timer *timer)
     if (now_us - t->moved_us >= stall_us)
         http_finish(t, CURLE_OPERATION_TIMEDOUT, "timed out: no byte for stall_timeout");
     else if (whole_us > 0 && now_us - t->began_us >= whole_us)
-        http_finish(t, CURLE_OPERATION_TIMEDOUT, "timed out: the call took longer than its size allows");
+        http_finish(t, CURLE_OPERATION_TIMEDOUT,
+                    "timed out: the call took longer than its size allows");
     else
         http_transfer_watchdog(t);
 }
@@ -225,7 +227,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     return len;
 }
 
-void http_transfer_answer(struct http_transfer *t, CURLcode code, const char *why, struct http_answer *out)
+void http_transfer_answer(struct http_transfer *t, CURLcode code, const char *why,
+                          struct http_answer *out)
 {
     long status = 0;
 
@@ -347,6 +350,7 @@ int http_transfer_prepare(struct http_transfer *t, struct http_call *call)
     ASSERT(bytes == call->body_bytes);
     t->call = call;
     t->began_us = 0;
+    t->doomed = false;
     t->part = 0;
     t->part_offset = 0;
     t->error[0] = '\0';
@@ -359,7 +363,8 @@ int http_transfer_prepare(struct http_transfer *t, struct http_call *call)
     if (curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK ||
         curl_easy_setopt(e, CURLOPT_URL, call->url) != CURLE_OK)
         return -ENOMEM;
-    if (config->user_agent != NULL && curl_easy_setopt(e, CURLOPT_USERAGENT, config->user_agent) != CURLE_OK)
+    if (config->user_agent != NULL &&
+        curl_easy_setopt(e, CURLOPT_USERAGENT, config->user_agent) != CURLE_OK)
         return -ENOMEM;
     if (config->ca_file != NULL && curl_easy_setopt(e, CURLOPT_CAINFO, config->ca_file) != CURLE_OK)
         return -ENOMEM;

@@ -1,9 +1,10 @@
 /*
- * COLD. The event loop of a sink thread on one io_uring. Role: waiting and dispatch; timers are in loop_timer.c,
- * watches in loop_watch.c. Thread: one; only the wake descriptor is touched by others.
+ * COLD. The event loop of a sink thread on one io_uring. Role: waiting and dispatch; timers are in
+ * loop_timer.c, watches in loop_watch.c. Thread: one; only the wake descriptor is touched by
+ * others.
  *
- * The ring is created disabled and enabled on the thread that first runs it, because SINGLE_ISSUER binds a ring
- * to the thread that enables it. Until then entries are only prepared.
+ * The ring is created disabled and enabled on the thread that first runs it, because SINGLE_ISSUER
+ * binds a ring to the thread that enables it. Until then entries are only prepared.
  */
 #include "sinks/engine/loop.h"
 
@@ -18,9 +19,9 @@
 #include "dataplane/base/clock.h"
 #include "sinks/engine/loop_internal.h"
 
-#define BATCH             64
-#define DESTROY_WAIT_US   ((int64_t)10 * 1000000)
-#define WAIT_US_MAX       ((int64_t)3600 * 1000000)
+#define BATCH           64
+#define DESTROY_WAIT_US ((int64_t)10 * 1000000)
+#define WAIT_US_MAX     ((int64_t)3600 * 1000000)
 
 /* user_data: the kind in the low bits; above them the address of a read (8-aligned) or a slot. */
 enum tag { TAG_READ, TAG_WATCH, TAG_WAKE, TAG_IGNORE };
@@ -141,8 +142,8 @@ int loop_read_start(struct loop *l, struct loop_read *r)
 }
 
 /*
- * A short read goes on, until it is whole or at the end of the file. Behind an unaligned end, direct I/O answers
- * EINVAL, which is the end as well.
+ * A short read goes on, until it is whole or at the end of the file. Behind an unaligned end,
+ * direct I/O answers EINVAL, which is the end as well.
  */
 static int read_complete(struct loop *l, struct loop_read *r, int result)
 {
@@ -238,7 +239,8 @@ static int completions_run(struct loop *l)
 /* liburing 2.3 declares io_uring_enable_rings() but does not export it. */
 static void enable(struct loop *l)
 {
-    long rc = syscall(__NR_io_uring_register, l->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    long rc =
+        syscall(__NR_io_uring_register, l->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 
     ASSERT(rc == 0);
     l->enabled = true;
@@ -247,7 +249,8 @@ static void enable(struct loop *l)
 
 static void submit_and_wait(struct loop *l, int64_t wait_us)
 {
-    struct __kernel_timespec ts = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
+    struct __kernel_timespec ts = {.tv_sec = wait_us / 1000000,
+                                   .tv_nsec = wait_us % 1000000 * 1000};
     struct io_uring_cqe *cqe;
 
     ASSERT(wait_us >= 0);
@@ -282,7 +285,8 @@ int loop_run_once(struct loop *l, int64_t timeout_us)
     return n + loop_timers_run(l, clock_monotonic_us());
 }
 
-/* Completions of reads, without callbacks: their buffers must not be written to after the loop is gone. */
+/* Completions of reads, without callbacks: their buffers must not be written to after the loop is
+ * gone. */
 static void reads_drain(struct loop *l)
 {
     int64_t end_us = clock_monotonic_us() + DESTROY_WAIT_US;

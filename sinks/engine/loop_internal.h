@@ -10,8 +10,8 @@
 #define LOOP_SQ_ENTRIES 512
 
 /**
- * A watched descriptor as the ring knows it. A slot outlives its watch until the poll's completion is in, so a
- * late completion never meets another watch.
+ * A watched descriptor as the ring knows it. A slot outlives its watch until the poll's completion
+ * is in, so a late completion never meets another watch.
  */
 struct watch_slot {
     struct loop_watch *watch; /* NULL: stopped, or free */
@@ -45,7 +45,8 @@ struct loop {
     uint32_t n_dirty;
 };
 
-/** An entry to fill, after handing full queues to the kernel; NULL when the kernel takes none now. */
+/** An entry to fill, after handing full queues to the kernel; NULL when the kernel takes none now.
+ */
 struct io_uring_sqe *loop_sqe(struct loop *l);
 
 /** Frees the heap. Timers stay their owners'. */

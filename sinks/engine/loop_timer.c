@@ -1,6 +1,6 @@
 /*
- * COLD. The loop's timers: a binary heap by due time. A timer knows its place, so re-arming and disarming cost
- * O(log n).
+ * COLD. The loop's timers: a binary heap by due time. A timer knows its place, so re-arming and
+ * disarming cost O(log n).
  */
 #include <stdlib.h>
 

@@ -1,14 +1,16 @@
 /*
- * COLD. The loop's watched descriptors, each a one-shot poll that is armed again after its callback.
+ * COLD. The loop's watched descriptors, each a one-shot poll that is armed again after its
+ * callback.
  *
  *               watch_set(events)        completion, ready()
  *     free ------------------> dirty --> armed --> dirty (still wanted) --> armed ...
  *       ^                                  | watch_set(0)
  *       `-------- completion <--- removing <'
  *
- * Changes are collected and handed to the ring once per turn. A changed mask updates the poll in place; when the
- * poll fired meanwhile, the update finds nothing and the completion arms the new mask. The ring holds a
- * reference to the file of an armed poll: that is why a stopped watch asks for removal.
+ * Changes are collected and handed to the ring once per turn. A changed mask updates the poll in
+ * place; when the poll fired meanwhile, the update finds nothing and the completion arms the new
+ * mask. The ring holds a reference to the file of an armed poll: that is why a stopped watch asks
+ * for removal.
  */
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /*
- * One request to a Google API with what all of them share: credentials, quota project, the one refresh after a
- * 401, and waiting before another try. The owner decides what the next try is.
+ * One request to a Google API with what all of them share: credentials, quota project, the one
+ * refresh after a 401, and waiting before another try. The owner decides what the next try is.
  *
  *     request_send -> answered(class, answer) -> owner: done, or request_send, or request_later
  *          ^                                                                          |
@@ -30,7 +30,8 @@ struct request_env {
 /** A request and its retries, embedded in an operation. Zero it, then request_init(). */
 struct request {
     const struct request_env *env;
-    /** Class AUTH never arrives here: it is retried once and then PERMANENT. The answer's spans end with the call. */
+    /** Class AUTH never arrives here: it is retried once and then PERMANENT. The answer's spans end
+     * with the call. */
     void (*answered)(struct request *r, enum answer_class c, const struct http_answer *a);
     void (*resume)(struct request *r);
     const char **waiting; /* set while waiting, NULL otherwise; may be NULL itself */
@@ -49,14 +50,15 @@ struct request {
     struct retry_state _retry;
     struct iovec _text_body;
     bool _body_failed; /* its text could not be made */
-    bool _refreshed; /* the token, since the last answer that was not 401 */
+    bool _refreshed;   /* the token, since the last answer that was not 401 */
     char _why[REASON_TEXT_BYTES];
 };
 
 /** Binds a zeroed request. */
 void request_init(struct request *r, const struct request_env *env);
 
-/** Empties method, URL and body for another call of the same operation, and gives the URL to fill. */
+/** Empties method, URL and body for another call of the same operation, and gives the URL to fill.
+ */
 struct text *request_reset(struct request *r, const char *method);
 
 /** Sets a JSON body; kept by the caller until the answer. */

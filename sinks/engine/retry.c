@@ -1,7 +1,7 @@
 /*
- * COLD. The retry policy. Google's classes: 408, 429 and 5xx are transient; 403 means four different things and
- * 400 two, told apart only by the reason in the error body. Intermediaries answer in HTML or with nothing, so a
- * body is never required.
+ * COLD. The retry policy. Google's classes: 408, 429 and 5xx are transient; 403 means four
+ * different things and 400 two, told apart only by the reason in the error body. Intermediaries
+ * answer in HTML or with nothing, so a body is never required.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,11 +10,11 @@
 #include "sinks/engine/answer.h"
 #include "sinks/engine/retry_internal.h"
 
-#define DELAY_US_MIN  ((int64_t)20000)
-#define DELAY_CAP     64                          /* times the base */
-#define QUOTA_US      ((int64_t)600 * 1000000)
-#define SERVER_S_MAX  ((int64_t)3600)             /* a longer Retry-After is not believed */
-#define REASON_BYTES  64
+#define DELAY_US_MIN ((int64_t)20000)
+#define DELAY_CAP    64 /* times the base */
+#define QUOTA_US     ((int64_t)600 * 1000000)
+#define SERVER_S_MAX ((int64_t)3600) /* a longer Retry-After is not believed */
+#define REASON_BYTES 64
 
 int64_t retry_base_us = RETRY_BASE_US;
 
@@ -50,9 +50,9 @@ static enum answer_class classify_by_reason(const struct http_answer *a)
     static const char *const transient_403[] = {"rateLimitExceeded", "userRateLimitExceeded",
                                                 "jobRateLimitExceeded", "backendError"};
     static const char *const quota_403[] = {"quotaExceeded", "dailyLimitExceeded"};
-    static const char *const transient_400[] = {"jobBackendError",  "jobInternalError", "jobRateLimitExceeded",
-                                                "tableUnavailable", "backendError",     "internalError",
-                                                "rateLimitExceeded"};
+    static const char *const transient_400[] = {
+        "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "tableUnavailable",
+        "backendError",    "internalError",    "rateLimitExceeded"};
     char reason[REASON_BYTES];
     struct json_value root;
 
@@ -61,10 +61,12 @@ static enum answer_class classify_by_reason(const struct http_answer *a)
         return ANSWER_PERMANENT;
     error_reason(root, reason, sizeof(reason));
     if (a->status == 400)
-        return one_of(reason, transient_400, ARRAY_LEN(transient_400)) ? ANSWER_TRANSIENT : ANSWER_PERMANENT;
+        return one_of(reason, transient_400, ARRAY_LEN(transient_400)) ? ANSWER_TRANSIENT
+                                                                       : ANSWER_PERMANENT;
     if (one_of(reason, quota_403, ARRAY_LEN(quota_403)))
         return ANSWER_QUOTA;
-    return one_of(reason, transient_403, ARRAY_LEN(transient_403)) ? ANSWER_TRANSIENT : ANSWER_PERMANENT;
+    return one_of(reason, transient_403, ARRAY_LEN(transient_403)) ? ANSWER_TRANSIENT
+                                                                   : ANSWER_PERMANENT;
 }
 
 enum answer_class answer_classify(const struct http_answer *a)
@@ -112,16 +114,19 @@ void answer_describe(const struct http_answer *a, char *out)
 
     ASSERT(a != NULL && out != NULL);
     if (a->status == 0) {
-        snprintf(out, REASON_TEXT_BYTES, "no answer: %.400s", a->error != NULL ? a->error : "unknown");
+        snprintf(out, REASON_TEXT_BYTES, "no answer: %.400s",
+                 a->error != NULL ? a->error : "unknown");
     } else if (!answer_object(a->body, &root)) {
-        snprintf(out, REASON_TEXT_BYTES, "%d: %.*s", a->status, a->body.len < 200 ? (int)a->body.len : 200,
+        snprintf(out, REASON_TEXT_BYTES, "%d: %.*s", a->status,
+                 a->body.len < 200 ? (int)a->body.len : 200,
                  a->body.ptr != NULL ? a->body.ptr : "");
     } else {
         error_reason(root, reason, sizeof(reason));
         message[0] = '\0';
         if (answer_find(root, "error.message", &text))
             (void)answer_copy(text, message, sizeof(message));
-        snprintf(out, REASON_TEXT_BYTES, "%d%s%s: %s", a->status, reason[0] != '\0' ? " " : "", reason, message);
+        snprintf(out, REASON_TEXT_BYTES, "%d%s%s: %s", a->status, reason[0] != '\0' ? " " : "",
+                 reason, message);
     }
     make_printable(out);
 }

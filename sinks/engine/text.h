@@ -1,6 +1,6 @@
 /*
- * Growing text for URLs and request bodies. A failed allocation sticks: check text_failed() once at the end.
- * Thread: any; a text belongs to one thread.  Alloc: heap.
+ * Growing text for URLs and request bodies. A failed allocation sticks: check text_failed() once at
+ * the end. Thread: any; a text belongs to one thread.  Alloc: heap.
  */
 #ifndef PENSTOCK_ENGINE_TEXT_H
 #define PENSTOCK_ENGINE_TEXT_H

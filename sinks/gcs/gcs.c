@@ -7,7 +7,8 @@
 #include "sinks/engine/answer.h"
 #include "sinks/gcs/gcs_internal.h"
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void crc_text(uint32_t crc, char *out)
 {
@@ -63,8 +64,8 @@ bool object_facts_read(struct span body, struct object_facts *out)
     return true;
 }
 
-int gcs_create(struct loop *l, struct http_client *http, struct auth *auth, const struct gcs_config *config,
-               struct gcs_stats *stats, struct gcs **out)
+int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
+               const struct gcs_config *config, struct gcs_stats *stats, struct gcs **out)
 {
     struct gcs *g = calloc(1, sizeof(*g));
 

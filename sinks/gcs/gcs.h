@@ -1,6 +1,6 @@
 /*
- * Cloud Storage as a sink: objects that are created once, checked by CRC32C both ways, and recognised as ours
- * when an answer was lost.
+ * Cloud Storage as a sink: objects that are created once, checked by CRC32C both ways, and
+ * recognised as ours when an answer was lost.
  *
  * An operation retries by itself until it is done, permanent, or cancelled with its client.
  */
@@ -14,14 +14,14 @@
 struct gcs_config {
     const char *endpoint; /* "https://storage.googleapis.com", or an emulator's, without a path */
     const char *bucket;
-    const char *node;     /* goes into object metadata */
+    const char *node;         /* goes into object metadata */
     const char *user_project; /* quota project header, or NULL */
 };
 
 /** Written by the sink thread, readable by any (relaxed). */
 struct gcs_stats {
     _Atomic uint64_t calls;
-    _Atomic uint64_t objects;    /* created or recognised */
+    _Atomic uint64_t objects; /* created or recognised */
     _Atomic uint64_t bytes;
     _Atomic uint64_t retries;
     _Atomic uint64_t recognised; /* 412 or lost answer, found to be ours */
@@ -32,12 +32,14 @@ struct gcs_stats {
 enum gcs_result {
     GCS_DONE,
     GCS_CONFLICT,  /* an object of this name is there and is not this plan's */
-    GCS_PERMANENT, /* refused for good: text says why; may be tried again when somebody has fixed it */
+    GCS_PERMANENT, /* refused for good: text says why; may be tried again when somebody has fixed it
+                    */
 };
 
 struct gcs;
 
-/** An object to create, embedded in its owner, which keeps name and body until done. Zero it before filling. */
+/** An object to create, embedded in its owner, which keeps name and body until done. Zero it before
+ * filling. */
 struct gcs_put {
     const char *name;
     const char *content_type; /* "application/x-ndjson" */
@@ -45,9 +47,10 @@ struct gcs_put {
     uint32_t body_parts;
     uint64_t bytes;
     uint32_t crc32c;
-    uint64_t plan_id;  /* metadata penstock-plan */
-    uint64_t events;   /* metadata penstock-events */
-    const char *log_id; /* metadata penstock-log: which delivery log the plan id belongs to; part of identity */
+    uint64_t plan_id;   /* metadata penstock-plan */
+    uint64_t events;    /* metadata penstock-events */
+    const char *log_id; /* metadata penstock-log: which delivery log the plan id belongs to; part of
+                           identity */
     void (*done)(struct gcs_put *p, enum gcs_result result, int64_t generation, const char *text);
     const char *waiting; /* while retrying: why, for status; NULL otherwise */
     void *_op;
@@ -61,13 +64,15 @@ struct gcs_delete {
 };
 
 /** Creates the client. config, http, auth and stats are borrowed. Thread: the loop's. */
-int gcs_create(struct loop *l, struct http_client *http, struct auth *auth, const struct gcs_config *config,
-               struct gcs_stats *stats, struct gcs **out) WARN_UNUSED;
+int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
+               const struct gcs_config *config, struct gcs_stats *stats,
+               struct gcs **out) WARN_UNUSED;
 
 /** Cancels every operation (done does not run) and frees. NULL is allowed. */
 void gcs_destroy(struct gcs *g);
 
-/** Starts to create an object: multipart, ifGenerationMatch=0, crc32c and plan id in its metadata. */
+/** Starts to create an object: multipart, ifGenerationMatch=0, crc32c and plan id in its metadata.
+ */
 int gcs_put_start(struct gcs *g, struct gcs_put *p) WARN_UNUSED;
 
 /** Starts to delete an object. */

@@ -1,6 +1,6 @@
 /*
- * COLD. Deletes a staging object after its load. 404 is success: an earlier answer may have been lost. Transient
- * failures are retried for ever, as everywhere.
+ * COLD. Deletes a staging object after its load. 404 is success: an earlier answer may have been
+ * lost. Transient failures are retried for ever, as everywhere.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -17,7 +17,7 @@ struct listing {
     const char *prefix;
     bool (*visit)(void *ctx, const struct gcs_listed *o);
     void *ctx;
-    bool stopped; /* by the visitor */
+    bool stopped;            /* by the visitor */
     char token[TOKEN_BYTES]; /* of the next page, or "" */
 };
 
@@ -29,7 +29,8 @@ static void page_url(struct listing *l)
     text_adds(url, l->config->endpoint);
     text_adds(url, "/storage/v1/b/");
     text_add_url(url, l->config->bucket);
-    text_adds(url, "/o?maxResults=1000&fields=items(name,size,crc32c,metadata),nextPageToken&prefix=");
+    text_adds(url,
+              "/o?maxResults=1000&fields=items(name,size,crc32c,metadata),nextPageToken&prefix=");
     text_add_url(url, l->prefix);
     if (l->token[0] != '\0') {
         text_adds(url, "&pageToken=");
@@ -45,8 +46,8 @@ static bool item_visit(struct listing *l, struct json_value item)
     int64_t bytes;
 
     ASSERT(l->visit != NULL);
-    if (!answer_string(item, "name", name, sizeof(name)) || !answer_int64(item, "size", &bytes) || bytes < 0 ||
-        !answer_string(item, "crc32c", crc, sizeof(crc)) || !crc_parse(crc, &o.crc32c))
+    if (!answer_string(item, "name", name, sizeof(name)) || !answer_int64(item, "size", &bytes) ||
+        bytes < 0 || !answer_string(item, "crc32c", crc, sizeof(crc)) || !crc_parse(crc, &o.crc32c))
         return false;
     o.bytes = (uint64_t)bytes;
     if (answer_string(item, "metadata.penstock-plan", plan, sizeof(plan)))
@@ -96,15 +97,16 @@ static int page_take(struct listing *l, char *error, size_t error_len)
         return c == ANSWER_NOT_FOUND ? -ENOENT : -EIO;
     }
     if (!page_visit(l, a.body)) {
-        snprintf(error, error_len, "listing gs://%s/%s: the answer is no list of objects", l->config->bucket,
-                 l->prefix);
+        snprintf(error, error_len, "listing gs://%s/%s: the answer is no list of objects",
+                 l->config->bucket, l->prefix);
         return -EBADMSG;
     }
     return 0;
 }
 
 int gcs_list(const struct gcs_config *config, struct auth *auth, const char *prefix,
-             bool (*visit)(void *ctx, const struct gcs_listed *o), void *ctx, char *error, size_t error_len)
+             bool (*visit)(void *ctx, const struct gcs_listed *o), void *ctx, char *error,
+             size_t error_len)
 {
     struct listing *l = calloc(1, sizeof(*l));
     int rc = -ENOMEM;

@@ -7,7 +7,7 @@
  *      |---429, 403 rate or quota (not stored) -----> wait --> PUT
  *      `---the rest -------------------------------------------------------------> PERMANENT
  *
- *     CHECK --200, ours: plan, log, crc and size --------------------------------> DONE (recognised)
+ *     CHECK --200, ours: plan, log, crc and size ----------------------------> recognised, DONE
  *      |---200, another's -------------------------------------------------------> CONFLICT
  *      |---404 ------------------------------------> wait --> PUT
  *      |---transient, or no object resource -------> wait --> CHECK
@@ -35,10 +35,10 @@ struct put_op {
     struct gcs_put *put;
     struct put_op *prev, *next;
     struct request request;
-    enum put_state state;      /* what is under way or comes after the wait */
-    uint32_t odd_answers;      /* in a row that made no sense */
+    enum put_state state; /* what is under way or comes after the wait */
+    uint32_t odd_answers; /* in a row that made no sense */
     struct text head, tail;
-    struct iovec *parts;       /* head, body, tail */
+    struct iovec *parts; /* head, body, tail */
     uint32_t n_parts;
     uint64_t part_bytes;
     char crc[CRC_TEXT_BYTES];
@@ -100,7 +100,8 @@ static void put_fail(struct put_op *op, const struct http_answer *a)
     put_finish(op, GCS_PERMANENT, 0);
 }
 
-/* An answer that is no object resource, or a wrong one. A server that keeps giving them needs a person. */
+/* An answer that is no object resource, or a wrong one. A server that keeps giving them needs a
+ * person. */
 static void put_odd_answer(struct put_op *op, const char *what)
 {
     ASSERT(what != NULL);
@@ -140,7 +141,8 @@ static void sent_answered(struct put_op *op, enum answer_class c, const struct h
         put_run(op);
         break;
     case ANSWER_TRANSIENT:
-        if (a->status != 429 && a->status != 403) /* those two are refused before anything is stored */
+        if (a->status != 429 &&
+            a->status != 403) /* those two are refused before anything is stored */
             op->state = PUT_CHECK;
         request_later(&op->request, c, a);
         break;
@@ -173,10 +175,11 @@ static void check_found(struct put_op *op, const struct http_answer *a)
         return;
     }
     snprintf(op->text, sizeof(op->text),
-             "an object of this name is there: %lld bytes, crc32c %s, plan \"%s\", log \"%s\"; ours has %llu bytes, "
+             "an object of this name is there: %lld bytes, crc32c %s, plan \"%s\", log \"%s\"; "
+             "ours has %llu bytes, "
              "crc32c %s, plan \"%s\", log \"%.40s\"",
-             (long long)f.bytes, f.crc32c, f.plan, f.log, (unsigned long long)op->put->bytes, op->crc, op->plan,
-             op->put->log_id);
+             (long long)f.bytes, f.crc32c, f.plan, f.log, (unsigned long long)op->put->bytes,
+             op->crc, op->plan, op->put->log_id);
     put_finish(op, GCS_CONFLICT, f.generation);
 }
 
@@ -272,11 +275,14 @@ static int put_frame(struct put_op *op)
     char boundary[BOUNDARY_BYTES];
     uint64_t random[2] = {0};
 
-    (void)!getrandom(random, sizeof(random), GRND_NONBLOCK); /* the plan id alone would do nearly as well */
-    snprintf(boundary, sizeof(boundary), "%016llx%016llx", (unsigned long long)(random[0] ^ p->plan_id),
-             (unsigned long long)random[1]);
-    snprintf(op->content_type, sizeof(op->content_type), "multipart/related; boundary=%s", boundary);
-    text_addf(&op->head, "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{", boundary);
+    (void)!getrandom(random, sizeof(random),
+                     GRND_NONBLOCK); /* the plan id alone would do nearly as well */
+    snprintf(boundary, sizeof(boundary), "%016llx%016llx",
+             (unsigned long long)(random[0] ^ p->plan_id), (unsigned long long)random[1]);
+    snprintf(op->content_type, sizeof(op->content_type), "multipart/related; boundary=%s",
+             boundary);
+    text_addf(&op->head, "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{",
+              boundary);
     add_member(&op->head, "name", p->name);
     text_adds(&op->head, ",");
     add_member(&op->head, "contentType", p->content_type);

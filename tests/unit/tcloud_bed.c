@@ -73,7 +73,8 @@ static void child(const char *program, const char *address, const char *dir)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (freopen("/dev/null", "w", stdout) != NULL && freopen("/dev/null", "w", stderr) != NULL)
-        execl(program, program, "--listen", address, "--data", dir, "--create-bucket", "bkt", (char *)NULL);
+        execl(program, program, "--listen", address, "--data", dir, "--create-bucket", "bkt",
+              (char *)NULL);
     _exit(127);
 }
 

@@ -1,4 +1,5 @@
-/* What tests of the cloud clients stand on: a loop with an HTTP client, and the real local cloud as a child. */
+/* What tests of the cloud clients stand on: a loop with an HTTP client, and the real local cloud as
+ * a child. */
 #ifndef PENSTOCK_TEST_TCLOUD_BED_H
 #define PENSTOCK_TEST_TCLOUD_BED_H
 
@@ -24,7 +25,8 @@ bool tcloud_bed_run(struct tcloud_bed *b, const bool *flag);
 
 struct tcloud_local;
 
-/** Starts BUILD/bin/localcloud with an empty directory and bucket "bkt". @return NULL when it is not built. */
+/** Starts BUILD/bin/localcloud with an empty directory and bucket "bkt". @return NULL when it is
+ * not built. */
 struct tcloud_local *tcloud_local_start(void);
 
 /** "http://127.0.0.1:PORT". */

@@ -139,8 +139,8 @@ static void answer(struct connection *c, const struct tcloud_step *s, size_t pro
 {
     const char *body = s->body != NULL ? s->body : "";
     char head[2048];
-    int n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n", s->status, promised,
-                     s->headers != NULL ? s->headers : "");
+    int n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
+                     s->status, promised, s->headers != NULL ? s->headers : "");
 
     say(c, head, (size_t)n);
     say(c, body, strlen(body));
@@ -199,7 +199,8 @@ static bool act(struct connection *c, const struct tcloud_step *s)
 
 static bool serve_one(struct connection *c)
 {
-    static const struct tcloud_step past = {.act = TCLOUD_ANSWER, .status = 500, .body = "past the script"};
+    static const struct tcloud_step past = {
+        .act = TCLOUD_ANSWER, .status = 500, .body = "past the script"};
     struct tcloud_server *s = c->server;
     struct tcloud_seen *seen = calloc(1, sizeof(*seen));
     const struct tcloud_step *step = &past;

@@ -1,6 +1,7 @@
 /*
- * A tiny HTTP/1.1 server for tests that answers by a script: request n gets answer n. It misbehaves on demand in
- * ways that real clouds and the networks before them do. Thread: its own; the recording is read after the fact.
+ * A tiny HTTP/1.1 server for tests that answers by a script: request n gets answer n. It misbehaves
+ * on demand in ways that real clouds and the networks before them do. Thread: its own; the
+ * recording is read after the fact.
  */
 #ifndef PENSTOCK_TEST_TCLOUD_SERVER_H
 #define PENSTOCK_TEST_TCLOUD_SERVER_H

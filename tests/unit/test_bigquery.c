@@ -1,7 +1,8 @@
 /*
- * Goal: tables come to be with our columns whatever races with us, and a load job counts once and only if it is
- * ours. Method: a scripted server for each misbehaviour; the real local cloud for the whole path. Every test takes
- * the client down, also in the middle of operations, so leaks show under ASan.
+ * Goal: tables come to be with our columns whatever races with us, and a load job counts once and
+ * only if it is ours. Method: a scripted server for each misbehaviour; the real local cloud for the
+ * whole path. Every test takes the client down, also in the middle of operations, so leaks show
+ * under ASan.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -18,19 +19,33 @@
 #include "tests/unit/tcloud_server.h"
 
 #define SCHEMA "[{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"INTEGER\"}]"
-#define ADDED                                                                                                \
-    "{\"name\":\"event_date\",\"type\":\"DATE\"},{\"name\":\"processed_timestamp\",\"type\":\"TIMESTAMP\"},"  \
-    "{\"name\":\"penstock_id\",\"type\":\"STRING\"},{\"name\":\"penstock_overflow\",\"type\":\"JSON\"}"
+#define ADDED                                                                                  \
+    "{\"name\":\"event_date\",\"type\":\"DATE\"},{\"name\":\"processed_timestamp\",\"type\":"  \
+    "\"TIMESTAMP\"},"                                                                          \
+    "{\"name\":\"penstock_id\",\"type\":\"STRING\"},{\"name\":\"penstock_overflow\",\"type\":" \
+    "\"JSON\"}"
 #define TABLE(fields) "{\"etag\":\"\\\"e1\\\"\",\"schema\":{\"fields\":[" fields "]}}"
-#define WHOLE         TABLE("{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"INTEGER\"}," ADDED)
-#define LACKS_N       TABLE("{\"name\":\"user\",\"type\":\"STRING\"}," ADDED)
-#define OTHER_TYPE    TABLE("{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"DATE\"}," ADDED)
+#define WHOLE \
+    TABLE("{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"INTEGER\"}," ADDED)
+#define LACKS_N TABLE("{\"name\":\"user\",\"type\":\"STRING\"}," ADDED)
+#define OTHER_TYPE \
+    TABLE("{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"DATE\"}," ADDED)
 
-#define ERROR(code, reason)                                                                                  \
-    "{\"error\":{\"code\":" #code ",\"message\":\"told so\",\"errors\":[{\"reason\":\"" reason "\"}]}}"
-#define OK_STEP(b)       {.act = TCLOUD_ANSWER, .status = 200, .body = b}
-#define ERROR_STEP(c, r) {.act = TCLOUD_ANSWER, .status = c, .body = ERROR(c, r)}
-#define LOST             {.act = TCLOUD_LOSE}
+#define ERROR(code, reason)                                                                    \
+    "{\"error\":{\"code\":" #code ",\"message\":\"told so\",\"errors\":[{\"reason\":\"" reason \
+    "\"}]}}"
+#define OK_STEP(b)                                     \
+    {                                                  \
+        .act = TCLOUD_ANSWER, .status = 200, .body = b \
+    }
+#define ERROR_STEP(c, r)                                       \
+    {                                                          \
+        .act = TCLOUD_ANSWER, .status = c, .body = ERROR(c, r) \
+    }
+#define LOST               \
+    {                      \
+        .act = TCLOUD_LOSE \
+    }
 
 static struct tcloud_bed bed;
 static struct bq_config config;
@@ -121,13 +136,16 @@ static void test_ensure_there(void **state)
 {
     static const struct tcloud_step whole[] = {OK_STEP(WHOLE)};
     static const struct tcloud_step other[] = {OK_STEP(OTHER_TYPE)};
-    static const struct tcloud_step odd[] = {OK_STEP("{"), {.status = 503, .body = "<html>"}, OK_STEP(WHOLE)};
+    static const struct tcloud_step odd[] = {
+        OK_STEP("{"), {.status = 503, .body = "<html>"}, OK_STEP(WHOLE)};
     static const struct tcloud_step senseless[] = {OK_STEP("x"), OK_STEP("x"), OK_STEP("x"),
                                                    OK_STEP("x"), OK_STEP("x"), OK_STEP("x")};
     static const struct tcloud_step forbidden[] = {ERROR_STEP(403, "accessDenied")};
-    static const struct tcloud_step rate[] = {ERROR_STEP(403, "rateLimitExceeded"), LOST, OK_STEP(WHOLE)};
+    static const struct tcloud_step rate[] = {ERROR_STEP(403, "rateLimitExceeded"), LOST,
+                                              OK_STEP(WHOLE)};
     static const struct tcloud_step once[] = {ERROR_STEP(401, "authError"), OK_STEP(WHOLE)};
-    static const struct tcloud_step twice[] = {ERROR_STEP(401, "authError"), ERROR_STEP(401, "authError")};
+    static const struct tcloud_step twice[] = {ERROR_STEP(401, "authError"),
+                                               ERROR_STEP(401, "authError")};
 
     (void)state;
     expect_ensure(whole, 1, BQ_DONE);
@@ -143,18 +161,21 @@ static void test_ensure_there(void **state)
 static void test_ensure_creates(void **state)
 {
     static const struct tcloud_step plain[] = {ERROR_STEP(404, "notFound"), OK_STEP("{}")};
-    static const struct tcloud_step dataset[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"),
-                                                 OK_STEP("{}"), OK_STEP("{}")};
-    static const struct tcloud_step dataset_race[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"),
-                                                      ERROR_STEP(409, "duplicate"), ERROR_STEP(404, "notFound"),
-                                                      ERROR_STEP(404, "notFound"), OK_STEP("{}")};
-    static const struct tcloud_step table_race[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(409, "duplicate"),
+    static const struct tcloud_step dataset[] = {
+        ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"), OK_STEP("{}"), OK_STEP("{}")};
+    static const struct tcloud_step dataset_race[] = {
+        ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"), ERROR_STEP(409, "duplicate"),
+        ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"), OK_STEP("{}")};
+    static const struct tcloud_step table_race[] = {ERROR_STEP(404, "notFound"),
+                                                    ERROR_STEP(409, "duplicate"),
                                                     ERROR_STEP(404, "notFound"), OK_STEP(WHOLE)};
-    static const struct tcloud_step lost[] = {ERROR_STEP(404, "notFound"), LOST, ERROR_STEP(409, "duplicate"),
-                                              OK_STEP(WHOLE)};
-    static const struct tcloud_step race_lacks[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(409, "duplicate"),
-                                                    OK_STEP(LACKS_N), OK_STEP(WHOLE)};
-    static const struct tcloud_step refused[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(400, "invalid")};
+    static const struct tcloud_step lost[] = {ERROR_STEP(404, "notFound"), LOST,
+                                              ERROR_STEP(409, "duplicate"), OK_STEP(WHOLE)};
+    static const struct tcloud_step race_lacks[] = {ERROR_STEP(404, "notFound"),
+                                                    ERROR_STEP(409, "duplicate"), OK_STEP(LACKS_N),
+                                                    OK_STEP(WHOLE)};
+    static const struct tcloud_step refused[] = {ERROR_STEP(404, "notFound"),
+                                                 ERROR_STEP(400, "invalid")};
 
     (void)state;
     expect_ensure(plain, 2, BQ_DONE);
@@ -171,8 +192,8 @@ static void test_ensure_creates(void **state)
 static void test_ensure_patches(void **state)
 {
     static const struct tcloud_step plain[] = {OK_STEP(LACKS_N), OK_STEP(WHOLE)};
-    static const struct tcloud_step stale[] = {OK_STEP(LACKS_N), ERROR_STEP(412, "conditionNotMet"), OK_STEP(LACKS_N),
-                                               OK_STEP(WHOLE)};
+    static const struct tcloud_step stale[] = {OK_STEP(LACKS_N), ERROR_STEP(412, "conditionNotMet"),
+                                               OK_STEP(LACKS_N), OK_STEP(WHOLE)};
     static const struct tcloud_step lost[] = {OK_STEP(LACKS_N), LOST, OK_STEP(WHOLE)};
     static const struct tcloud_step gone[] = {OK_STEP(LACKS_N), ERROR_STEP(404, "notFound"),
                                               ERROR_STEP(404, "notFound"), OK_STEP("{}")};
@@ -190,8 +211,12 @@ static void test_ensure_patches(void **state)
 /* What goes out when everything is made. */
 static void test_ensure_requests(void **state)
 {
-    static const struct tcloud_step steps[] = {ERROR_STEP(404, "notFound"), ERROR_STEP(404, "notFound"), OK_STEP("{}"),
-                                               ERROR_STEP(409, "duplicate"), OK_STEP(LACKS_N), OK_STEP(WHOLE)};
+    static const struct tcloud_step steps[] = {ERROR_STEP(404, "notFound"),
+                                               ERROR_STEP(404, "notFound"),
+                                               OK_STEP("{}"),
+                                               ERROR_STEP(409, "duplicate"),
+                                               OK_STEP(LACKS_N),
+                                               OK_STEP(WHOLE)};
     struct bq_table_spec s;
     struct bq_ensure e = {.done = on_ensure, .spec = &s};
     const struct tcloud_seen *seen;
@@ -206,13 +231,15 @@ static void test_ensure_requests(void **state)
     assert_string_equal(seen->path, "/bigquery/v2/projects/p1/datasets/ds/tables/t_One");
     seen = tcloud_server_seen(server, 2);
     assert_string_equal(seen->path, "/bigquery/v2/projects/p1/datasets");
-    assert_string_equal(seen->body,
-                        "{\"datasetReference\":{\"projectId\":\"p1\",\"datasetId\":\"ds\"},\"location\":\"EU\","
-                        "\"defaultTableExpirationMs\":\"86400000\",\"labels\":{\"team\":\"data\","
-                        "\"managed_by\":\"us\",\"auto_created\":\"true\"}}");
+    assert_string_equal(
+        seen->body,
+        "{\"datasetReference\":{\"projectId\":\"p1\",\"datasetId\":\"ds\"},\"location\":\"EU\","
+        "\"defaultTableExpirationMs\":\"86400000\",\"labels\":{\"team\":\"data\","
+        "\"managed_by\":\"us\",\"auto_created\":\"true\"}}");
     seen = tcloud_server_seen(server, 3);
     assert_string_equal(seen->path, "/bigquery/v2/projects/p1/datasets/ds/tables");
-    assert_non_null(strstr(seen->body, "\"timePartitioning\":{\"type\":\"DAY\",\"field\":\"event_date\"}"));
+    assert_non_null(
+        strstr(seen->body, "\"timePartitioning\":{\"type\":\"DAY\",\"field\":\"event_date\"}"));
     assert_non_null(strstr(seen->body, "\"clustering\":{\"fields\":[\"user\",\"n\"]}"));
     assert_non_null(strstr(seen->body, "\"description\":\"\\\"events\\\"\""));
     assert_non_null(strstr(seen->body, "\"table_type\":\"t_one\""));
@@ -228,18 +255,20 @@ static void test_ensure_requests(void **state)
 
 #define URI1 "gs://bkt/a 1.json"
 #define URI2 "gs://bkt/b.json"
-#define JOB(state, more)                                                                                     \
-    "{\"jobReference\":{\"projectId\":\"p1\",\"jobId\":\"j_a1\",\"location\":\"EU\"},\"status\":{\"state\":\"" state   \
-    "\"" more "}"
-#define RUNNING        JOB("RUNNING", "}")
-#define DONE_ROWS      JOB("DONE", "},\"statistics\":{\"load\":{\"outputRows\":\"7\"}}")
-#define DONE_ERROR(r)                                                                                        \
-    JOB("DONE", ",\"errorResult\":{\"reason\":\"" r "\",\"message\":\"sum\"},\"errors\":[{\"reason\":\"invalid\","       \
+#define JOB(state, more)                                                                           \
+    "{\"jobReference\":{\"projectId\":\"p1\",\"jobId\":\"j_a1\",\"location\":\"EU\"},\"status\":{" \
+    "\"state\":\"" state "\"" more "}"
+#define RUNNING   JOB("RUNNING", "}")
+#define DONE_ROWS JOB("DONE", "},\"statistics\":{\"load\":{\"outputRows\":\"7\"}}")
+#define DONE_ERROR(r)                                                          \
+    JOB("DONE", ",\"errorResult\":{\"reason\":\"" r                            \
+                "\",\"message\":\"sum\"},\"errors\":[{\"reason\":\"invalid\"," \
                 "\"message\":\"row 3\"}]}")
-#define CONFIGURED(state, dataset, uris)                                                                     \
-    "{\"status\":{\"state\":\"" state "\"},\"statistics\":{\"load\":{\"outputRows\":7}},\"configuration\":{"   \
-    "\"labels\":{\"penstock_uris\":\"%s\"},\"load\":{\"destinationTable\":{\"projectId\":\"p1\",\"datasetId\":\"" dataset \
-    "\",\"tableId\":\"t\"},\"sourceUris\":[" uris "]}}}"
+#define CONFIGURED(state, dataset, uris)                                                          \
+    "{\"status\":{\"state\":\"" state                                                             \
+    "\"},\"statistics\":{\"load\":{\"outputRows\":7}},\"configuration\":{"                        \
+    "\"labels\":{\"penstock_uris\":\"%s\"},\"load\":{\"destinationTable\":{\"projectId\":\"p1\"," \
+    "\"datasetId\":\"" dataset "\",\"tableId\":\"t\"},\"sourceUris\":[" uris "]}}}"
 #define BOTH "\"" URI1 "\",\"" URI2 "\""
 
 static const char *const uris[] = {URI1, URI2};
@@ -256,7 +285,8 @@ static void on_load(struct bq_load *l, enum bq_result r, uint64_t n, const char 
 
 static struct bq_load load(void)
 {
-    return (struct bq_load){.job_id = "j_a1", .table = "t", .uris = uris, .n_uris = 2, .done = on_load};
+    return (struct bq_load){
+        .job_id = "j_a1", .table = "t", .uris = uris, .n_uris = 2, .done = on_load};
 }
 
 /* A jobs.get answer whose label is right. */
@@ -291,9 +321,10 @@ static void expect_load(const struct tcloud_step *steps, uint32_t n, enum bq_res
 static void test_load_plain(void **state)
 {
     static const struct tcloud_step at_once[] = {OK_STEP(DONE_ROWS)};
-    static const struct tcloud_step polled[] = {OK_STEP(RUNNING), OK_STEP(JOB("PENDING", "}")), OK_STEP(DONE_ROWS)};
-    static const struct tcloud_step bumpy[] = {OK_STEP(RUNNING), LOST, ERROR_STEP(503, "backendError"),
-                                               OK_STEP(DONE_ROWS)};
+    static const struct tcloud_step polled[] = {OK_STEP(RUNNING), OK_STEP(JOB("PENDING", "}")),
+                                                OK_STEP(DONE_ROWS)};
+    static const struct tcloud_step bumpy[] = {OK_STEP(RUNNING), LOST,
+                                               ERROR_STEP(503, "backendError"), OK_STEP(DONE_ROWS)};
 
     (void)state;
     expect_load(at_once, 1, BQ_DONE);
@@ -314,7 +345,9 @@ static void test_load_request(void **state)
     seen = tcloud_server_seen(server, 0);
     assert_string_equal(seen->method, "POST");
     assert_ptr_equal(strstr(seen->path, "/bigquery/v2/projects/p1/jobs?"), seen->path);
-    assert_non_null(strstr(seen->body, "\"jobReference\":{\"projectId\":\"p1\",\"jobId\":\"j_a1\",\"location\":\"EU\"}"));
+    assert_non_null(
+        strstr(seen->body,
+               "\"jobReference\":{\"projectId\":\"p1\",\"jobId\":\"j_a1\",\"location\":\"EU\"}"));
     assert_non_null(strstr(seen->body, "\"sourceUris\":[" BOTH "]"));
     assert_non_null(strstr(seen->body, "\"createDisposition\":\"CREATE_NEVER\""));
     assert_non_null(strstr(seen->body, "\"writeDisposition\":\"WRITE_APPEND\""));
@@ -329,11 +362,13 @@ static void test_load_request(void **state)
 
 static void test_load_outcomes(void **state)
 {
-    static const char *const transient[] = {DONE_ERROR("backendError"),      DONE_ERROR("internalError"),
-                                            DONE_ERROR("jobBackendError"),   DONE_ERROR("rateLimitExceeded"),
-                                            DONE_ERROR("quotaExceeded"),     DONE_ERROR("tableUnavailable"),
-                                            DONE_ERROR("timeout")};
-    static const char *const refused[] = {DONE_ERROR("invalid"), DONE_ERROR("notFound"), DONE_ERROR("accessDenied")};
+    static const char *const transient[] = {
+        DONE_ERROR("backendError"),    DONE_ERROR("internalError"),
+        DONE_ERROR("jobBackendError"), DONE_ERROR("rateLimitExceeded"),
+        DONE_ERROR("quotaExceeded"),   DONE_ERROR("tableUnavailable"),
+        DONE_ERROR("timeout")};
+    static const char *const refused[] = {DONE_ERROR("invalid"), DONE_ERROR("notFound"),
+                                          DONE_ERROR("accessDenied")};
     struct tcloud_step step = {.status = 200};
 
     (void)state;
@@ -355,7 +390,8 @@ static void test_load_found(void **state)
     struct tcloud_step steps[4] = {ERROR_STEP(409, "duplicate")};
 
     (void)state;
-    steps[1] = (struct tcloud_step){.status = 200, .body = labelled(ours, sizeof(ours), CONFIGURED("DONE", "ds", BOTH))};
+    steps[1] = (struct tcloud_step){
+        .status = 200, .body = labelled(ours, sizeof(ours), CONFIGURED("DONE", "ds", BOTH))};
     expect_load(steps, 2, BQ_DONE); /* it ran before a crash */
     steps[0] = (struct tcloud_step)LOST;
     expect_load(steps, 2, BQ_DONE); /* the answer was lost */
@@ -367,7 +403,8 @@ static void test_load_found(void **state)
     steps[1].body = labelled(running, sizeof(running), CONFIGURED("RUNNING", "ds", BOTH));
     steps[2] = (struct tcloud_step)OK_STEP(DONE_ROWS);
     expect_load(steps, 3, BQ_DONE);
-    steps[1].body = labelled(others, sizeof(others), CONFIGURED("DONE", "ds", "\"" URI1 "\",\"gs://x/y\""));
+    steps[1].body =
+        labelled(others, sizeof(others), CONFIGURED("DONE", "ds", "\"" URI1 "\",\"gs://x/y\""));
     expect_load(steps, 2, BQ_CONFLICT);
     steps[1].body = labelled(fewer, sizeof(fewer), CONFIGURED("DONE", "ds", "\"" URI1 "\""));
     expect_load(steps, 2, BQ_CONFLICT);
@@ -381,15 +418,17 @@ static void test_load_found(void **state)
 
 static void test_load_again(void **state)
 {
-    static const struct tcloud_step unknown[] = {LOST, ERROR_STEP(404, "notFound"), OK_STEP(DONE_ROWS)};
+    static const struct tcloud_step unknown[] = {LOST, ERROR_STEP(404, "notFound"),
+                                                 OK_STEP(DONE_ROWS)};
     static const struct tcloud_step rate[] = {ERROR_STEP(403, "rateLimitExceeded"),
                                               {.status = 429, .headers = "Retry-After: 1\r\n"},
                                               OK_STEP(DONE_ROWS)};
-    static const struct tcloud_step job_error[] = {ERROR_STEP(400, "jobBackendError"), ERROR_STEP(404, "notFound"),
-                                                   OK_STEP(DONE_ROWS)};
+    static const struct tcloud_step job_error[] = {ERROR_STEP(400, "jobBackendError"),
+                                                   ERROR_STEP(404, "notFound"), OK_STEP(DONE_ROWS)};
     static const struct tcloud_step forbidden[] = {ERROR_STEP(403, "accessDenied")};
     static const struct tcloud_step no_table[] = {ERROR_STEP(404, "notFound")};
-    static const struct tcloud_step expired[] = {OK_STEP(RUNNING), ERROR_STEP(401, "authError"), OK_STEP(DONE_ROWS)};
+    static const struct tcloud_step expired[] = {OK_STEP(RUNNING), ERROR_STEP(401, "authError"),
+                                                 OK_STEP(DONE_ROWS)};
 
     (void)state;
     expect_load(unknown, 3, BQ_DONE);
@@ -431,7 +470,8 @@ static void test_cancel(void **state)
 
             begin(scripts[i], 3);
             s = spec();
-            assert_int_equal(turns % 2 == 0 ? bq_load_start(client, &l) : bq_ensure_start(client, &e), 0);
+            assert_int_equal(
+                turns % 2 == 0 ? bq_load_start(client, &l) : bq_ensure_start(client, &e), 0);
             for (int turn = 0; turn < turns && !over; turn++)
                 (void)loop_run_once(bed.loop, 5000);
             end();
@@ -467,7 +507,8 @@ static void test_count(void **state)
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t", &n, error, sizeof(error)), -ENOENT);
     assert_non_null(strstr(error, "notFound"));
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t", &n, error, sizeof(error)), -EBADMSG);
-    assert_int_equal(bq_count_rows(&config, &bed.auth, "t`; DROP", &n, error, sizeof(error)), -EINVAL);
+    assert_int_equal(bq_count_rows(&config, &bed.auth, "t`; DROP", &n, error, sizeof(error)),
+                     -EINVAL);
     end();
 }
 
@@ -489,8 +530,13 @@ static void store(const char *name, const char *lines)
     struct gcs_stats gs = {0};
     struct gcs_config gc = {.endpoint = config.endpoint, .bucket = "bkt", .node = "n"};
     struct iovec body = {.iov_base = (char *)(uintptr_t)lines, .iov_len = strlen(lines)};
-    struct gcs_put p = {.name = name, .content_type = "application/x-ndjson", .body = &body, .body_parts = 1,
-                        .bytes = body.iov_len, .log_id = "l", .done = on_put};
+    struct gcs_put p = {.name = name,
+                        .content_type = "application/x-ndjson",
+                        .body = &body,
+                        .body_parts = 1,
+                        .bytes = body.iov_len,
+                        .log_id = "l",
+                        .done = on_put};
     struct gcs *g;
 
     p.crc32c = crc32c(0, lines, strlen(lines));
@@ -516,7 +562,8 @@ static void ensure_now(enum bq_result want)
 
 static void load_now(const char *job, const char *uri, enum bq_result want, uint64_t want_rows)
 {
-    struct bq_load l = {.job_id = job, .table = "t_One", .uris = &uri, .n_uris = 1, .done = on_load};
+    struct bq_load l = {
+        .job_id = job, .table = "t_One", .uris = &uri, .n_uris = 1, .done = on_load};
 
     over = false;
     assert_int_equal(bq_load_start(client, &l), 0);
@@ -532,21 +579,24 @@ static void with_local(struct tcloud_local *cloud)
     struct schema *wider;
     char error[256];
     uint64_t n = 0;
-    static const char more[] = "[{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"INTEGER\"},"
-                               "{\"name\":\"extra\",\"type\":\"FLOAT\"}]";
+    static const char more[] =
+        "[{\"name\":\"user\",\"type\":\"STRING\"},{\"name\":\"n\",\"type\":\"INTEGER\"},"
+        "{\"name\":\"extra\",\"type\":\"FLOAT\"}]";
 
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t_One", &n, error, sizeof(error)), -ENOENT);
     ensure_now(BQ_DONE);
     assert_int_equal(stats.tables_created, 1);
     ensure_now(BQ_DONE);
-    store("a.json", "{\"user\":\"u\",\"n\":1,\"event_date\":\"2026-01-02\"}\n{\"user\":\"v\",\"n\":2}\n");
+    store("a.json",
+          "{\"user\":\"u\",\"n\":1,\"event_date\":\"2026-01-02\"}\n{\"user\":\"v\",\"n\":2}\n");
     store("bad.json", "{\"user\":\"u\",\"n\":\"word\"}\n");
     load_now("job_a1", "gs://bkt/a.json", BQ_DONE, 2);
-    load_now("job_a1", "gs://bkt/a.json", BQ_DONE, 2);     /* found again */
+    load_now("job_a1", "gs://bkt/a.json", BQ_DONE, 2);       /* found again */
     load_now("job_a1", "gs://bkt/bad.json", BQ_CONFLICT, 0); /* the id with other URIs */
     load_now("job_b1", "gs://bkt/bad.json", BQ_JOB_REFUSED, 0);
-    tcloud_local_fault(cloud, "{\"service\":\"bigquery\",\"method\":\"POST\",\"path_contains\":\"/jobs\","
-                              "\"lose_answer\":true,\"count\":1}");
+    tcloud_local_fault(cloud,
+                       "{\"service\":\"bigquery\",\"method\":\"POST\",\"path_contains\":\"/jobs\","
+                       "\"lose_answer\":true,\"count\":1}");
     load_now("job_c1", "gs://bkt/a.json", BQ_DONE, 2);
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t_One", &n, error, sizeof(error)), 0);
     assert_int_equal(n, 4);
@@ -575,12 +625,12 @@ static void test_local_cloud(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ensure_there),    cmocka_unit_test(test_ensure_creates),
-        cmocka_unit_test(test_ensure_patches),  cmocka_unit_test(test_ensure_requests),
-        cmocka_unit_test(test_load_plain),      cmocka_unit_test(test_load_request),
-        cmocka_unit_test(test_load_outcomes),   cmocka_unit_test(test_load_found),
-        cmocka_unit_test(test_load_again),      cmocka_unit_test(test_load_elsewhere),
-        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_count),
+        cmocka_unit_test(test_ensure_there),   cmocka_unit_test(test_ensure_creates),
+        cmocka_unit_test(test_ensure_patches), cmocka_unit_test(test_ensure_requests),
+        cmocka_unit_test(test_load_plain),     cmocka_unit_test(test_load_request),
+        cmocka_unit_test(test_load_outcomes),  cmocka_unit_test(test_load_found),
+        cmocka_unit_test(test_load_again),     cmocka_unit_test(test_load_elsewhere),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_count),
         cmocka_unit_test(test_local_cloud),
     };
 

@@ -1,13 +1,36 @@
 /*
- * Goal: the Cloud Storage client creates each object once and says so rightly, whatever the server and the network
- * do. Method: a scripted server for each misbehaviour; the real local cloud for the whole path. Leaks and stale
- * callbacks show under ASan: every test takes the client down, also in the middle of operations.
+ * Goal: the Cloud Storage client creates each object once and says so rightly, whatever the server
+ * and the network do. Method: a scripted server for each misbehaviour; the real local cloud for the
+ * whole path. Leaks and stale callbacks show under ASan: every test takes the client down, also in
+ * the middle of operations.
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+
+/* The parts under test with an allocator that fails on demand; the library's own copies are not
+ * linked then. */
+static int64_t allocations_left = INT64_MAX;
+
+static bool allocation_fails(void)
+{
+    return allocations_left-- <= 0;
+}
+
+#define malloc(n)     (allocation_fails() ? NULL : malloc(n))
+#define calloc(n, m)  (allocation_fails() ? NULL : calloc(n, m))
+#define realloc(p, n) (allocation_fails() ? NULL : realloc(p, n))
+#include "sinks/engine/http_transfer.c"
+#include "sinks/engine/text.c"
+#include "sinks/gcs/gcs_delete.c"
+#include "sinks/gcs/gcs_put.c"
+#undef malloc
+#undef calloc
+#undef realloc
 
 #include "dataplane/base/crc32c.h"
 #include "sinks/gcs/gcs.h"
@@ -19,16 +42,28 @@
 #define CRC  "M3Q35g==" /* of BODY */
 #define NAME "output/t/2026/01/02/03/04/n 1.json"
 
-#define RESOURCE(size, crc, plan, log)                                                                       \
-    "{\"kind\":\"storage#object\",\"name\":\"" NAME "\",\"generation\":\"17\",\"size\":\"" size                \
-    "\",\"crc32c\":\"" crc "\",\"metadata\":{\"penstock-plan\":\"" plan "\",\"penstock-log\":\"" log "\"}}"
+#define RESOURCE(size, crc, plan, log)                                                          \
+    "{\"kind\":\"storage#object\",\"name\":\"" NAME "\",\"generation\":\"17\",\"size\":\"" size \
+    "\",\"crc32c\":\"" crc "\",\"metadata\":{\"penstock-plan\":\"" plan                         \
+    "\",\"penstock-log\":\"" log "\"}}"
 #define OURS RESOURCE("8", CRC, "42", "log1")
 
-#define ERROR(code, reason)                                                                                  \
-    "{\"error\":{\"code\":" #code ",\"message\":\"told so\",\"errors\":[{\"reason\":\"" reason "\"}]}}"
+#define ERROR(code, reason)                                                                    \
+    "{\"error\":{\"code\":" #code ",\"message\":\"told so\",\"errors\":[{\"reason\":\"" reason \
+    "\"}]}}"
 
-#define OK_STEP(b)       {.act = TCLOUD_ANSWER, .status = 200, .body = b}
-#define ERROR_STEP(c, r) {.act = TCLOUD_ANSWER, .status = c, .body = ERROR(c, r)}
+#define OK_STEP(b)                                     \
+    {                                                  \
+        .act = TCLOUD_ANSWER, .status = 200, .body = b \
+    }
+#define LOST               \
+    {                      \
+        .act = TCLOUD_LOSE \
+    }
+#define ERROR_STEP(c, r)                                       \
+    {                                                          \
+        .act = TCLOUD_ANSWER, .status = c, .body = ERROR(c, r) \
+    }
 
 struct outcome {
     struct gcs_put put;
@@ -70,12 +105,15 @@ static void fill(struct gcs_put *p, const struct iovec *body, uint32_t parts)
 }
 
 /* Puts BODY against a script. turns >= 0: takes the client down after so many turns of the loop. */
-static struct outcome *run_script(const struct tcloud_step *steps, uint32_t n, int turns, uint32_t stall_ms)
+static struct outcome *run_script(const struct tcloud_step *steps, uint32_t n, int turns,
+                                  uint32_t stall_ms)
 {
     struct outcome *o = calloc(1, sizeof(*o));
     struct tcloud_server *server = tcloud_server_start(steps, n);
-    struct gcs_config config = {.endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "node\"1"};
-    struct iovec body[2] = {{.iov_base = (char *)BODY, .iov_len = 3}, {.iov_base = (char *)BODY + 3, .iov_len = 5}};
+    struct gcs_config config = {
+        .endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "node\"1"};
+    struct iovec body[2] = {{.iov_base = (char *)BODY, .iov_len = 3},
+                            {.iov_base = (char *)BODY + 3, .iov_len = 5}};
     struct tcloud_bed bed;
     struct gcs *g;
 
@@ -100,7 +138,8 @@ static struct outcome *run_script(const struct tcloud_step *steps, uint32_t n, i
     return o;
 }
 
-static void expect(const struct tcloud_step *steps, uint32_t n, enum gcs_result result, uint64_t recognised)
+static void expect(const struct tcloud_step *steps, uint32_t n, enum gcs_result result,
+                   uint64_t recognised)
 {
     struct outcome *o = run_script(steps, n, -1, 2000);
 
@@ -145,8 +184,10 @@ static void test_put_request(void **state)
 {
     static const struct tcloud_step steps[] = {OK_STEP(OURS)};
     struct tcloud_server *server = tcloud_server_start(steps, 1);
-    struct gcs_config config = {
-        .endpoint = tcloud_server_url(server), .bucket = "b/k", .node = "n\"1", .user_project = "quota"};
+    struct gcs_config config = {.endpoint = tcloud_server_url(server),
+                                .bucket = "b/k",
+                                .node = "n\"1",
+                                .user_project = "quota"};
     struct iovec body = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
     struct outcome o = {.over = false};
     const struct tcloud_seen *seen;
@@ -162,7 +203,8 @@ static void test_put_request(void **state)
     assert_int_equal(o.generation, 17);
     seen = tcloud_server_seen(server, 0);
     assert_string_equal(seen->method, "POST");
-    assert_string_equal(seen->path, "/upload/storage/v1/b/b%2Fk/o?uploadType=multipart&ifGenerationMatch=0");
+    assert_string_equal(seen->path,
+                        "/upload/storage/v1/b/b%2Fk/o?uploadType=multipart&ifGenerationMatch=0");
     assert_non_null(strstr(seen->headers, "multipart/related; boundary="));
     assert_non_null(strstr(seen->headers, "x-goog-user-project: quota"));
     assert_non_null(strstr(seen->headers, "User-Agent: penstock/test"));
@@ -189,8 +231,8 @@ static void test_put_412(void **state)
                                               OK_STEP(RESOURCE("9", CRC, "42", "log1"))};
     static const struct tcloud_step crc[] = {ERROR_STEP(412, "conditionNotMet"),
                                              OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1"))};
-    static const struct tcloud_step gone[] = {ERROR_STEP(412, "conditionNotMet"), ERROR_STEP(404, "notFound"),
-                                              OK_STEP(OURS)};
+    static const struct tcloud_step gone[] = {ERROR_STEP(412, "conditionNotMet"),
+                                              ERROR_STEP(404, "notFound"), OK_STEP(OURS)};
 
     (void)state;
     expect(ours, 2, GCS_DONE, 1);
@@ -204,15 +246,21 @@ static void test_put_412(void **state)
 static void test_put_unknown_outcome(void **state)
 {
     static const struct tcloud_step lost[] = {{.act = TCLOUD_LOSE}, OK_STEP(OURS)};
-    static const struct tcloud_step lost_before[] = {{.act = TCLOUD_LOSE}, ERROR_STEP(404, "notFound"), OK_STEP(OURS)};
-    static const struct tcloud_step truncated[] = {{.act = TCLOUD_TRUNCATE, .status = 200, .body = OURS}, OK_STEP(OURS)};
-    static const struct tcloud_step garbage[] = {OK_STEP("{\"generation\":"), OK_STEP("<html>"), OK_STEP("[]"),
-                                                 OK_STEP(OURS)};
-    static const struct tcloud_step html[] = {{.act = TCLOUD_ANSWER, .status = 503, .body = "<html>busy</html>"},
-                                              {.act = TCLOUD_ANSWER, .status = 502}, OK_STEP(OURS)};
-    static const struct tcloud_step wrong_crc[] = {OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")), OK_STEP(OURS)};
-    static const struct tcloud_step wrong_crc_stays[] = {OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")),
-                                                         OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1"))};
+    static const struct tcloud_step lost_before[] = {
+        {.act = TCLOUD_LOSE}, ERROR_STEP(404, "notFound"), OK_STEP(OURS)};
+    static const struct tcloud_step truncated[] = {
+        {.act = TCLOUD_TRUNCATE, .status = 200, .body = OURS}, OK_STEP(OURS)};
+    static const struct tcloud_step garbage[] = {OK_STEP("{\"generation\":"), OK_STEP("<html>"),
+                                                 OK_STEP("[]"), OK_STEP(OURS)};
+    static const struct tcloud_step html[] = {
+        {.act = TCLOUD_ANSWER, .status = 503, .body = "<html>busy</html>"},
+        {.act = TCLOUD_ANSWER, .status = 502},
+        OK_STEP(OURS)};
+    static const struct tcloud_step wrong_crc[] = {OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")),
+                                                   OK_STEP(OURS)};
+    static const struct tcloud_step wrong_crc_stays[] = {
+        OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1")),
+        OK_STEP(RESOURCE("8", "AAAAAA==", "42", "log1"))};
 
     (void)state;
     expect(lost, 2, GCS_DONE, 1);
@@ -226,13 +274,15 @@ static void test_put_unknown_outcome(void **state)
 
 static void test_put_refusals(void **state)
 {
-    static const struct tcloud_step rate[] = {ERROR_STEP(429, "rateLimitExceeded"), ERROR_STEP(403, "rateLimitExceeded"),
-                                              OK_STEP(OURS)};
+    static const struct tcloud_step rate[] = {ERROR_STEP(429, "rateLimitExceeded"),
+                                              ERROR_STEP(403, "rateLimitExceeded"), OK_STEP(OURS)};
     static const struct tcloud_step forbidden[] = {ERROR_STEP(403, "forbidden")};
-    static const struct tcloud_step html[] = {{.act = TCLOUD_ANSWER, .status = 403, .body = "<html>no</html>"}};
+    static const struct tcloud_step html[] = {
+        {.act = TCLOUD_ANSWER, .status = 403, .body = "<html>no</html>"}};
     static const struct tcloud_step bucket[] = {ERROR_STEP(404, "notFound")};
     static const struct tcloud_step once[] = {ERROR_STEP(401, "authError"), OK_STEP(OURS)};
-    static const struct tcloud_step twice[] = {ERROR_STEP(401, "authError"), ERROR_STEP(401, "authError")};
+    static const struct tcloud_step twice[] = {ERROR_STEP(401, "authError"),
+                                               ERROR_STEP(401, "authError")};
     static const struct tcloud_step senseless[] = {OK_STEP("x"), OK_STEP("x"), OK_STEP("x"),
                                                    OK_STEP("x"), OK_STEP("x"), OK_STEP("x")};
 
@@ -277,6 +327,79 @@ static void test_put_cancel(void **state)
             assert_null(o->put.waiting);
             free(o);
         }
+    }
+}
+
+/* The n-th allocation fails: the start says so and done never runs, or the operation gets over it.
+ */
+static void test_put_allocation(void **state)
+{
+    static const struct tcloud_step steps[] = {LOST, ERROR_STEP(404, "notFound"), OK_STEP(OURS),
+                                               OK_STEP(OURS)};
+    struct iovec body = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
+    int refused = 0;
+
+    (void)state;
+    for (int64_t n = 0; n < 24; n++) {
+        struct tcloud_server *server = tcloud_server_start(steps, 4);
+        struct gcs_config config = {
+            .endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "n"};
+        struct outcome o = {.over = false};
+        struct tcloud_bed bed;
+        struct gcs *g;
+
+        tcloud_bed_init(&bed, 2000);
+        assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &o.stats, &g), 0);
+        fill(&o.put, &body, 1);
+        allocations_left = n;
+        if (gcs_put_start(g, &o.put) != 0) {
+            assert_false(o.over);
+            assert_null(o.put._op);
+            refused++;
+        } else {
+            allocations_left = INT64_MAX; /* memory is back */
+            assert_true(tcloud_bed_run(&bed, &o.over));
+            assert_int_equal(o.result, GCS_DONE);
+        }
+        allocations_left = INT64_MAX;
+        gcs_destroy(g);
+        tcloud_bed_fini(&bed);
+        tcloud_server_stop(server);
+    }
+    assert_in_range(refused, 3, 10);
+}
+
+/* Memory runs out later, in the middle of the operation, for a while. */
+static void test_put_allocation_later(void **state)
+{
+    static const struct tcloud_step steps[] = {LOST, ERROR_STEP(404, "notFound"), OK_STEP(OURS),
+                                               OK_STEP(OURS), OK_STEP(OURS)};
+    struct iovec body = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
+
+    (void)state;
+    for (int turns = 0; turns < 20; turns++) {
+        struct tcloud_server *server = tcloud_server_start(steps, 5);
+        struct gcs_config config = {
+            .endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "n"};
+        struct outcome o = {.over = false};
+        struct tcloud_bed bed;
+        struct gcs *g;
+
+        tcloud_bed_init(&bed, 2000);
+        assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &o.stats, &g), 0);
+        fill(&o.put, &body, 1);
+        assert_int_equal(gcs_put_start(g, &o.put), 0);
+        for (int i = 0; i < turns && !o.over; i++)
+            (void)loop_run_once(bed.loop, 1000);
+        allocations_left = 0;
+        for (int i = 0; i < 10 && !o.over; i++)
+            (void)loop_run_once(bed.loop, 1000);
+        allocations_left = INT64_MAX;
+        assert_true(tcloud_bed_run(&bed, &o.over));
+        assert_int_equal(o.result, GCS_DONE);
+        gcs_destroy(g);
+        tcloud_bed_fini(&bed);
+        tcloud_server_stop(server);
     }
 }
 
@@ -325,8 +448,8 @@ static void on_deleted(struct gcs_delete *d, enum gcs_result result, const char 
     deleted = true;
 }
 
-static void put_all(struct tcloud_bed *bed, struct gcs *g, const char *const *names, uint32_t n, const struct iovec *body,
-                    uint32_t parts)
+static void put_all(struct tcloud_bed *bed, struct gcs *g, const char *const *names, uint32_t n,
+                    const struct iovec *body, uint32_t parts)
 {
     many = (struct put_many){.left = n};
     for (uint32_t i = 0; i < n; i++) {
@@ -347,8 +470,8 @@ static void delete_one(struct tcloud_bed *bed, struct gcs *g, const char *name)
     assert_true(tcloud_bed_run(bed, &deleted));
 }
 
-static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struct gcs *g, struct gcs_config *config,
-                       struct gcs_stats *stats)
+static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struct gcs *g,
+                       struct gcs_config *config, struct gcs_stats *stats)
 {
     static const char *const names[] = {"a/1 \xc3\xa4.json", "a/2.json", "a/3.json"};
     static const char *const big[] = {"b/big.json"};
@@ -371,13 +494,15 @@ static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struc
     assert_int_equal(many.last, GCS_CONFLICT);
     put_all(bed, g, big, 1, parts, BIG_PARTS);
     assert_int_equal(many.last, GCS_DONE);
-    tcloud_local_fault(cloud, "{\"service\":\"storage\",\"method\":\"POST\",\"lose_answer\":true,\"count\":1}");
+    tcloud_local_fault(
+        cloud, "{\"service\":\"storage\",\"method\":\"POST\",\"lose_answer\":true,\"count\":1}");
     put_all(bed, g, lost, 1, parts, 3);
     assert_int_equal(many.last, GCS_DONE);
     assert_int_equal(stats->recognised, 2);
     assert_int_equal(gcs_list(config, &bed->auth, "a/", on_listed, &n, error, sizeof(error)), 0);
     assert_int_equal(n, 3);
-    tcloud_local_fault(cloud, "{\"service\":\"storage\",\"method\":\"DELETE\",\"lose_answer\":true,\"count\":1}");
+    tcloud_local_fault(
+        cloud, "{\"service\":\"storage\",\"method\":\"DELETE\",\"lose_answer\":true,\"count\":1}");
     delete_one(bed, g, names[0]);
     delete_one(bed, g, names[0]);
     n = 0;
@@ -408,10 +533,16 @@ static void test_local_cloud(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc_text),      cmocka_unit_test(test_put_plain),
-        cmocka_unit_test(test_put_request),   cmocka_unit_test(test_put_412),
-        cmocka_unit_test(test_put_unknown_outcome), cmocka_unit_test(test_put_refusals),
-        cmocka_unit_test(test_put_stall),     cmocka_unit_test(test_put_cancel),
+        cmocka_unit_test(test_crc_text),
+        cmocka_unit_test(test_put_plain),
+        cmocka_unit_test(test_put_request),
+        cmocka_unit_test(test_put_412),
+        cmocka_unit_test(test_put_unknown_outcome),
+        cmocka_unit_test(test_put_refusals),
+        cmocka_unit_test(test_put_stall),
+        cmocka_unit_test(test_put_cancel),
+        cmocka_unit_test(test_put_allocation),
+        cmocka_unit_test(test_put_allocation_later),
         cmocka_unit_test(test_local_cloud),
     };
 

@@ -1,13 +1,34 @@
 /*
- * Goal: calls end exactly once with what came back, connections are kept, bodies go out whole from many parts, and
- * bad answers, silence and cancellation do no harm. Method: the scripted server.
+ * Goal: calls end exactly once with what came back, connections are kept, bodies go out whole from
+ * many parts, and bad answers, silence and cancellation do no harm. Method: the scripted server.
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <curl/curl.h>
+
+/* The client under test on a curl that fails on demand; the library's own copy is not linked then.
+ */
+static bool curl_fails;
+
+static CURLMcode socket_action(CURLM *m, curl_socket_t s, int what, int *running)
+{
+    if (curl_fails) {
+        curl_fails = false;
+        *running = 0;
+        return CURLM_OUT_OF_MEMORY;
+    }
+    return curl_multi_socket_action(m, s, what, running);
+}
+
+#define curl_multi_socket_action socket_action
+#include "sinks/engine/http.c"
+#undef curl_multi_socket_action
 
 #include "dataplane/base/clock.h"
 #include "sinks/engine/http.h"
@@ -122,7 +143,8 @@ static void test_get(void **state)
     assert_string_equal(o->location, "");
     assert_string_equal(tcloud_server_seen(server, 0)->path, "/a?b=c");
     assert_non_null(strstr(tcloud_server_seen(server, 0)->headers, "X-Two: 2\r\n"));
-    assert_non_null(strstr(tcloud_server_seen(server, 0)->headers, "User-Agent: penstock/test\r\n"));
+    assert_non_null(
+        strstr(tcloud_server_seen(server, 0)->headers, "User-Agent: penstock/test\r\n"));
     o = run_one(prepare(0, "GET", "/")); /* a redirect is an answer */
     assert_int_equal(o->status, 308);
     assert_string_equal(o->range, "bytes=0-41");
@@ -139,7 +161,8 @@ static void test_get(void **state)
 
 static void test_methods(void **state)
 {
-    static const struct tcloud_step steps[] = {{.status = 200}, {.status = 200}, {.status = 204}, {.status = 200}};
+    static const struct tcloud_step steps[] = {
+        {.status = 200}, {.status = 200}, {.status = 204}, {.status = 200}};
     struct iovec body = {.iov_base = (char *)"{}", .iov_len = 2};
     static const char *const methods[] = {"POST", "PATCH", "DELETE", "POST"};
 
@@ -189,8 +212,10 @@ static void test_body_parts(void **state)
 /* The server closed a kept connection: curl rewinds and sends the body again on a new one. */
 static void test_rewind(void **state)
 {
-    static const struct tcloud_step steps[] = {{.act = TCLOUD_CLOSE, .status = 200}, {.status = 200}};
-    struct iovec body[3] = {{.iov_base = (char *)"ab", .iov_len = 2}, {.iov_base = (char *)"cde", .iov_len = 3},
+    static const struct tcloud_step steps[] = {{.act = TCLOUD_CLOSE, .status = 200},
+                                               {.status = 200}};
+    struct iovec body[3] = {{.iov_base = (char *)"ab", .iov_len = 2},
+                            {.iov_base = (char *)"cde", .iov_len = 3},
                             {.iov_base = (char *)"f", .iov_len = 1}};
 
     (void)state;
@@ -210,11 +235,12 @@ static void test_rewind(void **state)
 
 static void test_bad_answers(void **state)
 {
-    static const struct tcloud_step steps[] = {{.act = TCLOUD_LOSE},
-                                               {.act = TCLOUD_TRUNCATE, .status = 200, .body = "{\"half\":"},
-                                               {.act = TCLOUD_ENDLESS},
-                                               {.act = TCLOUD_LOSE},
-                                               {.status = 200, .body = "fine"}};
+    static const struct tcloud_step steps[] = {
+        {.act = TCLOUD_LOSE},
+        {.act = TCLOUD_TRUNCATE, .status = 200, .body = "{\"half\":"},
+        {.act = TCLOUD_ENDLESS},
+        {.act = TCLOUD_LOSE},
+        {.status = 200, .body = "fine"}};
     struct one *o;
 
     (void)state;
@@ -287,7 +313,8 @@ static void test_no_proxy_for_loopback(void **state)
 
 static void test_stall(void **state)
 {
-    static const struct tcloud_step steps[] = {{.act = TCLOUD_STALL}, {.act = TCLOUD_SLOW, .status = 200}};
+    static const struct tcloud_step steps[] = {{.act = TCLOUD_STALL},
+                                               {.act = TCLOUD_SLOW, .status = 200}};
     int64_t start_us;
     struct one *o;
 
@@ -343,7 +370,8 @@ static void test_many(void **state)
 /* done may cancel another call and start a new one. */
 static void test_within_done(void **state)
 {
-    static const struct tcloud_step steps[] = {{.status = 200}, {.act = TCLOUD_STALL}, {.status = 201}, {.status = 201}};
+    static const struct tcloud_step steps[] = {
+        {.status = 200}, {.act = TCLOUD_STALL}, {.status = 201}, {.status = 201}};
     struct one *first, *victim, *next;
 
     (void)state;
@@ -372,8 +400,9 @@ static void test_within_done(void **state)
 /* The client goes away with calls in every phase. */
 static void test_destroy(void **state)
 {
-    static const struct tcloud_step steps[8] = {{.act = TCLOUD_STALL}, {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL},
-                                                {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL}};
+    static const struct tcloud_step steps[8] = {{.act = TCLOUD_STALL}, {.act = TCLOUD_STALL},
+                                                {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL},
+                                                {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL}};
 
     (void)state;
     for (int turns = 0; turns < 8; turns++) {
@@ -388,16 +417,42 @@ static void test_destroy(void **state)
     }
 }
 
+/* curl runs out of memory: every call under way ends, and the client goes on. */
+static void test_curl_error(void **state)
+{
+    static const struct tcloud_step steps[] = {
+        {.act = TCLOUD_STALL}, {.act = TCLOUD_STALL}, {.status = 200}, {.status = 200}};
+
+    (void)state;
+    begin(steps, 4, 2000);
+    left = 3;
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(http_call_start(bed.http, &prepare(i, "GET", "/")->call), 0);
+    calls[1].starts = prepare(2, "GET", "/"); /* within done: not one of those that end */
+    for (int i = 0; i < 400 && tcloud_server_count(server) < 2; i++)
+        (void)loop_run_once(bed.loop, 5000);
+    curl_fails = true;
+    assert_int_equal(http_call_start(bed.http, &prepare(3, "GET", "/")->call), 0);
+    left = 4;
+    assert_true(tcloud_bed_run(&bed, &over));
+    assert_false(curl_fails);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(calls[i].n, 1);
+        assert_int_equal(calls[i].status, i == 2 ? 200 : 0);
+    }
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_get),          cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_body_parts),   cmocka_unit_test(test_rewind),
-        cmocka_unit_test(test_bad_answers),  cmocka_unit_test(test_reset_mid_upload),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_no_proxy_for_loopback),
-        cmocka_unit_test(test_stall),        cmocka_unit_test(test_whole_timeout),
-        cmocka_unit_test(test_many),         cmocka_unit_test(test_within_done),
-        cmocka_unit_test(test_destroy),
+        cmocka_unit_test(test_get),         cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_body_parts),  cmocka_unit_test(test_rewind),
+        cmocka_unit_test(test_bad_answers), cmocka_unit_test(test_reset_mid_upload),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_no_proxy_for_loopback),
+        cmocka_unit_test(test_stall),       cmocka_unit_test(test_whole_timeout),
+        cmocka_unit_test(test_many),        cmocka_unit_test(test_within_done),
+        cmocka_unit_test(test_destroy),     cmocka_unit_test(test_curl_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
- * Goal: timers fire in order, watches are level-triggered and may change anywhere, reads are whole, other threads
- * wake the loop, and the loop may be made on one thread and run on another. Method: pipes, temporary files and real
- * time in milliseconds.
+ * Goal: timers fire in order, watches are level-triggered and may change anywhere, reads are whole,
+ * other threads wake the loop, and the loop may be made on one thread and run on another. Method:
+ * pipes, temporary files and real time in milliseconds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +53,8 @@ static void run_ms(int ms)
     int64_t end_us = clock_monotonic_us() + (int64_t)ms * 1000;
 
     while (clock_monotonic_us() < end_us)
-        (void)loop_run_once(loop, end_us - clock_monotonic_us() > 0 ? end_us - clock_monotonic_us() : 0);
+        (void)loop_run_once(loop,
+                            end_us - clock_monotonic_us() > 0 ? end_us - clock_monotonic_us() : 0);
 }
 
 static void on_numbered(struct loop_timer *t)
@@ -118,7 +119,8 @@ static void test_timer_exact_order(void **state)
 static void test_timer_in_callback(void **state)
 {
     struct numbered victim = {.timer.fire = on_numbered, .number = 2};
-    struct numbered killer = {.timer.fire = on_numbered, .number = 1, .cancels = &victim, .again = true};
+    struct numbered killer = {
+        .timer.fire = on_numbered, .number = 1, .cancels = &victim, .again = true};
 
     (void)state;
     loop_timer_set(loop, &killer.timer, 1000);
@@ -184,9 +186,9 @@ struct counted {
     struct loop_watch watch;
     int n;
     uint32_t events;
-    int stop_at;    /* stops itself */
-    bool frees;     /* and frees its memory */
-    uint32_t then;  /* changes its events */
+    int stop_at;   /* stops itself */
+    bool frees;    /* and frees its memory */
+    uint32_t then; /* changes its events */
 };
 
 static void on_ready(struct loop_watch *w, uint32_t events)
@@ -303,7 +305,8 @@ static void test_watch_churn(void **state)
             struct counted *c = calloc(1, sizeof(*c));
 
             assert_non_null(c);
-            *c = (struct counted){.watch = {.ready = on_ready, .fd = fds[0]}, .stop_at = 1 + i % 3, .frees = true};
+            *c = (struct counted){
+                .watch = {.ready = on_ready, .fd = fds[0]}, .stop_at = 1 + i % 3, .frees = true};
             assert_int_equal(loop_watch_set(loop, &c->watch, POLLIN), 0);
         }
         for (int i = 0; i < 4; i++)
@@ -351,7 +354,8 @@ static int temp_file(size_t len, int flags)
 
 static int read_at(int fd, void *buf, uint32_t len, uint64_t offset)
 {
-    struct counted_read c = {.read = {.done = on_read, .fd = fd, .buf = buf, .len = len, .offset = offset}};
+    struct counted_read c = {
+        .read = {.done = on_read, .fd = fd, .buf = buf, .len = len, .offset = offset}};
 
     assert_int_equal(loop_read_start(loop, &c.read), 0);
     for (int i = 0; i < 100 && c.n == 0; i++)
@@ -449,7 +453,8 @@ static void *run_elsewhere(void *ctx)
     return NULL;
 }
 
-/* Made here, run there, destroyed here after that thread's end, with a read that may be under way. */
+/* Made here, run there, destroyed here after that thread's end, with a read that may be under way.
+ */
 static void test_other_thread(void **state)
 {
     int fd = temp_file(4 * PAGE, O_DIRECT);
@@ -475,11 +480,20 @@ static void test_other_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_timer_order),     TEST(test_timer_exact_order), TEST(test_timer_in_callback),
-        TEST(test_run_waits),       TEST(test_wake),              TEST(test_wake_before_run),
-        TEST(test_watch_level),     TEST(test_watch_change),      TEST(test_watch_stop_closes),
-        TEST(test_watch_churn),     TEST(test_read),              TEST(test_read_many),
-        TEST(test_read_before_run), TEST(test_other_thread),
+        TEST(test_timer_order),
+        TEST(test_timer_exact_order),
+        TEST(test_timer_in_callback),
+        TEST(test_run_waits),
+        TEST(test_wake),
+        TEST(test_wake_before_run),
+        TEST(test_watch_level),
+        TEST(test_watch_change),
+        TEST(test_watch_stop_closes),
+        TEST(test_watch_churn),
+        TEST(test_read),
+        TEST(test_read_many),
+        TEST(test_read_before_run),
+        TEST(test_other_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * Goal: answers are classified by Google's published classes, delays grow and are capped, tokens are read, renewed
- * and checked. Method: made-up answers and temporary token files.
+ * Goal: answers are classified by Google's published classes, delays grow and are capped, tokens
+ * are read, renewed and checked. Method: made-up answers and temporary token files.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -31,7 +31,8 @@ static struct http_answer make_error(int status, const char *reason)
     char body[512];
 
     snprintf(body, sizeof(body),
-             "{\"error\":{\"code\":%d,\"message\":\"because \\\"so\\\"\\n\",\"errors\":[{\"reason\":\"%s\"}],"
+             "{\"error\":{\"code\":%d,\"message\":\"because "
+             "\\\"so\\\"\\n\",\"errors\":[{\"reason\":\"%s\"}],"
              "\"status\":\"SOME_STATUS\"}}",
              status, reason);
     return make(status, body);
@@ -157,7 +158,8 @@ static void test_delay_by_server(void **state)
 
 static void test_answer_values(void **state)
 {
-    struct http_answer a = make(200, "{\"a\":{\"b\":\"x\\u00e9\",\"n\":\"17\",\"m\":18,\"z\":null},\"f\":1.5}");
+    struct http_answer a =
+        make(200, "{\"a\":{\"b\":\"x\\u00e9\",\"n\":\"17\",\"m\":18,\"z\":null},\"f\":1.5}");
     struct json_value root;
     char text[8];
     int64_t n;
@@ -240,16 +242,17 @@ static void test_auth(void **state)
     assert_string_equal(auth_header(&a), "Authorization: Bearer ya29.second");
     unlink(token_file);
     auth_refused(&a);
-    assert_string_equal(auth_header(&a), "Authorization: Bearer ya29.second"); /* the old one is better than none */
+    assert_string_equal(auth_header(&a),
+                        "Authorization: Bearer ya29.second"); /* the old one is better than none */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classes),         cmocka_unit_test(test_reasons),
-        cmocka_unit_test(test_describe),        cmocka_unit_test(test_describe_long),
-        cmocka_unit_test(test_delays),          cmocka_unit_test(test_delay_by_server),
-        cmocka_unit_test(test_answer_values),   cmocka_unit_test(test_text),
+        cmocka_unit_test(test_classes),       cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_describe),      cmocka_unit_test(test_describe_long),
+        cmocka_unit_test(test_delays),        cmocka_unit_test(test_delay_by_server),
+        cmocka_unit_test(test_answer_values), cmocka_unit_test(test_text),
         cmocka_unit_test(test_auth),
     };
 
