@@ -172,6 +172,21 @@ static int journal_allocate(struct journal *j)
     return j->free_segment != NULL && j->spares != NULL && j->retired != NULL ? 0 : -ENOMEM;
 }
 
+/* Makes the directory's own name durable. */
+static int parent_sync(const struct journal *j)
+{
+    char path[JOURNAL_PATH_BYTES];
+    char *slash;
+
+    snprintf(path, sizeof(path), "%s", j->dir);
+    slash = strrchr(path, '/');
+    if (slash == NULL)
+        snprintf(path, sizeof(path), ".");
+    else
+        slash[slash == path] = '\0';
+    return j->storage->ops->sync_dir(j->storage->ctx, path);
+}
+
 int journal_open(const char *dir, const char *machine_id, const struct journal_config *config,
                  const struct storage *storage, struct journal **out, char *error, size_t error_len)
 {
@@ -190,6 +205,8 @@ int journal_open(const char *dir, const char *machine_id, const struct journal_c
     if (rc < 0)
         goto fail;
     rc = storage->ops->mkdir(storage->ctx, dir, 0700);
+    if (rc == 0)
+        rc = parent_sync(j);
     if (rc < 0 && rc != -EEXIST) {
         snprintf(error, error_len, "cannot create %s: %s", dir, strerror(-rc));
         goto fail;
