@@ -225,11 +225,19 @@ static int slot_submit(struct writer *w, struct io_uring *ring, uint32_t index)
     return rc;
 }
 
-/* Submits queued slots in order, at most WRITER_IN_FLIGHT_MAX at once. */
+/*
+ * Submits queued slots in order, at most WRITER_IN_FLIGHT_MAX at once. A header waits until
+ * everything in front of it is durable: once on the disk it vouches for where its predecessor ends.
+ * One write's latency a segment.
+ */
 static void submit_queued(struct writer *w, struct io_uring *ring)
 {
     for (uint32_t i = w->head; i != w->tail && w->in_flight < WRITER_IN_FLIGHT_MAX; i++) {
-        if (!slot_at(w, i)->submitted && slot_submit(w, ring, i) != 0)
+        const struct slot *s = slot_at(w, i);
+
+        if (s->submitted)
+            continue;
+        if ((s->block == NULL && i != w->head) || slot_submit(w, ring, i) != 0)
             return;
     }
 }
