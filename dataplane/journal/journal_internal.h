@@ -74,6 +74,9 @@ int segment_read_header(const struct journal *j, uint32_t number,
 void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end,
                          uint64_t events_before, void *buf);
 
+/** Puts a file on the list of those that may be recycled, if it is not on it. Thread: keeper, init. */
+void segment_free(struct journal *j, uint32_t number);
+
 /**
  * Finds the durable end: the chain of headers, then the blocks of the last segment.
  * Sets durable, events_total, first_segment, next_segment and the free list.

@@ -114,7 +114,19 @@ static int spare_add(struct journal *j)
     if (rc == 0)
         atomic_fetch_add_explicit(recycled ? &j->stats.segments_recycled : &j->stats.segments_made,
                                   1, memory_order_relaxed);
+    else if (j->next_segment != number)
+        segment_free(j, number); /* the file is there: the next try takes it */
     return rc;
+}
+
+void segment_free(struct journal *j, uint32_t number)
+{
+    for (uint32_t i = 0; i < j->n_free; i++) {
+        if (j->free_segment[i] == number)
+            return;
+    }
+    if (j->n_free < j->files_max + SPARES_MAX)
+        j->free_segment[j->n_free++] = number;
 }
 
 /* Segments wholly below free_lsn leave the chain, lowest first; the one that holds the durable end
@@ -134,8 +146,8 @@ static uint32_t free_below(struct journal *j, lsn_t free_lsn)
     for (; first < limit; first++) {
         struct segment_header h;
 
-        if (j->n_free < j->files_max + SPARES_MAX && segment_read_header(j, first, &h) != -ENOENT) {
-            j->free_segment[j->n_free++] = first;
+        if (segment_read_header(j, first, &h) != -ENOENT) {
+            segment_free(j, first);
             freed++;
         }
     }

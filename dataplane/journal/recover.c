@@ -77,6 +77,11 @@ struct tail_scan {
     uint64_t events;
 };
 
+/*
+ * Reads the last segment, and flushes it first: a write that was under way when the last process
+ * was killed may be in the page cache or in the drive's only, and what recovery counts as durable
+ * must not vanish with the next power cut.
+ */
 static int tail_read(struct tail_scan *t)
 {
     const struct storage *s = t->j->storage;
@@ -88,6 +93,9 @@ static int tail_read(struct tail_scan *t)
     fd = s->ops->open(s->ctx, path, O_RDONLY, 0);
     if (fd < 0)
         return fd;
+    n = s->ops->sync(s->ctx, fd);
+    if (n == 0)
+        n = 1;
     while (t->len < t->room && n > 0) {
         n = s->ops->pread(s->ctx, fd, t->buf + t->len, t->room - t->len, t->len);
         if (n > 0)
@@ -159,12 +167,6 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
     return rc;
 }
 
-static void keep_free(struct journal *j, uint32_t number)
-{
-    if (j->n_free < j->files_max + SPARES_MAX)
-        j->free_segment[j->n_free++] = number;
-}
-
 /* Walks the chain down from the last valid header; everything off the chain is free. */
 static int chain_recover(struct journal *j, const struct file_list *l, char *error,
                          size_t error_len)
@@ -178,12 +180,12 @@ static int chain_recover(struct journal *j, const struct file_list *l, char *err
         int rc;
 
         if (expect != 0 && number != expect) {
-            keep_free(j, number);
+            segment_free(j, number);
             continue;
         }
         rc = segment_read_header(j, number, &h);
         if (rc == -EBADMSG && expect == 0) {
-            keep_free(j, number); /* a spare, never used */
+            segment_free(j, number); /* a spare, never used */
             continue;
         }
         if (rc < 0) {
