@@ -259,12 +259,9 @@ static void confirm_durable(struct sink *s, void *ctx)
         stat_add(&s->stats.confirmed_events, d->plan.events);
         stat_add(&s->stats.confirmed_dead, d->plan.key.kind == PLAN_DEAD ? d->plan.events : 0);
     }
-    if (!d->plan.to_load) {
-        delivery_finish(d, &s->confirming);
-        return;
-    }
-    list_remove(&s->confirming, d);
-    table_owe(d);
+    if (d->plan.to_load)
+        table_owe(d->table, &d->plan);
+    delivery_finish(d, &s->confirming);
 }
 
 static void parked_durable(struct sink *s, void *ctx)
@@ -356,41 +353,4 @@ void deliver_start(struct sink *s)
 {
     while (s->ready.n > 0 && s->putting.n < s->config.puts_max)
         put_start(s, delivery_first(&s->ready));
-}
-
-/* ---- staging objects ---- */
-
-static void staging_durable(struct sink *s, void *ctx)
-{
-    delivery_finish(ctx, &s->staged);
-}
-
-static void staging_retry(struct loop_timer *t)
-{
-    staging_delete(container_of(t, struct delivery, retry));
-}
-
-static void delete_done(struct gcs_delete *g, enum gcs_result result, const char *text)
-{
-    struct delivery *d = container_of(g, struct delivery, delete);
-    struct record r = {.type = RECORD_STAGING_GONE, .plan_id = d->plan.id};
-
-    if (result == GCS_DONE) {
-        record_submit(d->sink, &r, staging_durable, d);
-        return;
-    }
-    snprintf(d->text, sizeof(d->text), "%s", text);
-    log_warn("sink", "staging object %s cannot be deleted: %s", d->plan.object, text);
-    d->retry.fire = staging_retry;
-    loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
-}
-
-void staging_delete(struct delivery *d)
-{
-    ASSERT(d->state == DELIVERY_STAGED && d->plan.key.encoding == ENCODING_WRAPPED);
-    d->delete = (struct gcs_delete){.name = d->plan.object, .done = delete_done};
-    if (gcs_delete_start(d->sink->gcs, &d->delete) < 0) {
-        d->retry.fire = staging_retry;
-        loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
-    }
 }

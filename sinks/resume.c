@@ -15,7 +15,7 @@ struct resume {
     struct sink *sink;
     int rc;
     uint32_t plans, loads;
-    struct delivery_list taken; /* plans that a load has taken, until that load is visited */
+    struct debt_list taken; /* plans that a load has taken, until that load is visited */
 };
 
 static int feed_of(const struct sink *s, const struct journal_uuid *uuid)
@@ -48,81 +48,76 @@ static void planned_visit(void *ctx, const struct plan_key *key, const struct jo
         r->rc = planned_remember(r->sink, key, (uint32_t)feed, to);
 }
 
+static int confirmed_resume(struct resume *r, const struct plan *plan, uint64_t load_id)
+{
+    const struct type_route *route =
+        route_get(r->sink, (struct span){plan->key.type, plan->key.type_len});
+    struct debt *d;
+
+    ASSERT(route != NULL && route->table != NULL); /* key_owned() has made it */
+    if (load_id == 0) {
+        table_owe(route->table, plan);
+        return 0;
+    }
+    d = debt_new(plan);
+    if (d == NULL)
+        return -ENOMEM;
+    d->load_id = load_id;
+    debt_push(&r->taken, d);
+    return 0;
+}
+
+/* Plans that were parked are tried again at once: the log hears of them with their next outcome. */
+static int pending_resume(struct sink *s, const struct plan *plan, const char *text)
+{
+    struct delivery *d = delivery_new(s, plan);
+
+    if (d == NULL)
+        return -ENOMEM;
+    snprintf(d->text, sizeof(d->text), "%s", text != NULL ? text : "");
+    delivery_move(d, NULL, &s->cold, DELIVERY_COLD);
+    return 0;
+}
+
 static void plan_visit(void *ctx, const struct plan *plan, enum plan_status status,
                        uint64_t load_id, const char *text)
 {
     struct resume *r = ctx;
     struct sink *s = r->sink;
-    struct delivery *d;
-
     if (r->rc < 0 || !key_owned(s, &plan->key, &r->rc))
         return;
-    d = delivery_new(s, plan);
-    if (d == NULL) {
-        r->rc = -ENOMEM;
-        return;
-    }
     r->plans++;
-    d->load_id = load_id;
-    snprintf(d->text, sizeof(d->text), "%s", text != NULL ? text : "");
-    if (status == PLAN_CONFIRMED && load_id != 0)
-        delivery_move(d, NULL, &r->taken, DELIVERY_LOADING);
-    else if (status == PLAN_CONFIRMED)
-        table_owe(d);
+    if (status == PLAN_CONFIRMED)
+        r->rc = confirmed_resume(r, plan, load_id);
     else
-        delivery_move(d, NULL, &s->cold, DELIVERY_COLD); /* parked ones are tried again at once */
-}
-
-/* A load that is done but for its staging objects. Its other plans have left the state. */
-static void staging_resume(struct resume *r, uint64_t load_id)
-{
-    struct delivery *d, *next;
-
-    for (d = r->taken.head.next; d != &r->taken.head; d = next) {
-        next = d->next;
-        if (d->load_id != load_id)
-            continue;
-        delivery_move(d, &r->taken, &r->sink->staged, DELIVERY_STAGED);
-        staging_delete(d);
-    }
-}
-
-/* A load that is not done: its plans go back to their table, in the order of the load. */
-static struct table *loading_resume(struct resume *r, const struct load *load)
-{
-    struct table *t = NULL;
-    struct delivery *d, *next;
-
-    for (d = r->taken.head.next; d != &r->taken.head; d = next) {
-        next = d->next;
-        if (d->load_id != load->id)
-            continue;
-        t = d->table;
-        delivery_move(d, &r->taken, &t->loading, DELIVERY_LOADING);
-    }
-    return t;
+        r->rc = pending_resume(s, plan, text);
 }
 
 static void load_visit(void *ctx, const struct load *load, enum load_status status,
                        const char *text)
 {
     struct resume *r = ctx;
+    struct debt_list mine = {0};
     struct table *t;
+    struct debt *d;
 
-    if (r->rc < 0)
-        return;
-    if (status == LOAD_DONE) {
-        staging_resume(r, load->id);
+    debt_move_load(&r->taken, &mine, load->id);
+    if (status == LOAD_DONE) { /* only its staging objects are left */
+        while ((d = debt_pop(&mine)) != NULL)
+            staging_delete(r->sink, d);
         return;
     }
-    t = loading_resume(r, load);
-    if (t == NULL)
-        return; /* another thread's */
+    if (r->rc < 0 || mine.n == 0) {
+        debt_list_free(&mine); /* another thread's has none */
+        return;
+    }
+    t = table_named(r->sink, load->table);
+    ASSERT(t != NULL); /* its plans came first and brought it */
+    t->loading = mine;
     r->loads++;
     r->rc = table_take_over(t, load, status == LOAD_PARKED, text);
 }
 
-/* A parked plan is pending again for this run: the log hears of it with its next outcome. */
 static int feeds_resume(struct sink *s, char *error, size_t error_len)
 {
     int rc = 0;
@@ -149,8 +144,6 @@ int sink_resume(struct sink *s, char *error, size_t error_len)
 {
     const struct delivery_state *state = dlog_state(s->dlog);
     struct resume r = {.sink = s};
-
-    delivery_list_init(&r.taken);
     r.rc = feeds_resume(s, error, error_len);
     if (r.rc < 0)
         return r.rc;
@@ -158,6 +151,7 @@ int sink_resume(struct sink *s, char *error, size_t error_len)
     state_each_plan(state, plan_visit, &r);
     state_each_load(state, load_visit, &r);
     ASSERT(r.rc < 0 || r.taken.n == 0);
+    debt_list_free(&r.taken);
     if (r.rc < 0)
         snprintf(error, error_len, "out of memory while taking over the delivery state");
     else if (r.plans + r.loads > 0)

@@ -51,7 +51,7 @@ static int memory_create(struct sink *s, uint32_t n_journals)
 static void lists_init(struct sink *s)
 {
     struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked,    &s->staged};
+                                    &s->putting,  &s->confirming, &s->parked};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
@@ -143,7 +143,7 @@ static void maps_destroy(struct sink *s)
 void sink_destroy(struct sink *s)
 {
     struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked,    &s->staged};
+                                    &s->putting,  &s->confirming, &s->parked};
 
     if (s == NULL)
         return;
@@ -154,6 +154,7 @@ void sink_destroy(struct sink *s)
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);
     tables_destroy(s);
+    staging_free(s);
     group_table_destroy(&s->groups);
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         feed_fini(&s->feed[i]);
@@ -267,8 +268,8 @@ static bool list_has_before(const struct delivery_list *l, uint64_t id)
 /* Whether every plan made before id is delivered, or parked for somebody to look at. */
 static bool delivered_before(const struct sink *s, uint64_t id)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
-                                          &s->putting,  &s->confirming, &s->staged};
+    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,
+                                          &s->ready,    &s->putting, &s->confirming};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         if (list_has_before(list[i], id))
@@ -276,10 +277,10 @@ static bool delivered_before(const struct sink *s, uint64_t id)
     }
     for (const struct table *t = s->tables; t != NULL; t = t->next) {
         if (t->state != TABLE_PARKED &&
-            (list_has_before(&t->debts, id) || list_has_before(&t->loading, id)))
+            (debt_has_before(&t->debts, id) || debt_has_before(&t->loading, id)))
             return false;
     }
-    return true;
+    return !staging_has_before(s, id);
 }
 
 /* SINK_IDLE: first everything that was durable when asked is consumed and planned, then all of that

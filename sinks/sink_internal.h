@@ -50,9 +50,8 @@ struct feed {
 /* ---- plans ---- */
 
 /*
- *   PLANNING ─ PLAN durable ─> READY ─> PUTTING ─> CONFIRMING ─ CONFIRM durable ─> DEBT or finished
+ *   PLANNING ─ PLAN durable ─> READY ─> PUTTING ─> CONFIRMING ─ CONFIRM durable ─> debt or finished
  *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
- *   DEBT ─> LOADING ─> (wrapped: STAGED ─ object deleted, STAGING_GONE durable ─>) finished
  */
 enum delivery_state_name {
     DELIVERY_PLANNING,
@@ -62,9 +61,6 @@ enum delivery_state_name {
     DELIVERY_PUTTING,
     DELIVERY_CONFIRMING,
     DELIVERY_PARKED,
-    DELIVERY_DEBT,
-    DELIVERY_LOADING,
-    DELIVERY_STAGED,
 };
 
 /** A plan on its way. In exactly one list, by state. */
@@ -74,11 +70,9 @@ struct delivery {
     struct table *table; /* of its type */
     uint8_t state;       /* enum delivery_state_name */
     struct plan plan;
-    uint64_t load_id;      /* after a restart: the load that had taken it */
     struct group *content; /* NULL: must be read again before sending */
     struct iovec *iov;
     struct gcs_put put;
-    struct gcs_delete delete;
     struct loop_timer retry;
     int64_t since_us; /* monotonic: planned, or taken over */
     char text[REASON_TEXT_BYTES];
@@ -91,6 +85,29 @@ struct delivery_list {
 };
 
 /* ---- tables ---- */
+
+/*
+ * A confirmed object that is to be loaded, or whose staging object is to be deleted: what is left
+ * of a plan, because with BigQuery away for a day there are hundreds of thousands.
+ *
+ *   owed ─ LOAD ─> loading ─ LOADED ─> gone, or staged ─ object deleted, STAGING_GONE durable ─>
+ * gone
+ */
+struct debt {
+    struct debt *next;
+    uint64_t plan_id;
+    uint64_t load_id; /* after a restart: the load that had taken it */
+    uint64_t events, bytes;
+    int32_t minute;
+    uint8_t encoding; /* enum plan_encoding */
+    char object[];    /* NUL-terminated */
+};
+
+/** A list of debts, oldest first. */
+struct debt_list {
+    struct debt *first, *last;
+    uint32_t n;
+};
 
 /*
  *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING
@@ -117,14 +134,14 @@ struct table {
     uint8_t state; /* enum table_state */
     bool ensured;
     bool flush; /* load as soon as there is debt */
-    struct delivery_list debts;
+    struct debt_list debts;
     uint64_t debt_events;
     int64_t next_load_us; /* monotonic: cadence */
     /* The load under way. */
     struct load load;
     bool recorded;        /* LOAD is in the log */
     bool resumed_attempt; /* the latest attempt was made before a restart: find it again */
-    struct delivery_list loading;
+    struct debt_list loading;
     struct bq_ensure ensure;
     struct bq_load job;
     char job_id[JOB_ID_BYTES_MAX];
@@ -185,7 +202,8 @@ struct sink {
     struct group_table groups;
     char *wrap_buf; /* one wrapped line */
     size_t wrap_bytes;
-    struct delivery_list planning, cold, reloading, ready, putting, confirming, parked, staged;
+    struct delivery_list planning, cold, reloading, ready, putting, confirming, parked;
+    struct staged *staged; /* loaded staging objects, being deleted */
     struct pending_record *backlog_first,
         *backlog_last; /* records that the log's ring had no room for */
     uint32_t n_pending_records;
@@ -288,9 +306,6 @@ void deliver_start(struct sink *s);
 /** Frees a finished delivery, which is in list l. */
 void delivery_finish(struct delivery *d, struct delivery_list *l);
 
-/** Deletes the staging object of a loaded plan, then says so in the log. */
-void staging_delete(struct delivery *d);
-
 /** Hands a record to the log; durable runs on this thread once it is. text is copied. */
 void record_submit(struct sink *s, const struct record *r,
                    void (*durable)(struct sink *s, void *ctx), void *ctx);
@@ -308,8 +323,11 @@ bool reload_run(struct sink *s);
 /** The table of a type, created if new. @return NULL without memory. */
 struct table *table_get(struct sink *s, struct span type);
 
-/** A confirmed plan becomes debt of its table. d is in no list. */
-void table_owe(struct delivery *d);
+/** The table of this name, or NULL. */
+struct table *table_named(const struct sink *s, const char *name);
+
+/** A confirmed plan becomes debt of its table. */
+void table_owe(struct table *t, const struct plan *plan);
 
 /** Starts the loads that are due. */
 void tables_run(struct sink *s);
@@ -322,6 +340,35 @@ int table_take_over(struct table *t, const struct load *load, bool parked,
 
 /** Frees every table. */
 void tables_destroy(struct sink *s);
+
+/* ---- debt.c: thread: the sink's ---- */
+
+/** What is left of a plan. @return NULL without memory. */
+struct debt *debt_new(const struct plan *plan) WARN_UNUSED;
+
+/** Appends to a list. */
+void debt_push(struct debt_list *l, struct debt *d);
+
+/** Takes the first, or NULL. */
+struct debt *debt_pop(struct debt_list *l);
+
+/** Takes the debts that a load had taken before a restart, in order. */
+void debt_move_load(struct debt_list *from, struct debt_list *to, uint64_t load_id);
+
+/** Whether a plan older than id is in the list. */
+bool debt_has_before(const struct debt_list *l, uint64_t id);
+
+/** Frees all. */
+void debt_list_free(struct debt_list *l);
+
+/** Deletes the staging object of a loaded plan, says so in the log, and frees d. */
+void staging_delete(struct sink *s, struct debt *d);
+
+/** Whether a staging object of a plan older than id is still there. */
+bool staging_has_before(const struct sink *s, uint64_t id);
+
+/** Frees what staging_delete() still holds. */
+void staging_free(struct sink *s);
 
 /* ---- resume.c: thread: init ---- */
 

@@ -31,36 +31,43 @@ static void spec_fill(struct table *t, const struct type_set *set, const struct 
         t->spec.clustering[i] = c->clustering[i];
 }
 
+struct table *table_named(const struct sink *s, const char *name)
+{
+    struct table *t = s->tables;
+
+    while (t != NULL && strcmp(t->name, name) != 0)
+        t = t->next;
+    return t;
+}
+
 struct table *table_get(struct sink *s, struct span type)
 {
     char name[TABLE_NAME_BYTES_MAX];
     struct table *t;
 
     type_table(s->types, type, name, sizeof(name));
-    for (t = s->tables; t != NULL; t = t->next) {
-        if (strcmp(t->name, name) == 0)
-            return t;
-    }
+    t = table_named(s, name);
+    if (t != NULL)
+        return t;
     t = calloc(1, sizeof(*t));
     if (t == NULL)
         return NULL;
     memcpy(t->name, name, sizeof(name));
     t->sink = s;
     spec_fill(t, s->types, type_find(s->types, type));
-    delivery_list_init(&t->debts);
-    delivery_list_init(&t->loading);
     t->next = s->tables;
     s->tables = t;
     return t;
 }
 
-void table_owe(struct delivery *d)
+void table_owe(struct table *t, const struct plan *plan)
 {
-    struct table *t = d->table;
+    struct debt *d = debt_new(plan);
 
-    delivery_move(d, NULL, &t->debts, DELIVERY_DEBT);
-    t->debt_events += d->plan.events;
-    t->flush |= d->plan.id < t->sink->flush_id;
+    ASSERT(d != NULL); /* a few hundred bytes; a restart finds the debt in the log */
+    debt_push(&t->debts, d);
+    t->debt_events += d->events;
+    t->flush |= d->plan_id < t->sink->flush_id;
 }
 
 static void uris_free(struct table *t)
@@ -81,22 +88,14 @@ static void load_forget(struct table *t)
     t->state = TABLE_IDLE;
 }
 
-static void list_free(struct delivery_list *l)
-{
-    struct delivery *d;
-
-    while ((d = delivery_first(l)) != NULL)
-        delivery_finish(d, l);
-}
-
 void tables_destroy(struct sink *s)
 {
     while (s->tables != NULL) {
         struct table *t = s->tables;
 
         s->tables = t->next;
-        list_free(&t->debts);
-        list_free(&t->loading);
+        debt_list_free(&t->debts);
+        debt_list_free(&t->loading);
         uris_free(t);
         free(t->load.plan_id);
         free(t);
@@ -188,16 +187,14 @@ static void attempt_failed(struct table *t, const char *text, bool parks)
 static void loaded_durable(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
-    struct delivery *d;
+    struct debt *d;
 
-    while ((d = delivery_first(&t->loading)) != NULL) {
-        stat_add(&s->stats.loaded_events, d->plan.events);
-        if (d->plan.key.encoding == ENCODING_WRAPPED) {
-            delivery_move(d, &t->loading, &s->staged, DELIVERY_STAGED);
-            staging_delete(d);
-        } else {
-            delivery_finish(d, &t->loading);
-        }
+    while ((d = debt_pop(&t->loading)) != NULL) {
+        stat_add(&s->stats.loaded_events, d->events);
+        if (d->encoding == ENCODING_WRAPPED)
+            staging_delete(s, d);
+        else
+            free(d);
     }
     load_forget(t);
 }
@@ -310,8 +307,8 @@ static int uris_fill(struct table *t)
     t->uris = calloc(t->load.n_plans, sizeof(*t->uris));
     if (t->uris == NULL)
         return -ENOMEM;
-    for (const struct delivery *d = t->loading.head.next; d != &t->loading.head; d = d->next) {
-        if (asprintf(&t->uris[i++], "gs://%s/%s", bucket, d->plan.object) < 0)
+    for (const struct debt *d = t->loading.first; d != NULL; d = d->next) {
+        if (asprintf(&t->uris[i++], "gs://%s/%s", bucket, d->object) < 0)
             return -ENOMEM;
     }
     ASSERT(i == t->load.n_plans);
@@ -343,32 +340,43 @@ static void load_durable(struct sink *s, void *ctx)
     load_begin(t);
 }
 
-/* Objects of one encoding, oldest first, within the limits of a job; days is a rough count of its
+/* Whether one more object keeps the job within BigQuery's limits; days is a rough count of
  * partitions. */
+static bool load_takes(const struct table *t, const struct debt *d, uint64_t bytes, uint32_t days)
+{
+    if (t->loading.n == 0)
+        return true;
+    return t->loading.n < PLAN_OBJECTS_PER_LOAD && days <= LOAD_PARTITION_MAX &&
+           bytes + d->bytes <= t->sink->config.load_bytes_max;
+}
+
+/* Objects of one encoding, oldest first; the rest stays owed. */
 static void load_choose(struct table *t)
 {
+    struct debt_list all = t->debts;
+    uint8_t encoding = all.first->encoding;
     uint64_t bytes = 0;
     uint32_t days = 0;
     int32_t last_day = INT32_MIN;
-    uint8_t encoding = delivery_first(&t->debts)->plan.key.encoding;
-    struct delivery *d, *next;
+    bool full = false;
+    struct debt *d;
 
-    for (d = t->debts.head.next; d != &t->debts.head; d = next) {
-        int32_t day = d->plan.key.minute / MINUTES_A_DAY;
+    t->debts = (struct debt_list){0};
+    while ((d = debt_pop(&all)) != NULL) {
+        int32_t day = d->minute / MINUTES_A_DAY;
 
-        next = d->next;
-        if (d->plan.key.encoding != encoding)
+        full =
+            full || (d->encoding == encoding && !load_takes(t, d, bytes, days + (day != last_day)));
+        if (full || d->encoding != encoding) {
+            debt_push(&t->debts, d);
             continue;
+        }
         days += day != last_day ? 1 : 0;
-        if (t->loading.n > 0 &&
-            (t->loading.n == PLAN_OBJECTS_PER_LOAD || days > LOAD_PARTITION_MAX ||
-             bytes + d->plan.bytes > t->sink->config.load_bytes_max))
-            return;
         last_day = day;
-        bytes += d->plan.bytes;
-        t->load.rows += d->plan.events;
-        t->debt_events -= d->plan.events;
-        delivery_move(d, &t->debts, &t->loading, DELIVERY_LOADING);
+        bytes += d->bytes;
+        t->load.rows += d->events;
+        t->debt_events -= d->events;
+        debt_push(&t->loading, d);
     }
 }
 
@@ -383,8 +391,8 @@ static void load_record(struct table *t)
     t->load.n_plans = t->loading.n;
     t->load.plan_id = calloc(t->load.n_plans, sizeof(*t->load.plan_id));
     ASSERT(t->load.plan_id != NULL);
-    for (const struct delivery *d = t->loading.head.next; d != &t->loading.head; d = d->next)
-        t->load.plan_id[i++] = d->plan.id;
+    for (const struct debt *d = t->loading.first; d != NULL; d = d->next)
+        t->load.plan_id[i++] = d->plan_id;
     t->state = TABLE_RECORDING;
     t->flush = t->flush && t->debts.n > 0;
     t->next_load_us = t->sink->now_us + t->sink->config.load_cadence_us;
