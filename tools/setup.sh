@@ -4,7 +4,7 @@
 set -eu
 
 PACKAGES="gcc make pkg-config git ca-certificates python3 iproute2 curl
-libdpdk-dev liburing-dev libjemalloc-dev libcurl4-openssl-dev libyaml-dev libmicrohttpd-dev
+libdpdk-dev liburing-dev libjemalloc-dev libcurl4-openssl-dev libssl-dev libyaml-dev libmicrohttpd-dev
 libsqlite3-dev libjansson-dev zlib1g-dev libcmocka-dev
 clang libclang-rt-14-dev clang-format"
 
