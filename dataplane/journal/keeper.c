@@ -103,6 +103,10 @@ static int spare_add(struct journal *j)
         return -EDQUOT;
     rc = recycled ? segment_recycle(j, j->free_segment[j->n_free - 1], number)
                   : segment_make(j, number);
+    if (recycled && rc == -ENOENT) { /* its header could not be looked at, and it is not there */
+        j->n_free--;
+        return 0;
+    }
     if (rc == 0) {
         j->next_segment++;
         j->n_free -= recycled ? 1 : 0;
