@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
 #define BACKLOG      16
@@ -128,21 +129,50 @@ static void *connection_main(void *ctx)
     return NULL;
 }
 
+/* Takes a slot back when its thread ends by a time of the wall clock; 0: waits as long as it takes.
+ */
+static bool reap_slot(struct connection *s, int64_t until_us)
+{
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+
+    ASSERT(s->fd >= 0);
+    if (until_us == 0)
+        pthread_join(s->thread, NULL);
+    else if (pthread_timedjoin_np(s->thread, NULL, &until) != 0)
+        return false;
+    close(s->fd);
+    s->fd = -1;
+    return true;
+}
+
 /* Takes back slots whose connections have ended. */
-static void reap(struct cli *c, bool all)
+static void reap_ended(struct cli *c)
 {
     for (int i = 0; i < CLI_CONNECTIONS_MAX; i++) {
         struct connection *s = &c->slot[i];
 
-        if (s->fd < 0 || (!all && !atomic_load_explicit(&s->done, memory_order_acquire)))
-            continue;
-        ASSERT(s->cli == c);
-        if (all)
-            shutdown(s->fd, SHUT_RDWR);
-        pthread_join(s->thread, NULL);
-        close(s->fd);
-        s->fd = -1;
+        ASSERT(s->fd < 0 || s->cli == c);
+        if (s->fd >= 0 && atomic_load_explicit(&s->done, memory_order_acquire))
+            reap_slot(s, 0);
     }
+}
+
+/* Ends all connections. @return false when one is still at work after CLI_STOP_US. */
+static bool reap_all(struct cli *c)
+{
+    int64_t until = clock_wall_us() + CLI_STOP_US;
+    bool all = true;
+
+    ASSERT(c != NULL);
+    for (int i = 0; i < CLI_CONNECTIONS_MAX; i++) {
+        if (c->slot[i].fd >= 0)
+            shutdown(c->slot[i].fd, SHUT_RDWR);
+    }
+    for (int i = 0; i < CLI_CONNECTIONS_MAX; i++) {
+        if (c->slot[i].fd >= 0)
+            all = reap_slot(&c->slot[i], until) && all;
+    }
+    return all;
 }
 
 static void start_connection(struct cli *c, int fd)
@@ -186,7 +216,7 @@ static void *accept_main(void *ctx)
             return NULL;
         if (p[1].revents != 0)
             return NULL;
-        reap(c, false);
+        reap_ended(c);
         if ((p[0].revents & POLLIN) == 0)
             continue;
         fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -265,19 +295,22 @@ int cli_start(struct daemon *d, struct cli **out, char *error, size_t error_len)
     return 0;
 }
 
-void cli_stop(struct cli *c)
+bool cli_stop(struct cli *c)
 {
     const uint64_t one = 1;
+    bool all;
 
     if (c == NULL)
-        return;
+        return true;
     ASSERT(atomic_load(&c->daemon->state) == DAEMON_STOPPING);
     if (write(c->stop_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
         log_warn("cli", "stop: %s", strerror(errno));
     pthread_join(c->thread, NULL);
-    reap(c, true);
+    all = reap_all(c);
     unlink(c->daemon->config->control_socket);
     close(c->listen_fd);
     close(c->stop_fd);
-    free(c);
+    if (all)
+        free(c);
+    return all;
 }

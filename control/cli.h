@@ -9,6 +9,7 @@
 #include "control/protocol.h"
 
 #define CLI_CONNECTIONS_MAX 16
+#define CLI_STOP_US         INT64_C(2000000)
 
 /** One request, taken apart in place. */
 struct cli_request {
@@ -21,8 +22,12 @@ struct cli_request {
  */
 int cli_start(struct daemon *d, struct cli **out, char *error, size_t error_len) WARN_UNUSED;
 
-/** Ends every connection and frees. NULL is allowed. Thread: control. */
-void cli_stop(struct cli *c);
+/**
+ * Ends every connection and frees. NULL is allowed. Thread: control.
+ * @return false when a command does not end within CLI_STOP_US (verify may wait for the cloud):
+ * then its thread still uses the daemon, nothing may be freed, and the process must end by _exit().
+ */
+bool cli_stop(struct cli *c);
 
 /**
  * Takes one request line apart (no line end; len bytes of anything).

@@ -111,11 +111,13 @@ static void check_sinks(struct loader *l)
     const struct config *c = l->c;
     size_t bucket = strlen(c->gcs_bucket);
 
+    if (!c->gcs_enabled)
+        found(l, "gcs.enabled", "false",
+              "true: it is the only archive, and BigQuery loads its objects");
     if (c->gcs_enabled) {
         check_endpoint(l, "gcs.endpoint", c->gcs_endpoint);
         if (bucket < 3 || !made_of(c->gcs_bucket, LOWER DIGIT "-_."))
-            found(l, "gcs.bucket", c->gcs_bucket,
-                  "3 to 222 of a-z, 0-9, '-', '_' and '.'; set it, or gcs.enabled: false");
+            found(l, "gcs.bucket", c->gcs_bucket, "3 to 222 of a-z, 0-9, '-', '_' and '.'; set it");
     }
     if (c->bigquery_enabled) {
         check_endpoint(l, "bigquery.endpoint", c->bigquery_endpoint);
@@ -123,9 +125,6 @@ static void check_sinks(struct loader *l)
             found(l, "bigquery.project", c->bigquery_project,
                   "a project id of a-z, 0-9 and '-'; set it, GOOGLE_CLOUD_PROJECT, or "
                   "bigquery.enabled: false");
-        if (!c->gcs_enabled)
-            found(l, "bigquery.enabled", "true",
-                  "false while gcs.enabled is false: loads read the objects");
     }
     if (c->group_bytes_max > c->group_memory / 2)
         problem_at(l, config_where(l, "group.bytes_max"), "group.bytes_max",

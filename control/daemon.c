@@ -12,6 +12,7 @@
 #include "control/admin.h"
 #include "control/cli.h"
 #include "control/eal.h"
+#include "control/options.h"
 #include "control/values.h"
 #include "control/version.h"
 #include "dataplane/base/clock.h"
@@ -214,10 +215,12 @@ static int start_all(struct daemon *d)
     return rc != 0 ? rc : start_servers(d);
 }
 
-static void stop_threads(struct daemon *d)
+/* @return false when a command's thread goes on: then nothing may be freed. */
+static bool stop_threads(struct daemon *d)
 {
+    bool ended = cli_stop(d->cli);
+
     ASSERT(d != NULL);
-    cli_stop(d->cli);
     d->cli = NULL;
     admin_stop(d->admin);
     d->admin = NULL;
@@ -228,6 +231,7 @@ static void stop_threads(struct daemon *d)
     keeper_stop(d);
     if (d->dlog_running)
         dlog_stop(d->dlog);
+    return ended;
 }
 
 static void destroy_all(struct daemon *d)
@@ -283,7 +287,8 @@ int daemon_start(const struct config *config, struct daemon **out)
     rc = start_all(d);
     if (rc != 0) {
         atomic_store(&d->state, DAEMON_STOPPING);
-        stop_threads(d);
+        if (!stop_threads(d))
+            _exit(EXIT_RUNTIME);
         destroy_all(d);
         return rc;
     }
@@ -293,10 +298,14 @@ int daemon_start(const struct config *config, struct daemon **out)
     return 0;
 }
 
-void daemon_stop(struct daemon *d)
+bool daemon_stop(struct daemon *d)
 {
+    bool ended;
+
     ASSERT(atomic_load(&d->state) == DAEMON_STOPPING);
-    stop_threads(d);
-    destroy_all(d);
-    log_info("stop", "stopped");
+    ended = stop_threads(d);
+    if (ended)
+        destroy_all(d);
+    log_info("stop", "stopped%s", ended ? "" : " in the middle of a command");
+    return ended;
 }

@@ -90,8 +90,12 @@ void daemon_run(struct daemon *d);
  */
 void daemon_quiesce(struct daemon *d);
 
-/** Stops and frees everything. Thread: main, after daemon_quiesce(). */
-void daemon_stop(struct daemon *d);
+/**
+ * Stops and frees everything. Thread: main, after daemon_quiesce().
+ * @return false when a command of the CLI is still at work: everything is stopped and durable, but
+ * nothing is freed, and the process must end by _exit().
+ */
+bool daemon_stop(struct daemon *d) WARN_UNUSED;
 
 /** Refuses new events from now on and waits until every admitted one is durable. @return 0;
  * -ETIMEDOUT. Thread: control. */

@@ -87,7 +87,8 @@ static const struct knob table[] = {
       "Events older than their type's newest by more than this go to objects of their own, named "
       "late."),
     K("types.list", TYPES, types, 0, 0, "", "", "The known event types; see below."),
-    K("gcs.enabled", BOOL, gcs_enabled, 0, 0, "true", "", "Whether events go to Cloud Storage."),
+    K("gcs.enabled", BOOL, gcs_enabled, 0, 0, "true", "",
+      "Events go to Cloud Storage: the archive, from which BigQuery loads. Only true so far."),
     K("gcs.endpoint", TEXT, gcs_endpoint, 0, 1024, "https://storage.googleapis.com", "",
       "Scheme, host and port of the service or an emulator. STORAGE_EMULATOR_HOST is used when "
       "this is not set."),
@@ -97,7 +98,7 @@ static const struct knob table[] = {
     K("gcs.user_project", TEXT, gcs_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
     K("bigquery.enabled", BOOL, bigquery_enabled, 0, 0, "true", "",
-      "Whether events go to BigQuery. Loads read the objects, so this needs gcs.enabled."),
+      "Whether events go to BigQuery, by load jobs from the objects."),
     K("bigquery.endpoint", TEXT, bigquery_endpoint, 0, 1024, "https://bigquery.googleapis.com", "",
       "Scheme, host and port of the service or an emulator. BIGQUERY_EMULATOR_HOST is used when "
       "this is not set."),

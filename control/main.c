@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "control/daemon.h"
 #include "control/options.h"
@@ -41,7 +42,8 @@ static int run(const struct config *c)
         return EXIT_RUNTIME;
     daemon_run(d);
     daemon_quiesce(d);
-    daemon_stop(d);
+    if (!daemon_stop(d))
+        _exit(EXIT_OK);
     return EXIT_OK;
 }
 

@@ -39,7 +39,7 @@ static void json_total(struct textbuf *b, const char *name, const struct sink_to
 static void watermark_text(int64_t us, char *out)
 {
     ASSERT(out != NULL);
-    if (us < TIME_US_MIN || us > TIME_US_MAX) {
+    if (us == 0 || us < TIME_US_MIN || us > TIME_US_MAX) { /* 0: no event yet */
         memcpy(out, "-", 2);
         return;
     }

@@ -41,10 +41,12 @@ static void print_usage(FILE *to)
         snprintf(head, sizeof(head), "%s %s", list[i].name, list[i].arguments);
         fprintf(to, "  %-28s %s\n", head, list[i].help);
     }
-    fprintf(to,
-            "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH ")\n"
-            "  --json          JSON instead of text\n"
-            "\nexit status: 0 done, 1 error or differences, 2 wrong usage\n");
+    fprintf(
+        to,
+        "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH
+        ")\n"
+        "  --json          JSON instead of text\n"
+        "\nexit status: 0 done, 1 error or differences, 2 wrong usage\n");
 }
 
 static int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -101,7 +103,8 @@ static int parse(int argc, char **argv, struct arguments *a)
 
         if (strcmp(arg, "--json") == 0)
             json = true;
-        else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0 || (!named && strcmp(arg, "help") == 0))
+        else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0 ||
+                 (!named && strcmp(arg, "help") == 0))
             a->help = true;
         else if (strncmp(arg, "--socket=", 9) == 0)
             a->socket = arg + 9;
@@ -110,7 +113,8 @@ static int parse(int argc, char **argv, struct arguments *a)
         else if (strcmp(arg, "--socket") == 0)
             status = usage_error("--socket needs a path");
         else if (!named && arg[0] == '-')
-            status = usage_error("unknown option \"%s\"; there is --socket PATH, --json and --help", arg);
+            status = usage_error("unknown option \"%s\"; there is --socket PATH, --json and --help",
+                                 arg);
         else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
             named = true;
             status = add_word(a, arg);
@@ -140,8 +144,10 @@ static int connect_daemon(const char *path)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
-    fprintf(stderr, "penstock: no penstockd answers on %s: %s; is it running? --socket names another place\n", path,
-            strerror(errno));
+    fprintf(
+        stderr,
+        "penstock: no penstockd answers on %s: %s; is it running? --socket names another place\n",
+        path, strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -172,8 +178,8 @@ static int read_head(FILE *in, size_t *bytes)
 
     if (fgets(head, sizeof(head), in) == NULL)
         return -1;
-    if (sscanf(head, PROTOCOL_ANSWER_WORD " %d %zu%n", &status, bytes, &end) != 2 || head[end] != '\n' ||
-        status < PROTOCOL_OK || status > PROTOCOL_USAGE)
+    if (sscanf(head, PROTOCOL_ANSWER_WORD " %d %zu%n", &status, bytes, &end) != 2 ||
+        head[end] != '\n' || status < PROTOCOL_OK || status > PROTOCOL_USAGE)
         return -1;
     return status;
 }
