@@ -7,10 +7,11 @@
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
 
-/* Room for the directory of a block with this many entries, runs and name bytes. */
+/* Room for the directory of a block with this many entries, runs and name bytes: lines and entries
+ * are both padded to 8. */
 static uint32_t directory_bytes(uint32_t entries, uint32_t runs, uint32_t names)
 {
-    return (uint32_t)(8 + entries * sizeof(struct block_entry) + runs * sizeof(struct block_run) +
+    return (uint32_t)(16 + entries * sizeof(struct block_entry) + runs * sizeof(struct block_run) +
                       names);
 }
 
