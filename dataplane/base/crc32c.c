@@ -12,7 +12,7 @@
 
 #define POLYNOMIAL   0x82f63b78u /* Castagnoli, bit-reflected */
 #define STREAM_BYTES 1024u       /* of each of the three streams; a multiple of 8 */
-#define PERIOD       31u         /* x^(2^31) = x, for the polynomial is (x + 1) times one of degree 31 */
+#define PERIOD       31u /* x^(2^31) = x, for the polynomial is (x + 1) times one of degree 31 */
 
 static uint32_t power_of_two[32]; /* x^(2^k) modulo the polynomial */
 static uint32_t shift[4][256];    /* a CRC, byte by byte, times x^(8 * STREAM_BYTES) */

@@ -9,9 +9,9 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/journal/journal_internal.h"
 
-#define SLOT_BITS   0xffu
-#define HEADERS_MAX 8   /* segment headers queued at once */
-#define BLOCKS_MAX  120 /* of one worker */
+#define SLOT_BITS   0xffffu
+#define HEADERS_MAX 8    /* segment headers queued at once */
+#define BLOCKS_MAX  4096 /* of one worker */
 
 /* A queued write: a block, or the header of a new segment. */
 struct slot {
@@ -67,7 +67,9 @@ int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_ma
     ASSERT((user_data & SLOT_BITS) == 0 && queue_max <= BLOCKS_MAX);
     if (w == NULL)
         return -ENOMEM;
-    w->n_slots = queue_max + HEADERS_MAX;
+    w->n_slots = 1;
+    while (w->n_slots < queue_max + HEADERS_MAX) /* a power of two: indexes may wrap */
+        w->n_slots *= 2;
     w->slot = calloc(w->n_slots, sizeof(*w->slot));
     w->headers = aligned_alloc(STORAGE_ALIGN, HEADERS_MAX * JOURNAL_HEADER_BYTES);
     if (w->slot == NULL || w->headers == NULL) {
@@ -113,9 +115,15 @@ uint64_t writer_room(const struct writer *w)
 {
     uint64_t spare = w->journal->config.segment_bytes - JOURNAL_HEADER_BYTES - w->block_bytes_max;
     uint64_t here = segment_left(w);
+    uint64_t taken = (w->open != NULL ? 2u : 1u) *
+                     (uint64_t)w->block_bytes_max; /* the open block; waste at the end */
+    uint32_t spares = rte_ring_count(w->journal->spares);
 
-    here = here > w->block_bytes_max ? here - w->block_bytes_max : 0;
-    return here + rte_ring_count(w->journal->spares) * spare;
+    here = here > taken ? here - taken : 0;
+    if (spares > HEADERS_MAX - w->headers_used)
+        spares =
+            HEADERS_MAX - w->headers_used; /* no more can be taken before a header is durable */
+    return here + spares * spare;
 }
 
 bool writer_failed(const struct writer *w)

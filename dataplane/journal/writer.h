@@ -40,7 +40,7 @@ struct writer_stats {
  * Thread: init.
  * @param queue_max sealed blocks that may wait (all of the worker's).
  * @param block_bytes_max largest block.
- * @param user_data upper bits that mark its completions on the ring; the low 8 are the writer's.
+ * @param user_data upper bits that mark its completions on the ring; the low 16 are the writer's.
  */
 int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_max,
                   uint64_t user_data, writer_durable durable, void *ctx,
