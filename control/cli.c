@@ -16,6 +16,7 @@
 #define BACKLOG      16
 #define HEAD_BYTES   64
 #define IDLE_SECONDS 60
+#define UNREAD_MAX   1024 /* reads of what follows a refused request */
 
 /* One connection. Written by the accepting thread, but for `done` and what its own thread uses. */
 struct connection {
@@ -66,6 +67,22 @@ static bool answer(int fd, int status, struct textbuf *body)
     return ok;
 }
 
+/*
+ * Ends a connection whose input was not read to its end: a close with bytes left would take the
+ * answer away from the client. Waits for at most a second.
+ */
+static void end_unread(int fd)
+{
+    const struct timeval second = {.tv_sec = 1};
+    char buf[PROTOCOL_LINE_BYTES];
+
+    ASSERT(fd >= 0);
+    shutdown(fd, SHUT_WR);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
+    for (int i = 0; i < UNREAD_MAX && recv(fd, buf, sizeof(buf), 0) > 0; i++)
+        ;
+}
+
 /* Runs one line. @return false when the connection should end. */
 static bool serve_line(struct connection *c, const char *line, size_t len)
 {
@@ -106,6 +123,7 @@ static void serve(struct connection *c)
 
             textbuf_add(&body, "the request is longer than %d bytes\n", PROTOCOL_LINE_BYTES);
             answer(c->fd, PROTOCOL_USAGE, &body);
+            end_unread(c->fd);
             return;
         }
         n = recv(c->fd, buf + len, sizeof(buf) - len, 0);
@@ -198,6 +216,7 @@ static void start_connection(struct cli *c, int fd)
     }
     textbuf_add(&busy, "more than %d commands at once\n", CLI_CONNECTIONS_MAX);
     answer(fd, PROTOCOL_ERROR, &busy);
+    end_unread(fd);
     close(fd);
 }
 

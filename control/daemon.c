@@ -136,6 +136,30 @@ static int create_lanes(struct daemon *d)
     return 0;
 }
 
+/*
+ * Workers share their port by SO_REUSEPORT, so a second daemon would silently take half of the
+ * connections: a bind without it shows whether somebody else listens.
+ */
+static int probe_port(const struct daemon *d)
+{
+    const struct sockaddr_storage *a = &d->config->http_address;
+    int fd = socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, rc = 0;
+    char error[ERROR_BYTES];
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+        bind(fd, (const struct sockaddr *)a, value_address_len(a)) != 0)
+        rc = -errno;
+    if (fd >= 0)
+        close(fd);
+    ASSERT(rc <= 0);
+    if (rc == 0)
+        return 0;
+    snprintf(error, sizeof(error), "http.listen: cannot listen on %s: %s%s", d->config->http_listen,
+             strerror(-rc),
+             rc == -EADDRINUSE ? "; stop what uses this port, or set http.listen" : "");
+    return fail_with("", error, rc);
+}
+
 static int create_workers(struct daemon *d)
 {
     char error[ERROR_BYTES] = "";
@@ -198,6 +222,9 @@ static int start_all(struct daemon *d)
 
     if (rc != 0)
         return fail_with("", error, rc);
+    rc = probe_port(d);
+    if (rc != 0)
+        return rc;
     place_raise_limits();
     rc = eal_start(d->config, error, sizeof(error));
     if (rc != 0)
