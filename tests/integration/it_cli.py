@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Goal: what an operator types and sees: exit statuses, messages that name the fix, admin answers, drain, verify.
+"""Goal: what an operator types and sees: exit statuses, messages that name the fix, admin answers, drain,
+verify.
 
-Method: the real daemon with the local cloud, all on free ports in a temporary folder. verify must be clean while
-events flow, and must name what this test then removes, replaces or adds behind Penstock's back.
+Method: the real daemon with the local cloud, all on free ports in a temporary folder. verify must be clean
+while events flow, and must name what this test then removes, replaces or adds behind Penstock's back.
 """
 import json
 import os
@@ -17,8 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from penstock import (DATASET, PROJECT, Place, Process, equal, expect, program,  # noqa: E402
                       run_tests, until)
 
-EVENT = (b'{"event_type":"inventory","inventory_id":"inv-1-%d","product_id":"prod-001","warehouse_id":"wh-us-east",'
-         b'"quantity_change":1,"reason":"sale","timestamp":"2026-11-21T08:%02d:00Z"}\n')
+EVENT = (b'{"event_type":"inventory","inventory_id":"inv-1-%d","product_id":"prod-001",'
+         b'"warehouse_id":"wh-us-east","quantity_change":1,"reason":"sale","timestamp":"2026-11-21T08:%02d:00Z"}\n')
 
 
 def events(first, count):
@@ -56,7 +57,8 @@ def test_bad_configuration():
         with open(path, "w") as file:
             file.write("workers: none\nhttp:\n  lisen: 127.0.0.1:1\ngroup:\n  age_max: soon\n")
         for arguments in (["--check"], []):
-            status, _, err = run(program("penstockd"), "--config", path, "--set", "log.level=loud", *arguments)
+            status, _, err = run(program("penstockd"), "--config", path, "--set", "log.level=loud",
+                                 *arguments)
             equal(status, 2, "status")
             has(err, f"{path}:1: workers: found \"none\"", f"{path}:3: http.lisen: unknown key; did you mean",
                 f"{path}:5: group.age_max: found \"soon\"", "--set: log.level: found \"loud\"", "gcs.bucket")
@@ -193,7 +195,7 @@ def test_protocol():
         open_ones = [socket.socket(socket.AF_UNIX) for _ in range(16)]
         for s in open_ones:
             s.connect(daemon.config["control"]["socket"])
-        until(lambda: ask(b"help\n").startswith(b"PENSTOCK 1 "), 10, "the seventeenth connection to be refused")
+        until(lambda: ask(b"help\n").startswith(b"PENSTOCK 1 "), 10, "the seventeenth to be refused")
         for s in open_ones:
             s.close()
         until(lambda: ask(b"help\n").startswith(b"PENSTOCK 0 "), 10, "places to be free again")
@@ -298,7 +300,8 @@ def upload(cloud, name, data, metadata):
     boundary = "b0undary"
     body = (f"--{boundary}\r\nContent-Type: application/json\r\n\r\n"
             f"{json.dumps({'name': name, 'metadata': metadata})}\r\n--{boundary}\r\n"
-            f"Content-Type: application/x-ndjson\r\n\r\n").encode() + data + f"\r\n--{boundary}--\r\n".encode()
+            f"Content-Type: application/x-ndjson\r\n\r\n").encode()
+    body += data + f"\r\n--{boundary}--\r\n".encode()
     with cloud.client() as client:
         client.connection.request("POST", f"/upload/storage/v1/b/{cloud.bucket}/o?uploadType=multipart", body,
                                   {"Content-Type": f"multipart/related; boundary={boundary}"})
@@ -381,9 +384,9 @@ def test_fewer_workers():
         equal(len(cloud.rows("inventory")), 600, "rows")
 
 
-TESTS = [test_usage, test_bad_configuration, test_check, test_client_without_daemon, test_start_refused, test_admin,
-         test_commands, test_protocol, test_drain, test_stop_and_restart, test_second_signal, test_stop_during_verify,
-         test_verify_while_events_flow, test_verify_finds, test_fewer_workers]
+TESTS = [test_usage, test_bad_configuration, test_check, test_client_without_daemon, test_start_refused,
+         test_admin, test_commands, test_protocol, test_drain, test_stop_and_restart, test_second_signal,
+         test_stop_during_verify, test_verify_while_events_flow, test_verify_finds, test_fewer_workers]
 
 if __name__ == "__main__":
     sys.exit(run_tests(TESTS))
