@@ -86,9 +86,10 @@ def run_tests(tests):
         name, function = test if isinstance(test, tuple) else (test.__name__.removeprefix("test_"), test)
         if wanted and name not in wanted:
             continue
+        started = time.monotonic()
         try:
             function()
-            print(f"ok {name}", flush=True)
+            print(f"ok {name} {time.monotonic() - started:.1f} s", flush=True)
         except Exception as error:  # whatever it is, the other tests still run
             failed += 1
             if not isinstance(error, Failed):
@@ -290,17 +291,23 @@ class Cloud:
 
     def query(self, sql):
         """All rows of a query, as lists of text."""
+        return list(self.query_each(sql))
+
+    def query_each(self, sql):
+        """The rows of a query, page by page."""
         path = f"/bigquery/v2/projects/{PROJECT}/queries"
-        found = []
+        found = 0
         with self.client() as client:
             page = client.json(path, {"query": sql, "useLegacySql": False, "maxResults": 50000})
             job = page["jobReference"]["jobId"]
             while True:
-                found += [[cell["v"] for cell in row["f"]] for row in page.get("rows", [])]
+                rows = page.get("rows", [])
+                found += len(rows)
+                yield from ([cell["v"] for cell in row["f"]] for row in rows)
                 token = page.get("pageToken")
                 if not token:
-                    equal(len(found), int(page["totalRows"]), f"rows of {sql}")
-                    return found
+                    equal(found, int(page["totalRows"]), f"rows of {sql}")
+                    return
                 page = client.json(f"{path}/{job}?maxResults=50000&pageToken={urllib.parse.quote(token)}")
 
     def jobs(self):
