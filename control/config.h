@@ -73,7 +73,8 @@ struct config {
     const char *bigquery_environment, *bigquery_user_project;
     uint64_t bigquery_table_expiration, bigquery_load_cadence, bigquery_load_bytes;
     struct config_map bigquery_labels;
-    const char *token_file;
+    const char *token_file, *key_file;
+    uint64_t credentials_source; /* enum auth_source */
     uint64_t group_bytes_max, group_age_max, group_memory;
     uint64_t sinks_threads, park_retry, connect_timeout, stall_timeout;
     const char *ca_file;

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control/config_fill.h"
 #include "control/config_internal.h"
 #include "control/protocol.h"
 
@@ -106,6 +107,36 @@ static void check_endpoint(struct loader *l, const char *key, const char *url)
         found(l, key, url, "http:// or https://, host and port, without a path");
 }
 
+/* Reads the key file as a start would, and takes its project where none is named. */
+static void check_credentials(struct loader *l)
+{
+    struct config *c = l->c;
+    const char *key = c->token_file[0] != '\0' ? "credentials.token_file"
+                      : c->key_file[0] != '\0' ? "credentials.file"
+                                               : "credentials.source";
+    struct auth_config credentials;
+    char error[AUTH_ERROR_BYTES];
+    struct auth auth;
+
+    if (c->token_file[0] != '\0' && c->key_file[0] != '\0')
+        found(l, key, c->token_file, "only one of credentials.token_file and credentials.file");
+    if ((c->token_file[0] != '\0' || c->key_file[0] != '\0') &&
+        c->credentials_source != AUTH_SOURCE_AUTO)
+        problem_at(l, config_where(l, "credentials.source"), "credentials.source",
+                   "allowed: auto, because %s is set", key);
+    ASSERT(l->source != NULL);
+    if (l->source->no_schemas) /* nothing is read */
+        return;
+    config_fill_auth(c, &credentials);
+    if (auth_init(&auth, &credentials, error, sizeof(error)) != 0) {
+        problem_at(l, config_where(l, key), key, "%s", error);
+        return;
+    }
+    if (c->bigquery_project[0] == '\0' && auth_project(&auth) != NULL)
+        c->bigquery_project = config_keep(c, auth_project(&auth), strlen(auth_project(&auth)));
+    auth_fini(&auth);
+}
+
 static void check_sinks(struct loader *l)
 {
     const struct config *c = l->c;
@@ -191,6 +222,7 @@ void config_check(struct loader *l)
     ASSERT(l->c != NULL);
     complete_defaults(l);
     check_names(l);
+    check_credentials(l);
     check_sinks(l);
     check_journal(l);
     check_input(l);

@@ -12,9 +12,17 @@ static const char *or_null(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-const char *config_token_file(const struct config *c)
+void config_fill_auth(const struct config *c, struct auth_config *out)
 {
-    return or_null(c->token_file);
+    ASSERT(out != NULL);
+    *out = (struct auth_config){
+        .source = (enum auth_source)c->credentials_source,
+        .token_file = or_null(c->token_file),
+        .key_file = or_null(c->key_file),
+        .endpoints = {c->gcs_enabled ? c->gcs_endpoint : NULL,
+                      c->bigquery_enabled ? c->bigquery_endpoint : NULL},
+        .refused_retry_us = (int64_t)c->park_retry,
+    };
 }
 
 void config_fill_journal(const struct config *c, struct journal_config *out)
@@ -155,7 +163,6 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
         .gcs_enabled = c->gcs_enabled,
         .bigquery_enabled = c->bigquery_enabled,
         .node = c->node,
-        .token_file = config_token_file(c),
         .http =
             {
                 .connections_max = (uint32_t)c->gcs_concurrency + HTTP_SPARE_CONNECTIONS,
@@ -165,6 +172,7 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
                 .ca_file = or_null(c->ca_file),
             },
     };
+    config_fill_auth(c, &out->auth);
     config_fill_gcs(c, &out->gcs);
     config_fill_bq(c, labels, &out->bq);
 }

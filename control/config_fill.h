@@ -32,7 +32,7 @@ void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_c
 void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels,
                       struct sink_config *out);
 
-/** The token file, or NULL without credentials. */
-const char *config_token_file(const struct config *c);
+/** Of credentials: files, source, and the endpoints that they are for. */
+void config_fill_auth(const struct config *c, struct auth_config *out);
 
 #endif

@@ -122,9 +122,14 @@ static const struct knob table[] = {
       "Most bytes of one load job."),
     K("bigquery.user_project", TEXT, bigquery_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
+    K("credentials.source", CHOICE, credentials_source, 0, 0, "auto", "auto|search|metadata|none",
+      "Without a file below: auto searches as Google's clients do (environment, gcloud's file, "
+      "metadata server), but sends no credentials to http:// endpoints; search sends them there "
+      "too; metadata asks the metadata server only; none sends none."),
+    K("credentials.file", TEXT, key_file, 0, 4000, "", "",
+      "Key file in JSON: a service account's, or one that gcloud made for a user."),
     K("credentials.token_file", TEXT, token_file, 0, 4000, "", "",
-      "File with an OAuth access token that something else renews. Without it, no credentials are "
-      "sent."),
+      "File with an OAuth access token that something else renews."),
     K("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",
       "Events of one type and minute become an object when they are this many bytes..."),
     K("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "",

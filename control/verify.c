@@ -166,6 +166,7 @@ int verify_run(struct daemon *d, bool json, struct textbuf *body)
 {
     struct verify v = {.d = d, .json = json};
     char error[VERIFY_ERROR_BYTES] = "";
+    struct auth_config credentials;
     struct auth auth;
     struct totals t;
 
@@ -174,13 +175,15 @@ int verify_run(struct daemon *d, bool json, struct textbuf *body)
     dlog_ledger_sync(d->dlog);
     totals_collect(d, true, &t);
     verify_planned(&v, &t);
-    if (auth_init(&auth, config_token_file(d->config), error, sizeof(error)) != 0) {
+    config_fill_auth(d->config, &credentials);
+    if (auth_init(&auth, &credentials, error, sizeof(error)) != 0) {
         verify_error(&v, "credentials", error);
     } else {
         if (d->config->gcs_enabled)
             verify_bucket(&v);
         if (d->config->bigquery_enabled)
             verify_tables(&v);
+        auth_fini(&auth);
     }
     if (json)
         write_json(&v, &t, body);

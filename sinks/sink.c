@@ -20,11 +20,14 @@
 
 static int clients_create(struct sink *s, char *error, size_t error_len)
 {
-    int rc = auth_init(&s->auth, s->config.token_file, error, error_len);
+    int rc = auth_init(&s->auth, &s->config.auth, error, error_len);
 
     if (rc < 0)
         return rc;
+    s->auth_ready = true;
     rc = http_client_create(s->loop, &s->config.http, &s->http);
+    if (rc == 0)
+        auth_bind(&s->auth, s->loop, s->http);
     if (rc == 0)
         rc = gcs_create(s->loop, s->http, &s->auth, &s->config.gcs, &s->gcs_stats, &s->gcs);
     if (rc == 0 && s->config.bigquery_enabled)
@@ -150,6 +153,10 @@ void sink_destroy(struct sink *s)
     ASSERT(!s->thread_started);
     gcs_destroy(s->gcs);
     bq_destroy(s->bq);
+    if (s->auth_ready) {
+        auth_unbind(&s->auth);
+        auth_fini(&s->auth);
+    }
     http_client_destroy(s->http);
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);

@@ -26,7 +26,7 @@ struct sink_config {
     int64_t park_retry_us;       /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
-    const char *token_file; /* or NULL */
+    struct auth_config auth;
     struct http_config http;
     struct gcs_config gcs;
     struct bq_config bq;

@@ -191,6 +191,7 @@ struct sink {
     struct loop *loop;
     struct http_client *http;
     struct auth auth;
+    bool auth_ready; /* initialised */
     struct gcs *gcs;
     struct bq *bq;
     /* Journals. */

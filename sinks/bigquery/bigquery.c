@@ -47,7 +47,7 @@ int bq_create(struct loop *l, struct http_client *http, struct auth *auth,
     b->stats = stats;
     b->env = (struct request_env){.loop = l,
                                   .http = http,
-                                  .auth = auth,
+                                  .auth = auth_for(auth, config->endpoint),
                                   .user_project = config->user_project,
                                   .calls = &stats->calls,
                                   .retries = &stats->retries};

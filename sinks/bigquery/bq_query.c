@@ -159,7 +159,7 @@ int bq_count_rows(const struct bq_config *config, struct auth *auth, const char 
         snprintf(error, error_len, "counting rows: a name that cannot stand in SQL: %s", table);
         return -EINVAL;
     }
-    rc = blocking_create(auth, config->user_project, &b);
+    rc = blocking_create(auth_for(auth, config->endpoint), config->user_project, &b);
     if (rc != 0) {
         snprintf(error, error_len, "counting rows: %s", strerror(-rc));
         return rc;

@@ -58,6 +58,25 @@ static void on_answered(struct request *r, enum answer_class c, const struct htt
     b->answer.body = (struct span){.ptr = b->body.ptr, .len = a->body.len};
 }
 
+/* Nobody may wait for ever here: a refusal ends the call at once, everything else at its limit. */
+static void token_check(struct blocking *b)
+{
+    struct auth *auth = b->env.auth;
+    bool refused;
+
+    ASSERT(b->request.env == &b->env);
+    if (b->over || !request_waits_for_token(&b->request))
+        return;
+    refused = auth_is_refused(auth);
+    if (!refused && clock_monotonic_us() < b->end_us)
+        return;
+    request_cancel(&b->request);
+    b->over = true;
+    b->class = refused ? ANSWER_PERMANENT : ANSWER_TRANSIENT;
+    snprintf(b->error, sizeof(b->error), "%s", auth_why(auth));
+    b->answer = (struct http_answer){.error = b->error, .retry_after_s = -1};
+}
+
 int blocking_create(struct auth *auth, const char *user_project, struct blocking **out)
 {
     static const struct http_config config = {.connections_max = 1,
@@ -86,6 +105,8 @@ int blocking_create(struct auth *auth, const char *user_project, struct blocking
                                   .calls = &b->calls,
                                   .retries = &b->retries};
     request_init(&b->request, &b->env);
+    if (auth != NULL)
+        auth_bind(auth, b->loop, b->http);
     *out = b;
     return 0;
 }
@@ -95,8 +116,11 @@ void blocking_destroy(struct blocking *b)
     if (b == NULL)
         return;
     ASSERT(b->http == NULL || b->loop != NULL);
-    if (b->http != NULL)
+    if (b->request.env != NULL) {
         request_fini(&b->request);
+        if (b->env.auth != NULL)
+            auth_unbind(b->env.auth);
+    }
     http_client_destroy(b->http);
     loop_destroy(b->loop);
     text_fini(&b->body);
@@ -119,8 +143,10 @@ enum answer_class blocking_call(struct blocking *b, const struct text *json,
     b->end_us = clock_monotonic_us() + BLOCKING_RETRY_US;
     request_progress(&b->request);
     request_send(&b->request);
-    while (!b->over)
+    while (!b->over) {
         (void)loop_run_once(b->loop, TURN_US);
+        token_check(b);
+    }
     *out = b->answer;
     return b->class;
 }

@@ -12,7 +12,8 @@
 
 struct blocking;
 
-/** Creates it. auth and user_project (or NULL) are borrowed. @return 0 or -errno. */
+/** Creates it. auth (or NULL; bound to it until blocking_destroy()) and user_project (or NULL) are
+ * borrowed. @return 0 or -errno. */
 int blocking_create(struct auth *auth, const char *user_project, struct blocking **out) WARN_UNUSED;
 
 /** Frees it. NULL is allowed. */
@@ -24,7 +25,8 @@ struct text *blocking_url(struct blocking *b, const char *method);
 /**
  * Makes the call; json may be NULL.
  * @param out what came back; its spans live until the next call.
- * @return its class, never AUTH; TRANSIENT when it stayed so for BLOCKING_RETRY_US.
+ * @return its class, never AUTH; TRANSIENT when it stayed so for BLOCKING_RETRY_US; PERMANENT, with
+ * status 0, as soon as the credentials are refused.
  */
 enum answer_class blocking_call(struct blocking *b, const struct text *json,
                                 struct http_answer *out);

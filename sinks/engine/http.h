@@ -31,6 +31,7 @@ struct http_answer {
     int64_t retry_after_s; /* Retry-After in seconds, or -1 */
     struct span location;  /* Location header */
     struct span range;     /* Range header (308) */
+    struct span flavor;    /* Metadata-Flavor header */
 };
 
 /** One call, embedded in its owner, which keeps everything it points to until done. Zero it before
@@ -42,7 +43,9 @@ struct http_call {
     const struct iovec *body;   /* sent in order, never copied as a whole; may be NULL */
     uint32_t body_parts;
     uint64_t body_bytes;
-    uint32_t timeout_ms; /* from the connection on; 0: stall_timeout only */
+    uint32_t timeout_ms;         /* from the connection on; 0: stall_timeout only */
+    uint32_t connect_timeout_ms; /* 0: the client's */
+    bool direct;                 /* through no proxy, whatever the environment says */
     void (*done)(struct http_call *c, const struct http_answer *a);
     void *_handle;
 };

@@ -34,6 +34,7 @@ struct http_transfer {
     int64_t retry_after_s;
     char location[HTTP_HEADER_BYTES_MAX];
     char range[HTTP_HEADER_BYTES_MAX];
+    char flavor[64];
     char error[CURL_ERROR_SIZE];
 };
 

@@ -173,10 +173,10 @@ static bool header_is(const char *line, size_t len, const char *name, struct spa
     return true;
 }
 
-static void header_keep(struct span value, char *out)
+static void header_keep(struct span value, char *out, size_t size)
 {
-    ASSERT(out != NULL);
-    if (value.len >= HTTP_HEADER_BYTES_MAX)
+    ASSERT(size > 0);
+    if (value.len >= size)
         return;
     memcpy(out, value.ptr, value.len);
     out[value.len] = '\0';
@@ -206,6 +206,7 @@ static void answer_reset(struct http_transfer *t)
     t->retry_after_s = -1;
     t->location[0] = '\0';
     t->range[0] = '\0';
+    t->flavor[0] = '\0';
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
@@ -221,9 +222,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     else if (header_is(line, len, "retry-after", &value))
         t->retry_after_s = header_seconds(value);
     else if (header_is(line, len, "location", &value))
-        header_keep(value, t->location);
+        header_keep(value, t->location, sizeof(t->location));
     else if (header_is(line, len, "range", &value))
-        header_keep(value, t->range);
+        header_keep(value, t->range, sizeof(t->range));
+    else if (header_is(line, len, "metadata-flavor", &value))
+        header_keep(value, t->flavor, sizeof(t->flavor));
     return len;
 }
 
@@ -256,6 +259,7 @@ void http_transfer_answer(struct http_transfer *t, CURLcode code, const char *wh
     out->retry_after_s = t->retry_after_s;
     out->location = span_of(t->location);
     out->range = span_of(t->range);
+    out->flavor = span_of(t->flavor);
 }
 
 /* ---- set-up ---- */
@@ -323,8 +327,11 @@ static void set_callbacks(struct http_transfer *t)
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
 }
 
-static void set_network(CURL *e, const struct http_config *config, const char *url)
+static void set_network(CURL *e, const struct http_config *config, const struct http_call *call)
 {
+    uint32_t connect_ms =
+        call->connect_timeout_ms > 0 ? call->connect_timeout_ms : config->connect_timeout_ms;
+
     ASSERT(e != NULL);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
@@ -332,10 +339,10 @@ static void set_network(CURL *e, const struct http_config *config, const char *u
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
-    if (url_is_loopback(url))
+    if (call->direct || url_is_loopback(call->url))
         curl_easy_setopt(e, CURLOPT_PROXY, ""); /* whatever the environment says */
 }
 
@@ -358,7 +365,7 @@ int http_transfer_prepare(struct http_transfer *t, struct http_call *call)
     if (!headers_build(t, call))
         return -ENOMEM;
     set_callbacks(t);
-    set_network(e, config, call->url);
+    set_network(e, config, call);
     set_method(e, call);
     if (curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK ||
         curl_easy_setopt(e, CURLOPT_URL, call->url) != CURLE_OK)

@@ -16,12 +16,23 @@ static void on_timer(struct loop_timer *t)
     r->resume(r);
 }
 
+static void on_token(struct auth_waiter *w)
+{
+    struct request *r = container_of(w, struct request, _token);
+
+    ASSERT(r->env->auth != NULL);
+    if (r->waiting != NULL)
+        *r->waiting = NULL;
+    request_send(r);
+}
+
 void request_init(struct request *r, const struct request_env *env)
 {
     ASSERT(env->loop != NULL && env->http != NULL);
     ASSERT(r->answered != NULL && r->resume != NULL);
     r->env = env;
     r->_timer.fire = on_timer;
+    r->_token.ready = on_token;
 }
 
 struct text *request_reset(struct request *r, const char *method)
@@ -49,7 +60,7 @@ void request_body(struct request *r, const struct text *json)
     r->content_type = "application/json; charset=UTF-8";
 }
 
-/* 401: a newly read token gets one chance at once; refused again, it is for a person to see to. */
+/* 401: a new token gets one chance at once; refused again, it is for a person to see to. */
 static void on_answer(struct http_call *call, const struct http_answer *a)
 {
     struct request *r = container_of(call, struct request, _call);
@@ -58,7 +69,7 @@ static void on_answer(struct http_call *call, const struct http_answer *a)
     ASSERT(r->answered != NULL);
     if (c == ANSWER_AUTH && !r->_refreshed && r->env->auth != NULL) {
         r->_refreshed = true;
-        auth_refused(r->env->auth);
+        auth_refused(r->env->auth, r->_generation);
         stat_add(r->env->retries, 1);
         request_send(r);
         return;
@@ -70,18 +81,20 @@ static void on_answer(struct http_call *call, const struct http_answer *a)
     r->answered(r, c, a);
 }
 
-static int call_start(struct request *r)
+static int call_start(struct request *r, const char *token)
 {
     char project[PROJECT_BYTES], type[TYPE_BYTES];
     const char *headers[5];
-    const char *token = r->env->auth == NULL ? NULL : auth_header(r->env->auth);
+    const char *payer = r->env->user_project;
     size_t n = 0;
 
     ASSERT(r->method != NULL);
     if (token != NULL)
         headers[n++] = token;
-    if (r->env->user_project != NULL) {
-        snprintf(project, sizeof(project), "x-goog-user-project: %s", r->env->user_project);
+    if (payer == NULL && r->env->auth != NULL)
+        payer = auth_quota_project(r->env->auth);
+    if (payer != NULL) {
+        snprintf(project, sizeof(project), "x-goog-user-project: %s", payer);
         headers[n++] = project;
     }
     if (r->content_type != NULL) {
@@ -107,11 +120,19 @@ static int call_start(struct request *r)
 void request_send(struct request *r)
 {
     bool failed = text_failed(&r->url) || r->_body_failed;
+    const char *token = NULL;
 
     ASSERT(r->_call._handle == NULL && r->_timer._heap_index == 0);
+    ASSERT(!request_waits_for_token(r));
+    if (!failed && r->env->auth != NULL && !auth_take(r->env->auth, &token, &r->_generation)) {
+        auth_wait(r->env->auth, &r->_token);
+        if (r->waiting != NULL)
+            *r->waiting = auth_why(r->env->auth);
+        return;
+    }
     if (!failed) {
         stat_add(r->env->calls, 1);
-        failed = call_start(r) != 0;
+        failed = call_start(r, token) != 0;
     }
     if (failed) {
         struct http_answer none = {.error = "out of memory", .retry_after_s = -1};
@@ -155,12 +176,24 @@ void request_progress(struct request *r)
     r->_retry.tries = 0;
 }
 
-void request_fini(struct request *r)
+bool request_waits_for_token(const struct request *r)
+{
+    ASSERT(r != NULL);
+    return r->_token._next != NULL;
+}
+
+void request_cancel(struct request *r)
 {
     ASSERT(r->env != NULL);
     http_call_cancel(r->env->http, &r->_call);
     loop_timer_cancel(r->env->loop, &r->_timer);
+    auth_wait_cancel(&r->_token);
     if (r->waiting != NULL)
         *r->waiting = NULL;
+}
+
+void request_fini(struct request *r)
+{
+    request_cancel(r);
     text_fini(&r->url);
 }

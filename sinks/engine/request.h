@@ -1,6 +1,7 @@
 /*
  * One request to a Google API with what all of them share: credentials, quota project, the one
- * refresh after a 401, and waiting before another try. The owner decides what the next try is.
+ * refresh after a 401, and waiting for a token or before another try. The owner decides what the
+ * next try is.
  *
  *     request_send -> answered(class, answer) -> owner: done, or request_send, or request_later
  *          ^                                                                          |
@@ -22,7 +23,7 @@ struct request_env {
     struct loop *loop;
     struct http_client *http;
     struct auth *auth;
-    const char *user_project; /* or NULL */
+    const char *user_project; /* or NULL: the credentials' quota project, if any */
     _Atomic uint64_t *calls;
     _Atomic uint64_t *retries;
 };
@@ -48,6 +49,8 @@ struct request {
     struct http_call _call;
     struct loop_timer _timer;
     struct retry_state _retry;
+    struct auth_waiter _token; /* while there is none */
+    uint64_t _generation;      /* of the token that was sent */
     struct iovec _text_body;
     bool _body_failed; /* its text could not be made */
     bool _refreshed;   /* the token, since the last answer that was not 401 */
@@ -64,7 +67,8 @@ struct text *request_reset(struct request *r, const char *method);
 /** Sets a JSON body; kept by the caller until the answer. */
 void request_body(struct request *r, const struct text *json);
 
-/** Sends what is set. A failure to start arrives as an answer without status. */
+/** Sends what is set, as soon as there is a token. A failure to start arrives as an answer without
+ * status. */
 void request_send(struct request *r);
 
 /** After an answer that may be better later: waits by the policy, then runs resume. */
@@ -79,7 +83,13 @@ void request_pause(struct request *r, int64_t delay_us);
 /** Starts the delays anew: the operation made progress. */
 void request_progress(struct request *r);
 
-/** Cancels call and timer and frees the URL. */
+/** Whether it waits for a token; auth_why() knows more. */
+bool request_waits_for_token(const struct request *r);
+
+/** Cancels call, timer and waiting; the request may be sent again. */
+void request_cancel(struct request *r);
+
+/** Cancels everything and frees the URL. */
 void request_fini(struct request *r);
 
 /** One step of a single-writer counter that others read. */

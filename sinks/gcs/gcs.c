@@ -77,7 +77,7 @@ int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
     g->stats = stats;
     g->env = (struct request_env){.loop = l,
                                   .http = http,
-                                  .auth = auth,
+                                  .auth = auth_for(auth, config->endpoint),
                                   .user_project = config->user_project,
                                   .calls = &stats->calls,
                                   .retries = &stats->retries};

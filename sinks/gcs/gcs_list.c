@@ -115,7 +115,7 @@ int gcs_list(const struct gcs_config *config, struct auth *auth, const char *pre
     error[0] = '\0';
     if (l != NULL) {
         *l = (struct listing){.config = config, .prefix = prefix, .visit = visit, .ctx = ctx};
-        rc = blocking_create(auth, config->user_project, &l->blocking);
+        rc = blocking_create(auth_for(auth, config->endpoint), config->user_project, &l->blocking);
     }
     if (rc != 0) {
         snprintf(error, error_len, "%s", strerror(-rc));

@@ -1,8 +1,7 @@
 // sources: control/config.c control/config_assign.c control/config_check.c control/config_types.c
 // sources: control/config_yaml.c control/knobs.c control/values.c control/textbuf.c -lyaml -lm
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
-/*.c
-// dataplane/json/*.c dataplane/base/[cr]*.c -lyaml -lm
+// sources: control/config_fill.c sinks/engine/*.c -lcurl -luring -lcrypto
+// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[clr]*.c
 /*
  * Any bytes as a configuration file. It must be refused with at least one problem or accepted; what
  * is accepted must keep the relations that the modules rely on.

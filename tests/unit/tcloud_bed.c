@@ -23,6 +23,7 @@ void tcloud_bed_init(struct tcloud_bed *b, uint32_t stall_ms)
                                  .connect_timeout_ms = 2000,
                                  .stall_timeout_ms = stall_ms,
                                  .user_agent = "penstock/test"};
+    const struct auth_config none = {.source = AUTH_SOURCE_NONE};
     char error[128];
     int rc;
 
@@ -32,7 +33,7 @@ void tcloud_bed_init(struct tcloud_bed *b, uint32_t stall_ms)
     ASSERT(rc == 0);
     rc = http_client_create(b->loop, &config, &b->http);
     ASSERT(rc == 0);
-    rc = auth_init(&b->auth, NULL, error, sizeof(error));
+    rc = auth_init(&b->auth, &none, error, sizeof(error));
     ASSERT(rc == 0);
 }
 

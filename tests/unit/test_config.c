@@ -85,7 +85,7 @@ static void defaults(void **state)
     assert_int_equal(s.load_cadence_us, 120000000);
     assert_int_equal(s.bq.table_expiration_ms, INT64_C(90) * 86400 * 1000);
     assert_int_equal(s.bq.n_labels, 4);
-    assert_null(s.token_file);
+    assert_null(s.auth.token_file);
     config_destroy(c);
 }
 

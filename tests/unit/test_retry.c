@@ -1,18 +1,15 @@
 /*
- * Goal: answers are classified by Google's published classes, delays grow and are capped, tokens
- * are read, renewed and checked. Method: made-up answers and temporary token files.
+ * Goal: answers are classified by Google's published classes, delays grow and are capped.
+ * Method: made-up answers.
  */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "sinks/engine/answer.h"
-#include "sinks/engine/auth.h"
 #include "sinks/engine/retry_internal.h"
 #include "sinks/engine/text.h"
 
@@ -202,50 +199,6 @@ static void test_text(void **state)
     text_fini(&t);
 }
 
-/* ---- tokens ---- */
-
-static char token_file[] = "/tmp/penstock-token-XXXXXX";
-
-static void token_write(const char *text)
-{
-    FILE *f = fopen(token_file, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void test_auth(void **state)
-{
-    struct auth a;
-    char error[256];
-    int fd = mkstemp(token_file);
-
-    (void)state;
-    assert_true(fd >= 0);
-    close(fd);
-    assert_int_equal(auth_init(&a, NULL, error, sizeof(error)), 0);
-    assert_null(auth_header(&a));
-    assert_int_equal(auth_init(&a, "/nonexistent/token", error, sizeof(error)), -ENOENT);
-    assert_non_null(strstr(error, "/nonexistent/token"));
-    assert_int_equal(auth_init(&a, token_file, error, sizeof(error)), -EINVAL); /* empty */
-    token_write("two words\n");
-    assert_int_equal(auth_init(&a, token_file, error, sizeof(error)), -EINVAL);
-    token_write("evil\r\nX-Header: 1\n");
-    assert_int_equal(auth_init(&a, token_file, error, sizeof(error)), -EINVAL);
-    token_write("ya29.first \n");
-    assert_int_equal(auth_init(&a, token_file, error, sizeof(error)), 0);
-    assert_string_equal(auth_header(&a), "Authorization: Bearer ya29.first");
-    token_write("ya29.second\n");
-    assert_string_equal(auth_header(&a), "Authorization: Bearer ya29.first"); /* not a minute old */
-    auth_refused(&a);
-    assert_string_equal(auth_header(&a), "Authorization: Bearer ya29.second");
-    unlink(token_file);
-    auth_refused(&a);
-    assert_string_equal(auth_header(&a),
-                        "Authorization: Bearer ya29.second"); /* the old one is better than none */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,7 +206,6 @@ int main(void)
         cmocka_unit_test(test_describe),      cmocka_unit_test(test_describe_long),
         cmocka_unit_test(test_delays),        cmocka_unit_test(test_delay_by_server),
         cmocka_unit_test(test_answer_values), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_auth),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
