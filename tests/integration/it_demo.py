@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Goal: tools/demo.sh tells the truth, leaves nothing running, and says what is wrong when something is.
 
-Method: runs a copy of it with this tree's programs, on free ports, with fewer events: to the
-end (twice, the second over the data of the first), kept up and stopped, with a used port, interrupted at several
-moments, and with a cloud that loses a row behind its back.
+Method: runs a copy of it with this tree's programs, on free ports, with fewer events: to the end (twice, the
+second over the data of the first), kept up and stopped, with a used port, interrupted at several moments,
+killed, and with an object that somebody deletes before verify.
 """
 
 import json
@@ -152,9 +152,9 @@ def test_wrong_usage(bed):
 def test_interrupts(bed):
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         for delay in (0.6, 1.5):
-            with subprocess.Popen(["tools/demo.sh"], cwd=bed.folder, env={**bed.env, "DEMO_EVENTS": "2000000"},
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE, text=True) as child:
+            with subprocess.Popen(["tools/demo.sh"], cwd=bed.folder,
+                                  env={**bed.env, "DEMO_EVENTS": "2000000"}, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
                 time.sleep(delay)
                 child.send_signal(sign)
                 _, err = child.communicate(timeout=60)
