@@ -1,0 +1,65 @@
+"""The benchmarks: bench.py [http|json|crc]..., called by run.sh; README.md says what is measured and how."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from bench_http import bench_http
+from bench_lib import ROOT, BenchError, Report, log, program, setting
+
+
+def bench_stream(report, bench, case, ceiling):
+    """A C program that goes over a file of events: GB/s of its subjects, the last one as the ceiling."""
+    events = setting("BENCH_FILE_EVENTS", 300000)
+    passes = setting("BENCH_PASSES", 9)
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        path = os.path.join(folder, "events.ndjson")
+        subprocess.run([program("penstock-gen"), "--count", str(events), "--out", path], check=True,
+                       stderr=subprocess.DEVNULL)
+        size = os.path.getsize(path)
+        if size < 64e6:
+            log(f"{bench}: the file is only {size} bytes, the caches help")
+        log(f"{bench}: {passes} passes over {size / 1e6:.0f} MB")
+        argv = [program(f"bench_{bench}", "perf"), path, str(passes)]
+        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}))
+    rates = {}
+    for line in done.stdout.splitlines():
+        subject, count, nanoseconds = line.split()
+        rates.setdefault(subject, []).append(int(count) / int(nanoseconds))
+    medians = {subject: statistics.median(values) for subject, values in rates.items()}
+    for subject, value in medians.items():
+        other = ceiling if subject != ceiling else None
+        report.line(bench, case, subject, "throughput", value, "GB/s", passes, other, medians.get(other),
+                    f"{size} bytes of penstock-gen events, one core")
+
+
+BENCHES = {
+    "http": bench_http,
+    "json": lambda report: bench_stream(report, "json", "stream", "memchr"),
+    "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
+}
+
+
+def main(names):
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"bench: no benchmark {unknown[0]!r}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    os.chdir(ROOT)
+    try:
+        report = Report()
+        for name in names or BENCHES:
+            BENCHES[name](report)
+    except (BenchError, subprocess.CalledProcessError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,287 @@
+"""HTTP: what one worker takes, what it costs, how long clients wait, with 100 events a request and with 1.
+
+Subjects: penstock-disk (the default: answered after the flush), penstock-memory (answered before), and nginx,
+which reads the same requests and throws them away. Each run starts its subject anew, so no run inherits a
+journal, and the subjects take turns. The server is on core 0 and everything else on core 1; the sink thread
+and the local cloud run there only while nobody else wants to, so the client comes first.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+from bench_lib import BenchError, log, process_cpu, program, setting, task_cpu, tasks
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+CASES = {  # events a request, connections, bodies made up front
+    "100/POST": (100, 64, 2000),
+    "1/POST": (1, 256, 50000),
+}
+LATENCIES = ("p50", "p99", "p99.9")
+
+CONFIG = """
+node: bench
+data_dir: {folder}/data
+workers: [{core}]
+durability: {durability}
+http: {{listen: "127.0.0.1:{http}"}}
+admin: {{listen: "127.0.0.1:{admin}"}}
+journal: {{limit: 16GiB, segment: 128MiB, spares: 8}}
+gcs: {{endpoint: "http://127.0.0.1:{cloud}", bucket: penstock-bench}}
+bigquery: {{enabled: false}}
+log: {{level: warn}}
+types:
+  list:
+    - {{name: order, table: orders, time_field: order_date, schema: {schemas}/order.json}}
+    - {{name: inventory, table: inventory, time_field: timestamp, schema: {schemas}/inventory.json}}
+    - name: user_activity
+      time_field: timestamp
+      schema: {schemas}/user_activity.json
+"""
+
+NGINX = """
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    client_max_body_size 64m;
+    keepalive_requests 1000000000;
+    server {{ listen 127.0.0.1:{http} reuseport; location / {{ return 204; }} }}
+}}
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_core(core, idle=False):
+    """For a child before its program starts: its core, and whether it runs only when nobody else wants to."""
+    def apply():
+        os.sched_setaffinity(0, {core})
+        if idle:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    return apply
+
+
+def wait_for(url, child, good=200):
+    end = time.monotonic() + 30
+    while time.monotonic() < end and child.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == good:
+                    return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise BenchError(f"{child.args[0]} does not answer on {url}")
+
+
+def wait_for_spares(url):
+    """Until the journal has written its spare segments, as it has in the middle of a long run."""
+    found, end = [], time.monotonic() + 30
+    while time.monotonic() < end and (len(found) < 3 or len(set(found[-3:])) > 1):
+        time.sleep(0.3)
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            found += [line for line in answer.read().decode().splitlines()
+                      if line.startswith("penstock_journal_file_bytes")]
+
+
+@contextlib.contextmanager
+def running(argv, setup, log_path):
+    with open(log_path, "ab") as output:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                 start_new_session=True, preexec_fn=setup)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+
+class Nginx:
+    """The ceiling: reads bodies and discards them, one process on the server's core."""
+
+    name = "nginx"
+
+    @contextlib.contextmanager
+    def start(self, folder):
+        http = free_port()
+        path = os.path.join(folder, "nginx.conf")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(NGINX.format(folder=folder, http=http))
+        argv = [nginx_path(), "-p", folder, "-e", f"{folder}/error.log", "-c", path, "-g",
+                "daemon off; master_process off;"]
+        with running(argv, on_core(SERVER_CORE), f"{folder}/log") as child:
+            self.pid, self.url = child.pid, f"http://127.0.0.1:{http}/v1/events"
+            wait_for(self.url, child, 204)
+            yield self
+
+    def worker_cpu(self):
+        return process_cpu(self.pid)
+
+    process_cpu = worker_cpu
+
+    def drain(self):
+        """Nothing is kept."""
+
+
+class Penstock:
+    """A daemon with one worker, its sinks at work against a local cloud."""
+
+    def __init__(self, durability):
+        self.durability = durability
+        self.name = f"penstock-{durability}"
+
+    @contextlib.contextmanager
+    def start(self, folder):
+        http, admin, cloud = free_port(), free_port(), free_port()
+        schemas = os.path.join(os.getcwd(), "config/schemas")
+        path = os.path.join(folder, "bench.yaml")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(CONFIG.format(folder=folder, core=SERVER_CORE, durability=self.durability, http=http,
+                                     admin=admin, cloud=cloud, schemas=schemas))
+        self.socket = f"{folder}/data/penstock.sock"
+        self.url = f"http://127.0.0.1:{http}/v1/events"
+        cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{folder}/cloud",
+                      "--create-bucket", "penstock-bench"]
+        argv = [program("penstockd"), "--config", path]
+        with running(cloud_argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
+                running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
+            self.pid = child.pid
+            wait_for(f"http://127.0.0.1:{admin}/readyz", child)
+            self.find_threads()
+            wait_for_spares(f"http://127.0.0.1:{admin}/metrics")
+            yield self
+
+    def find_threads(self):
+        """The worker is the one thread on the server's core; the sink thread steps back for the client."""
+        workers = [t for t in tasks(self.pid) if os.sched_getaffinity(t) == {SERVER_CORE}]
+        if len(workers) != 1:
+            raise BenchError(f"{len(workers)} threads on core {SERVER_CORE} where one worker was expected")
+        self.worker = workers[0]
+        for tid in tasks(self.pid):
+            with open(f"/proc/{self.pid}/task/{tid}/comm", encoding="ascii", errors="replace") as file:
+                name = file.read().strip()
+            if tid not in (self.pid, self.worker) and (name == "penstockd" or name.startswith("sink")):
+                os.sched_setscheduler(tid, os.SCHED_IDLE, os.sched_param(0))
+
+    def worker_cpu(self):
+        return task_cpu(self.pid, self.worker)
+
+    def process_cpu(self):
+        return process_cpu(self.pid)
+
+    def drain(self):
+        """Waits until everything is in Cloud Storage."""
+        subprocess.run([program("penstock"), "--socket", self.socket, "flush", "--timeout", "300s"],
+                       check=True, stdout=subprocess.DEVNULL)
+
+
+def nginx_path():
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def generate(url, case, *options):
+    """Runs the client on its core; returns its report."""
+    batch, connections, bodies = CASES[case]
+    argv = [program("penstock-gen"), "--target", url, "--batch", str(batch), "--connections",
+            str(connections), "--pregenerate", str(bodies), "--json", *map(str, options)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          preexec_fn=on_core(CLIENT_CORE))
+    if done.returncode != 0:
+        raise BenchError(f"penstock-gen: {done.stderr.strip()}")
+    result = json.loads(done.stdout)
+    if result["acked"] == 0:
+        raise BenchError(f"penstock-gen: nothing was acknowledged: {done.stdout}")
+    for what in ("refused", "unanswered", "unsent"):
+        if result[what]:
+            log(f"{case}: {result[what]} events {what} {result['refused_by_status'] or ''}")
+    return result
+
+
+def full_load(server, case, seconds):
+    """As fast as answers come; CPU time counts until everything is stored."""
+    worker, process = server.worker_cpu(), server.process_cpu()
+    result = generate(server.url, case, "--duration", seconds)
+    worker_full = server.worker_cpu() - worker
+    server.drain()
+    worker, process = server.worker_cpu() - worker, server.process_cpu() - process
+    events = result["acked"]
+    return {
+        "events_per_s": result["events_per_s"],
+        "mb_per_s": result["mb_per_s"],
+        "worker_busy": worker_full / result["seconds"],
+        "events_per_cpu_s": events / worker,
+        "mb_per_cpu_s": result["acked_bytes"] / worker / 1e6,
+        "worker_cpu_s_per_million": worker / events * 1e6,
+        "process_cpu_s_per_million": process / events * 1e6,
+        **{f"latency_full_{p}": result["latency_ms"][p] for p in LATENCIES},
+    }
+
+
+def one_run(subject, case, seconds, rate):
+    """One start of one subject: warm-up, then full load, or the rate if there is one; values by metric."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
+        generate(server.url, case, "--duration", 1)
+        server.drain()
+        if rate is None:
+            return full_load(server, case, seconds)
+        result = generate(server.url, case, "--duration", seconds, "--rate", int(rate))
+        return {f"latency_half_{p}": result["latency_ms"][p] for p in LATENCIES}
+
+
+UNITS = {"events_per_s": "1/s", "mb_per_s": "MB/s", "worker_busy": "cores", "events_per_cpu_s": "1/s",
+         "mb_per_cpu_s": "MB/s", "worker_cpu_s_per_million": "s", "process_cpu_s_per_million": "s"}
+
+
+def collect(subjects, case, runs, seconds, rate=None):
+    """Medians by subject and metric of runs in which the subjects take turns."""
+    values = {}
+    for run in range(runs):
+        for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
+            found = one_run(subject, case, seconds, rate)
+            shown = f"{rate:,.0f} events/s offered" if rate else f"{found['events_per_s']:,.0f} events/s"
+            log(f"{case} {subject.name} run {run + 1}/{runs}: {shown}")
+            for metric, value in found.items():
+                values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
+    return {name: {metric: statistics.median(v) for metric, v in metrics.items()}
+            for name, metrics in values.items()}
+
+
+def bench_http(report):
+    runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 3)
+    if len(os.sched_getaffinity(0)) < 2:
+        raise BenchError("http: two cores are needed, one for the worker and one for the client")
+    subjects = [Penstock("disk"), Penstock("memory")]
+    if nginx_path():
+        subjects.append(Nginx())
+    else:
+        log("http: nginx skipped, it is not installed; perf/setup.sh does that")
+    others = {"penstock-disk": "nginx", "penstock-memory": "penstock-disk"}
+    for case in CASES:
+        medians = collect(subjects, case, runs, seconds)
+        half = medians["penstock-disk"]["events_per_s"] / 2
+        for name, values in collect(subjects, case, runs, seconds, half).items():
+            medians[name].update(values)
+        batch, connections, _ = CASES[case]
+        config = (f"1 worker on core {SERVER_CORE}, client and sinks on core {CLIENT_CORE}, {batch} events a "
+                  f"request, {connections} connections, {seconds} s; half load {half:.0f} events/s")
+        for subject in subjects:
+            for metric, value in medians[subject.name].items():
+                other = others.get(subject.name)
+                report.line("http", case, subject.name, metric, value, UNITS.get(metric, "ms"), runs, other,
+                            medians.get(other, {}).get(metric), config)

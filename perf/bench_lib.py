@@ -1,0 +1,78 @@
+"""What all benchmarks share: settings, the one form of a result, CPU time of threads."""
+
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class BenchError(Exception):
+    """A benchmark cannot go on."""
+
+
+def log(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def setting(name, default):
+    return int(os.environ.get(name) or default)
+
+
+def program(name, folder="bin"):
+    path = os.path.join(ROOT, os.environ.get("BUILD") or "build", folder, name)
+    if not os.access(path, os.X_OK):
+        raise BenchError(f"{path} is not built")
+    return path
+
+
+def first_line(argv):
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return (done.stdout.splitlines() or [""])[0]
+
+
+def cpu_name():
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else "unknown"
+
+
+class Report:
+    """Writes results, one JSON object a line, always with the same keys."""
+
+    def __init__(self):
+        self.commit = first_line([program("penstockd"), "--version"]).split()[-1]
+        self.cpu = cpu_name()
+        self.compiler = first_line([os.environ.get("CC") or "gcc", "--version"])
+
+    def line(self, bench, case, subject, metric, value, unit, runs, ratio_to, other, config):
+        """other is the value of the subject ratio_to; without one there is no ratio."""
+        ratio = value / other if other else None
+        print(json.dumps({
+            "bench": bench, "case": case, "subject": subject, "metric": metric,
+            "value": float(f"{value:.5g}"), "unit": unit, "runs": runs,
+            "ratio_to": ratio_to if ratio is not None else None,
+            "ratio": float(f"{ratio:.4g}") if ratio is not None else None,
+            "commit": self.commit, "cpu": self.cpu, "compiler": self.compiler, "config": config,
+        }), flush=True)
+
+
+def tasks(pid):
+    """Thread ids of a process, its first one first; kernel workers of io_uring are among them."""
+    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+
+
+def task_cpu(pid, tid):
+    """User and system seconds of one thread."""
+    with open(f"/proc/{pid}/task/{tid}/stat", encoding="ascii", errors="replace") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def process_cpu(pid):
+    """User and system seconds of all threads, ended ones included."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
