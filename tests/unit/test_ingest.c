@@ -1,0 +1,339 @@
+/*
+ * Goal: every document of a body becomes an event or a dead letter with the right reason, in the
+ * right run, and a body is admitted whole or not at all. Method: a table of bodies; then single
+ * cases for time, cuts, parts and the edges of admission, on blocks in memory (tcore_ingest.h).
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "tests/unit/tcore_ingest.h"
+
+#define LINES_MAX 64
+
+/* What was stored, in order of runs. */
+static struct {
+    char text[LINES_MAX][20000];
+    char type[LINES_MAX][140];
+    uint8_t kind[LINES_MAX], flags[LINES_MAX];
+    int32_t minute[LINES_MAX];
+    unsigned n;
+    uint64_t all, parts;
+} stored;
+
+static struct tcore_ingest *t;
+
+static void store(void *ctx, const struct block_view *v, const struct block_run *run,
+                  const struct block_entry *e)
+{
+    unsigned i = stored.n;
+
+    (void)ctx;
+    stored.all++;
+    stored.parts += (e->flags & BLOCK_ENTRY_PART) != 0;
+    if (i == LINES_MAX || e->len >= sizeof(stored.text[0]))
+        return;
+    memcpy(stored.text[i], v->buf + e->offset, e->len);
+    stored.text[i][e->len] = 0;
+    snprintf(stored.type[i], sizeof(stored.type[i]), "%.*s", (int)run->name_len,
+             v->buf + run->name_offset);
+    stored.kind[i] = run->kind;
+    stored.flags[i] = e->flags;
+    stored.minute[i] = e->minute;
+    stored.n++;
+}
+
+static int up(void **state)
+{
+    (void)state;
+    t = calloc(1, sizeof(*t));
+    t->blocks = 8;
+    t->block_bytes = 32768;
+    t->event_bytes_max = 16384;
+    t->types_max = 12;
+    tcore_ingest_up(t);
+    return 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    tcore_ingest_down(t);
+    free(t);
+    return 0;
+}
+
+static const struct ingest_result *take(const char *body, const char *path)
+{
+    const struct ingest_result *r = tcore_ingest_body(t, body, strlen(body), path);
+
+    memset(&stored, 0, sizeof(stored));
+    tcore_ingest_lines(t, store, NULL);
+    return r;
+}
+
+/* ---- the table ---- */
+
+#define A200                                                                                       \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
+    "aaaaaaaa"                                                                                     \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" \
+    "aaaaaaaa"
+
+static const struct {
+    const char *body, *path;
+    uint32_t accepted, dead;
+    const char *reason; /* of the refusal, or of the first dead letter; NULL: none */
+    const char *type;   /* of the first line, or NULL */
+} table[] = {
+    {"{\"event_type\":\"click\"}", NULL, 1, 0, NULL, "click"},
+    {"{\"event_type\":\"click\"}\r\n\n{\"event_type\":\"click\"}\n", NULL, 2, 0, NULL, "click"},
+    {"[{\"event_type\":\"click\"},{\"event_type\":\"b\"}]", NULL, 2, 0, NULL, "click"},
+    {"{\n\"event_type\":\n\"click\"}", NULL, 1, 0, NULL, "click"},
+    {"[]", NULL, 0, 0, NULL, NULL},
+    {"{}", "click", 1, 0, NULL, "click"},
+    {"{\"event_type\":\"other\"}", "click", 1, 0, NULL, "click"},
+    {"{\"event_type\":\"a\\u002eb\"}", NULL, 1, 0, NULL, "a.b"},
+    {"{\"event_type\":\"\\\"\"}", NULL, 1, 0, NULL, "\""},
+    {"{\"event_type\":\"a\",\"event_type\":\"b\"}", NULL, 1, 0, NULL, "b"},
+    {"", NULL, 0, 0, "empty_body", NULL},
+    {" \n\r\n", NULL, 0, 0, "empty_body", NULL},
+    {"[{\"event_type\":\"a\"},", NULL, 0, 0, "bad_array", NULL},
+    {"[1 2]", NULL, 0, 0, "bad_array", NULL},
+    {"{\"event_type\":\"click\"}\n{bad}\n", NULL, 1, 1, "bad_json", "click"},
+    {"{\"event_type\":\"click\",\"x\":\"\xff\"}", NULL, 0, 1, "bad_utf8", ""},
+    {"{}{}", "click", 0, 1, "bad_json", "click"},
+    {"[[1],null]", "click", 0, 2, "not_object", "click"},
+    {"{\"x\":1}", NULL, 0, 1, "missing_type", ""},
+    {"{\"event_type\":7}", NULL, 0, 1, "bad_type", ""},
+    {"{\"event_type\":\"\"}", NULL, 0, 1, "bad_type", ""},
+    {"{\"event_type\":\"" A200 "\"}", NULL, 0, 1, "bad_type", ""},
+    {"{\"event_type\":\"order\"}", NULL, 0, 1, "missing_field", "order"},
+    {"{\"event_type\":\"order\",\"order_id\":1}", NULL, 0, 1, "wrong_type", "order"},
+    {"{\"event_type\":\"order\",\"order_id\":\"1\",\"items\":[null]}", NULL, 0, 1, "null_element",
+     "order"},
+    {"{\"event_type\":\"order\",\"order_id\":\"1\",\"order_id\":\"2\"}", NULL, 0, 1,
+     "duplicate_key", "order"},
+    {"{\"event_type\":\"strict\",\"order_id\":\"1\",\"z\":1}", NULL, 0, 1, "unknown_field",
+     "strict"},
+    {"{\"event_type\":\"order\",\"order_id\":\"1\",\"z\":1}", NULL, 1, 0, NULL, "order"},
+};
+
+static void test_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        const struct ingest_result *r = take(table[i].body, table[i].path);
+        enum reason reason = r->refused != REASON_NONE ? r->refused
+                             : r->n_errors > 0         ? r->error[0].reason
+                                                       : REASON_NONE;
+        const char *name = reason == REASON_NONE ? NULL : reason_name(reason);
+
+        if (r->accepted != table[i].accepted || r->dead_lettered != table[i].dead ||
+            (name == NULL) != (table[i].reason == NULL) ||
+            (name != NULL && strcmp(name, table[i].reason) != 0))
+            fail_msg("%s: %u accepted, %u dead, %s", table[i].body, r->accepted, r->dead_lettered,
+                     name != NULL ? name : "no reason");
+        if (table[i].type != NULL)
+            assert_string_equal(stored.type[0], table[i].type);
+        assert_int_equal(stored.n, table[i].accepted + table[i].dead);
+        assert_int_equal(r->last_seq != 0, stored.n > 0);
+    }
+}
+
+/* ---- single cases ---- */
+
+static void test_line_is_kept(void **state)
+{
+    (void)state;
+    (void)take(" {\"event_type\":\"click\", \"a\" : 1e5}  ", NULL);
+    assert_non_null(
+        strstr(stored.text[0], "{\"event_type\":\"click\", \"a\" : 1e5,\"event_date\":\""));
+    (void)take("{\"event_type\":\"order\",\"order_id\":\"1\",\"z\":[1],\"penstock_id\":5}", NULL);
+    assert_non_null(strstr(stored.text[0], "\"penstock_overflow\":{\"z\":[1]}"));
+    assert_null(strstr(stored.text[0], ":5"));
+    (void)take("{\"event_type\":\"click\",\"event_date\":5,\"b\":6}",
+               NULL); /* no schema: ours replaces theirs */
+    assert_non_null(strstr(stored.text[0], "{\"event_type\":\"click\",\"b\":6,\"event_date\":\""));
+    assert_int_equal(atomic_load(&t->stats.normalized), 2);
+}
+
+static void test_times(void **state)
+{
+    char body[300];
+    int64_t now = clock_wall_us() / 1000000;
+
+    (void)state;
+    snprintf(body, sizeof(body), "{\"event_type\":\"a\",\"timestamp\":%lld}", (long long)now - 30);
+    (void)take(body, NULL);
+    assert_int_equal(stored.flags[0], 0);
+    assert_int_equal(stored.minute[0], (now - 30) / 60);
+    snprintf(body, sizeof(body), "{\"event_type\":\"a\",\"timestamp\":%lld}", (long long)now - 620);
+    (void)take(body, NULL); /* within the lateness of the type's watermark */
+    assert_int_equal(stored.flags[0], 0);
+    snprintf(body, sizeof(body), "{\"event_type\":\"a\",\"timestamp\":%lld}", (long long)now - 700);
+    (void)take(body, NULL);
+    assert_int_equal(stored.flags[0], BLOCK_ENTRY_LATE);
+    assert_int_equal(stored.minute[0], (now - 700) / 60); /* keeps its own time */
+    snprintf(body, sizeof(body), "{\"event_type\":\"b\",\"timestamp\":%lld}", (long long)now - 700);
+    (void)take(body, NULL); /* another type has another watermark */
+    assert_int_equal(stored.flags[0], 0);
+    (void)take("{\"event_type\":\"c\",\"timestamp\":\"2999-01-01T00:00:00Z\"}", NULL);
+    (void)take("{\"event_type\":\"c\"}", NULL);
+    assert_int_equal(stored.flags[0],
+                     BLOCK_ENTRY_BAD_TIME); /* and a future time has not made it late */
+    snprintf(body, sizeof(body), "{\"event_type\":\"c\",\"timestamp\":%lld}", (long long)now);
+    (void)take(body, NULL);
+    assert_int_equal(stored.flags[0], 0);
+    (void)take("{\"event_type\":\"timed\",\"at\":{\"when\":\"2026-01-02T03:04:05Z\"}}", NULL);
+    assert_int_equal(stored.minute[0], 1767323045 / 60);
+    (void)take("{\"event_type\":\"timed\",\"timestamp\":5,\"at\":\"x\"}", NULL);
+    assert_int_equal(stored.flags[0], BLOCK_ENTRY_BAD_TIME);
+    assert_int_equal(atomic_load(&t->stats.bad_time), 2);
+    assert_int_equal(atomic_load(&t->stats.late), 1);
+}
+
+static void test_types_end(void **state)
+{
+    const struct ingest_result *r;
+    char body[64];
+
+    (void)state;
+    for (int i = 0; i < 9; i++) { /* three are configured */
+        snprintf(body, sizeof(body), "{\"event_type\":\"t%d\"}", i);
+        assert_int_equal(take(body, NULL)->accepted, 1);
+    }
+    r = take("{\"event_type\":\"t99\"}", NULL);
+    assert_int_equal(r->error[0].reason, REASON_TOO_MANY_TYPES);
+    assert_string_equal(stored.type[0], "");
+    assert_int_equal(take("{}", "t99")->refused, REASON_TOO_MANY_TYPES);
+    assert_int_equal(take("{}", "t3")->accepted, 1);
+}
+
+static void test_unlisted(void **state)
+{
+    const struct ingest_result *r;
+
+    (void)state;
+    t->types.unlisted = UNLISTED_DEAD_LETTER;
+    r = take("{\"event_type\":\"nobody\"}\n{\"event_type\":\"timed\"}", NULL);
+    assert_int_equal(r->accepted, 1);
+    assert_int_equal(r->error[0].reason, REASON_UNLISTED_TYPE);
+    assert_int_equal(take("{}", "nobody")->refused, REASON_UNLISTED_TYPE);
+}
+
+/* Larger than the largest event: parts that count once. */
+static void test_oversize(void **state)
+{
+    const struct ingest_result *r;
+    char *body = malloc(40001);
+
+    (void)state;
+    memset(body, '"', 40000);
+    body[40000] = 0;
+    r = take(body, NULL);
+    assert_int_equal(r->refused, REASON_NONE);
+    assert_int_equal(r->dead_lettered, 1);
+    assert_int_equal(r->error[0].reason, REASON_OVERSIZE);
+    assert_true(stored.all > 4 && stored.parts == stored.all - 1);
+    assert_int_equal(atomic_load(&t->stats.dead_letters), 1);
+    free(body);
+}
+
+static void test_error_list(void **state)
+{
+    const struct ingest_result *r;
+    char body[2000] = "";
+
+    (void)state;
+    for (size_t i = 0; i < 150; i++)
+        memcpy(body + 2 * i, i == 3 ? " \n" : "1\n", 3);
+    r = take(body, "click");
+    assert_int_equal(r->dead_lettered, 149);
+    assert_int_equal(r->n_errors, INGEST_ERRORS_MAX);
+    assert_int_equal(r->error[99].index, 99);
+}
+
+/* ---- admission ---- */
+
+static void test_refused_whole(void **state)
+{
+    static const char body[] = "{\"event_type\":\"click\"}\n{\"event_type\":\"click\"}";
+
+    (void)state;
+    t->failed = true;
+    assert_int_equal(take(body, NULL)->refused, REASON_DISK_ERROR);
+    t->failed = false;
+    t->room = 100;
+    assert_int_equal(take(body, NULL)->refused, REASON_BLOCKS_BUSY);
+    t->full = true;
+    assert_int_equal(take(body, NULL)->refused, REASON_JOURNAL_FULL);
+    t->full = false;
+    t->disk_error = true;
+    assert_int_equal(take(body, NULL)->refused, REASON_DISK_ERROR);
+    t->room = UINT64_MAX / 2;
+    t->n_free = 1;
+    assert_int_equal(take(body, NULL)->refused, REASON_BLOCKS_BUSY);
+    assert_int_equal(stored.all, 0);
+    t->n_free = 8;
+    assert_int_equal(take(body, NULL)->refused, REASON_NONE);
+}
+
+/* The hardest bodies of each kind: whatever is admitted finds its blocks, and what is not stores
+ * nothing. */
+static void test_admission_holds(void **state)
+{
+    static const char *const unit[] = {
+        "{}\n",
+        "\"\n",
+        "{\"a\":1}\n",
+        "\x01\x01\n",
+        "{\"order_id\":\"\\u0000\"}\n",
+        "{\"\\\"\\\"\\\"\\\"\\\"\\\"\\\"\\\"\":1,\"order_id\":\"\"}\n"};
+    char quotes[TYPE_NAME_BYTES_MAX + 1];
+    uint32_t admitted = 0, refused = 0;
+
+    (void)state;
+    memset(quotes, '"', TYPE_NAME_BYTES_MAX);
+    quotes[TYPE_NAME_BYTES_MAX] = 0;
+    for (size_t u = 0; u < ARRAY_LEN(unit); u++) {
+        const char *paths[] = {"order", "strict", quotes};
+
+        for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
+            for (uint32_t n = 1; n < 900; n += 7) {
+                size_t one = strlen(unit[u]);
+                char *body = malloc(n * one + 1);
+                const struct ingest_result *r;
+
+                for (uint32_t i = 0; i < n; i++)
+                    memcpy(body + i * one, unit[u], one + 1);
+                r = take(body, paths[p]);
+                free(body);
+                if (r->refused == REASON_NONE)
+                    assert_int_equal(r->accepted + r->dead_lettered, n);
+                else
+                    assert_true(r->refused == REASON_TOO_MANY_EVENTS ||
+                                r->refused == REASON_BLOCKS_BUSY);
+                assert_int_equal(stored.all, r->refused == REASON_NONE ? n : 0);
+                admitted += r->refused == REASON_NONE;
+                refused += r->refused != REASON_NONE;
+            }
+        }
+    }
+    assert_true(admitted > 100 && refused > 100);
+}
+
+#define FRESH(f) cmocka_unit_test_setup_teardown(f, up, down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRESH(test_table),      FRESH(test_line_is_kept),  FRESH(test_times),
+        FRESH(test_types_end),  FRESH(test_unlisted),      FRESH(test_oversize),
+        FRESH(test_error_list), FRESH(test_refused_whole), FRESH(test_admission_holds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
