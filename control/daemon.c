@@ -176,6 +176,34 @@ static int create_workers(struct daemon *d)
     return 0;
 }
 
+/*
+ * Makes the first spare files before clients are let in: "ready" means that events are taken. With
+ * a full disk a new daemon is of no use; one with a backlog starts, delivers it, and answers 429
+ * until there is room.
+ */
+static int prepare_journals(struct daemon *d)
+{
+    for (uint32_t i = 0; i < d->n_workers; i++) {
+        struct journal *j = d->journal[d->worker_journal[i]];
+        uint64_t made = 0;
+
+        while (made <= d->config->journal_spares &&
+               journal_keep(j, dlog_free_lsn(d->dlog, journal_uuid(j))) > 0)
+            made++;
+        ASSERT(made <= d->config->journal_spares + 1);
+        if (!journal_disk_error(j))
+            continue;
+        log_error("start",
+                  "journal: cannot write %" PRIu64
+                  " bytes in %s: the disk is full or fails; free some space, or "
+                  "set data_dir or journal.segment",
+                  d->config->journal_segment, journal_dir(j));
+        if (journal_events_total(j) == 0)
+            return -ENOSPC;
+    }
+    return 0;
+}
+
 /* The threads, each after what it needs. */
 static int start_threads(struct daemon *d)
 {
@@ -184,6 +212,9 @@ static int start_threads(struct daemon *d)
     if (rc != 0)
         return fail_with("delivery log", "", rc);
     d->dlog_running = true;
+    rc = prepare_journals(d);
+    if (rc != 0)
+        return rc;
     rc = keeper_start(d);
     if (rc != 0)
         return fail_with("keeper", "", rc);

@@ -19,7 +19,8 @@ from penstock import (DATASET, PROJECT, Place, Process, equal, expect, program, 
                       run_tests, until)
 
 EVENT = (b'{"event_type":"inventory","inventory_id":"inv-1-%d","product_id":"prod-001",'
-         b'"warehouse_id":"wh-us-east","quantity_change":1,"reason":"sale","timestamp":"2026-11-21T08:%02d:00Z"}\n')
+         b'"warehouse_id":"wh-us-east","quantity_change":1,"reason":"sale",'
+         b'"timestamp":"2026-11-21T08:%02d:00Z"}\n')
 
 
 def events(first, count):
