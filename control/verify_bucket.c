@@ -34,14 +34,13 @@ static bool add_ledger_object(void *ctx, const struct ledger_object *o)
 }
 
 /*
- * Whether a listed object is this node's and this delivery log's: names end with
- * _NODE_LOG_PLAN.json, LOG being the first eight digits of the log's id.
+ * Whether a listed object is this delivery log's: names end with _NODE_LOG_PLAN.json, LOG being the
+ * first eight digits of the log's random id. NODE does not count: the node may have had another name.
  */
 static bool is_ours(const struct reading *r, const struct gcs_listed *o)
 {
-    char part[128];
-    int n =
-        snprintf(part, sizeof(part), "_%.64s_%.8s_", r->v->d->config->node, dlog_id(r->v->d->dlog));
+    char part[16];
+    int n = snprintf(part, sizeof(part), "_%.8s_", dlog_id(r->v->d->dlog));
     const char *file = strrchr(o->name, '/'), *last, *first;
 
     ASSERT(n > 0 && n < (int)sizeof(part));
