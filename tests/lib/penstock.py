@@ -714,18 +714,38 @@ class Delivered:
                     self.row_ids[penstock] += 1
 
 
-def compare(gen, cloud, may_repeat=False):
+def compare(gens, cloud):
     """Every acknowledged event exactly once in both sinks, every unanswered one at most once, every refused
-    one not at all; malformed ones likewise among the dead letters; all by id and byte for byte. Returns
-    counts."""
+    one not at all; malformed ones likewise among the dead letters; all by id and byte for byte. Of one run, or of
+    all runs there were. Returns counts."""
+    found = Delivered(cloud)
+    wrong, known, counts = [], set(), collections.Counter()
+    least, most = collections.Counter(), collections.Counter()
+    for gen in gens if isinstance(gens, list) else [gens]:
+        compare_run(gen, found, wrong, known, counts, least, most)
+    for raw in set(least) | set(most) | set(found.dead):
+        if not least[raw] <= found.dead[raw] <= most[raw]:
+            wrong.append(f"dead letter {raw[:120]}: {found.dead[raw]} found, {least[raw]} to {most[raw]} sent")
+    for event in (set(found.objects) | set(found.rows)) - known:
+        wrong.append(f"{event} was never sent")
+    if found.ids != found.row_ids:
+        wrong.append(f"{len(found.ids - found.row_ids)} penstock_ids only in the bucket, "
+                     f"{len(found.row_ids - found.ids)} only in the tables")
+    if len(found.ids) != sum(found.ids.values()):
+        wrong.append("a penstock_id appears twice")
+    counts["objects"] = sum(found.objects.values())
+    counts["rows"] = sum(found.rows.values())
+    counts["dead"] = sum(found.dead.values())
+    expect(not wrong, f"{len(wrong)} differences, such as", *[f"\n    {w}" for w in wrong[:10]])
+    equal(cloud.names("staging/"), [], "staging objects")
+    return counts
+
+
+def compare_run(gen, found, wrong, known, counts, least, most):
     acks = gen.acks()
     equal(len({seq for seq, *_ in acks}), len(acks), "sequence numbers in the acknowledgement log")
     # White space around a line is framing: an event that was cut off behind a space comes without it.
     made = [line.strip() for line in gen.events(max(seq for seq, *_ in acks) + 1)] if acks else []
-    found = Delivered(cloud)
-    wrong, least, most = [], collections.Counter(), collections.Counter()
-    counts = collections.Counter()
-    known = set()
     for seq, event, kind, outcome in acks:
         acked, unknown = outcome.startswith("2"), outcome == "none"
         counts["acked" if acked else "unanswered" if unknown else "refused"] += 1
@@ -744,19 +764,3 @@ def compare(gen, cloud, may_repeat=False):
             wrong.append(f"{event} ({kind}, {outcome}): {in_bucket} in the bucket, {in_table} in the table")
         elif in_bucket and found.bytes[event] != made[seq]:
             wrong.append(f"{event}: other bytes: {found.bytes[event][:200]} for {made[seq][:200]}")
-    for raw in set(least) | set(most) | set(found.dead):
-        if not least[raw] <= found.dead[raw] <= most[raw]:
-            wrong.append(f"dead letter {raw[:120]}: {found.dead[raw]} found, {least[raw]} to {most[raw]} sent")
-    for event in (set(found.objects) | set(found.rows)) - known:
-        wrong.append(f"{event} was never sent")
-    if found.ids != found.row_ids:
-        wrong.append(f"{len(found.ids - found.row_ids)} penstock_ids only in the bucket, "
-                     f"{len(found.row_ids - found.ids)} only in the tables")
-    if len(found.ids) != sum(found.ids.values()):
-        wrong.append("a penstock_id appears twice")
-    counts["objects"] = sum(found.objects.values())
-    counts["rows"] = sum(found.rows.values())
-    counts["dead"] = sum(found.dead.values())
-    expect(not wrong, f"{len(wrong)} differences, such as", *[f"\n    {w}" for w in wrong[:10]])
-    expect(cloud.names("staging/") == [], "staging objects are left")
-    return counts
