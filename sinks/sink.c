@@ -351,20 +351,37 @@ static void sink_wake(const struct sink *s)
         ASSERT(errno == EAGAIN);
 }
 
+/* Waits a moment for the answer. False when there is none yet. */
+static bool call_wait(struct sink *s)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    return sem_timedwait(&s->call_done, &until) == 0;
+}
+
 int sink_call(struct sink *s, enum sink_command command, struct sink_report *out,
               int64_t timeout_us)
 {
     int rc;
 
-    ASSERT(s->thread_started);
+    if (atomic_load(&s->ended))
+        return -ETIMEDOUT;
     pthread_mutex_lock(&s->call_lock);
     s->report = out;
     s->call_result = 1;
     s->call_deadline_us = clock_monotonic_us() + timeout_us;
     atomic_store(&s->command, (int)command + 1);
     sink_wake(s);
-    while (sem_wait(&s->call_done) != 0)
-        ASSERT(errno == EINTR);
+    while (!call_wait(s)) {
+        int mine = (int)command + 1;
+
+        if (atomic_load(&s->ended) && atomic_compare_exchange_strong(&s->command, &mine, 0)) {
+            s->call_result = -ETIMEDOUT; /* the thread has ended without seeing it */
+            break;
+        }
+    }
     rc = s->call_result;
     pthread_mutex_unlock(&s->call_lock);
     return rc;
@@ -431,8 +448,7 @@ static void *thread_main(void *arg)
 
     while (!atomic_load(&s->stop))
         turn(s);
-    if (atomic_load(&s->command) != 0)
-        call_finish(s, -ETIMEDOUT);
+    atomic_store(&s->ended, true); /* partner: sink_call() takes back what comes from now on */
     return NULL;
 }
 

@@ -235,6 +235,7 @@ struct sink {
     bool thread_started;
     _Atomic int start_result;
     _Atomic bool stop;
+    _Atomic bool ended; /* the thread takes no command any more */
     struct sink_stats stats;
     struct gcs_stats gcs_stats;
     struct bq_stats bq_stats;
