@@ -1,0 +1,168 @@
+/*
+ * Goal: a group gives back the lines that went in, journal by journal and in order, and all memory
+ * returns to the pool. Method: lines of every awkward length against a copy; keys that differ in
+ * one part; random use. The seed is printed.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/crc32c.h"
+#include "sinks/group.h"
+#include "tests/unit/tcore_storage.h"
+
+#define POOL_BYTES (4u << 20)
+#define JOURNALS   3
+#define COPY_BYTES (2u << 20)
+
+static struct chunk_pool pool;
+static struct group_table table;
+
+static int up(void **state)
+{
+    (void)state;
+    return chunk_pool_create(&pool, POOL_BYTES) != 0 ||
+           group_table_create(&table, &pool, JOURNALS) != 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    group_table_destroy(&table);
+    if (pool.n_free != pool.n_total)
+        return -1;
+    chunk_pool_destroy(&pool);
+    return 0;
+}
+
+static struct plan_key key_of(const char *type)
+{
+    struct plan_key key;
+
+    plan_key_init(&key, span_of(type), PLAN_EVENTS);
+    return key;
+}
+
+static void test_content(void **state)
+{
+    struct plan_key key = key_of("order");
+    struct group *g = group_get(&table, &key, 1);
+    char *copy[JOURNALS], *line = malloc(3 * CHUNK_BYTES);
+    size_t len[JOURNALS] = {0}, at = 0;
+    uint64_t seed = tcore_seed("group", 9), lines = 0;
+    struct iovec *iov;
+    uint32_t n, crc = 0;
+
+    (void)state;
+    for (int j = 0; j < JOURNALS; j++)
+        copy[j] = malloc(COPY_BYTES);
+    for (int i = 0; i < 120; i++) {
+        uint32_t j = (uint32_t)(tcore_random(&seed) % JOURNALS);
+        uint32_t size =
+            i < 20 ? CHUNK_BYTES - 26 + (uint32_t)i : (uint32_t)(tcore_random(&seed) % 9000) + 1;
+        struct line_place place = {.journal = j,
+                                   .block = lsn_make(1, 4096),
+                                   .offset = (uint32_t)(len[j] + 128),
+                                   .len = size,
+                                   .counts = i % 2};
+
+        memset(line, 'a' + i % 26, size);
+        assert_true(pool.n_free >= chunks_for(size));
+        n = pool.n_free;
+        group_append(&pool, g, &place, (struct span){line, size});
+        assert_true(n - pool.n_free <= chunks_for(size));
+        memcpy(copy[j] + len[j], line, size);
+        len[j] += size;
+        lines++;
+        assert_true(g->chain[j].to == place.block + place.offset + size);
+    }
+    assert_int_equal(g->lines, lines);
+    assert_int_equal(g->events, 60);
+    assert_int_equal(g->bytes, len[0] + len[1] + len[2]);
+    iov = calloc(g->n_chunks, sizeof(*iov));
+    n = group_iovec(g, iov);
+    assert_int_equal(n, g->n_chunks);
+    for (uint32_t i = 0, j = 0; i < n; i++) {
+        while (at == len[j]) {
+            j++;
+            at = 0;
+        }
+        assert_memory_equal(iov[i].iov_base, copy[j] + at, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    for (int j = 0; j < JOURNALS; j++) {
+        assert_true(g->chain[j].from == lsn_make(1, 4096) + 128 &&
+                    g->chain[j].from_block == lsn_make(1, 4096));
+        crc = crc32c(crc, copy[j], len[j]);
+        free(copy[j]);
+    }
+    assert_int_equal(group_crc32c(g), crc);
+    free(iov);
+    free(line);
+}
+
+static void test_keys(void **state)
+{
+    struct plan_key key = key_of("order"), other;
+    struct group *g = group_get(&table, &key, 1);
+
+    (void)state;
+    assert_ptr_equal(group_get(&table, &key, 2), g);
+    assert_int_equal(g->opened_us, 1);
+#define DIFFERS(change) \
+    other = key;        \
+    change;             \
+    assert_ptr_not_equal(group_get(&table, &other, 1), g)
+    DIFFERS(other.minute = 1);
+    DIFFERS(other.schema_hash = 1);
+    DIFFERS(other.kind = PLAN_DEAD);
+    DIFFERS(other.encoding = ENCODING_WRAPPED);
+    DIFFERS(other.flags = PLAN_LATE);
+    other = key_of("orders");
+    assert_ptr_not_equal(group_get(&table, &other, 1), g);
+    other = key_of("");
+    assert_ptr_not_equal(group_get(&table, &other, 1), g);
+    assert_int_equal(table.n, 8);
+}
+
+/* Age order is the order of opening, whatever is taken out in between. */
+static void test_age_and_random_use(void **state)
+{
+    uint64_t seed = tcore_seed("group table", 10);
+
+    (void)state;
+    for (int i = 0; i < 50000; i++) {
+        struct plan_key key = key_of("t");
+        struct group *g;
+        struct line_place place = {.len = 1};
+
+        key.minute = (int32_t)(tcore_random(&seed) % 300);
+        g = group_get(&table, &key, i);
+        assert_int_equal(g->key.minute, key.minute);
+        if (pool.n_free >= chunks_for(1) && g->lines == 0)
+            group_append(&pool, g, &place, (struct span){"x", 1});
+        if (tcore_random(&seed) % 3 == 0) {
+            group_take(&table, g);
+            group_free(&pool, g);
+        }
+        g = table.oldest.next;
+        if (g != &table.oldest && g->next != &table.oldest)
+            assert_true(g->opened_us <= g->next->opened_us);
+    }
+    group_free(&pool, NULL);
+}
+
+#define FRESH(f) cmocka_unit_test_setup_teardown(f, up, down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {FRESH(test_content), FRESH(test_keys),
+                                       FRESH(test_age_and_random_use)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
