@@ -98,6 +98,10 @@ void writer_destroy(struct writer *w)
 {
     if (w == NULL)
         return;
+    for (uint32_t i = w->head; i != w->tail; i++) {
+        if (slot_at(w, i)->leaving != NULL)
+            segment_retire(w, slot_at(w, i)->leaving);
+    }
     if (w->segment != NULL)
         segment_retire(w, w->segment);
     free(w->slot);
