@@ -16,6 +16,7 @@ int scan_init(struct scan *s, struct loop *l, const struct journal *j, _Atomic u
     *s = (struct scan){._loop = l, ._journal = j, ._errors = errors};
     reader_init(&s->_reader, j);
     s->_buf = aligned_alloc(STORAGE_ALIGN, SCAN_BYTES);
+    s->_buf_bytes = SCAN_BYTES;
     return s->_buf == NULL ? -ENOMEM : 0;
 }
 
@@ -62,7 +63,7 @@ static void read_start(struct scan *s, lsn_t cursor, lsn_t end)
             .done = read_done,
             .fd = rc,
             .buf = s->_buf,
-            .len = len < SCAN_BYTES ? (uint32_t)len : SCAN_BYTES,
+            .len = len < s->_buf_bytes ? (uint32_t)len : s->_buf_bytes,
             .offset = lsn_offset(cursor),
         };
         rc = loop_read_start(s->_loop, &s->_read);
@@ -93,6 +94,25 @@ static int segment_limit(struct scan *s, lsn_t *cursor, lsn_t durable, lsn_t *en
     return 0;
 }
 
+/* Makes room for the block that the buffer holds the beginning of, if it ends within the left
+ * bytes. */
+static bool grow(struct scan *s, uint64_t left)
+{
+    uint32_t need = block_len_hint(s->_buf, s->_buf_len);
+    char *larger;
+
+    if (need <= s->_buf_bytes || need > left)
+        return false;
+    larger = aligned_alloc(STORAGE_ALIGN, need);
+    if (larger == NULL)
+        return false; /* tried again with the next read */
+    free(s->_buf);
+    s->_buf = larger;
+    s->_buf_bytes = need;
+    s->_buf_len = 0;
+    return true;
+}
+
 bool scan_next(struct scan *s, lsn_t *cursor, lsn_t durable, int64_t now_us, struct block_view *out)
 {
     lsn_t end;
@@ -115,7 +135,7 @@ bool scan_next(struct scan *s, lsn_t *cursor, lsn_t durable, int64_t now_us, str
         rc = block_view(s->_buf + at, s->_buf_len - at, journal_uuid(s->_journal), *cursor, out);
         if (rc == 0)
             return true;
-        if (at == 0)
+        if (at == 0 && (rc != -EAGAIN || !grow(s, end - *cursor)))
             rc = -EBADMSG; /* a read holds the largest block, or all that is durable */
     }
     if (rc == -EAGAIN)

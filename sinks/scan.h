@@ -10,7 +10,7 @@
 #include "dataplane/journal/reader.h"
 #include "sinks/engine/loop.h"
 
-#define SCAN_BYTES (4u << 20) /* of one read; larger than any block */
+#define SCAN_BYTES (4u << 20) /* of one read; more when a block is larger */
 
 /** Private but for embedding; must not move while a read is under way. */
 struct scan {
@@ -22,6 +22,7 @@ struct scan {
     bool _reading;
     int64_t _retry_us;
     char *_buf;
+    uint32_t _buf_bytes; /* its size */
     lsn_t _buf_lsn;
     uint32_t _buf_len; /* 0: nothing read */
 };
