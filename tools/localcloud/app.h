@@ -8,6 +8,7 @@ struct lc_storage;
 struct lc_bq;
 struct lc_faults;
 struct lc_stats;
+struct lc_tokens;
 
 struct lc_app {
     const char *data_dir;
@@ -15,6 +16,7 @@ struct lc_app {
     struct lc_bq *bq;
     struct lc_faults *faults;
     struct lc_stats *stats;
+    struct lc_tokens *tokens;
 };
 
 #endif

@@ -15,6 +15,7 @@
 #include "tools/localcloud/server.h"
 #include "tools/localcloud/stats.h"
 #include "tools/localcloud/storage.h"
+#include "tools/localcloud/token.h"
 #include "tools/localcloud/util.h"
 
 enum { BUCKETS_MAX = 64, EXIT_USAGE = 2 };
@@ -26,6 +27,7 @@ struct options {
     const char *sql;
     bool json;
     int64_t job_delay_ms;
+    struct lc_token_options tokens;
     const char *buckets[BUCKETS_MAX];
     size_t bucket_count;
 };
@@ -40,6 +42,10 @@ static const char help[] =
     "  --listen ADDR:PORT    address to serve on, default 127.0.0.1:9050; port 0 takes a free one\n"
     "  --create-bucket NAME  make this bucket unless it is there; may be given many times\n"
     "  --job-delay MS        time that a job stays PENDING and RUNNING at least, default 20\n"
+    "  --require-auth        API calls need a bearer token of this server's: POST /token\n"
+    "  --token-key FILE      public key (PEM) of a service account; may be given many times\n"
+    "  --refresh-token TEXT  the refresh token that is accepted\n"
+    "  --token-seconds N     life of an access token, default 3600\n"
     "  --sql QUERY           print the answer to a GoogleSQL query and exit, beside a running "
     "server or not\n"
     "  --project ID          project of table names that have none, with --sql\n"
@@ -51,6 +57,10 @@ static const struct option long_options[] = {
     {"data", required_argument, NULL, 'd'},
     {"create-bucket", required_argument, NULL, 'b'},
     {"job-delay", required_argument, NULL, 'j'},
+    {"require-auth", no_argument, NULL, 'A'},
+    {"token-key", required_argument, NULL, 'K'},
+    {"refresh-token", required_argument, NULL, 'R'},
+    {"token-seconds", required_argument, NULL, 'S'},
     {"sql", required_argument, NULL, 's'},
     {"project", required_argument, NULL, 'p'},
     {"json", no_argument, NULL, 'J'},
@@ -64,6 +74,24 @@ static int usage_error(const char *message)
         fprintf(stderr, "localcloud: %s\n", message);
     fputs("localcloud: try --help\n", stderr);
     return EXIT_USAGE;
+}
+
+// @return -1 to go on, else the exit code.
+static int read_token_option(struct lc_token_options *t, int c)
+{
+    if (c == 'A') {
+        t->require = true;
+    } else if (c == 'R') {
+        t->refresh_token = optarg;
+    } else if (c == 'S') {
+        if (!lc_parse_i64(optarg, &t->seconds) || t->seconds < 1 || t->seconds > 86400)
+            return usage_error("--token-seconds must be 1 to 86400");
+    } else {
+        if (t->key_count == LC_TOKEN_KEYS_MAX)
+            return usage_error("too many --token-key");
+        t->keys[t->key_count++] = optarg;
+    }
+    return -1;
 }
 
 // @return -1 to go on, else the exit code.
@@ -86,6 +114,11 @@ static int read_option(struct options *o, int c)
             o->job_delay_ms > 60000)
             return usage_error("--job-delay must be 0 to 60000 milliseconds");
         return -1;
+    case 'A':
+    case 'K':
+    case 'R':
+    case 'S':
+        return read_token_option(&o->tokens, c);
     case 's':
         o->sql = optarg;
         return -1;
@@ -106,7 +139,8 @@ static int read_option(struct options *o, int c)
 static int read_options(struct options *o, int argc, char **argv)
 {
     int c, code;
-    *o = (struct options){.listen = "127.0.0.1:9050", .job_delay_ms = 20};
+    *o = (struct options){
+        .listen = "127.0.0.1:9050", .tokens = {.seconds = 3600}, .job_delay_ms = 20};
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         if ((code = read_option(o, c)) >= 0)
             return code;
@@ -164,6 +198,8 @@ static int serve(const struct options *o)
     app.faults = lc_faults_create();
     app.stats = lc_stats_create();
     if (app.bq)
+        app.tokens = lc_tokens_create(&o->tokens, err, sizeof err);
+    if (app.tokens)
         server = lc_server_start(&app, o->listen, err, sizeof err);
     if (server) {
         printf("localcloud: serving on port %d, data in %s\n", lc_server_port(server), o->data);
@@ -176,6 +212,7 @@ static int serve(const struct options *o)
     lc_bq_close(app.bq);
     lc_storage_close(app.storage);
     lc_stats_destroy(app.stats);
+    lc_tokens_destroy(app.tokens);
     lc_faults_destroy(app.faults);
     return server ? 0 : 1;
 }

@@ -11,6 +11,7 @@
 #include "tools/localcloud/http.h"
 #include "tools/localcloud/stats.h"
 #include "tools/localcloud/storage.h"
+#include "tools/localcloud/token.h"
 
 static void home(struct lc_req *r);
 static void not_yet(struct lc_req *r);
@@ -19,6 +20,7 @@ static void not_yet(struct lc_req *r);
 #define O  "storage/v1/b/*/o"
 #define DS "projects/*/datasets"
 #define TB "projects/*/datasets/*/tables"
+#define MD "computeMetadata/v1"
 
 static const struct lc_route routes[] = {
     {"GET", "", home, false},
@@ -26,6 +28,11 @@ static const struct lc_route routes[] = {
     {"GET", "localcloud/faults", lc_fault_list_handler, false},
     {"POST", "localcloud/faults", lc_fault_add_handler, false},
     {"DELETE", "localcloud/faults", lc_fault_clear_handler, false},
+
+    {"POST", "token", lc_token_handler, false},
+    {"GET", MD "/instance/service-accounts/default/token", lc_metadata_handler, false},
+    {"GET", MD "/instance/service-accounts/default/email", lc_metadata_handler, false},
+    {"GET", MD "/project/project-id", lc_metadata_handler, false},
 
     {"GET", B, lc_bucket_list, false},
     {"POST", B, lc_bucket_insert, false},

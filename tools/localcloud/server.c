@@ -19,6 +19,7 @@
 #include "tools/localcloud/route.h"
 #include "tools/localcloud/stats.h"
 #include "tools/localcloud/storage.h"
+#include "tools/localcloud/token.h"
 
 enum {
     BODY_BYTES_MAX = 32 << 20, // JSON bodies; a job of 10,000 long URIs is about 10 MB
@@ -119,6 +120,8 @@ static void begin(struct lc_req *r, const char *method)
     r->method = lc_strdup(method);
     lc_route_find(r);
     apply_faults(r);
+    if (!r->cut && !r->status && r->route)
+        lc_token_check(r);
     if (!r->cut && !r->status && r->route && r->route->upload)
         r->upload = lc_upload_begin(r);
 }
