@@ -12,7 +12,9 @@
 #include "dataplane/json/walk.h"
 #include "dataplane/base/stats.h"
 
-#define BATCH 32
+#define BATCH         32
+#define DEAD_LINE_MIN 4096u /* dead_parts() */
+#define TIME_US_END   ((int64_t)INT32_MAX * 60000000)
 #define LINE_OVERHEAD_MAX \
     640 /* added fields or a dead letter's frame, its entry, run and type name */
 
@@ -91,6 +93,12 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
     return 0;
 }
 
+uint32_t ingest_line_max(uint32_t event_bytes_max)
+{
+    return (event_bytes_max > DEAD_LINE_MIN ? event_bytes_max : DEAD_LINE_MIN) +
+           EVENT_ADDED_BYTES_MAX + CHECK_SCRATCH_BYTES;
+}
+
 void ingest_destroy(struct ingest *in)
 {
     if (in == NULL)
@@ -157,7 +165,8 @@ static void error_note(struct ingest *in, enum reason reason)
 static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
                                   const char *detail, uint32_t error_offset, struct span raw)
 {
-    size_t line_max = in->config.event_bytes_max;
+    size_t line_max =
+        in->config.event_bytes_max > DEAD_LINE_MIN ? in->config.event_bytes_max : DEAD_LINE_MIN;
     struct dead_letter d = {
         .reason = reason,
         .detail = detail,
@@ -223,7 +232,8 @@ static struct type_slot *route(struct ingest *in, const struct json_event *ev, e
     return slot;
 }
 
-/* The event's time; false when it has none that can be used. */
+/* The event's time; false when it has none that can be used: after the year 6052, minutes overflow.
+ */
 static bool event_time(const struct type_slot *slot, const struct json_event *ev, int64_t *us)
 {
     const struct json_field *f;
@@ -233,11 +243,14 @@ static bool event_time(const struct type_slot *slot, const struct json_event *ev
         return false;
     f = &ev->field[slot->time_path];
     text = (struct span){.ptr = ev->ptr + f->offset, .len = f->len};
-    if (f->type == JSON_NUMBER)
-        return time_parse_seconds(text, us) == 0;
-    if (f->type != JSON_STRING)
+    if (f->type == JSON_NUMBER) {
+        if (time_parse_seconds(text, us) != 0)
+            return false;
+    } else if (f->type != JSON_STRING ||
+               time_parse((struct span){.ptr = text.ptr + 1, .len = text.len - 2}, us) != 0) {
         return false;
-    return time_parse((struct span){.ptr = text.ptr + 1, .len = text.len - 2}, us) == 0;
+    }
+    return *us < TIME_US_END;
 }
 
 /* Sets late against the type's watermark, which follows event time but never runs ahead of the
@@ -252,12 +265,13 @@ static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
     return mark != 0 && us < mark - in->config.types->lateness_us;
 }
 
-/* Checks against the schema, or for clashes only. False: it has become a dead letter. */
+/* Checks against the schema; without one only what an added field or a JSON column could clash
+ * with. False: it has become a dead letter. */
 static bool event_check(struct ingest *in, struct type_slot *slot, const struct json_event *ev)
 {
     const struct type_config *c = slot->config;
     struct json_value doc = {.ptr = ev->ptr, .len = ev->len, .type = JSON_OBJECT};
-    bool clash = false;
+    bool look = (ev->flags & JSON_FAR_NUMBER) != 0;
 
     in->check.reason = REASON_NONE;
     in->check.n_cuts = 0;
@@ -272,8 +286,8 @@ static bool event_check(struct ingest *in, struct type_slot *slot, const struct 
         }
     } else {
         for (size_t i = 0; i < ARRAY_LEN(in->reserved_path); i++)
-            clash |= ev->field[in->reserved_path[i]].type != JSON_ABSENT;
-        if (clash)
+            look |= ev->field[in->reserved_path[i]].type != JSON_ABSENT;
+        if (look)
             check_added_only(doc, &in->check);
     }
     if (in->check.reason == REASON_NONE)

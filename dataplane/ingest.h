@@ -62,6 +62,9 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
 /** Frees it. NULL is allowed. Thread: control. */
 void ingest_destroy(struct ingest *in);
 
+/** The longest line that a worker writes: what blocks must hold. Thread: any. */
+uint32_t ingest_line_max(uint32_t event_bytes_max);
+
 /** Takes a whole body in, or nothing of it. out is large: keep one per worker. */
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out);
 

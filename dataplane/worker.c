@@ -31,7 +31,7 @@
 
 static uint32_t capacity_of(const struct worker_config *c)
 {
-    return block_capacity(c->block_bytes, c->event_bytes_max + EVENT_ADDED_BYTES_MAX + 4096);
+    return block_capacity(c->block_bytes, ingest_line_max(c->event_bytes_max));
 }
 
 uint64_t worker_memory_bytes(const struct worker_config *c)

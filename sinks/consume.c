@@ -13,11 +13,6 @@
 
 /* ---- types ---- */
 
-static uint32_t owner_of(const struct sink *s, const char *table)
-{
-    return crc32c(0, table, strlen(table)) % s->config.n_threads;
-}
-
 static struct type_route *route_create(struct sink *s, struct span name)
 {
     struct type_route *r = calloc(1, sizeof(*r));
@@ -29,11 +24,7 @@ static struct type_route *route_create(struct sink *s, struct span name)
     r->name_len = (uint8_t)name.len;
     r->config = type_find(s->types, name);
     type_table(s->types, name, table, sizeof(table));
-    r->owned = owner_of(s, table) == s->config.index;
-    if (r->owned && (r->table = table_get(s, name)) == NULL) {
-        free(r);
-        return NULL;
-    }
+    r->owned = table_owned(s, table);
     return r;
 }
 
@@ -97,8 +88,12 @@ void plan_key_of(const struct block_run *run, const struct type_route *route,
     plan_key_init(key, (struct span){route->name, route->name_len}, (enum plan_kind)run->kind);
     key->schema_hash = run->schema_hash;
     key->encoding = (uint8_t)encoding;
-    if (encoding == ENCODING_WRAPPED)
-        return; /* all minutes together: its object only passes through */
+    if (encoding == ENCODING_WRAPPED) {
+        /* Coarse, because its object only passes through; but one must not touch too many
+         * partitions. */
+        key->minute = e->minute - (e->minute % WRAPPED_MINUTES + WRAPPED_MINUTES) % WRAPPED_MINUTES;
+        return;
+    }
     key->minute = e->minute;
     key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
 }
@@ -133,6 +128,20 @@ static void plan_if_full(struct sink *s, struct group *g)
         plan_group(s, g);
 }
 
+bool wrap_room(struct sink *s, size_t bytes)
+{
+    char *larger;
+
+    if (bytes <= s->wrap_bytes)
+        return true;
+    larger = realloc(s->wrap_buf, bytes);
+    if (larger == NULL)
+        return false;
+    s->wrap_buf = larger;
+    s->wrap_bytes = bytes;
+    return true;
+}
+
 /* Copies a line into its group or groups. False, without a trace, when group memory is short. */
 static bool line_group(struct sink *s, const struct type_route *route, const struct feed *f,
                        const struct block_run *run, const struct block_entry *e)
@@ -145,12 +154,14 @@ static bool line_group(struct sink *s, const struct type_route *route, const str
     struct plan_key key;
     struct span wrap;
 
-    if (s->pool.n_free < (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
+    if (s->pool.n_free < s->reload_reserved + (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
         return false;
     plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
     if (!group_for(s, &key, f, lsn, &archive))
         return false;
     if (wrapped) {
+        if (!wrap_room(s, e->len + WRAP_BYTES))
+            return false;
         plan_key_of(run, route, e, ENCODING_WRAPPED, &key);
         if (!group_for(s, &key, f, lsn, &staging))
             return false;
@@ -160,7 +171,6 @@ static bool line_group(struct sink *s, const struct type_route *route, const str
         group_append(&s->pool, archive, &place, line);
     if (staging != NULL) {
         wrap = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
-        ASSERT(wrap.len <= s->wrap_bytes);
         group_append(&s->pool, staging, &place, wrap);
     }
     plan_if_full(s, archive);
@@ -260,7 +270,8 @@ bool consume(struct sink *s)
 {
     uint32_t idle = 0;
 
-    if (s->planning.n + s->cold.n + s->ready.n + s->parked.n + s->confirming.n > DELIVERIES_MAX)
+    if (s->reload_hungry ||
+        s->planning.n + s->cold.n + s->ready.n + s->parked.n + s->confirming.n > DELIVERIES_MAX)
         return false;
     for (int n = 0; n < CONSUME_BLOCKS && idle < s->n_feeds;) {
         struct feed *f = &s->feed[s->next_feed];

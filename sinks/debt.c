@@ -18,7 +18,7 @@ struct staged {
     struct loop_timer retry;
 };
 
-struct debt *debt_new(const struct plan *plan)
+struct debt *debt_new(const struct sink *s, const struct plan *plan)
 {
     size_t name_len = strlen(plan->object);
     struct debt *d = calloc(1, sizeof(*d) + name_len + 1);
@@ -30,6 +30,7 @@ struct debt *debt_new(const struct plan *plan)
     d->bytes = plan->bytes;
     d->minute = plan->key.minute;
     d->encoding = plan->key.encoding;
+    d->config = type_find(s->types, (struct span){plan->key.type, plan->key.type_len});
     memcpy(d->object, plan->object, name_len);
     return d;
 }

@@ -12,7 +12,14 @@
 #include "dataplane/event/timeval.h"
 #include "sinks/sink_internal.h"
 
-#define MINUTE_US INT64_C(60000000)
+#define MINUTE_US         INT64_C(60000000)
+#define OBJECT_TYPE_BYTES 200 /* of the type in an object's last part: its folder has all of it */
+#define OBJECT_TAIL_BYTES 128 /* node, log, id */
+
+static_assert(sizeof("dead_letter/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_late_") +
+                      TYPE_ESCAPED_BYTES_MAX + OBJECT_TYPE_BYTES + OBJECT_TAIL_BYTES <
+                  1024,
+              "object names fit Cloud Storage's limit");
 
 /* ---- lists ---- */
 
@@ -113,6 +120,7 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
 
 /*
  * The name holds node, delivery log and plan id, so it is never used twice:
+ * In the last part, long type names are cut.
  *   output/TYPE/YYYY/MM/DD/HH/MM/TYPE_YYYYMMDDHHMM[_late]_NODE_LOG_ID.json      events, by event
  * time dead_letter/TYPE/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_NODE_LOG_ID.json dead letters, by
  * receive time staging/TYPE/TYPE_NODE_LOG_ID.json                                          removed
@@ -121,7 +129,8 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
  */
 static void object_name(const struct sink *s, struct plan *p)
 {
-    char type[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[160], path[17], compact[13];
+    char type[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[OBJECT_TAIL_BYTES], path[17],
+                                       compact[13];
     int n;
 
     if (p->key.type_len > 0)
@@ -133,10 +142,12 @@ static void object_name(const struct sink *s, struct plan *p)
         n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
                      path, compact, tail);
     else if (p->key.encoding == ENCODING_WRAPPED)
-        n = snprintf(p->object, sizeof(p->object), "staging/%s/%s_%s", type, type, tail);
+        n = snprintf(p->object, sizeof(p->object), "staging/%s/%.*s_%s", type, OBJECT_TYPE_BYTES,
+                     type, tail);
     else
-        n = snprintf(p->object, sizeof(p->object), "output/%s/%s/%s_%s%s_%s", type, path, type,
-                     compact, (p->key.flags & PLAN_LATE) ? "_late" : "", tail);
+        n = snprintf(p->object, sizeof(p->object), "output/%s/%s/%.*s_%s%s_%s", type, path,
+                     OBJECT_TYPE_BYTES, type, compact, (p->key.flags & PLAN_LATE) ? "_late" : "",
+                     tail);
     ASSERT(n > 0 && (size_t)n < sizeof(p->object));
 }
 
@@ -173,7 +184,11 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
     }
     d->sink = s;
     d->plan = *plan;
-    d->table = route->table;
+    if (plan->to_load &&
+        (d->table = route_table(s, route, (enum plan_encoding)plan->key.encoding)) == NULL) {
+        free(d);
+        return NULL;
+    }
     d->since_us = s->now_us;
     return d;
 }

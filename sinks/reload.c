@@ -27,20 +27,46 @@ static const struct plan_range *range_in(const struct plan *p, const struct jour
 /* Chunks that a plan's lines need, wherever they break. */
 static uint64_t chunks_of(const struct sink *s, const struct plan *p)
 {
-    return p->bytes / (CHUNK_BYTES - 16) + 2 * (uint64_t)s->n_feeds;
+    return p->bytes / (CHUNK_BYTES - 16) + 2 * (uint64_t)s->n_feeds + 4;
 }
 
-/* Takes cold plans up, oldest first, as memory allows. */
+/* Whether the oldest cold plan fits into free memory. Otherwise consuming waits until it does. */
+static bool oldest_fits(struct sink *s)
+{
+    struct delivery *d = delivery_first(&s->cold);
+
+    s->reload_hungry = false;
+    if (d == NULL)
+        return false;
+    if (chunks_of(s, &d->plan) > s->pool.n_total) {
+        deliver_park(d, &s->cold, "larger than group memory: raise group.memory", true);
+        return false;
+    }
+    if (chunks_of(s, &d->plan) <= s->pool.n_free)
+        return true;
+    s->reload_hungry = true;
+    plan_due(s, true);
+    return false;
+}
+
+/* Takes cold plans up, oldest first: one at least, and as many as half of the free memory holds. */
 static void take_up(struct sink *s)
 {
     uint64_t room = s->pool.n_free / 2;
     struct delivery *d;
 
-    while ((d = delivery_first(&s->cold)) != NULL && chunks_of(s, &d->plan) <= room) {
+    if (!oldest_fits(s))
+        return;
+    while ((d = delivery_first(&s->cold)) != NULL) {
+        uint64_t need = chunks_of(s, &d->plan);
+
+        if (need > room && s->reloading.n > 0)
+            return;
         d->content = group_new(&d->plan.key, s->n_feeds);
         if (d->content == NULL)
             return;
-        room -= chunks_of(s, &d->plan);
+        room -= need < room ? need : room;
+        s->reload_reserved += need;
         delivery_move(d, &s->cold, &s->reloading, DELIVERY_RELOADING);
     }
 }
@@ -69,16 +95,19 @@ static void line_take(struct sink *s, struct delivery *d, const struct block_vie
                       const struct block_entry *e)
 {
     struct span line = {.ptr = v->buf + e->offset, .len = e->len};
+    uint32_t chunks = d->content->n_chunks;
     struct line_place place;
 
     if (d->plan.key.encoding == ENCODING_WRAPPED) {
-        ASSERT(e->len + WRAP_BYTES <= s->wrap_bytes);
+        if (!wrap_room(s, e->len + WRAP_BYTES))
+            return;
         line = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
     }
-    if (d->content->bytes + line.len > d->plan.bytes || s->pool.n_free < chunks_for(line.len))
+    if (d->content->bytes + line.len > d->plan.bytes)
         return; /* more than was planned: the check at the end says so */
     line_place(v, e, s->reload_feed, &place);
-    group_append(&s->pool, d->content, &place, line);
+    group_append(&s->pool, d->content, &place, line); /* its chunks are reserved */
+    s->reload_reserved -= d->content->n_chunks - chunks;
 }
 
 /* Gives every line of a run to the plans that hold it. */
@@ -126,6 +155,7 @@ static void reload_end(struct sink *s)
                      "the journal does not give the planned bytes again: nothing is sent", true);
     }
     s->reload_feed = 0;
+    s->reload_reserved = 0;
 }
 
 bool reload_run(struct sink *s)

@@ -48,18 +48,25 @@ static void planned_visit(void *ctx, const struct plan_key *key, const struct jo
         r->rc = planned_remember(r->sink, key, (uint32_t)feed, to);
 }
 
+/* Debt of the table that the type has now; or, taken by a load, part of that load wherever it goes.
+ */
 static int confirmed_resume(struct resume *r, const struct plan *plan, uint64_t load_id)
 {
     const struct type_route *route =
         route_get(r->sink, (struct span){plan->key.type, plan->key.type_len});
+    struct table *t;
     struct debt *d;
 
-    ASSERT(route != NULL && route->table != NULL); /* key_owned() has made it */
+    if (route == NULL)
+        return -ENOMEM;
     if (load_id == 0) {
-        table_owe(route->table, plan);
-        return 0;
+        t = route->owned ? route_table(r->sink, route, (enum plan_encoding)plan->key.encoding)
+                         : NULL;
+        if (t != NULL)
+            table_owe(t, plan);
+        return route->owned && t == NULL ? -ENOMEM : 0;
     }
-    d = debt_new(plan);
+    d = debt_new(r->sink, plan);
     if (d == NULL)
         return -ENOMEM;
     d->load_id = load_id;
@@ -84,13 +91,14 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
 {
     struct resume *r = ctx;
     struct sink *s = r->sink;
-    if (r->rc < 0 || !key_owned(s, &plan->key, &r->rc))
+    if (r->rc < 0)
         return;
-    r->plans++;
-    if (status == PLAN_CONFIRMED)
+    if (status == PLAN_CONFIRMED) {
         r->rc = confirmed_resume(r, plan, load_id);
-    else
+    } else if (key_owned(s, &plan->key, &r->rc)) {
+        r->plans++;
         r->rc = pending_resume(s, plan, text);
+    }
 }
 
 static void load_visit(void *ctx, const struct load *load, enum load_status status,
@@ -102,17 +110,22 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
     struct debt *d;
 
     debt_move_load(&r->taken, &mine, load->id);
+    if (r->rc < 0 || mine.n == 0 || !table_owned(r->sink, load->table)) {
+        debt_list_free(&mine); /* another thread takes them */
+        return;
+    }
     if (status == LOAD_DONE) { /* only its staging objects are left */
         while ((d = debt_pop(&mine)) != NULL)
             staging_delete(r->sink, d);
         return;
     }
-    if (r->rc < 0 || mine.n == 0) {
-        debt_list_free(&mine); /* another thread's has none */
+    t = table_get(r->sink, load->table, (enum plan_encoding)mine.first->encoding,
+                  mine.first->config);
+    if (t == NULL) {
+        r->rc = -ENOMEM;
+        debt_list_free(&mine);
         return;
     }
-    t = table_named(r->sink, load->table);
-    ASSERT(t != NULL); /* its plans came first and brought it */
     t->loading = mine;
     r->loads++;
     r->rc = table_take_over(t, load, status == LOAD_PARKED, text);

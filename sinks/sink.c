@@ -14,7 +14,7 @@
 #include "sinks/sink_internal.h"
 
 #define TICK_US    50000
-#define LINE_BYTES (2u << 20) /* of one line: the largest event and what is added to it */
+#define LINE_BYTES (2u << 20) /* of one wrapped line to begin with */
 
 /* ---- life ---- */
 
@@ -282,7 +282,7 @@ static bool delivered_before(const struct sink *s, uint64_t id)
         if (list_has_before(list[i], id))
             return false;
     }
-    for (const struct table *t = s->tables; t != NULL; t = t->next) {
+    for (const struct table *t = s->tables; s->config.bigquery_enabled && t != NULL; t = t->next) {
         if (t->state != TABLE_PARKED &&
             (debt_has_before(&t->debts, id) || debt_has_before(&t->loading, id)))
             return false;

@@ -23,7 +23,9 @@
 #define WRAP_BYTES 16u /* that event_wrap() may add to a line */
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
-#define CONSUME_BLOCKS     32    /* per turn, so that the network gets its share */
+#define CONSUME_BLOCKS 32 /* per turn, so that the network gets its share */
+#define WRAPPED_MINUTES \
+    (512 * 1440)                 /* event time that one wrapped object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u /* BigQuery: partitions that one job may touch */
 
 struct sink;
@@ -67,7 +69,7 @@ enum delivery_state_name {
 struct delivery {
     struct delivery *prev, *next;
     struct sink *sink;
-    struct table *table; /* of its type */
+    struct table *table; /* of its type; NULL when it is not to be loaded */
     uint8_t state;       /* enum delivery_state_name */
     struct plan plan;
     struct group *content; /* NULL: must be read again before sending */
@@ -96,7 +98,8 @@ struct delivery_list {
 struct debt {
     struct debt *next;
     uint64_t plan_id;
-    uint64_t load_id; /* after a restart: the load that had taken it */
+    uint64_t load_id;                 /* after a restart: the load that had taken it */
+    const struct type_config *config; /* of its type, or NULL */
     uint64_t events, bytes;
     int32_t minute;
     uint8_t encoding; /* enum plan_encoding */
@@ -125,11 +128,15 @@ enum table_state {
     TABLE_PARKED
 };
 
-/** One BigQuery table and what is owed to it. */
+/**
+ * One BigQuery table and what is owed to it in one encoding: a table to which a schema was given
+ * later has two of these, with their own loads, so that neither blocks the other.
+ */
 struct table {
     struct table *next;
     struct sink *sink;
     char name[TABLE_NAME_BYTES_MAX];
+    uint8_t encoding; /* enum plan_encoding */
     struct bq_table_spec spec;
     uint8_t state; /* enum table_state */
     bool ensured;
@@ -159,7 +166,7 @@ struct type_route {
     char name[TYPE_NAME_BYTES_MAX];
     uint8_t name_len;
     bool owned;
-    struct table *table; /* when owned */
+    struct table *table[2]; /* by encoding, when owned; made when first needed */
     const struct type_config *config;
 };
 
@@ -210,6 +217,8 @@ struct sink {
     uint32_t n_pending_records;
     /* Reading plans again. */
     uint32_t reload_feed;
+    uint64_t reload_reserved; /* chunks that the plans being read again will still take */
+    bool reload_hungry;       /* the next plan needs more than is free: consuming waits for it */
     lsn_t reload_cursor, reload_end;
     struct scan *reload_scan; /* by feed */
     /* Types and tables. */
@@ -256,6 +265,9 @@ void feed_fini(struct feed *f);
 /** The key of the group that a line belongs to, in one encoding. */
 void plan_key_of(const struct block_run *run, const struct type_route *route,
                  const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key);
+
+/** Makes s->wrap_buf hold that many bytes. @return false without memory. */
+bool wrap_room(struct sink *s, size_t bytes) WARN_UNUSED;
 
 /** Where a line of a block comes from. */
 void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
@@ -322,11 +334,17 @@ bool reload_run(struct sink *s);
 
 /* ---- tables.c: thread: the sink's ---- */
 
-/** The table of a type, created if new. @return NULL without memory. */
-struct table *table_get(struct sink *s, struct span type);
+/** The table of this name and encoding, created if new as config says. @return NULL without memory.
+ */
+struct table *table_get(struct sink *s, const char *name, enum plan_encoding encoding,
+                        const struct type_config *config);
 
-/** The table of this name, or NULL. */
-struct table *table_named(const struct sink *s, const char *name);
+/** The table that a route's plans of an encoding are loaded into. @return NULL without memory. */
+struct table *route_table(struct sink *s, const struct type_route *route,
+                          enum plan_encoding encoding);
+
+/** Which thread owns a table: all of its loads, and all types that go to it. */
+bool table_owned(const struct sink *s, const char *name);
 
 /** A confirmed plan becomes debt of its table. */
 void table_owe(struct table *t, const struct plan *plan);
@@ -346,7 +364,7 @@ void tables_destroy(struct sink *s);
 /* ---- debt.c: thread: the sink's ---- */
 
 /** What is left of a plan. @return NULL without memory. */
-struct debt *debt_new(const struct plan *plan) WARN_UNUSED;
+struct debt *debt_new(const struct sink *s, const struct plan *plan) WARN_UNUSED;
 
 /** Appends to a list. */
 void debt_push(struct debt_list *l, struct debt *d);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
 #include "sinks/sink_internal.h"
 
@@ -20,49 +21,59 @@ static void load_ensure(struct table *t);
 
 static void spec_fill(struct table *t, const struct type_set *set, const struct type_config *c)
 {
+    bool wrapped = t->encoding == ENCODING_WRAPPED || c == NULL || c->schema == NULL;
+
     t->spec.table = t->name;
-    t->spec.schema = c != NULL && c->schema != NULL ? c->schema : set->json_schema;
+    t->spec.schema = wrapped ? set->json_schema : c->schema;
     t->spec.description =
         c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
-    if (c == NULL || c->schema == NULL)
+    if (wrapped)
         return;
     t->spec.n_clustering = c->n_clustering;
     for (uint32_t i = 0; i < c->n_clustering; i++)
         t->spec.clustering[i] = c->clustering[i];
 }
 
-struct table *table_named(const struct sink *s, const char *name)
+bool table_owned(const struct sink *s, const char *name)
 {
-    struct table *t = s->tables;
-
-    while (t != NULL && strcmp(t->name, name) != 0)
-        t = t->next;
-    return t;
+    return crc32c(0, name, strlen(name)) % s->config.n_threads == s->config.index;
 }
 
-struct table *table_get(struct sink *s, struct span type)
+struct table *table_get(struct sink *s, const char *name, enum plan_encoding encoding,
+                        const struct type_config *config)
 {
-    char name[TABLE_NAME_BYTES_MAX];
     struct table *t;
 
-    type_table(s->types, type, name, sizeof(name));
-    t = table_named(s, name);
-    if (t != NULL)
-        return t;
+    ASSERT(table_owned(s, name));
+    for (t = s->tables; t != NULL; t = t->next) {
+        if (t->encoding == encoding && strcmp(t->name, name) == 0)
+            return t;
+    }
     t = calloc(1, sizeof(*t));
     if (t == NULL)
         return NULL;
-    memcpy(t->name, name, sizeof(name));
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    t->encoding = (uint8_t)encoding;
     t->sink = s;
-    spec_fill(t, s->types, type_find(s->types, type));
+    spec_fill(t, s->types, config);
     t->next = s->tables;
     s->tables = t;
     return t;
 }
 
+struct table *route_table(struct sink *s, const struct type_route *route,
+                          enum plan_encoding encoding)
+{
+    struct span type = {route->name, route->name_len};
+    char name[TABLE_NAME_BYTES_MAX];
+
+    type_table(s->types, type, name, sizeof(name));
+    return table_get(s, name, encoding, route->config);
+}
+
 void table_owe(struct table *t, const struct plan *plan)
 {
-    struct debt *d = debt_new(plan);
+    struct debt *d = debt_new(t->sink, plan);
 
     ASSERT(d != NULL); /* a few hundred bytes; a restart finds the debt in the log */
     debt_push(&t->debts, d);
@@ -340,44 +351,63 @@ static void load_durable(struct sink *s, void *ctx)
     load_begin(t);
 }
 
-/* Whether one more object keeps the job within BigQuery's limits; days is a rough count of
- * partitions. */
-static bool load_takes(const struct table *t, const struct debt *d, uint64_t bytes, uint32_t days)
+/* The days that the chosen objects touch: a hash set, because objects come in no order of event
+ * time. */
+struct day_set {
+    uint32_t n;
+    uint32_t used[2 * LOAD_PARTITION_MAX]; /* day + 1 by hash; 0: free */
+};
+
+/* Adds a day. False, without adding it, when that would be one too many. */
+static bool day_add(struct day_set *set, int32_t day)
 {
-    if (t->loading.n == 0)
+    uint32_t mark = (uint32_t)day + 1 == 0 ? 1 : (uint32_t)day + 1;
+    uint32_t at = (mark * 2654435761u) % ARRAY_LEN(set->used);
+
+    while (set->used[at] != 0 && set->used[at] != mark)
+        at = (at + 1) % ARRAY_LEN(set->used);
+    if (set->used[at] == mark)
         return true;
-    return t->loading.n < PLAN_OBJECTS_PER_LOAD && days <= LOAD_PARTITION_MAX &&
-           bytes + d->bytes <= t->sink->config.load_bytes_max;
+    if (set->n == LOAD_PARTITION_MAX)
+        return false;
+    set->used[at] = mark;
+    set->n++;
+    return true;
 }
 
-/* Objects of one encoding, oldest first; the rest stays owed. */
+/* Adds the days that an object may touch: one, or all that a wrapped one spans. */
+static bool days_add(struct day_set *set, const struct debt *d)
+{
+    int32_t first = d->minute / MINUTES_A_DAY - (d->minute % MINUTES_A_DAY < 0 ? 1 : 0);
+    int32_t n = d->encoding == ENCODING_WRAPPED ? WRAPPED_MINUTES / MINUTES_A_DAY + 1 : 1;
+
+    for (int32_t i = 0; i < n; i++) {
+        if (!day_add(set, first + i))
+            return false;
+    }
+    return true;
+}
+
+/* Objects within the limits of one job, oldest first; the rest stays owed. */
 static void load_choose(struct table *t)
 {
-    struct debt_list all = t->debts;
-    uint8_t encoding = all.first->encoding;
+    struct day_set *days = calloc(1, sizeof(*days));
     uint64_t bytes = 0;
-    uint32_t days = 0;
-    int32_t last_day = INT32_MIN;
-    bool full = false;
     struct debt *d;
 
-    t->debts = (struct debt_list){0};
-    while ((d = debt_pop(&all)) != NULL) {
-        int32_t day = d->minute / MINUTES_A_DAY;
+    ASSERT(days != NULL); /* 32 KiB */
+    while ((d = t->debts.first) != NULL) {
+        bool fits = days_add(days, d) && t->loading.n < PLAN_OBJECTS_PER_LOAD &&
+                    bytes + d->bytes <= t->sink->config.load_bytes_max;
 
-        full =
-            full || (d->encoding == encoding && !load_takes(t, d, bytes, days + (day != last_day)));
-        if (full || d->encoding != encoding) {
-            debt_push(&t->debts, d);
-            continue;
-        }
-        days += day != last_day ? 1 : 0;
-        last_day = day;
+        if (!fits && t->loading.n > 0)
+            break;
         bytes += d->bytes;
         t->load.rows += d->events;
         t->debt_events -= d->events;
-        debt_push(&t->loading, d);
+        debt_push(&t->loading, debt_pop(&t->debts));
     }
+    free(days);
 }
 
 static void load_record(struct table *t)

@@ -39,19 +39,17 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+/* What is cut leaves the document, so that of a moved member only its name may come on top. */
 size_t event_assembled_max(const struct event_parts *parts)
 {
     size_t max = parts->doc.len + EVENT_ADDED_BYTES_MAX;
-    size_t moved = 0;
+    size_t names = 0;
 
     for (uint32_t i = 0; i < parts->n_cuts; i++) {
-        const struct event_cut *cut = &parts->cuts[i];
-
-        if (cut->overflow)
-            moved +=
-                cut->name.len + (cut->offset + cut->len - cut->value_offset) + OVERFLOW_CUT_MORE;
+        if (parts->cuts[i].overflow)
+            names += parts->cuts[i].name.len + OVERFLOW_CUT_MORE;
     }
-    return moved == 0 ? max : max + moved + sizeof(OVERFLOW_OPEN) + 2;
+    return names == 0 ? max : max + names + sizeof(OVERFLOW_OPEN) + 2;
 }
 
 /* Copies JSON text; line breaks in it stand outside strings and become spaces. */

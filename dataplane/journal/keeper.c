@@ -204,9 +204,12 @@ int journal_keep(struct journal *j, lsn_t free_lsn)
     uint32_t idle;
 
     close_retired(j);
-    while (rc == 0 && rte_ring_count(j->spares) < j->config.spares) {
+    for (uint32_t n = 0; n < j->config.spares && rc == 0; n++) { /* then the other journals */
+        if (rte_ring_count(j->spares) >= j->config.spares)
+            break;
         rc = spare_add(j);
         changed += rc == 0;
+        close_retired(j);
     }
     note_outcome(j, rc);
     idle = rte_ring_count(j->spares) + j->n_free;

@@ -1,12 +1,14 @@
 /*
- * JSON: finds, fully validates and picks apart the documents of a buffer, in place and without a DOM.
+ * JSON: finds, fully validates and picks apart the documents of a buffer, in place and without a
+ * DOM.
  *
- * Validation is complete: RFC 8259 grammar, numbers, escapes, surrogate pairs, UTF-8, nesting depth, trailing
- * bytes. A document that passes can be walked with walk.h without any further check.
+ * Validation is complete: RFC 8259 grammar, numbers, escapes, surrogate pairs, UTF-8, nesting
+ * depth, trailing bytes. A document that passes can be walked with walk.h without any further
+ * check.
  *
- * Buffers must be readable for JSON_PADDING_BYTES past their end (the value of those bytes does not matter):
- * the SIMD variants read whole vectors. Nothing is written to the buffer, and nothing is allocated.
- * Thread: every function may run on any thread; a stream belongs to one thread.
+ * Buffers must be readable for JSON_PADDING_BYTES past their end (the value of those bytes does not
+ * matter): the SIMD variants read whole vectors. Nothing is written to the buffer, and nothing is
+ * allocated. Thread: every function may run on any thread; a stream belongs to one thread.
  */
 #ifndef PENSTOCK_JSON_H
 #define PENSTOCK_JSON_H
@@ -22,17 +24,17 @@
 #define JSON_PATH_KEYS_MAX 4 /* "a.b.c.d" */
 
 /* X(symbol, text) */
-#define JSON_ERROR_LIST(X)                                                                                   \
-    X(NONE, "valid")                                                                                         \
-    X(EMPTY, "no document")                                                                                  \
-    X(SYNTAX, "a character that cannot stand here")                                                          \
-    X(TRUNCATED, "the document ends early")                                                                  \
-    X(STRING, "a control character or a bad escape in a string")                                             \
-    X(SURROGATE, "an unpaired surrogate escape")                                                             \
-    X(UTF8, "bytes that are not UTF-8")                                                                      \
-    X(NUMBER, "a malformed number")                                                                          \
-    X(LITERAL, "neither true, false nor null")                                                               \
-    X(DEPTH, "nested too deep")                                                                              \
+#define JSON_ERROR_LIST(X)                                       \
+    X(NONE, "valid")                                             \
+    X(EMPTY, "no document")                                      \
+    X(SYNTAX, "a character that cannot stand here")              \
+    X(TRUNCATED, "the document ends early")                      \
+    X(STRING, "a control character or a bad escape in a string") \
+    X(SURROGATE, "an unpaired surrogate escape")                 \
+    X(UTF8, "bytes that are not UTF-8")                          \
+    X(NUMBER, "a malformed number")                              \
+    X(LITERAL, "neither true, false nor null")                   \
+    X(DEPTH, "nested too deep")                                  \
     X(TRAILING, "bytes after the document")
 
 enum json_error {
@@ -54,7 +56,9 @@ enum json_type {
 
 /* Flags of an event. */
 #define JSON_HAS_LINE_BREAK 0x01 /* CR or LF outside strings: must become spaces in NDJSON */
-#define JSON_EMPTY_OBJECT   0x02 /* {} : an added member needs no comma */
+#define JSON_FAR_NUMBER \
+    0x04 /* a number with an exponent or 300 digits: perhaps no double holds it */
+#define JSON_EMPTY_OBJECT 0x02 /* {} : an added member needs no comma */
 
 /* How a buffer holds its documents. */
 enum json_framing {
@@ -73,7 +77,8 @@ struct json_paths {
     } path[JSON_PATHS_MAX];
 };
 
-/** A picked member: its raw value, quotes included. type is JSON_ABSENT when the document lacks it. */
+/** A picked member: its raw value, quotes included. type is JSON_ABSENT when the document lacks it.
+ */
 struct json_field {
     uint32_t offset; /* from the start of the document */
     uint32_t len;
@@ -87,8 +92,9 @@ struct json_event {
     uint32_t error_offset; /* from ptr; set when error is not NONE */
     uint8_t error;         /* enum json_error */
     uint8_t type;          /* enum json_type of the root; when valid */
-    uint8_t flags;         /* JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT */
-    struct json_field field[JSON_PATHS_MAX]; /* by path index; of the LAST member when a key repeats */
+    uint8_t flags;         /* JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT, JSON_FAR_NUMBER */
+    struct json_field
+        field[JSON_PATHS_MAX]; /* by path index; of the LAST member when a key repeats */
 };
 
 /** Where a buffer has been read to. Private but for the embedding. */
@@ -104,15 +110,15 @@ struct json_stream {
  * Adds a path such as "event_type" or "metadata.session_id" (dots separate keys).
  * Keys are compared with the unescaped key of the document.
  * Thread: init.  Owner: text is borrowed and must outlive paths.
- * @return its index; -EINVAL for an empty key, too many keys or a key over 255 bytes; -ENOSPC when the set is
- * full. An equal path is found and not added again.
+ * @return its index; -EINVAL for an empty key, too many keys or a key over 255 bytes; -ENOSPC when
+ * the set is full. An equal path is found and not added again.
  */
 int json_paths_add(struct json_paths *paths, const char *text) WARN_UNUSED;
 
 /**
- * Tells how a body holds its documents: an array when its first byte that is not white space is '['; a
- * single document when it starts with '{' and the first line alone is truncated while the whole buffer is one
- * valid document; lines otherwise.
+ * Tells how a body holds its documents: an array when its first byte that is not white space is
+ * '['; a single document when it starts with '{' and the first line alone is truncated while the
+ * whole buffer is one valid document; lines otherwise.
  */
 enum json_framing json_detect(const char *buf, size_t len);
 
@@ -127,8 +133,8 @@ enum json_error json_validate(const char *buf, size_t len, size_t *offset);
  * With JSON_FRAMING_ARRAY the caller must have seen json_validate() pass.
  * Owner: buf and paths are borrowed until the stream is dropped; len is below 2^32.
  */
-void json_stream_init(struct json_stream *s, const char *buf, size_t len, const struct json_paths *paths,
-                      enum json_framing framing);
+void json_stream_init(struct json_stream *s, const char *buf, size_t len,
+                      const struct json_paths *paths, enum json_framing framing);
 
 /**
  * Fills up to max events in order, invalid ones included; empty lines are passed over.

@@ -217,6 +217,8 @@ static inline const char *scan_digits(struct json_scan *s, const char *p)
     return p;
 }
 
+#define FAR_DIGITS 300 /* in front of the point: near the 309 of the largest double */
+
 /* A number; p is at its first byte. */
 static inline const char *scan_number(struct json_scan *s, const char *p)
 {
@@ -231,12 +233,15 @@ static inline const char *scan_number(struct json_scan *s, const char *p)
         return NULL;
     if (unlikely(*digits == '0' && p > digits + 1))
         return fail_at(s, digits + 1, JSON_ERROR_NUMBER);
+    if (unlikely(p - digits >= FAR_DIGITS))
+        s->flags |= JSON_FAR_NUMBER;
     if (p < end && *p == '.') {
         p = scan_digits(s, p + 1);
         if (unlikely(p == NULL))
             return NULL;
     }
     if (p < end && (*p | 0x20) == 'e') {
+        s->flags |= JSON_FAR_NUMBER;
         p++;
         if (p < end && (*p == '+' || *p == '-'))
             p++;
