@@ -52,7 +52,7 @@ static void fetch_failed(struct auth *a, bool refused, const char *what,
 
     ASSERT(what != NULL);
     memcpy(before, a->_why, sizeof(before));
-    snprintf(a->_why, sizeof(a->_why), "no access token: %.490s", what);
+    snprintf(a->_why, sizeof(a->_why), "%s", what);
     a->_refused = refused;
     a->_failing = true;
     failure_log(a, strcmp(before, a->_why) != 0);
@@ -113,7 +113,8 @@ static void answer_take(struct auth *a, const struct http_answer *answer)
     }
     if (wrong == NULL)
         auth_answer_describe(answer, text);
-    snprintf(what, sizeof(what), "%.200s: %.290s", a->_url, wrong != NULL ? wrong : text);
+    snprintf(what, sizeof(what), "no access token: %.200s: %.280s", a->_url,
+             wrong != NULL ? wrong : text);
     fetch_failed(a, wrong == NULL && !is_transient(answer->status), what, answer);
 }
 
@@ -186,7 +187,10 @@ void auth_fetch(struct auth *a)
     rc = fetch_start(a);
     if (rc != 0) {
         auth_text_wipe(&a->_body);
-        fetch_failed(a, false, rc == -EIO ? "private_key: cannot sign" : "out of memory", NULL);
+        fetch_failed(a, false,
+                     rc == -EIO ? "no access token: private_key: cannot sign"
+                                : "no access token: out of memory",
+                     NULL);
     }
 }
 
