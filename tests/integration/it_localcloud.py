@@ -2,7 +2,7 @@
 """Goal: localcloud keeps Google's contract. Method: start it on a free port in an empty directory and check
 each behaviour over HTTP. Prints one "ok NAME" or "FAIL NAME" a check; exits 1 when one failed."""
 
-import datetime, gzip, http.client, json, os, shutil, signal, subprocess, sys
+import datetime, gzip, http.client, json, os, shutil, signal, socket, subprocess, sys
 import tempfile, time, urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -19,12 +19,13 @@ def check(name, ok, detail=""):
 
 
 class Cloud:
-    def __init__(self, data):
-        self.data, self.port = data, 0
+    def __init__(self, data, *options):
+        self.data, self.port, self.options = data, 0, list(options)
 
     def start(self):
         self.process = subprocess.Popen(
-            [PROGRAM, "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--create-bucket", "bkt"],
+            [PROGRAM, "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--create-bucket", "bkt"]
+            + self.options,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -176,11 +177,8 @@ def test_upload(c):
     for name in (".", "..", "a\nb", "x" * 1025, ".well-known/acme-challenge/x"):
         check(f"name {name[:12]!r} 400", c.put(name, b"x")[0] == 400)
     check("bad precondition 400", c.put("x", b"x", ifGenerationMatch="abc")[0] == 400)
-    check(
-        "resumable says 501",
-        c.call("POST", "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=x", b"")[0] == 501,
-    )
-    check("compose says 501", c.call("POST", obj("x") + "/compose", {})[0] == 501)
+    check("batch says 501", c.call("POST", "/batch/storage/v1", b"")[0] == 501)
+    check("move says 501", c.call("POST", obj("x") + "/moveTo/o/y", b"")[0] == 501)
     data = os.urandom(3_000_000) + b"\r\n--A\r\n--B"[:6] + b"tail\r\n--"
     s, o = c.multipart({"name": "big"}, data)
     check("large multipart", s == 200 and c.call("GET", obj("big") + "?alt=media", raw=True)[1] == data)
@@ -915,6 +913,482 @@ def test_sql(c):
     check("--sql --json", json.loads(out.stdout) == {"a": 1, "b": "x"}, out)
 
 
+UNIT = 262144
+
+
+class Session:
+    """One resumable upload, by hand."""
+
+    def __init__(self, c, name, meta=None, query="", headers=None):
+        self.c = c
+        path = "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=" + urllib.parse.quote(name, safe="")
+        body = json.dumps(meta) if meta is not None else b""
+        headers = dict(headers or {})
+        if meta is not None:
+            headers["Content-Type"] = "application/json; charset=UTF-8"
+        self.status, self.body = c.call("POST", path + query, body, headers, raw=True)
+        location = c.headers.get("location", "")
+        self.path = location.split(str(c.port), 1)[1] if location else None
+
+    def put(self, data, span=None, method="PUT", **headers):
+        """Status, Range and body of one chunk; span is the Content-Range after "bytes "."""
+        headers = {k.replace("_", "-"): v for k, v in headers.items()}
+        if span:
+            headers["Content-Range"] = "bytes " + span
+        status, body = self.c.call(method, self.path, data, headers, raw=True)
+        return status, self.c.headers.get("range"), json.loads(body) if body else None
+
+    def query(self, total="*"):
+        return self.put(b"", "*/" + total)[:2]
+
+
+def media(c, name):
+    return c.call("GET", obj(name) + "?alt=media", raw=True)[1]
+
+
+def test_resumable(c):
+    data = os.urandom(2 * UNIT + 1000)
+    total = len(data)
+    s = Session(c, "r/one", {"metadata": {"k": "v"}}, headers={"X-Upload-Content-Type": "text/r"})
+    check("session opens", s.status == 200 and s.body == b"" and "upload_id=" in s.path, s.path)
+    check(
+        "nothing persisted: 308 without Range",
+        s.query() == (308, None) and s.query(str(total)) == (308, None),
+    )
+    a = s.put(data[:UNIT], f"0-{UNIT - 1}/*")
+    check("first chunk 308", a == (308, f"bytes=0-{UNIT - 1}", None), a)
+    check("status query", s.query() == (308, f"bytes=0-{UNIT - 1}"))
+    check("object not there yet", c.call("GET", obj("r/one"))[0] == 404)
+    a = s.put(data[: 2 * UNIT], f"0-{2 * UNIT - 1}/*", "POST")
+    check("overlap ignored, POST taken", a[:2] == (308, f"bytes=0-{2 * UNIT - 1}"), a)
+    check("gap 400", s.put(b"x" * 10, f"{total - 10}-{total - 1}/{total}")[0] == 400)
+    check("not a multiple 400", s.put(b"x" * 100, f"{2 * UNIT}-{2 * UNIT + 99}/*")[0] == 400)
+    check("length and range differ 400", s.put(b"x" * 100, f"{2 * UNIT}-{total - 1}/{total}")[0] == 400)
+    for bad in ("0-/5", "5-4/10", "x-y/z", "0-9", "*/x"):
+        check(f"Content-Range {bad} 400", s.put(b"", bad)[0] == 400)
+    a = s.put(data[2 * UNIT :], f"{2 * UNIT}-{total - 1}/{total}")
+    check(
+        "final chunk 200",
+        a[0] == 200
+        and a[2]["size"] == str(total)
+        and a[2]["contentType"] == "text/r"
+        and a[2]["metadata"] == {"k": "v"}
+        and media(c, "r/one") == data,
+        a,
+    )
+    again = s.put(b"", "*/*")
+    check("status query after the end", again[0] == 200 and again[2] == a[2], again)
+    check("and after a resent chunk", s.put(data[2 * UNIT :], f"{2 * UNIT}-{total - 1}/{total}")[2] == a[2])
+    s = Session(c, "r/whole", {})
+    a = s.put(data)
+    check(
+        "whole without Content-Range", a[0] == 200 and a[2]["contentType"] == "application/octet-stream", a
+    )
+    s = Session(c, "r/toend")
+    check("to the end of the body", s.put(data, "0-*/*")[0] == 200 and media(c, "r/toend") == data)
+    s = Session(c, "r/boundary")
+    s.put(data[:UNIT], f"0-{UNIT - 1}/*")
+    check(
+        "query with the total completes",
+        s.query(str(UNIT))[0] == 200 and media(c, "r/boundary") == data[:UNIT],
+    )
+    s = Session(c, "r/empty")
+    check("empty object", s.put(b"", "*/0")[0] == 200 and media(c, "r/empty") == b"")
+    s = Session(c, "r/308")
+    a = s.put(data[:UNIT], f"0-{UNIT - 1}/*", X_GUploader_No_308="yes")
+    check("no 308", a[0] == 200 and c.headers.get("x-http-status-code-override") == "308", a)
+    check("another name 404", c.call("PUT", s.path.replace("b/bkt", "b/bk2"), b"")[0] == 404)
+    check("cancel 499", c.call("DELETE", s.path, raw=True)[0] == 499 and s.query()[0] == 499)
+    check("unknown session 404", c.call("PUT", s.path[:-4] + "0000", b"")[0] == 404)
+    check(
+        "PUT without a session 400",
+        c.call("PUT", "/upload/storage/v1/b/bkt/o?uploadType=media&name=x", b"x")[0] == 400,
+    )
+
+
+def test_resumable_checks(c):
+    data = os.urandom(UNIT + 5)
+    total = len(data)
+    s = Session(c, "r/fixed", {}, headers={"X-Upload-Content-Length": str(total)})
+    check("other total 400", s.put(data[:UNIT], f"0-{UNIT - 1}/{total + 1}")[0] == 400)
+    check("total fixed, unknown in chunks", s.put(data[:UNIT], f"0-{UNIT - 1}/*")[0] == 308)
+    check("last byte known by the fixed total", s.put(data[UNIT:], f"{UNIT}-{total - 1}/*")[0] == 200)
+    s = Session(c, "r/x", {}, headers={"X-Upload-Content-Length": "abc"})
+    check("bad X-Upload-Content-Length 400", s.status == 400)
+    check(
+        "metadata must be JSON",
+        c.call("POST", "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=x", b"{}")[0] == 400,
+    )
+    check("names disagree 400", Session(c, "r/x", {"name": "y"}).status == 400)
+    good, wrong = {"crc32c": "yZRlqg=="}, {"crc32c": "AAAAAA=="}
+    check("crc32c in metadata", Session(c, "r/crc", good).put(b"hello world")[0] == 200)
+    s = Session(c, "r/bad", wrong)
+    check("wrong crc32c 400, then 410", s.put(b"hello world")[0] == 400 and s.query()[0] == 410)
+    s = Session(c, "r/bad", {})
+    a = s.put(b"hello world", X_Goog_Hash="crc32c=AAAAAA==,md5=XrY7u+Ae7tCTyyK7j1rNww==")
+    check("wrong X-Goog-Hash 400", a[0] == 400 and c.call("GET", obj("r/bad"))[0] == 404, a)
+    s = Session(c, "r/good", {})
+    a = s.put(b"hello world", X_Goog_Hash="crc32c=yZRlqg==,md5=XrY7u+Ae7tCTyyK7j1rNww==")
+    check("right X-Goog-Hash", a[0] == 200, a)
+    check("precondition at the start", Session(c, "r/good", {}, "&ifGenerationMatch=0").status == 412)
+    one, two = (Session(c, "r/race", {}, "&ifGenerationMatch=0") for _ in range(2))
+    a, b = one.put(b"1"), two.put(b"2")
+    check("precondition again at the end", (a[0], b[0]) == (200, 412) and two.query()[0] == 410, (a, b))
+    check("winner kept", media(c, "r/race") == b"1")
+    s = Session(c, "r/kill", {})
+    s.put(data[:UNIT], f"0-{UNIT - 1}/{total}")
+    c.stop(signal.SIGKILL)
+    c.start()
+    check("session outlives a kill", s.query() == (308, f"bytes=0-{UNIT - 1}"))
+    check(
+        "and ends",
+        s.put(data[UNIT:], f"{UNIT}-{total - 1}/{total}")[0] == 200 and media(c, "r/kill") == data,
+    )
+    check(
+        "no session file left",
+        os.listdir(os.path.join(c.data, "uploads")) == [],
+        os.listdir(c.data + "/uploads"),
+    )
+
+
+def test_resumable_faults(c):
+    data = os.urandom(3 * UNIT)
+    spans = [f"{i * UNIT}-{(i + 1) * UNIT - 1}/{3 * UNIT}" for i in range(3)]
+
+    def fault(**spec):
+        c.call("DELETE", "/localcloud/faults")
+        return c.call("POST", "/localcloud/faults", dict(spec, service="storage"))[0]
+
+    check(
+        "two kinds in one rule 400",
+        fault(persist_bytes=1, status=503) == 400 and fault(drop_session=500) == 400,
+    )
+    s = Session(c, "f/partial")
+    fault(persist_bytes=1000, count=1)
+    check("partial 308", s.put(data[:UNIT], spans[0])[:2] == (308, "bytes=0-999"))
+    a = s.put(data[1000:], f"1000-{3 * UNIT - 1}/{3 * UNIT}")
+    check("goes on behind it", a[0] == 200 and media(c, "f/partial") == data, a)
+    s = Session(c, "f/none")
+    fault(persist_bytes=0, count=1)
+    check("308 without Range", s.put(data[:UNIT], spans[0])[:2] == (308, None) and s.query() == (308, None))
+    fault(persist_bytes=UNIT, count=1)
+    check("final chunk kept in part", s.put(data)[:2] == (308, f"bytes=0-{UNIT - 1}"))
+    fault(drop_session=410, skip=1, count=1)
+    check("query is no chunk", s.query()[0] == 308)
+    s.put(data[UNIT : 2 * UNIT], spans[1])
+    check("gone 410", s.put(data[2 * UNIT :], spans[2])[0] == 410 and s.query()[0] == 410)
+    s = Session(c, "f/404")
+    fault(drop_session=404, count=1)
+    check("gone 404", s.put(data[:UNIT], spans[0])[0] == 404 and s.query()[0] == 404)
+    s = Session(c, "f/lost")
+    fault(method="PUT", path_contains="upload_id=", lose_answer=True, count=1)
+    try:
+        s.put(data)
+        lost = False
+    except (OSError, http.client.HTTPException):
+        lost = True
+    a = s.put(b"", "*/*")
+    check(
+        "lost final answer",
+        lost and a[0] == 200 and a[2]["name"] == "f/lost" and media(c, "f/lost") == data,
+        a,
+    )
+    c.call("DELETE", "/localcloud/faults")
+    s = Session(c, "f/broken")
+    with socket.create_connection(("127.0.0.1", c.port)) as conn:
+        head = f"PUT {s.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {3 * UNIT}\r\n\r\n"
+        conn.sendall(head.encode() + data[: UNIT + 5000])
+        time.sleep(0.2)
+    for _ in range(100):
+        if s.query()[1]:
+            break
+        time.sleep(0.02)
+    check("broken connection keeps 256 KiB units", s.query() == (308, f"bytes=0-{UNIT - 1}"), s.query())
+    check(
+        "and goes on",
+        s.put(data[UNIT:], f"{UNIT}-{3 * UNIT - 1}/{3 * UNIT}")[0] == 200 and media(c, "f/broken") == data,
+    )
+
+
+def test_compose(c):
+    for n in ("p1", "p2", "p3"):
+        c.multipart({"name": n}, n.encode())
+    g = c.call("GET", obj("p1"))[1]["generation"]
+
+    def compose(to, sources, query="", **more):
+        body = dict({"sourceObjects": [x if isinstance(x, dict) else {"name": x} for x in sources]}, **more)
+        return c.call("POST", obj(to) + "/compose" + query, body)
+
+    s, o = compose("c/1", ["p1", "p2", "p3"], "?ifGenerationMatch=0", destination={"contentType": "text/c"})
+    check(
+        "compose",
+        s == 200
+        and o["componentCount"] == 3
+        and "md5Hash" not in o
+        and o["crc32c"] == c.put("same", b"p1p2p3")[1]["crc32c"]
+        and o["contentType"] == "text/c"
+        and media(c, "c/1") == b"p1p2p3",
+        o,
+    )
+    check("no hash of md5", "md5" not in c.headers["x-goog-hash"], c.headers)
+    s, o = compose("c/2", ["c/1", "p1"])
+    check("composite of composite", s == 200 and o["componentCount"] == 4 and "contentType" not in o, o)
+    check("compose once 412", compose("c/1", ["p1"], "?ifGenerationMatch=0")[0] == 412)
+    check("no source 400", compose("c/3", [])[0] == 400)
+    check("32 sources", compose("c/3", ["p1"] * 32)[0] == 200 and media(c, "c/3") == b"p1" * 32)
+    check("33 sources 400", compose("c/4", ["p1"] * 33)[0] == 400)
+    check("missing source 404", compose("c/4", ["p1", "none"])[0] == 404)
+    check("source generation", compose("c/4", [{"name": "p1", "generation": g}])[0] == 200)
+    check("other generation 404", compose("c/4", [{"name": "p1", "generation": "1"}])[0] == 404)
+    stale = {"name": "p1", "objectPreconditions": {"ifGenerationMatch": "1"}}
+    check("source precondition 412", compose("c/4", [stale])[0] == 412)
+    check("into itself", compose("p1", ["p1", "p2"])[0] == 200 and media(c, "p1") == b"p1p2")
+
+
+def test_rewrite(c):
+    data = os.urandom(2_500_000)
+    c.call("POST", "/storage/v1/b?project=p", {"name": "far", "location": "EU"})
+    s, o = c.multipart({"name": "w/from", "metadata": {"k": "v"}}, data)
+
+    def rewrite(to, query="", body=b"", bucket="bkt"):
+        return c.call("POST", f"{obj('w/from')}/rewriteTo/b/{bucket}/o/w%2F{to}{query}", body)
+
+    s, r = rewrite("to", "?ifGenerationMatch=0&ifSourceGenerationMatch=" + o["generation"])
+    check(
+        "rewrite",
+        s == 200
+        and r["done"]
+        and r["totalBytesRewritten"] == r["objectSize"] == str(len(data))
+        and r["resource"]["metadata"] == {"k": "v"}
+        and r["resource"]["md5Hash"] == o["md5Hash"]
+        and media(c, "w/to") == data,
+        r,
+    )
+    check("rewrite once 412", rewrite("to", "?ifGenerationMatch=0")[0] == 412)
+    check("stale source 412", rewrite("x", "?ifSourceGenerationMatch=1")[0] == 412)
+    check("missing source 404", c.call("POST", obj("none") + "/rewriteTo/b/bkt/o/x", b"")[0] == 404)
+    check("missing bucket 404", rewrite("x", bucket="nobucket")[0] == 404)
+    s, r = rewrite("meta", body={"contentType": "text/new"})
+    check(
+        "metadata replaced",
+        r["resource"]["contentType"] == "text/new" and "metadata" not in r["resource"],
+        r,
+    )
+    done, token, calls = False, "", 0
+    while not done and calls < 9:
+        s, r = rewrite("far", token, bucket="far")
+        done, calls = r["done"], calls + 1
+        token = "?rewriteToken=" + urllib.parse.quote(r.get("rewriteToken", ""), safe="")
+    got = c.call("GET", "/storage/v1/b/far/o/w%2Ffar?alt=media", raw=True)[1]
+    check("tokens between locations", done and calls == 3 and got == data, (calls, r))
+    s, r = rewrite("steps", "?maxBytesRewrittenPerCall=1048576")
+    token = urllib.parse.quote(r["rewriteToken"], safe="")
+    check("step by the caller", not r["done"] and r["totalBytesRewritten"] == "1048576", r)
+    check("token of another rewrite 400", rewrite("other", "?rewriteToken=" + token)[0] == 400)
+    check(
+        "step must stay",
+        rewrite("steps", "?maxBytesRewrittenPerCall=2097152&rewriteToken=" + token)[0] == 400,
+    )
+    check("step not of MiB 400", rewrite("steps", "?maxBytesRewrittenPerCall=1000")[0] == 400)
+    s, r = c.call("POST", obj("w/from") + "/copyTo/b/bkt/o/w%2Fcopy", b"")
+    check("copyTo", s == 200 and r["kind"] == "storage#object" and media(c, "w/copy") == data, r)
+    c.call("DELETE", obj("w/from"))
+    check("copies outlive the source", media(c, "w/to") == data and media(c, "w/copy") == data)
+    check("bare path", c.call("GET", "/b/bkt/o/w%2Fto")[0] == 200)
+
+
+def insert(c, table, rows, **more):
+    rows = [r if "json" in r else {"json": r} for r in rows]
+    return c.call("POST", f"/projects/p/datasets/d/tables/{table}/insertAll", dict({"rows": rows}, **more))
+
+
+def errors_of(answer):
+    return [(e["index"], e["errors"][0]["reason"]) for e in answer[1].get("insertErrors", [])]
+
+
+def make_table(c, name, fields, **more):
+    fields = [dict(zip(("name", "type", "mode"), f.split(":"))) for f in fields.split()]
+    body = dict({"tableReference": {"tableId": name}, "schema": {"fields": fields}}, **more)
+    return c.call("POST", "/projects/p/datasets/d/tables", body)[0]
+
+
+def test_insert(c):
+    make_table(c, "s", "id:INTEGER:REQUIRED t:STRING tags:STRING:REPEATED j:JSON b:BOOLEAN")
+    a = insert(c, "s", [{"id": 1, "t": "x", "tags": ["a"], "j": '{"k":[1]}', "b": True}, {"id": "2"}])
+    check("insertAll", a == (200, {"kind": "bigquery#tableDataInsertAllResponse"}), a)
+    check(
+        "rows visible",
+        c.rows("s") == 2 and c.values("SELECT JSON_VALUE(j, '$.k[0]') FROM d.s WHERE id = 1") == [["1"]],
+    )
+    a = insert(c, "s", [{"id": 3}, {"id": "x"}, {"id": 4, "surprise": 1}])
+    check("stopped", a[0] == 200 and errors_of(a) == [(0, "stopped"), (1, "invalid"), (2, "invalid")], a)
+    e = a[1]["insertErrors"]
+    want = {
+        "reason": "invalid",
+        "location": "surprise",
+        "debugInfo": "",
+        "message": "no such field: surprise.",
+    }
+    check("error names the column", e[2]["errors"] == [want] and e[1]["errors"][0]["location"] == "id", e)
+    check("nothing inserted", c.rows("s") == 2)
+    a = insert(c, "s", [{"id": 3}, {"id": "x"}, {"id": 4}], skipInvalidRows=True)
+    check("skipInvalidRows", errors_of(a) == [(1, "invalid")] and c.rows("s") == 4, a)
+    a = insert(c, "s", [{"id": 5, "surprise": {"deep": 1}}], ignoreUnknownValues=True)
+    check("ignoreUnknownValues", errors_of(a) == [] and c.rows("s") == 5, a)
+    for row in (
+        {},
+        {"id": None},
+        {"id": 1, "t": 5},
+        {"id": 1, "tags": "a"},
+        {"id": 1, "tags": [None]},
+        {"id": 1, "j": {"k": 1}},
+        {"id": 1, "j": "{"},
+        {"id": 1, "b": 1},
+        {"id": 1.5},
+    ):
+        check(f"row {json.dumps(row)} invalid", errors_of(insert(c, "s", [row])) == [(0, "invalid")])
+    check("row needs json", errors_of(insert(c, "s", [{"json": 1}])) == [(0, "invalid")])
+    check(
+        "insertId too long",
+        errors_of(insert(c, "s", [{"insertId": "x" * 129, "json": {"id": 1}}])) == [(0, "invalid")],
+    )
+    twice = [{"insertId": "a", "json": {"id": 6}}, {"insertId": "b", "json": {"id": 7}}]
+    before = c.rows("s")
+    answers = [errors_of(insert(c, "s", twice)) for _ in range(3)]
+    check("insertId once", answers == [[], [], []] and c.rows("s") == before + 2, c.rows("s"))
+    mixed = [twice[0], {"insertId": "c", "json": {"id": "x"}}]
+    insert(c, "s", [{"insertId": "d", "json": {"id": 8}}, {"insertId": "e", "json": {"id": "x"}}])
+    a = insert(c, "s", [{"insertId": "d", "json": {"id": 8}}])
+    check("a stopped row's id is free", errors_of(a) == [] and c.rows("s") == before + 3)
+    check(
+        "repeated row beside a bad one",
+        errors_of(insert(c, "s", mixed)) == [(0, "stopped"), (1, "invalid")],
+    )
+    c.stop(signal.SIGKILL)
+    c.start()
+    check(
+        "rows and ids outlive a kill",
+        c.rows("s") == before + 3 and errors_of(insert(c, "s", twice)) == [] and c.rows("s") == before + 3,
+    )
+
+
+def test_insert_limits(c):
+    path = "/projects/p/datasets/d/tables/s/insertAll"
+    before = c.rows("s")
+    check("no rows 400", insert(c, "s", [])[0] == 400)
+    check("50,001 rows 400", insert(c, "s", [{"id": 1}] * 50001)[0] == 400)
+    check(
+        "50,000 rows",
+        errors_of(insert(c, "s", [{"id": 1}] * 50000)) == [] and c.rows("s") == before + 50000,
+    )
+    check("over 10 MB 413", insert(c, "s", [{"id": 1, "t": "x" * (10 << 20)}])[0] == 413)
+    check("templateSuffix 501", insert(c, "s", [{"id": 1}], templateSuffix="_x")[0] == 501)
+    check("long traceId 400", insert(c, "s", [{"id": 1}], traceId="x" * 37)[0] == 400)
+    check("unknown member 400", insert(c, "s", [{"id": 1}], rowz=1)[0] == 400)
+    check("no JSON 400", c.call("POST", path, b"{")[0] == 400)
+    check("missing table 404", reason(insert(c, "nothing", [{"id": 1}])) == (404, "notFound"))
+    check("decorator 501", insert(c, "s$20240101", [{"id": 1}])[0] == 501)
+    day = {"type": "DAY", "field": "d"}
+    make_table(c, "sp", "d:DATE", timePartitioning=day)
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    for days, ok in ((-3650, True), (-3652, False), (366, True), (368, False), (0, True)):
+        a = insert(c, "sp", [{"d": str(today + datetime.timedelta(days=days))}])
+        check(f"partition {days:+} days {'taken' if ok else 'refused'}", (errors_of(a) == []) == ok, a)
+    check("partition null", errors_of(insert(c, "sp", [{"d": None}])) == [])
+    other = Cloud(os.path.join(c.data, "delayed"), "--table-delay", "700", "--dedupe", "300")
+    other.start()
+    try:
+        other.call("POST", "/projects/p/datasets", {"datasetReference": {"datasetId": "d"}})
+        make_table(other, "t", "id:INTEGER")
+        rows = [{"insertId": "a", "json": {"id": 1}}]
+        first = insert(other, "t", rows)
+        time.sleep(0.8)
+        answers = [errors_of(insert(other, "t", rows)) for _ in range(2)]
+        check(
+            "404 for a while after creation",
+            first[0] == 404 and answers == [[], []] and other.rows("t") == 1,
+            first,
+        )
+        time.sleep(0.4)
+        check("insertId forgotten", errors_of(insert(other, "t", rows)) == [] and other.rows("t") == 2)
+    finally:
+        other.stop()
+
+
+def test_bigquery_faults(c):
+    def fault(**spec):
+        c.call("DELETE", "/localcloud/faults")
+        return c.call("POST", "/localcloud/faults", dict(spec, service="bigquery"))[0]
+
+    check("row_every 0 refused", fault(row_reason="invalid", row_every=0) == 400)
+    rows = [{"id": i} for i in range(100, 105)]
+    fault(row_reason="backendError", row_every=2, count=1)
+    a = errors_of(insert(c, "s", rows, skipInvalidRows=True))
+    check("rows refused by fault", a == [(i, "backendError") for i in (0, 2, 4)], a)
+    check("once", errors_of(insert(c, "s", rows)) == [])
+    fault(row_reason="invalid", row_contains='"id":103')
+    a = [errors_of(insert(c, "s", rows)) for _ in range(2)]
+    check("poison row", a[0] == a[1] == [(i, "invalid" if i == 3 else "stopped") for i in range(5)], a)
+    check("others pass", errors_of(insert(c, "s", rows[:3])) == [])
+    c.put("fault.json", "".join(f'{{"id":{i}}}\n' for i in range(10)))
+    before = c.rows("s")
+    fault(job_reason="jobRateLimitExceeded", message="too many", count=2)
+    failed = [c.job(f"fj{i}", ["gs://bkt/fault.json"], "s")[1]["status"] for i in range(3)]
+    reasons = [j.get("errorResult", {}).get("reason") for j in failed]
+    check("jobs fail by fault", reasons == ["jobRateLimitExceeded"] * 2 + [None], failed)
+    check("and load nothing", c.rows("s") == before + 10)
+    fault(job_rows=-3, count=1)
+    s, j = c.job("fj4", ["gs://bkt/fault.json"], "s")
+    check(
+        "wrong outputRows", j["statistics"]["load"]["outputRows"] == "7" and c.rows("s") == before + 20, j
+    )
+    c.call("DELETE", "/localcloud/faults")
+
+
+def test_job_upload(c):
+    path = "/upload/bigquery/v2/projects/p/jobs?uploadType="
+    lines = b"".join(b'{"id":%d}\n' % i for i in range(5))
+
+    def job(job_id, **more):
+        load = {
+            "sourceFormat": "NEWLINE_DELIMITED_JSON",
+            "destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "s"},
+        }
+        return {
+            "jobReference": {"projectId": "p", "jobId": job_id},
+            "configuration": {"load": dict(load, **more)},
+        }
+
+    def multipart(meta, data):
+        head = b"--B\r\nContent-Type: application/json\r\n\r\n" + json.dumps(meta).encode()
+        body = head + b"\r\n--B\r\nContent-Type: */*\r\n\r\n" + data + b"\r\n--B--"
+        return c.call("POST", path + "multipart", body, {"Content-Type": "multipart/related; boundary=B"})
+
+    before = c.rows("s")
+    s, j = multipart(job("up1"), lines)
+    check("job with its file", s == 200 and c.wait("up1")[1]["statistics"]["load"]["outputRows"] == "5", j)
+    check("same job 409", reason(multipart(job("up1"), lines)) == (409, "duplicate"))
+    check("URIs beside a file 400", multipart(job("up2", sourceUris=["gs://bkt/x"]), lines)[0] == 400)
+    check(
+        "gzip file",
+        multipart(job("up3"), gzip.compress(lines))[0] == 200
+        and "errorResult" not in c.wait("up3")[1]["status"],
+    )
+    headers = {"Content-Type": "application/json"}
+    s, _ = c.call("POST", path + "resumable", job("up4"), headers, raw=True)
+    where = c.headers["location"].split(str(c.port), 1)[1]
+    check("session for a job", s == 200 and where.startswith("/upload/bigquery/v2/projects/p/jobs?"), where)
+    check("308", c.call("PUT", where, b"", {"Content-Range": "bytes */*"})[0] == 308)
+    s, j = c.call("PUT", where, lines, {"Content-Range": f"bytes 0-{len(lines) - 1}/{len(lines)}"})
+    check("resumable job", s == 200 and "errorResult" not in c.wait("up4")[1]["status"], j)
+    check("rows of all", c.rows("s") == before + 15)
+    check(
+        "bad job refused at once",
+        c.call("POST", path + "resumable", {"configuration": {}}, headers)[0] == 400,
+    )
+    check("no file left", os.listdir(os.path.join(c.data, "loads")) == [])
+
+
 def test_faults(c):
     def fault(**spec):
         return c.call("POST", "/localcloud/faults", spec)
@@ -1027,6 +1501,15 @@ def main():
             test_load,
             test_values,
             test_sql,
+            test_resumable,
+            test_resumable_checks,
+            test_resumable_faults,
+            test_compose,
+            test_rewrite,
+            test_insert,
+            test_insert_limits,
+            test_bigquery_faults,
+            test_job_upload,
             test_faults,
             test_restart,
             test_command_line,

@@ -13,10 +13,17 @@ struct lc_bq;
 struct lc_req;
 struct lc_storage;
 
+/** How a test wants it to behave. */
+struct lc_bq_options {
+    int64_t job_delay_ms;   // that a job stays PENDING and RUNNING at least
+    int64_t table_delay_ms; // that insertAll does not find a new table
+    int64_t dedupe_ms;      // that an insertId is remembered
+};
+
 /** Opens DIR and starts the job threads; unfinished jobs of an earlier run go on. Thread: init.
  *  Owner: caller, lc_bq_close. @return NULL with a reason in err. */
-struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms,
-                         char *err, size_t err_size);
+struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage,
+                         const struct lc_bq_options *options, char *err, size_t err_size);
 
 /** Ends the job threads (a running load rolls back and runs again at the next start) and frees b.
  */
@@ -64,6 +71,9 @@ void lc_table_update(struct lc_req *r);
 /** DELETE tables/{id}. */
 void lc_table_delete(struct lc_req *r);
 
+/** POST tables/{id}/insertAll. */
+void lc_insert_all(struct lc_req *r);
+
 /** GET tables/{id}/data: a page of rows. */
 void lc_tabledata_list(struct lc_req *r);
 
@@ -72,6 +82,9 @@ void lc_job_list(struct lc_req *r);
 
 /** POST jobs: a load or query job. */
 void lc_job_insert(struct lc_req *r);
+
+/** POST and PUT upload jobs: a load job with its file. */
+void lc_job_upload(struct lc_req *r);
 
 /** GET jobs/{id}. */
 void lc_job_get(struct lc_req *r);

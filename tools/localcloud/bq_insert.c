@@ -6,6 +6,7 @@
 
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/bq_internal.h"
+#include "tools/localcloud/fault.h"
 
 enum { URIS_MAX = 10000 };
 
@@ -100,10 +101,12 @@ static bool check_dataset(struct lc_req *r, json_t *body, const json_t *target)
     return ok;
 }
 
-static bool check_load(struct lc_req *r, json_t *body, const json_t *load)
+static bool check_load(struct lc_req *r, json_t *body, const json_t *load, bool upload)
 {
     json_t *target = json_object_get(load, "destinationTable");
-    const char *wrong = check_uris(load);
+    const char *wrong = upload ? NULL : check_uris(load);
+    if (upload && json_object_get(load, "sourceUris"))
+        wrong = "A job that brings its file has no source URIs";
     struct lc_schema schema = {0};
     char err[LC_ERROR_BYTES];
     if (!json_object_get(target, "projectId") && json_is_object(target))
@@ -139,25 +142,55 @@ static bool check_query(struct lc_req *r, const json_t *query)
     return r->status == 0;
 }
 
-void lc_job_insert(struct lc_req *r)
+bool lc_job_check(struct lc_req *r, json_t *body, bool upload)
 {
-    json_t *body = lc_body_json(r);
-    if (!body)
-        return;
     json_t *configuration = json_object_get(body, "configuration");
     json_t *load = json_object_get(configuration, "load"),
            *query = json_object_get(configuration, "query");
-    struct lc_job job = {0};
-    bool ok = false;
     if (json_is_object(load) && !query)
-        ok = check_load(r, body, load);
-    else if (json_is_object(query) && !load)
-        ok = check_query(r, query);
-    else
-        lc_fail(r, 400, "invalid",
-                "configuration must have one of load and query (localcloud serves no other jobs)");
-    if (ok && lc_job_create(r, r->args[0], body, load ? LC_JOB_LOAD : LC_JOB_QUERY, false, &job))
-        lc_reply_json(r, 200, json_incref(body));
+        return check_load(r, body, load, upload);
+    if (json_is_object(query) && !load && !upload)
+        return check_query(r, query);
+    lc_fail(r, 400, "invalid",
+            "configuration must have one of load and query (localcloud serves no other jobs)");
+    return false;
+}
+
+// Faults that a test set for the next load jobs.
+static void add_faults(struct lc_req *r, json_t *extra)
+{
+    struct lc_fault_action a = {0};
+    if (!lc_fault_match_req(r, LC_FAULT_LOAD, &a))
+        return;
+    if (*a.job_reason)
+        json_object_set_new(extra, "job_reason", json_string(a.job_reason));
+    if (*a.job_reason)
+        json_object_set_new(extra, "job_message", json_string(a.message));
+    json_object_set_new(extra, "job_rows", json_integer(a.job_rows));
+}
+
+void lc_job_submit(struct lc_req *r, json_t *body, const char *input)
+{
+    struct lc_job job = {0};
+    json_t *extra = json_object();
+    if (lc_job_check(r, body, input != NULL)) {
+        bool load = json_object_get(json_object_get(body, "configuration"), "load");
+        if (input)
+            json_object_set_new(extra, "input", json_string(input));
+        if (load)
+            add_faults(r, extra);
+        if (lc_job_create(r, r->args[0], body, load ? LC_JOB_LOAD : LC_JOB_QUERY, false, extra,
+                          &job))
+            lc_reply_json(r, 200, json_incref(body));
+    }
     lc_job_fini(&job);
+    json_decref(extra);
+}
+
+void lc_job_insert(struct lc_req *r)
+{
+    json_t *body = lc_body_json(r);
+    if (body)
+        lc_job_submit(r, body, NULL);
     json_decref(body);
 }

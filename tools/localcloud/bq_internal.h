@@ -23,7 +23,9 @@ struct lc_bq {
     sqlite3 *rows; // read-only view of bigquery.db for counts, under lock
     char *dir;
     struct lc_storage *storage;
-    int64_t job_delay_ms;
+    struct lc_bq_options options;
+    pthread_mutex_t write_lock; // one writer of bigquery.db at a time; taken before lock
+    sqlite3 *stream;            // insertAll's connection, under write_lock
     bool stop;
     pthread_t threads[LC_JOB_KINDS];
     size_t thread_count;
@@ -48,7 +50,8 @@ struct lc_job {
     int64_t seq;
     char *project;
     char *job_id;
-    json_t *body; // the whole resource
+    json_t *body;  // the whole resource
+    json_t *extra; // "input": file in DIR/loads, "job_reason", "job_rows": faults; or NULL
 };
 
 /** Why a job failed; also used for requests that fail at once. */
@@ -116,6 +119,12 @@ bool lc_rows_has_column(sqlite3 *db, int64_t id, const char *column);
 /** @return true when row table id exists. */
 bool lc_rows_exists(sqlite3 *db, int64_t id);
 
+/** Statement that inserts one row: parameter i + 1 is field i. Owner: caller. */
+sqlite3_stmt *lc_rows_insert(sqlite3 *db, int64_t id, const struct lc_schema *s);
+
+/** Adds to the counts of a table. Inside the caller's transaction. */
+bool lc_rows_count(sqlite3 *db, int64_t id, int64_t rows, int64_t bytes);
+
 /** Appends "name" quoted for SQLite. */
 void lc_rows_quote(struct lc_buf *sql, const char *name);
 
@@ -150,11 +159,21 @@ bool lc_query_run(struct lc_bq *b, struct lc_job *job, json_t *done, struct lc_p
 /** bq_print.c: steps st to its end and prints the rows. @return the exit code. */
 int lc_print_rows(sqlite3 *db, sqlite3_stmt *st, const struct lc_schema *s, bool as_json);
 
+/**
+ * bq_insert.c: checks a job resource and fills in what it leaves out. upload: its file comes with
+ * it. @return false after answering.
+ */
+bool lc_job_check(struct lc_req *r, json_t *body, bool upload);
+
+/** Checks and starts a job, and answers r. input: its file in DIR/loads, NULL: none. */
+void lc_job_submit(struct lc_req *r, json_t *body, const char *input);
+
 /** bq_job.c: a new job resource in state PENDING (or RUNNING when sync), stored and, if not sync,
  * queued.
- *  @return its sequence number; 0 after answering r (409 duplicate, 400). */
+ *  extra: see struct lc_job, NULL: none. @return its sequence number; 0 after answering r (409
+ * duplicate, 400). */
 int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind,
-                      bool sync, struct lc_job *job);
+                      bool sync, const json_t *extra, struct lc_job *job);
 
 /** Stores the end of a job: statistics from done, or the problem. Takes the lock. */
 void lc_job_end(struct lc_bq *b, struct lc_job *job, const json_t *done, const json_t *warnings,

@@ -4,10 +4,12 @@
 // nothing.
 #include <assert.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/bq_internal.h"
@@ -30,7 +32,9 @@ static const char catalog_schema[] =
     "TEXT NOT NULL,"
     " UNIQUE(project, job_id));"
     "CREATE INDEX IF NOT EXISTS jobs_pending ON jobs(kind, seq) WHERE state = 'PENDING';"
-    "UPDATE jobs SET state = 'PENDING' WHERE state = 'RUNNING';";
+    "CREATE TABLE IF NOT EXISTS job_extra(seq INTEGER PRIMARY KEY, body TEXT NOT NULL);"
+    "UPDATE jobs SET state = 'PENDING' WHERE state = 'RUNNING';"
+    "DELETE FROM job_extra WHERE seq IN (SELECT seq FROM jobs WHERE state = 'DONE');";
 
 static void *job_thread(void *arg);
 
@@ -39,27 +43,52 @@ struct thread_arg {
     enum lc_job_kind kind;
 };
 
-struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage, int64_t job_delay_ms,
-                         char *err, size_t err_size)
+static void make_directory(const char *dir, const char *name)
+{
+    char *path = lc_format("%s/%s", dir, name);
+    mkdir(path, 0777);
+    free(path);
+}
+
+// Removes uploaded files whose job is over.
+static void sweep_loads(struct lc_bq *b)
+{
+    char *dir = lc_format("%s/loads", b->dir);
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (e->d_name[0] != '.' &&
+            !lc_db_i64(b->catalog, 0,
+                       "SELECT 1 FROM job_extra WHERE json_extract(body, '$.input') = ?", "s",
+                       e->d_name))
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    free(dir);
+}
+
+struct lc_bq *lc_bq_open(const char *dir, struct lc_storage *storage,
+                         const struct lc_bq_options *options, char *err, size_t err_size)
 {
     struct lc_bq *b = lc_alloc(sizeof *b);
-    char *results = lc_format("%s/results", dir);
-    mkdir(results, 0777);
-    free(results);
+    make_directory(dir, "results");
+    make_directory(dir, "loads");
     pthread_mutex_init(&b->lock, NULL);
+    pthread_mutex_init(&b->write_lock, NULL);
     pthread_cond_init(&b->wake, NULL);
     b->dir = lc_strdup(dir);
     b->storage = storage;
-    b->job_delay_ms = job_delay_ms;
+    b->options = *options;
     sqlite3 *writer = lc_rows_open(dir, err, err_size);
     b->catalog = writer ? lc_db_open(dir, "catalog.db", catalog_schema, err, err_size) : NULL;
     b->rows = writer ? lc_db_open_readonly(dir, "bigquery.db") : NULL;
-    if (!b->catalog || !b->rows) {
+    b->stream = writer ? lc_rows_open(dir, err, err_size) : NULL;
+    if (!b->catalog || !b->rows || !b->stream) {
         sqlite3_close(writer);
         lc_bq_close(b);
         return NULL;
     }
     lc_rows_sweep(b, writer);
+    sweep_loads(b);
     sqlite3_close(writer);
     for (int kind = 0; kind < LC_JOB_KINDS; kind++) {
         struct thread_arg *arg = lc_alloc(sizeof *arg);
@@ -84,6 +113,8 @@ void lc_bq_close(struct lc_bq *b)
         pthread_join(b->threads[i], NULL);
     sqlite3_close(b->catalog);
     sqlite3_close(b->rows);
+    sqlite3_close(b->stream);
+    pthread_mutex_destroy(&b->write_lock);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->wake);
     free(b->dir);
@@ -95,6 +126,7 @@ void lc_job_fini(struct lc_job *job)
     free(job->project);
     free(job->job_id);
     json_decref(job->body);
+    json_decref(job->extra);
     *job = (struct lc_job){0};
 }
 
@@ -149,8 +181,15 @@ static char *target_of(const json_t *body, enum lc_job_kind kind)
                                : lc_strdup("");
 }
 
+static void save_extra(struct lc_bq *b, int64_t seq, const json_t *extra)
+{
+    char *text = json_dumps(extra, JSON_COMPACT);
+    lc_db_run(b->catalog, "INSERT INTO job_extra(seq, body) VALUES(?, ?)", "is", seq, text);
+    free(text);
+}
+
 int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum lc_job_kind kind,
-                      bool sync, struct lc_job *job)
+                      bool sync, const json_t *extra, struct lc_job *job)
 {
     struct lc_bq *b = r->app->bq;
     const json_t *ref = json_object_get(body, "jobReference");
@@ -179,7 +218,9 @@ int64_t lc_job_create(struct lc_req *r, const char *project, json_t *body, enum 
             "ssisss", project, job_id, (int64_t)kind, sync ? "RUNNING" : "PENDING", target, text);
         free(text);
         *job = (struct lc_job){sqlite3_last_insert_rowid(b->catalog), lc_strdup(project),
-                               lc_strdup(job_id), json_incref(body)};
+                               lc_strdup(job_id), json_incref(body), NULL};
+        if (json_object_size(extra))
+            save_extra(b, job->seq, extra);
         pthread_cond_broadcast(&b->wake);
     }
     pthread_mutex_unlock(&b->lock);
@@ -225,16 +266,52 @@ static bool take_pending(struct lc_bq *b, enum lc_job_kind kind, struct lc_job *
 {
     sqlite3_stmt *st = lc_db_query(
         b->catalog,
-        "SELECT seq, project, job_id, body FROM jobs WHERE kind = ? AND state = 'PENDING' "
+        "SELECT seq, project, job_id, body, (SELECT body FROM job_extra WHERE seq = jobs.seq) "
+        "FROM jobs WHERE kind = ? AND state = 'PENDING' "
         "ORDER BY seq LIMIT 1",
         "i", (int64_t)kind);
     bool found = sqlite3_step(st) == SQLITE_ROW;
     if (found)
-        *job =
-            (struct lc_job){sqlite3_column_int64(st, 0), lc_strdup(lc_db_text(st, 1)),
-                            lc_strdup(lc_db_text(st, 2)), json_loads(lc_db_text(st, 3), 0, NULL)};
+        *job = (struct lc_job){sqlite3_column_int64(st, 0), lc_strdup(lc_db_text(st, 1)),
+                               lc_strdup(lc_db_text(st, 2)), json_loads(lc_db_text(st, 3), 0, NULL),
+                               json_loads(lc_db_text(st, 4), 0, NULL)};
     sqlite3_finalize(st);
     return found;
+}
+
+// Removes what only the run of the job needed.
+static void drop_extra(struct lc_bq *b, const struct lc_job *job)
+{
+    const char *input = lc_json_str(job->extra, "input");
+    if (!job->extra)
+        return;
+    pthread_mutex_lock(&b->lock);
+    lc_db_run(b->catalog, "DELETE FROM job_extra WHERE seq = ?", "i", job->seq);
+    pthread_mutex_unlock(&b->lock);
+    if (input) {
+        char *path = lc_format("%s/loads/%s", b->dir, input);
+        unlink(path);
+        free(path);
+    }
+}
+
+// A load unless a test wants it to fail.
+static bool try_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job, json_t *done,
+                     json_t *warnings, struct lc_problem *p)
+{
+    const char *reason = lc_json_str(job->extra, "job_reason");
+    if (reason)
+        lc_problem_set(p, 400, reason, "%s", lc_json_str(job->extra, "job_message"));
+    return !reason && lc_load_run(b, db, job, done, warnings, p);
+}
+
+// Fault: an outputRows that is wrong by some rows.
+static void bend_rows(const struct lc_job *job, const json_t *done)
+{
+    int64_t rows = 0, more = json_integer_value(json_object_get(job->extra, "job_rows"));
+    json_t *load = json_object_get(json_object_get(done, "statistics"), "load");
+    if (more && lc_json_i64(load, "outputRows", &rows) == 1)
+        lc_json_set_i64(load, "outputRows", rows + more);
 }
 
 static void run_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job)
@@ -249,13 +326,16 @@ static void run_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job)
     bool ok = true;
     if (!done) {
         done = json_object();
-        ok = lc_load_run(b, db, job, done, warnings, &p);
+        ok = try_load(b, db, job, done, warnings, &p);
     }
     bool interrupted = !ok && atomic_load(&b->cancel_seq) == -1;
     if (ok)
         lc_load_finish(b, job, done);
+    bend_rows(job, done);
     if (!interrupted)
         lc_job_end(b, job, done, warnings, ok ? NULL : &p);
+    if (!interrupted)
+        drop_extra(b, job);
     if (ok)
         lc_db_run(db, "DELETE FROM done WHERE project = ? AND job_id = ?", "ss", job->project,
                   job->job_id);
@@ -265,7 +345,7 @@ static void run_load(struct lc_bq *b, sqlite3 *db, struct lc_job *job)
 
 static void run_job(struct lc_bq *b, enum lc_job_kind kind, sqlite3 *db, struct lc_job *job)
 {
-    lc_sleep_ms(b->job_delay_ms);
+    lc_sleep_ms(b->options.job_delay_ms);
     pthread_mutex_lock(&b->lock);
     bool pending = lc_db_i64(
         b->catalog, 0, "SELECT 1 FROM jobs WHERE seq = ? AND state = 'PENDING'", "i", job->seq);
@@ -276,7 +356,7 @@ static void run_job(struct lc_bq *b, enum lc_job_kind kind, sqlite3 *db, struct 
     pthread_mutex_unlock(&b->lock);
     if (!pending) // cancelled meanwhile
         return;
-    lc_sleep_ms(b->job_delay_ms);
+    lc_sleep_ms(b->options.job_delay_ms);
     if (kind == LC_JOB_LOAD) {
         run_load(b, db, job);
         return;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tools/localcloud/storage.h"
 
@@ -59,6 +60,22 @@ static bool expand_uri(struct lc_load *l, const char *uri, struct lc_problem *p)
     ok = ok && add_objects(l, uri, bucket, name, star ? star + 1 : NULL, p);
     free(bucket);
     free(name);
+    return ok;
+}
+
+// The file that came with the job.
+static bool use_input(struct lc_load *l, const char *input, struct lc_problem *p)
+{
+    struct stat st;
+    char *path = lc_format("%s/loads/%s", l->b->dir, input);
+    bool ok = stat(path, &st) == 0;
+    l->uris = json_array();
+    if (ok)
+        json_array_append_new(l->uris, json_pack("{s:s,s:s,s:I}", "uri", "uploaded file", "path",
+                                                 path, "size", (json_int_t)st.st_size));
+    else
+        lc_problem_set(p, 500, "internalError", "the uploaded file is missing");
+    free(path);
     return ok;
 }
 
@@ -246,11 +263,7 @@ static void describe(const struct lc_load *l, json_t *done)
 static bool write_records(struct lc_load *l, const struct lc_job *job, const json_t *done)
 {
     char *text = json_dumps(done, JSON_COMPACT);
-    bool ok = lc_db_run(l->db,
-                        "INSERT INTO counts(table_id, rows, bytes) VALUES(?1, ?2, ?3) ON "
-                        "CONFLICT(table_id) DO UPDATE SET "
-                        "rows = rows + ?2, bytes = bytes + ?3",
-                        "iii", l->table_id, l->rows, l->output_bytes) &&
+    bool ok = lc_rows_count(l->db, l->table_id, l->rows, l->output_bytes) &&
               lc_db_run(l->db, "REPLACE INTO done(project, job_id, body) VALUES(?, ?, ?)", "sss",
                         job->project, job->job_id, text);
     free(text);
@@ -295,7 +308,11 @@ bool lc_load_run(struct lc_bq *b, sqlite3 *db, struct lc_job *job, json_t *done,
     pthread_mutex_lock(&b->lock);
     bool ok = plan(&l, p);
     pthread_mutex_unlock(&b->lock);
-    ok = ok && expand_uris(&l, p) && transaction(&l, job, done, p);
+    const char *input = lc_json_str(job->extra, "input");
+    ok = ok && (input ? use_input(&l, input, p) : expand_uris(&l, p));
+    pthread_mutex_lock(&b->write_lock);
+    ok = ok && transaction(&l, job, done, p);
+    pthread_mutex_unlock(&b->write_lock);
     lc_schema_fini(&l.schema);
     json_decref(l.uris);
     json_decref(l.create_body);

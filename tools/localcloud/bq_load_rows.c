@@ -2,6 +2,7 @@
 // rows a second of 390-byte orders with nested items, on two shared cores; jansson is most of the
 // cost.
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,8 +180,10 @@ static bool load_lines(struct row_loop *w, struct lc_lines *lines, struct lc_pro
 static bool load_file(struct row_loop *w, const json_t *file, int *kind, struct lc_problem *p)
 {
     w->uri = lc_json_str(file, "uri");
-    int fd = lc_storage_open_object(w->load->b->storage, lc_json_str(file, "bucket"),
-                                    lc_json_str(file, "name"));
+    const char *path = lc_json_str(file, "path");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC)
+                  : lc_storage_open_object(w->load->b->storage, lc_json_str(file, "bucket"),
+                                           lc_json_str(file, "name"));
     struct lc_lines *lines = fd >= 0 ? lc_lines_open(fd) : NULL;
     if (!lines) {
         lc_problem_set(p, 404, "notFound", "Not found: URI %s", w->uri);
@@ -201,30 +204,13 @@ static bool load_file(struct row_loop *w, const json_t *file, int *kind, struct 
     return ok;
 }
 
-static sqlite3_stmt *prepare_insert(const struct lc_load *l)
-{
-    struct lc_buf sql = {0};
-    lc_buf_fmt(&sql, "INSERT INTO t%lld(", (long long)l->table_id);
-    for (size_t i = 0; i < l->schema.count; i++) {
-        lc_buf_str(&sql, i ? "," : "");
-        lc_rows_quote(&sql, l->schema.fields[i].name);
-    }
-    lc_buf_str(&sql, ") VALUES(");
-    for (size_t i = 0; i < l->schema.count; i++)
-        lc_buf_str(&sql, i ? ",?" : "?");
-    lc_buf_str(&sql, ")");
-    sqlite3_stmt *st = lc_db_query(l->db, sql.p, "");
-    lc_buf_free(&sql);
-    return st;
-}
-
 bool lc_load_rows(struct lc_load *l, struct lc_problem *p)
 {
     struct row_loop w = {.load = l};
     int kind = -1;
     bool ok = true;
     assert(l->schema.count);
-    w.insert = prepare_insert(l);
+    w.insert = lc_rows_insert(l->db, l->table_id, &l->schema);
     w.partitions = lc_alloc(PARTITION_SLOTS * sizeof *w.partitions);
     w.ctx.ignore_unknown = json_is_true(json_object_get(l->config, "ignoreUnknownValues"));
     w.ctx.partition_param = l->partition ? (size_t)(l->partition - l->schema.fields) + 1 : 0;

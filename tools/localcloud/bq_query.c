@@ -284,7 +284,7 @@ void lc_query(struct lc_req *r)
     struct lc_problem p = {0};
     json_t *body = lc_body_json(r);
     json_t *resource = body ? job_of_request(r, body) : NULL;
-    if (resource && lc_job_create(r, r->args[0], resource, LC_JOB_QUERY, true, &job)) {
+    if (resource && lc_job_create(r, r->args[0], resource, LC_JOB_QUERY, true, NULL, &job)) {
         json_t *done = json_object();
         bool ok = lc_query_run(b, &job, done, &p);
         lc_job_end(b, &job, done, NULL, ok ? NULL : &p);

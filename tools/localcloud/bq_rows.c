@@ -13,7 +13,11 @@ static const char rows_schema[] = "CREATE TABLE IF NOT EXISTS counts(table_id IN
                                   "rows INTEGER NOT NULL, bytes INTEGER NOT NULL);"
                                   "CREATE TABLE IF NOT EXISTS done(project TEXT NOT NULL, job_id "
                                   "TEXT NOT NULL, body TEXT NOT NULL,"
-                                  " PRIMARY KEY(project, job_id)) WITHOUT ROWID;";
+                                  " PRIMARY KEY(project, job_id)) WITHOUT ROWID;"
+                                  "CREATE TABLE IF NOT EXISTS insert_ids(table_id INTEGER NOT NULL,"
+                                  " insert_id TEXT NOT NULL, at_ms INTEGER NOT NULL,"
+                                  " PRIMARY KEY(table_id, insert_id)) WITHOUT ROWID;"
+                                  "CREATE INDEX IF NOT EXISTS insert_ids_at ON insert_ids(at_ms);";
 
 sqlite3 *lc_rows_open(const char *dir, char *err, size_t err_size)
 {
@@ -32,6 +36,31 @@ void lc_rows_quote(struct lc_buf *sql, const char *name)
         lc_buf_add(sql, s, 1);
     }
     lc_buf_str(sql, "\"");
+}
+
+sqlite3_stmt *lc_rows_insert(sqlite3 *db, int64_t id, const struct lc_schema *s)
+{
+    struct lc_buf sql = {0};
+    lc_buf_fmt(&sql, "INSERT INTO t%lld(", (long long)id);
+    for (size_t i = 0; i < s->count; i++) {
+        lc_buf_str(&sql, i ? "," : "");
+        lc_rows_quote(&sql, s->fields[i].name);
+    }
+    lc_buf_str(&sql, ") VALUES(");
+    for (size_t i = 0; i < s->count; i++)
+        lc_buf_str(&sql, i ? ",?" : "?");
+    lc_buf_str(&sql, ")");
+    sqlite3_stmt *st = lc_db_query(db, sql.p, "");
+    lc_buf_free(&sql);
+    return st;
+}
+
+bool lc_rows_count(sqlite3 *db, int64_t id, int64_t rows, int64_t bytes)
+{
+    return lc_db_run(db,
+                     "INSERT INTO counts(table_id, rows, bytes) VALUES(?1, ?2, ?3) ON "
+                     "CONFLICT(table_id) DO UPDATE SET rows = rows + ?2, bytes = bytes + ?3",
+                     "iii", id, rows, bytes);
 }
 
 bool lc_rows_exists(sqlite3 *db, int64_t id)

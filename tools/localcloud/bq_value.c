@@ -87,7 +87,7 @@ static bool take_float(const json_t *v, struct cell *out)
     return true;
 }
 
-static bool take_boolean(const json_t *v, struct cell *out)
+static bool take_boolean(struct lc_value_ctx *c, const json_t *v, struct cell *out)
 {
     static const char *const yes[] = {"true", "t", "yes", "y", "1"}, *const no[] = {"false", "f",
                                                                                     "no", "n", "0"};
@@ -96,11 +96,15 @@ static bool take_boolean(const json_t *v, struct cell *out)
         out->i = json_is_true(v);
         return true;
     }
-    if (json_is_integer(v)) {
+    if (json_is_integer(v) && !c->streaming) {
         out->i = json_integer_value(v);
         return out->i == 0 || out->i == 1;
     }
     const char *s = json_string_value(v);
+    if (c->streaming) {
+        out->i = s && !strcasecmp(s, "true");
+        return out->i || (s && !strcasecmp(s, "false"));
+    }
     for (size_t i = 0; s && i < LC_ARRAY_LEN(yes); i++) {
         out->i = !strcasecmp(s, yes[i]);
         if (out->i || !strcasecmp(s, no[i]))
@@ -202,6 +206,21 @@ static bool take_text(const struct lc_field *f, const json_t *v, struct cell *ou
     return !f->length_max || raw_n <= (size_t)f->length_max;
 }
 
+// A load takes any JSON value; insertAll a string that holds JSON text.
+static bool take_json(struct lc_value_ctx *c, const json_t *v, struct cell *out)
+{
+    const size_t flags = JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    json_t *parsed = c->streaming && json_is_string(v)
+                         ? json_loadb(json_string_value(v), json_string_length(v), flags, NULL)
+                     : c->streaming ? NULL
+                                    : json_incref((json_t *)v);
+    out->owned = parsed ? json_dumps(parsed, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    out->text = out->owned;
+    out->n = out->owned ? strlen(out->owned) : 0;
+    json_decref(parsed);
+    return out->owned != NULL;
+}
+
 // Checks one non-null scalar. out->owned, when set, is the caller's to free, on failure too.
 static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
                         struct cell *out)
@@ -217,7 +236,7 @@ static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const 
         ok = take_float(v, out);
         break;
     case LC_BOOLEAN:
-        ok = take_boolean(v, out);
+        ok = take_boolean(c, v, out);
         break;
     case LC_TIMESTAMP:
         ok = take_timestamp(v, out);
@@ -232,10 +251,7 @@ static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const 
         ok = take_numeric(f->type, v, out);
         break;
     case LC_JSON:
-        out->owned = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-        out->text = out->owned;
-        out->n = out->owned ? strlen(out->owned) : 0;
-        ok = out->owned != NULL;
+        ok = take_json(c, v, out);
         break;
     default:
         ok = f->type != LC_RECORD && take_text(f, v, out);
@@ -311,11 +327,13 @@ static bool check_unknown(struct lc_value_ctx *c, const struct lc_schema *s, con
         const struct lc_field *f = lc_schema_find(s, key);
         if (f && member(object, f->name) != value) {
             snprintf(c->err, LC_ERROR_BYTES, "Duplicate key (differs in case only): %.200s", key);
+            c->where = key;
             return false;
         }
         if (!f && !c->ignore_unknown) {
             snprintf(c->err, LC_ERROR_BYTES, "no such field: %.100s%s%.200s.", parent,
                      *parent ? "." : "", key);
+            c->where = key;
             return false;
         }
     }
@@ -456,6 +474,7 @@ bool lc_row_bind(struct lc_value_ctx *c, const struct lc_schema *s, const json_t
 {
     size_t matched = 0;
     c->partition_us = INT64_MIN;
+    c->where = NULL;
     if (!json_is_object(row)) {
         snprintf(c->err, LC_ERROR_BYTES, "Start of a JSON object expected.");
         return false;
@@ -463,8 +482,10 @@ bool lc_row_bind(struct lc_value_ctx *c, const struct lc_schema *s, const json_t
     for (size_t i = 0; i < s->count; i++) {
         const json_t *v = member(row, s->fields[i].name);
         matched += v != NULL;
-        if (!bind_field(c, &s->fields[i], v, st, (int)i + 1))
+        if (!bind_field(c, &s->fields[i], v, st, (int)i + 1)) {
+            c->where = c->where ? c->where : s->fields[i].name;
             return false;
+        }
     }
     return check_unknown(c, s, row, matched, "");
 }

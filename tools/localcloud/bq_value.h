@@ -21,10 +21,12 @@
  */
 struct lc_value_ctx {
     bool ignore_unknown;
+    bool streaming;     // insertAll: JSON columns take text, BOOLEAN no numbers or words
     bool ints_as_reals; // the row had an integer beyond int64 and was parsed again with all numbers
                         // real
     struct lc_buf nested;
     char err[LC_ERROR_BYTES];
+    const char *where;      // column of err, NULL: none; lives as long as row and schema
     uint64_t bytes;         // logical bytes of the values bound so far
     size_t partition_param; // in: parameter of the partition column, 0: none
     int64_t partition_us;   // out: its value in the last row, microseconds; INT64_MIN for NULL

@@ -10,6 +10,7 @@
 
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/http.h"
+#include "tools/localcloud/route.h"
 
 enum { FAULTS_MAX = 64 };
 
@@ -27,6 +28,7 @@ struct fault {
     int64_t seen;
     uint64_t random;
     bool refuse;
+    enum lc_fault_kind kind;
     struct lc_fault_action action;
 };
 
@@ -80,14 +82,14 @@ static bool fits(const struct fault *x, const char *service, const char *method,
            (!x->path_contains || strstr(path, x->path_contains));
 }
 
-bool lc_fault_match(struct lc_faults *f, const char *service, const char *method, const char *path,
-                    struct lc_fault_action *action)
+bool lc_fault_match(struct lc_faults *f, enum lc_fault_kind kind, const char *service,
+                    const char *method, const char *path, struct lc_fault_action *action)
 {
     bool hit = false;
     pthread_mutex_lock(&f->lock);
     for (size_t i = 0; i < f->count && !hit; i++) {
         struct fault *x = &f->list[i];
-        if (x->refuse || !alive(x) || !fits(x, service, method, path))
+        if (x->refuse || x->kind != kind || !alive(x) || !fits(x, service, method, path))
             continue;
         if (x->seen++ < x->skip || (x->probability < 1 && draw(x) >= x->probability))
             continue;
@@ -98,6 +100,11 @@ bool lc_fault_match(struct lc_faults *f, const char *service, const char *method
     }
     pthread_mutex_unlock(&f->lock);
     return hit;
+}
+
+bool lc_fault_match_req(struct lc_req *r, enum lc_fault_kind kind, struct lc_fault_action *action)
+{
+    return lc_fault_match(r->app->faults, kind, lc_route_service(r), r->method, r->uri, action);
 }
 
 bool lc_fault_refuses(struct lc_faults *f)
@@ -118,9 +125,11 @@ bool lc_fault_refuses(struct lc_faults *f)
 static bool known_key(const char *key)
 {
     static const char *const known[] = {
-        "service",     "method",      "path_prefix", "path_contains", "status",     "reason",
-        "message",     "probability", "count",       "skip",          "delay_ms",   "reset",
-        "lose_answer", "refuse",      "seconds",     "seed",          "retry_after"};
+        "service",   "method",       "path_prefix",   "path_contains", "status",
+        "reason",    "message",      "probability",   "count",         "skip",
+        "delay_ms",  "reset",        "lose_answer",   "refuse",        "seconds",
+        "seed",      "retry_after",  "persist_bytes", "drop_session",  "row_reason",
+        "row_every", "row_contains", "job_reason",    "job_rows"};
     for (size_t i = 0; i < LC_ARRAY_LEN(known); i++)
         if (strcmp(known[i], key) == 0)
             return true;
@@ -159,6 +168,39 @@ static const char *read_numbers(struct fault *x, const json_t *spec)
     return NULL;
 }
 
+// Keys of chunks, rows and load jobs, which decide the kind of the rule. @return NULL, or what is
+// wrong.
+static const char *read_special(struct fault *x, const json_t *spec)
+{
+    struct lc_fault_action *a = &x->action;
+    int64_t gone = 0;
+    const char *row = lc_json_str(spec, "row_reason"), *part = lc_json_str(spec, "row_contains");
+    const char *job = lc_json_str(spec, "job_reason");
+    bool chunk = json_object_get(spec, "persist_bytes") || json_object_get(spec, "drop_session");
+    bool load = job || json_object_get(spec, "job_rows");
+    a->persist_bytes = -1;
+    a->row_every = 1;
+    if (lc_json_i64(spec, "persist_bytes", &a->persist_bytes) < 0 || a->persist_bytes < -1)
+        return "persist_bytes must be a number of bytes";
+    if (lc_json_i64(spec, "drop_session", &gone) < 0 || (gone && gone != 404 && gone != 410))
+        return "drop_session must be 404 or 410";
+    if (lc_json_i64(spec, "row_every", &a->row_every) < 0 || a->row_every < 1)
+        return "row_every must be 1 or more";
+    if (lc_json_i64(spec, "job_rows", &a->job_rows) < 0)
+        return "job_rows must be a number of rows";
+    if (chunk + load + (row != NULL) > 1)
+        return "one rule is for chunks, for rows or for jobs";
+    a->drop_session = (int)gone;
+    snprintf(a->row_reason, sizeof a->row_reason, "%s", row ? row : "");
+    snprintf(a->row_contains, sizeof a->row_contains, "%s", part ? part : "");
+    snprintf(a->job_reason, sizeof a->job_reason, "%s", job ? job : "");
+    x->kind = chunk ? LC_FAULT_CHUNK : row ? LC_FAULT_ROWS : load ? LC_FAULT_LOAD : LC_FAULT_CALL;
+    if (x->kind != LC_FAULT_CALL &&
+        (a->status || a->delay_ms || a->reset || a->lose_answer || x->refuse))
+        return "a rule for chunks, rows or jobs has no other effect";
+    return NULL;
+}
+
 // Fills x from spec, whose strings it keeps pointing to. @return NULL, or what is wrong.
 static const char *read_spec(struct fault *x, json_t *spec)
 {
@@ -181,9 +223,13 @@ static const char *read_spec(struct fault *x, json_t *spec)
         return "service must be storage or bigquery";
     if (x->refuse && !x->ends_us)
         return "refuse needs seconds: this address is closed too while it lasts";
-    if (!x->action.status && !x->action.delay_ms && !x->action.reset && !x->action.lose_answer &&
-        !x->refuse)
-        return "give status, delay_ms, reset, lose_answer or refuse";
+    wrong = read_special(x, spec);
+    if (wrong)
+        return wrong;
+    if (x->kind == LC_FAULT_CALL && !x->action.status && !x->action.delay_ms && !x->action.reset &&
+        !x->action.lose_answer && !x->refuse)
+        return "give an effect: status, delay_ms, reset, lose_answer, refuse, persist_bytes, "
+               "drop_session, row_reason, job_reason or job_rows";
     const char *reason = lc_json_str(spec, "reason");
     const char *message = lc_json_str(spec, "message");
     snprintf(x->action.reason, sizeof x->action.reason, "%s", reason ? reason : "backendError");

@@ -9,15 +9,30 @@
 struct lc_req;
 struct lc_faults;
 
+/** Where a rule applies: by its keys. */
+enum lc_fault_kind {
+    LC_FAULT_CALL,  // any call, before it is served
+    LC_FAULT_CHUNK, // data of a resumable session
+    LC_FAULT_ROWS,  // rows of insertAll
+    LC_FAULT_LOAD,  // a load job that is accepted
+};
+
 /** What to do to one call. */
 struct lc_fault_action {
     int status; // 0: no error answer
     char reason[64];
     char message[256];
     int64_t delay_ms;
-    int64_t retry_after_s; // 0: no Retry-After header
-    bool reset;            // cut the connection before doing anything
-    bool lose_answer;      // do the work, then cut the connection
+    int64_t retry_after_s;  // 0: no Retry-After header
+    bool reset;             // cut the connection before doing anything
+    bool lose_answer;       // do the work, then cut the connection
+    int64_t persist_bytes;  // of the chunk, -1: all
+    int drop_session;       // 404 or 410: the session is gone
+    char row_reason[64];    // refuse rows with this reason
+    int64_t row_every;      // each n-th row, from the first
+    char row_contains[128]; // only rows whose JSON has this text
+    char job_reason[64];    // the job fails with this reason
+    int64_t job_rows;       // added to outputRows
 };
 
 /** Empty set of rules. Owner: caller, lc_faults_destroy. */
@@ -32,8 +47,11 @@ void lc_faults_destroy(struct lc_faults *f);
  * encoded.
  * @return false when no rule applies (action untouched).
  */
-bool lc_fault_match(struct lc_faults *f, const char *service, const char *method, const char *path,
-                    struct lc_fault_action *action);
+bool lc_fault_match(struct lc_faults *f, enum lc_fault_kind kind, const char *service,
+                    const char *method, const char *path, struct lc_fault_action *action);
+
+/** lc_fault_match for r's service, method and path. */
+bool lc_fault_match_req(struct lc_req *r, enum lc_fault_kind kind, struct lc_fault_action *action);
 
 /** @return true while a rule with "refuse" asks that new connections are closed at once. */
 bool lc_fault_refuses(struct lc_faults *f);

@@ -18,7 +18,7 @@
 #include "tools/localcloud/token.h"
 #include "tools/localcloud/util.h"
 
-enum { BUCKETS_MAX = 64, EXIT_USAGE = 2 };
+enum { BUCKETS_MAX = 64, EXIT_USAGE = 2, DELAY_MS_MAX = 600000 };
 
 struct options {
     const char *listen;
@@ -26,7 +26,7 @@ struct options {
     const char *project;
     const char *sql;
     bool json;
-    int64_t job_delay_ms;
+    struct lc_bq_options bq;
     struct lc_token_options tokens;
     const char *buckets[BUCKETS_MAX];
     size_t bucket_count;
@@ -42,6 +42,8 @@ static const char help[] =
     "  --listen ADDR:PORT    address to serve on, default 127.0.0.1:9050; port 0 takes a free one\n"
     "  --create-bucket NAME  make this bucket unless it is there; may be given many times\n"
     "  --job-delay MS        time that a job stays PENDING and RUNNING at least, default 20\n"
+    "  --table-delay MS      time that insertAll does not find a new table, default 0\n"
+    "  --dedupe MS           time that an insertId is remembered, default 60000\n"
     "  --require-auth        API calls need a bearer token of this server's: POST /token\n"
     "  --token-key FILE      public key (PEM) of a service account; may be given many times\n"
     "  --refresh-token TEXT  the refresh token that is accepted\n"
@@ -57,6 +59,8 @@ static const struct option long_options[] = {
     {"data", required_argument, NULL, 'd'},
     {"create-bucket", required_argument, NULL, 'b'},
     {"job-delay", required_argument, NULL, 'j'},
+    {"table-delay", required_argument, NULL, 't'},
+    {"dedupe", required_argument, NULL, 'D'},
     {"require-auth", no_argument, NULL, 'A'},
     {"token-key", required_argument, NULL, 'K'},
     {"refresh-token", required_argument, NULL, 'R'},
@@ -74,6 +78,12 @@ static int usage_error(const char *message)
         fprintf(stderr, "localcloud: %s\n", message);
     fputs("localcloud: try --help\n", stderr);
     return EXIT_USAGE;
+}
+
+static int read_ms(const char *wrong, int64_t *out)
+{
+    bool ok = lc_parse_i64(optarg, out) && *out >= 0 && *out <= DELAY_MS_MAX;
+    return ok ? -1 : usage_error(wrong);
 }
 
 // @return -1 to go on, else the exit code.
@@ -110,10 +120,11 @@ static int read_option(struct options *o, int c)
         o->buckets[o->bucket_count++] = optarg;
         return -1;
     case 'j':
-        if (!lc_parse_i64(optarg, &o->job_delay_ms) || o->job_delay_ms < 0 ||
-            o->job_delay_ms > 60000)
-            return usage_error("--job-delay must be 0 to 60000 milliseconds");
-        return -1;
+        return read_ms("--job-delay must be 0 to 600000 milliseconds", &o->bq.job_delay_ms);
+    case 't':
+        return read_ms("--table-delay must be 0 to 600000 milliseconds", &o->bq.table_delay_ms);
+    case 'D':
+        return read_ms("--dedupe must be 0 to 600000 milliseconds", &o->bq.dedupe_ms);
     case 'A':
     case 'K':
     case 'R':
@@ -139,8 +150,9 @@ static int read_option(struct options *o, int c)
 static int read_options(struct options *o, int argc, char **argv)
 {
     int c, code;
-    *o = (struct options){
-        .listen = "127.0.0.1:9050", .tokens = {.seconds = 3600}, .job_delay_ms = 20};
+    *o = (struct options){.listen = "127.0.0.1:9050",
+                          .tokens = {.seconds = 3600},
+                          .bq = {.job_delay_ms = 20, .dedupe_ms = 60000}};
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         if ((code = read_option(o, c)) >= 0)
             return code;
@@ -194,7 +206,7 @@ static int serve(const struct options *o)
     app.storage = lc_storage_open(o->data, err, sizeof err);
     bool ok = app.storage && create_buckets(app.storage, o);
     if (ok)
-        app.bq = lc_bq_open(o->data, app.storage, o->job_delay_ms, err, sizeof err);
+        app.bq = lc_bq_open(o->data, app.storage, &o->bq, err, sizeof err);
     app.faults = lc_faults_create();
     app.stats = lc_stats_create();
     if (app.bq)

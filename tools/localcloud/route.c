@@ -45,10 +45,12 @@ static const struct lc_route routes[] = {
     {"PATCH", O "/*", lc_object_patch, false},
     {"DELETE", O "/*", lc_object_delete, false},
     {"PUT", O "/*", not_yet, false},
-    {"PUT", "upload/" O, not_yet, false},
-    {"POST", O "/*/compose", not_yet, false},
-    {"POST", O "/*/copyTo/b/*/o/*", not_yet, false},
-    {"POST", O "/*/rewriteTo/b/*/o/*", not_yet, false},
+    {"PUT", "upload/" O, lc_object_insert, true},
+    {"DELETE", "upload/" O, lc_session_cancel, false},
+    {"POST", O "/*/compose", lc_object_compose, false},
+    {"POST", O "/*/copyTo/b/*/o/*", lc_object_copy, false},
+    {"POST", O "/*/rewriteTo/b/*/o/*", lc_object_rewrite, false},
+    {"POST", O "/*/moveTo/o/*", not_yet, false},
     {"POST", "batch/storage/v1", not_yet, false},
 
     {"GET", DS, lc_dataset_list, false},
@@ -63,14 +65,16 @@ static const struct lc_route routes[] = {
     {"PUT", TB "/*", lc_table_update, false},
     {"DELETE", TB "/*", lc_table_delete, false},
     {"GET", TB "/*/data", lc_tabledata_list, false},
-    {"POST", TB "/*/insertAll", not_yet, false},
+    {"POST", TB "/*/insertAll", lc_insert_all, false},
     {"GET", "projects/*/jobs", lc_job_list, false},
     {"POST", "projects/*/jobs", lc_job_insert, false},
     {"GET", "projects/*/jobs/*", lc_job_get, false},
     {"POST", "projects/*/jobs/*/cancel", lc_job_cancel, false},
     {"POST", "projects/*/queries", lc_query, false},
     {"GET", "projects/*/queries/*", lc_query_results, false},
-    {"POST", "upload/projects/*/jobs", not_yet, false},
+    {"POST", "upload/projects/*/jobs", lc_job_upload, true},
+    {"PUT", "upload/projects/*/jobs", lc_job_upload, true},
+    {"DELETE", "upload/projects/*/jobs", lc_session_cancel, false},
 };
 
 static void home(struct lc_req *r)
@@ -182,6 +186,10 @@ static bool route_match(struct lc_req *r, const struct lc_route *route)
 {
     bool upload;
     size_t first = skip_base(r, &upload);
+    // Google's Node client sends "b/..." below the address that STORAGE_EMULATOR_HOST names
+    if (r->segment_count && strcmp(r->segments[0], "b") == 0)
+        return lc_starts_with(route->pattern, B) &&
+               match(r, route->pattern + strlen("storage/v1/"), 0);
     if (first && upload) // upload/bigquery/v2/X matches "upload/X"
         return lc_starts_with(route->pattern, "upload/projects") &&
                match(r, route->pattern + 7, first);
@@ -214,7 +222,7 @@ const char *lc_route_service(const struct lc_req *r)
 {
     for (size_t i = 0; i < r->segment_count && i < 2; i++) {
         const char *s = r->segments[i];
-        if (strcmp(s, "storage") == 0)
+        if (strcmp(s, "storage") == 0 || (i == 0 && strcmp(s, "b") == 0))
             return "storage";
         if (strcmp(s, "bigquery") == 0 || strcmp(s, "projects") == 0)
             return "bigquery";

@@ -40,7 +40,7 @@ const char *lc_req_header(const struct lc_req *r, const char *name)
 
 static void req_free(struct lc_req *r)
 {
-    lc_upload_free(r->upload);
+    lc_upload_free(r, r->upload);
     for (size_t i = 0; i < r->segment_count; i++)
         free(r->segments[i]);
     for (size_t i = 0; i < r->param_count; i++) {
@@ -97,10 +97,9 @@ static enum MHD_Result cut_connection(struct lc_req *r)
 static void apply_faults(struct lc_req *r)
 {
     struct lc_fault_action a = {0};
-    const char *service = lc_route_service(r);
-    if (strcmp(service, "localcloud") == 0)
+    if (strcmp(lc_route_service(r), "localcloud") == 0)
         return;
-    if (!lc_fault_match(r->app->faults, service, r->method, r->uri, &a))
+    if (!lc_fault_match_req(r, LC_FAULT_CALL, &a))
         return;
     lc_sleep_ms(a.delay_ms);
     r->cut = a.reset;

@@ -13,6 +13,28 @@ struct lc_req;
 struct lc_storage;
 struct lc_upload;
 
+/** A resumable upload. Lives a week; a row of storage.db and a file DIR/uploads/ID. */
+struct lc_session {
+    char id[33];
+    json_t *body;      // "metadata", "contentType" and "query" of the request that opened it
+    int64_t total;     // size of the whole, -1 while unknown
+    int64_t persisted; // bytes in the file that count
+    int state;         // 0 open, 200 done, 404, 410 or 499: what it answers from now on
+    char *result;      // body of the final answer
+};
+
+/** Ends a session whose bytes are all in the file at path: answers r; 200 makes it done. */
+typedef void (*lc_session_finish)(struct lc_req *r, const struct lc_session *s, const char *path);
+
+/** Opens a session for r's path with this metadata and answers its address. */
+void lc_session_start(struct lc_req *r, json_t *metadata);
+
+/** Takes the chunk in r->upload, answers 308, or finish answers. */
+void lc_session_put(struct lc_req *r, lc_session_finish finish);
+
+/** DELETE of a session's address: cancels it. */
+void lc_session_cancel(struct lc_req *r);
+
 /** Opens DIR, removes left-over files. Owner: caller. @return NULL with a reason in err. Thread:
  * init. */
 struct lc_storage *lc_storage_open(const char *dir, char *err, size_t err_size);
@@ -42,11 +64,24 @@ struct lc_upload *lc_upload_begin(struct lc_req *r);
 /** Takes the next n body bytes. Errors are kept and answered by lc_object_insert. */
 void lc_upload_feed(struct lc_upload *u, const char *data, size_t n);
 
+/** Ends the body of u. @return NULL when it is complete, else what is wrong. */
+const char *lc_upload_end(struct lc_upload *u);
+
+/**
+ * Ends an upload that is no object and moves its file to path.
+ * metadata: the first part, the upload's. @return NULL, or what is wrong with the body.
+ */
+const char *lc_upload_take(struct lc_upload *u, const char *path, json_t **metadata);
+
+/** @return true when u is a chunk of a resumable session. */
+bool lc_upload_is_chunk(const struct lc_upload *u);
+
 /** Body bytes seen so far. */
 uint64_t lc_upload_bytes(const struct lc_upload *u);
 
-/** Frees u (NULL allowed) and removes its temporary file when it did not become an object. */
-void lc_upload_free(struct lc_upload *u);
+/** Frees u (NULL allowed) and removes its temporary file. A chunk that broke off is kept in part.
+ */
+void lc_upload_free(struct lc_req *r, struct lc_upload *u);
 
 // Handlers, one per call of the JSON API.
 
@@ -64,6 +99,15 @@ void lc_bucket_delete(struct lc_req *r);
 
 /** POST upload b/{b}/o: ends the upload in r->upload. */
 void lc_object_insert(struct lc_req *r);
+
+/** POST b/{b}/o/{o}/compose: joins up to 32 objects. */
+void lc_object_compose(struct lc_req *r);
+
+/** POST b/{b}/o/{o}/rewriteTo/b/{b}/o/{o}: copies, in steps between locations. */
+void lc_object_rewrite(struct lc_req *r);
+
+/** POST b/{b}/o/{o}/copyTo/b/{b}/o/{o}: copies in one call. */
+void lc_object_copy(struct lc_req *r);
 
 /** GET b/{b}/o: a page of names. */
 void lc_object_list(struct lc_req *r);

@@ -21,38 +21,39 @@ static const char schema[] =
     "NOT NULL,"
     " meta TEXT NOT NULL, created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
     " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
-    "CREATE UNIQUE INDEX IF NOT EXISTS objects_generation ON objects(generation);";
+    "CREATE UNIQUE INDEX IF NOT EXISTS objects_generation ON objects(generation);"
+    "CREATE TABLE IF NOT EXISTS sessions(id TEXT PRIMARY KEY, owner TEXT NOT NULL, body TEXT NOT "
+    "NULL, total INTEGER NOT NULL, persisted INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " result TEXT, created_us INTEGER NOT NULL) WITHOUT ROWID;";
 
 static bool make_directories(const char *dir)
 {
     if (mkdir(dir, 0777) && errno != EEXIST)
         return false;
     char *objects = lc_format("%s/objects", dir);
-    char *temp = lc_format("%s/tmp", dir);
-    bool ok = (mkdir(objects, 0777) == 0 || errno == EEXIST) &&
-              (mkdir(temp, 0777) == 0 || errno == EEXIST);
+    static const char *const names[] = {"objects", "tmp", "uploads"};
+    bool ok = true;
+    for (size_t i = 0; ok && i < LC_ARRAY_LEN(names); i++) {
+        char *sub = lc_format("%s/%s", dir, names[i]);
+        ok = mkdir(sub, 0777) == 0 || errno == EEXIST;
+        free(sub);
+    }
     for (unsigned i = 0; ok && i < 256; i++) {
         char *sub = lc_format("%s/%02x", objects, i);
         ok = mkdir(sub, 0777) == 0 || errno == EEXIST;
         free(sub);
     }
     free(objects);
-    free(temp);
     return ok;
 }
 
-// Removes files of dir that no object owns (all files when s is NULL): left by a killed process.
-static void sweep_directory(struct lc_storage *s, const char *dir)
+void lc_sweep_directory(struct lc_storage *s, const char *dir, const char *sql)
 {
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));) {
-        int64_t generation = 0;
         if (e->d_name[0] == '.')
             continue;
-        bool owned =
-            s && lc_parse_i64(e->d_name, &generation) &&
-            lc_db_i64(s->db, 0, "SELECT 1 FROM objects WHERE generation = ?", "i", generation);
-        if (!owned)
+        if (!sql || !lc_db_i64(s->db, 0, sql, "s", e->d_name))
             unlinkat(dirfd(d), e->d_name, 0);
     }
     if (d)
@@ -62,13 +63,14 @@ static void sweep_directory(struct lc_storage *s, const char *dir)
 static void sweep(struct lc_storage *s)
 {
     char *temp = lc_format("%s/tmp", s->dir);
-    sweep_directory(NULL, temp);
+    lc_sweep_directory(s, temp, NULL);
     free(temp);
     for (unsigned i = 0; i < 256; i++) {
         char *sub = lc_format("%s/objects/%02x", s->dir, i);
-        sweep_directory(s, sub);
+        lc_sweep_directory(s, sub, "SELECT 1 FROM objects WHERE generation = ?");
         free(sub);
     }
+    lc_session_sweep(s);
 }
 
 struct lc_storage *lc_storage_open(const char *dir, char *err, size_t err_size)
@@ -79,6 +81,7 @@ struct lc_storage *lc_storage_open(const char *dir, char *err, size_t err_size)
     }
     struct lc_storage *s = lc_alloc(sizeof *s);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->session_lock, NULL);
     s->dir = lc_strdup(dir);
     s->db = lc_db_open(dir, "storage.db", schema, err, err_size);
     if (!s->db) {
@@ -96,6 +99,7 @@ void lc_storage_close(struct lc_storage *s)
         return;
     sqlite3_close(s->db);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->session_lock);
     free(s->dir);
     free(s);
 }

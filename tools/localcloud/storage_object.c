@@ -18,7 +18,7 @@ static bool find(struct lc_req *r, struct lc_object *o, bool read)
     struct lc_conditions c;
     const char *pinned = lc_param(r, "generation");
     int64_t generation = 0;
-    if (!lc_conditions_read(r, &c))
+    if (!lc_conditions_read(r, &c, false))
         return false;
     if (pinned && !lc_parse_i64(pinned, &generation)) {
         lc_fail(r, 400, "invalid", "Invalid generation: %s", pinned);

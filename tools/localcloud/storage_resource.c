@@ -15,6 +15,9 @@ static const char *const bool_fields[] = {"temporaryHold", "eventBasedHold"};
 
 static const char *const condition_names[4] = {"ifGenerationMatch", "ifGenerationNotMatch",
                                                "ifMetagenerationMatch", "ifMetagenerationNotMatch"};
+static const char *const source_names[4] = {"ifSourceGenerationMatch", "ifSourceGenerationNotMatch",
+                                            "ifSourceMetagenerationMatch",
+                                            "ifSourceMetagenerationNotMatch"};
 
 char *lc_crc32c_text(uint32_t crc, char out[12])
 {
@@ -151,14 +154,15 @@ const char *lc_object_merge_meta(json_t *meta, const json_t *change)
     return map ? merge_map(meta, map) : NULL;
 }
 
-bool lc_conditions_read(struct lc_req *r, struct lc_conditions *c)
+bool lc_conditions_read(struct lc_req *r, struct lc_conditions *c, bool source)
 {
     *c = (struct lc_conditions){0};
     for (int i = 0; i < 4; i++) {
-        const char *text = lc_param(r, condition_names[i]);
+        const char *name = source ? source_names[i] : condition_names[i];
+        const char *text = lc_param(r, name);
         c->has[i] = text != NULL;
         if (text && (!lc_parse_i64(text, &c->value[i]) || c->value[i] < 0)) {
-            lc_fail(r, 400, "invalid", "Invalid value for %s: %s", condition_names[i], text);
+            lc_fail(r, 400, "invalid", "Invalid value for %s: %s", name, text);
             return false;
         }
     }
