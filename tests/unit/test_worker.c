@@ -118,9 +118,9 @@ static void client_send(struct rig *r, int i, size_t bytes)
     assert_false(c->waiting);
     snprintf(c->token, sizeof(c->token), "token-%016" PRIx64 "--", ++r->n_tokens);
     c->number = r->n_tokens;
-    n = sprintf(body, "{\"event_type\":\"click\",\"pad\":\"");
+    n = snprintf(body, 200, "{\"event_type\":\"click\",\"pad\":\"");
     memset(body + n, 'x', bytes);
-    sprintf(body + n + bytes, "\",\"token\":\"%s\"}", c->token);
+    snprintf(body + n + bytes, 150, "\",\"token\":\"%s\"}", c->token);
     tcore_post(c->fd, "/v1/events", body, strlen(body));
     free(body);
     c->waiting = true;
