@@ -18,6 +18,8 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
+#define PORT_WAIT_US 3000000
+#define PORT_POLL_US 10000
 #define ERROR_BYTES 1024
 
 static int fail_with(const char *what, const char *error, int rc)
@@ -136,15 +138,9 @@ static int create_lanes(struct daemon *d)
     return 0;
 }
 
-/*
- * Workers share their port by SO_REUSEPORT, so a second daemon would silently take half of the
- * connections: a bind without it shows whether somebody else listens.
- */
-static int probe_port(const struct daemon *d)
+static int port_is_free(const struct sockaddr_storage *a)
 {
-    const struct sockaddr_storage *a = &d->config->http_address;
     int fd = socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, rc = 0;
-    char error[ERROR_BYTES];
 
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
         bind(fd, (const struct sockaddr *)a, value_address_len(a)) != 0)
@@ -152,6 +148,23 @@ static int probe_port(const struct daemon *d)
     if (fd >= 0)
         close(fd);
     ASSERT(rc <= 0);
+    return rc;
+}
+
+/*
+ * Workers share their port by SO_REUSEPORT, so a second daemon would silently take half of the
+ * connections: a bind without it shows whether somebody else listens. The kernel closes the sockets
+ * of a killed io_uring process only some time after its end, so a moment's patience is due.
+ */
+static int probe_port(const struct daemon *d)
+{
+    int64_t end = clock_monotonic_us() + PORT_WAIT_US;
+    char error[ERROR_BYTES];
+    int rc;
+
+    while ((rc = port_is_free(&d->config->http_address)) == -EADDRINUSE &&
+           clock_monotonic_us() < end)
+        usleep(PORT_POLL_US);
     if (rc == 0)
         return 0;
     snprintf(error, sizeof(error), "http.listen: cannot listen on %s: %s%s", d->config->http_listen,
