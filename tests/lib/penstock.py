@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import urllib.parse
@@ -72,10 +72,13 @@ def program(name):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the ports that the kernel hands out itself: no client's own port can be in the way, and none
+    that connects while nobody listens can meet itself."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def run_tests(tests):
@@ -525,9 +528,6 @@ def chunked(body, sizes, trailer=b""):
         at += size
         i += 1
     return b"".join(out) + b"0\r\n" + trailer + b"\r\n"
-
-
-Head = collections.namedtuple("Head", "status headers")
 
 
 class Answer:
