@@ -94,7 +94,7 @@ asan: ## everything built with ASan and UBSan into build-asan, then unit tests
 
 tsan: ## everything built with TSan into build-tsan, then unit tests
 	$(Q)$(MAKE) --no-print-directory BUILD=build-tsan NO_JEMALLOC=1 \
-	  OPT="-O1 -g -fsanitize=thread -DPENSTOCK_ASSERT_HOT=1" all build-tests
+	  OPT="-O1 -g -fsanitize=thread -DPENSTOCK_ASSERT_HOT=1 -DRTE_USE_C11_MEM_MODEL=1" all build-tests
 	$(Q)BUILD=build-tsan tests/run.sh unit
 
 BASE ?= HEAD~5
@@ -105,14 +105,16 @@ compdb: ## compile_commands.json for editors
 	$(Q)$(MAKE) --no-print-directory -Bnk V=1 all build-tests | tools/compdb.py > compile_commands.json
 
 install: all ## programs, example configuration and unit file into DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/penstock/schemas
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/penstock/schemas $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 config/penstock.yaml $(DESTDIR)$(PREFIX)/share/penstock
 	install -m 644 config/schemas/*.json $(DESTDIR)$(PREFIX)/share/penstock/schemas
+	install -m 644 deploy/penstockd.service $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 uninstall: ## undo install
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(PROGRAMS)))
 	rm -rf $(DESTDIR)$(PREFIX)/share/penstock
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/penstockd.service
 
 clean: ## remove everything that was built
 	rm -rf build build-asan build-tsan compile_commands.json

@@ -162,6 +162,11 @@ static void check_sinks(struct loader *l)
                    "found %" PRIu64 " bytes; allowed: at most half of group.memory (%" PRIu64
                    " bytes)",
                    c->group_bytes_max, c->group_memory);
+    if (c->http_event_max > c->group_memory / 8)
+        problem_at(l, config_where(l, "group.memory"), "group.memory",
+                   "found %" PRIu64 " bytes; allowed: at least 8 times http.event_max (%" PRIu64
+                   " bytes)",
+                   c->group_memory, c->http_event_max);
     ASSERT(c->sinks_threads > 0);
 }
 

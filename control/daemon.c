@@ -74,6 +74,7 @@ static int open_journals(struct daemon *d)
         rc = open_journal(d, i, &config);
         d->worker_journal[i] = (int)i;
     }
+    config.spares = 0; /* nobody writes to the others */
     for (int i = 0; rc == 0 && i < n; i++) {
         if (there[i] < d->n_workers)
             continue;

@@ -59,7 +59,7 @@ static const struct knob table[] = {
       "429."),
     K("journal.segment", SIZE, journal_segment, 8 * MIB, 2 * GIB, "64MiB", "",
       "Size of a journal file; a multiple of 4KiB."),
-    K("journal.spares", COUNT, journal_spares, 1, 16, "2", "",
+    K("journal.spares", COUNT, journal_spares, 1, 16, "4", "",
       "Journal files kept ready ahead of each worker."),
     K("block.bytes", SIZE, block_bytes, 64 * KIB, 64 * MIB, "1MiB", "",
       "A commit block is written when full to this, or earlier when the disk is free."),

@@ -19,6 +19,8 @@
 #define EVENTS_PATH   "/v1/events"
 #define LISTEN_QUEUE  4096
 #define RECEIVE_GROUP 0
+#define STALL_US      1000000 /* a request waits at most this long for room, then hears 503 */
+#define LINGER_US     2000000
 
 static void connection_run(struct worker *w, struct connection *c);
 
@@ -177,7 +179,8 @@ static void receive_start(struct worker *w, struct connection *c)
 {
     struct io_uring_sqe *sqe = get_sqe(w);
 
-    ASSERT_HOT(!c->receive_busy && c->state == CONNECTION_READING);
+    ASSERT_HOT(!c->receive_busy);
+    ASSERT_HOT(c->state == CONNECTION_READING || c->state == CONNECTION_LINGERING);
     if (c->lease.buf != NULL) {
         io_uring_prep_recv(sqe, c->fd, c->lease.buf + c->len, c->lease.bytes - c->len, 0);
     } else {
@@ -283,6 +286,7 @@ static void connection_open(struct worker *w, int fd)
     c->lease = (struct lease){0};
     c->list = NULL;
     c->close_after = false;
+    c->linger = false;
     source_set(c);
     request_reset(w, c);
     receive_start(w, c);
@@ -302,6 +306,7 @@ static void refuse(struct worker *w, struct connection *c, enum reason reason, c
 {
     /* What is left of the request is not read: the connection cannot go on. */
     c->close_after = true;
+    c->linger = true;
     c->len = 0;
     lease_release(w->leases, &c->lease);
     answer_refused(w, c, reason, detail);
@@ -385,23 +390,34 @@ static enum reason path_type(struct span path, char *out, struct span *type)
                                                                   : REASON_BAD_PATH_TYPE;
 }
 
-/* A whole request is here: body at c->buf + head_len, body_len bytes; used bytes in all. */
-static void request_take(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+/* There will be room soon: the request waits in a lease. False when it cannot. */
+static bool request_stall(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
 {
-    char type[3 * TYPE_NAME_BYTES_MAX], detail[48] = "";
-    struct ingest_body body = {
-        .buf = c->buf + c->request.head_len,
-        .len = body_len,
-        .source = c->source,
-    };
-    bool keep = c->request.keep_alive && !atomic_load_explicit(&w->draining, memory_order_relaxed);
-    enum reason reason = path_type(c->request.path, type, &body.type);
+    const char *base = c->buf;
 
-    c->close_after = !keep;
-    stat_add(&w->stats.requests, 1);
-    stat_add(&w->stats.body_bytes, body_len);
-    ASSERT(reason == REASON_NONE); /* seen by head_check() */
-    ingest_body(w->ingest, &body, &w->result);
+    if (c->state == CONNECTION_STALLED)
+        return w->now_us < c->deadline_us;
+    if (!gather(w, c, c->len))
+        return false;
+    c->request.path.ptr = c->buf + (c->request.path.ptr - base);
+    c->stalled_body = body_len;
+    c->stalled_used = used;
+    c->state = CONNECTION_STALLED;
+    c->deadline_us = w->now_us + STALL_US;
+    c->next = NULL;
+    if (w->stalled_last != NULL)
+        w->stalled_last->next = c;
+    else
+        w->stalled_first = c;
+    w->stalled_last = c;
+    return true;
+}
+
+/* Answers a request that was taken, or refused as a whole; its bytes are not needed any more. */
+static void request_answer(struct worker *w, struct connection *c, uint32_t used)
+{
+    char detail[48] = "";
+
     if (!request_consume(w, c, used)) {
         c->close_after = true;
         c->len = 0;
@@ -418,6 +434,52 @@ static void request_take(struct worker *w, struct connection *c, uint32_t body_l
         wait_durable(w, c, w->result.last_seq);
     else
         send_start(w, c);
+}
+
+/*
+ * A whole request is here: body_len bytes behind the head; used bytes in all. Also called again for a stalled one.
+ * False when it waits for room.
+ */
+static bool request_take(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+{
+    char type[3 * TYPE_NAME_BYTES_MAX];
+    struct ingest_body body = {
+        .buf = c->buf + c->request.head_len,
+        .len = body_len,
+        .source = c->source,
+    };
+    bool draining = atomic_load_explicit(&w->draining, memory_order_relaxed);
+    enum reason reason = path_type(c->request.path, type, &body.type);
+
+    ASSERT(reason == REASON_NONE); /* seen by head_check() */
+    if (draining) {
+        w->result = (struct ingest_result){.refused = REASON_DRAINING};
+    } else {
+        ingest_body(w->ingest, &body, &w->result);
+        if (w->result.refused == REASON_BLOCKS_BUSY && request_stall(w, c, body_len, used))
+            return false;
+    }
+    c->close_after = !c->request.keep_alive || draining;
+    stat_add(&w->stats.requests, 1);
+    stat_add(&w->stats.body_bytes, body_len);
+    request_answer(w, c, used);
+    return true;
+}
+
+bool connections_unstall(struct worker *w)
+{
+    struct connection *c;
+
+    while ((c = w->stalled_first) != NULL) {
+        struct connection *next = c->next;
+
+        if (!request_take(w, c, c->stalled_body, c->stalled_used))
+            return true;
+        w->stalled_first = next; /* answered: it may be in the waiting queue by now */
+        if (next == NULL)
+            w->stalled_last = NULL;
+    }
+    return false;
 }
 
 /* What the head alone decides. */
@@ -563,6 +625,17 @@ static void receive_shared(struct worker *w, struct connection *c, const struct 
     receive_buffer_return(w, index); /* by now everything of it is taken or gathered */
 }
 
+/* Drops what comes; the end, an error or the deadline closes. */
+static void linger_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
+{
+    if (cqe->flags & IORING_CQE_F_BUFFER)
+        receive_buffer_return(w, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    if (cqe->res <= 0 && cqe->res != -ENOBUFS)
+        connection_close(w, c);
+    else
+        receive_start(w, c);
+}
+
 void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
     c->receive_busy = false;
@@ -570,6 +643,10 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
         if (cqe->flags & IORING_CQE_F_BUFFER)
             receive_buffer_return(w, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
         connection_reap(w, c);
+        return;
+    }
+    if (c->state == CONNECTION_LINGERING) {
+        linger_receive(w, c, cqe);
         return;
     }
     if (cqe->res == -ENOBUFS) {
@@ -595,6 +672,15 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
 
 /* ---- answers ---- */
 
+/* Closing with unread input resets the connection, and the answer may be lost on the way. */
+static void linger_start(struct worker *w, struct connection *c)
+{
+    shutdown(c->fd, SHUT_WR);
+    c->state = CONNECTION_LINGERING;
+    c->deadline_us = w->now_us + LINGER_US;
+    receive_start(w, c);
+}
+
 void on_send(struct worker *w, struct connection *c, int result)
 {
     c->send_busy = false;
@@ -612,6 +698,10 @@ void on_send(struct worker *w, struct connection *c, int result)
         return;
     }
     answer_release(w, c);
+    if (c->close_after && c->linger) {
+        linger_start(w, c);
+        return;
+    }
     if (c->close_after) {
         connection_close(w, c);
         return;
@@ -640,7 +730,8 @@ void connections_tick(struct worker *w)
     for (uint32_t i = 0; i < w->config.connections_max; i++) {
         struct connection *c = &w->connection[i];
 
-        if ((c->state != CONNECTION_READING && c->state != CONNECTION_SENDING) ||
+        if ((c->state != CONNECTION_READING && c->state != CONNECTION_SENDING &&
+             c->state != CONNECTION_LINGERING) ||
             w->now_us < c->deadline_us)
             continue;
         if (c->len > 0 || c->state == CONNECTION_SENDING)
@@ -654,7 +745,8 @@ bool connections_quiet(const struct worker *w)
     for (uint32_t i = 0; i < w->config.connections_max; i++) {
         const struct connection *c = &w->connection[i];
 
-        if (c->state == CONNECTION_WAITING || c->state == CONNECTION_SENDING)
+        if (c->state == CONNECTION_WAITING || c->state == CONNECTION_SENDING ||
+            c->state == CONNECTION_STALLED)
             return false;
     }
     return true;

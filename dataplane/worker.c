@@ -25,7 +25,7 @@
 #define RING_ENTRIES 4096
 #define TURN_BATCH   256 /* completions handled before the journal is looked after */
 #define TICK_US      200000
-#define RETRY_US     2000 /* while the journal waits for a segment */
+#define RETRY_US     2000 /* while the journal or a request waits for room */
 
 /* ---- blocks ---- */
 
@@ -374,7 +374,7 @@ static void wait_for_work(struct worker *w)
     struct __kernel_timespec ts;
     struct io_uring_cqe *cqe;
 
-    if (writer_failed(w->writer) && us > RETRY_US)
+    if ((writer_failed(w->writer) || w->stalled_first != NULL) && us > RETRY_US)
         us = RETRY_US;
     if (w->config.spin || us <= 0) {
         io_uring_submit_and_get_events(&w->ring);
@@ -387,6 +387,7 @@ static void wait_for_work(struct worker *w)
 static void turn(struct worker *w)
 {
     completions_take(w);
+    (void)connections_unstall(w);
     writer_pump(w->writer, &w->ring);
     connections_durable(w);
     for (uint32_t i = 0; i < w->n_lanes; i++)
@@ -401,7 +402,10 @@ static void *thread_main(void *arg)
 {
     struct worker *w = arg;
     int rc = thread_init(w);
+    char name[16];
 
+    snprintf(name, sizeof(name), "worker-%u", w->config.index & 0xffff);
+    pthread_setname_np(pthread_self(), name);
     atomic_store(&w->start_result, rc);
     if (rc < 0)
         return NULL;

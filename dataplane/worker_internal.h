@@ -25,15 +25,17 @@ enum worker_op { OP_ACCEPT = 1, OP_RECEIVE, OP_SEND, OP_WAKE, OP_JOURNAL };
 #define OP_SHIFT 56
 
 /*
- *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──>
- * READING └──────── refused ─────────────────────────────────────────────────> SENDING ── close ──>
- * CLOSED
+ *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──> READING
+ *      │  └─ no room yet ──> STALLED ── room ──┘                           │
+ *      └── refused ──> SENDING, then LINGERING until the client is done ── CLOSED
  */
 enum connection_state {
     CONNECTION_FREE,
     CONNECTION_READING,
+    CONNECTION_STALLED, /* a whole request waits for commit blocks or journal segments */
     CONNECTION_WAITING,
     CONNECTION_SENDING,
+    CONNECTION_LINGERING, /* input is dropped, or closing would reset the answer away */
     CONNECTION_CLOSED
 };
 
@@ -43,6 +45,7 @@ struct connection {
     uint8_t state;                /* enum connection_state */
     bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
     bool close_after;             /* the answer under way */
+    bool linger;                  /* input may be left unread then */
     bool have_head;
     bool continue_sent;
     struct lease lease;
@@ -50,11 +53,12 @@ struct connection {
     uint32_t len;  /* bytes in buf */
     uint32_t body; /* chunked: payload bytes squeezed so far */
     uint32_t raw;  /* chunked: offset of the first byte that is not squeezed */
+    uint32_t stalled_body, stalled_used; /* of the request that waits for room */
     struct http_request request;
     struct http_chunked chunked;
     int64_t deadline_us;
     uint64_t wait_seq;
-    struct connection *next; /* in the waiting queue, or in the free list */
+    struct connection *next; /* in the waiting or stalled queue, or in the free list */
     char *list;              /* a big answer buffer, or NULL */
     const char *out;         /* what is being sent */
     uint32_t out_len, out_sent;
@@ -92,6 +96,7 @@ struct worker {
     struct connection *free_connection;
     uint32_t n_connections;
     struct connection *waiting_first, *waiting_last;
+    struct connection *stalled_first, *stalled_last;
     struct lease_pool *leases;
     char *receive_memory;
     uint64_t receive_memory_bytes;
@@ -139,6 +144,9 @@ void on_send(struct worker *w, struct connection *c, int result); /* Thread: wor
 
 /** Answers everyone whose events are durable up to w->durable_seq. Thread: worker. */
 void connections_durable(struct worker *w);
+
+/** Tries requests again that had to wait for room. Thread: worker. @return true while some still wait. */
+bool connections_unstall(struct worker *w);
 
 /** Times out slow and idle connections. Thread: worker. */
 void connections_tick(struct worker *w);

@@ -445,7 +445,10 @@ static void turn(struct sink *s)
 static void *thread_main(void *arg)
 {
     struct sink *s = arg;
+    char name[16];
 
+    snprintf(name, sizeof(name), "sink-%u", s->config.index & 0xffff);
+    pthread_setname_np(pthread_self(), name);
     while (!atomic_load(&s->stop))
         turn(s);
     atomic_store(&s->ended, true); /* partner: sink_call() takes back what comes from now on */

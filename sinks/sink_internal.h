@@ -1,10 +1,8 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c and resume.c
- * only.
+ * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c, debt.c and resume.c only.
  *
- *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM ─ tables.c ─> LOAD ─>
- * ATTEMPT ─> LOADED
- *                                        ^
+ *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
+ *                                        ^                          └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
  *   plans without their bytes ─ reload.c ┘   (after a restart, or parked for long)
  */
 #ifndef PENSTOCK_SINK_INTERNAL_H
@@ -114,8 +112,10 @@ struct debt_list {
 
 /*
  *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING
- * ─> LOADED ─> IDLE ^             └ transient ─ ATTEMPT_FAILED ┘│ └────────────── timer ── PARKED
- * <── refused ┘
+ *                                                ^                                           │
+ *                   timer, the next attempt ─────┤<──── FAILING <─ ATTEMPT_FAILED ─ transient ┤
+ *                   timer, LOAD_RESUMED ─────────┴──── PARKED <──────────────────── refused ──┤
+ *   IDLE <─ LOADED durable ─ FINISHING <────────────────────────────────────────── all rows ──┘
  */
 enum table_state {
     TABLE_IDLE,

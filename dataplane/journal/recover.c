@@ -167,6 +167,51 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
     return rc;
 }
 
+/* Reads up to room bytes of a segment without a valid header and looks for acknowledged blocks. */
+static int spare_look(const struct journal *j, uint32_t number, size_t room, bool *block,
+                      bool *acknowledged)
+{
+    struct tail_scan t = {
+        .j = j, .number = number, .room = room, .end = lsn_make(number, JOURNAL_HEADER_BYTES)};
+    int rc;
+
+    t.buf = aligned_alloc(STORAGE_ALIGN, room);
+    if (t.buf == NULL)
+        return -ENOMEM;
+    rc = tail_read(&t);
+    *block = t.len > JOURNAL_HEADER_BYTES &&
+             block_len_hint(t.buf + JOURNAL_HEADER_BYTES, t.len - JOURNAL_HEADER_BYTES) != 0;
+    *acknowledged = *block && tail_damaged(&t);
+    free(t.buf);
+    return rc;
+}
+
+/*
+ * A segment behind the chain without a valid header is a spare, or its header never reached the disk. But if a block
+ * in it knew that an earlier one of it was durable, the header has rotted and acknowledged events hang on it.
+ */
+static int spare_check(const struct journal *j, uint32_t number, char *error, size_t error_len)
+{
+    bool block, acknowledged = false;
+    int rc = spare_look(j, number, JOURNAL_HEADER_BYTES + BLOCK_ALIGN, &block, &acknowledged);
+
+    if (rc == 0 && block)
+        rc = spare_look(j, number, j->config.segment_bytes, &block, &acknowledged);
+    if (rc == 0 && acknowledged) {
+        snprintf(
+            error, error_len,
+            "journal %s: the header of segment %08x is damaged, and acknowledged blocks follow it. "
+            "Nothing "
+            "was changed; restore the file, or move the journal away to start without its events",
+            j->dir, number);
+        return -EUCLEAN;
+    }
+    if (rc < 0)
+        snprintf(error, error_len, "segment %08x of journal %s cannot be read: %s", number, j->dir,
+                 strerror(-rc));
+    return rc;
+}
+
 /* Walks the chain down from the last valid header; everything off the chain is free. */
 static int chain_recover(struct journal *j, const struct file_list *l, char *error,
                          size_t error_len)
@@ -185,6 +230,9 @@ static int chain_recover(struct journal *j, const struct file_list *l, char *err
         }
         rc = segment_read_header(j, number, &h);
         if (rc == -EBADMSG && expect == 0) {
+            rc = spare_check(j, number, error, error_len);
+            if (rc < 0)
+                return rc;
             segment_free(j, number); /* a spare, never used */
             continue;
         }

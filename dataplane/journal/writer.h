@@ -1,8 +1,7 @@
 /*
  * The writing side of a journal: group commit on the worker's io_uring.
  *
- *     open block ── sealed ──> queue ── one write in flight, a second when a block is full ──>
- * durable, in order
+ *     open block ── sealed ──> queue ── at most two writes in flight ──> durable, in order
  *
  * Each write is O_DIRECT with RWF_DSYNC, so its completion is its flush. No timer: what gathers
  * while one write is in flight becomes the next block, so batching follows the load by itself.
