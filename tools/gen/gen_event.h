@@ -106,10 +106,12 @@ size_t gen_events_write_type(struct gen_events *g, uint64_t seq, enum gen_type t
 char *gen_events_put_id(const struct gen_events *g, uint64_t seq, enum gen_type type, char *out);
 
 /**
- * Name of a type as in event_type; of a kind as in the log.
+ * Name of a type as in event_type.
  * Thread: any.  Alloc: none.
  */
 const char *gen_type_name(enum gen_type type);
+
+/** Name of a kind as in the log. Thread: any. */
 const char *gen_kind_name(enum gen_kind kind);
 
 #endif

@@ -30,6 +30,7 @@ static inline uint64_t gen_rng_next(struct gen_rng *r);
  */
 static inline uint32_t gen_rng_below(struct gen_rng *r, uint32_t n);
 
+/** Scrambles the bits of x. Thread: any. */
 static inline uint64_t gen_rng_mix(uint64_t x)
 {
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

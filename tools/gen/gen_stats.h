@@ -65,10 +65,12 @@ static inline uint64_t gen_stats_get(const struct gen_stats *s, enum gen_counter
 const char *gen_stats_name(enum gen_counter counter);
 
 /**
- * Adds the counters of from to s; the arrays by status only when the owner of from has ended.
+ * Adds the counters of from to s.
  * Thread: main.  Alloc: none.
  */
 void gen_stats_merge_counters(struct gen_stats *s, const struct gen_stats *from);
+
+/** Adds the arrays by status; the owner of from has ended. Thread: main. */
 void gen_stats_merge_statuses(struct gen_stats *s, const struct gen_stats *from);
 
 #endif

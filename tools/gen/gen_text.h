@@ -60,6 +60,7 @@ char *gen_put_cents(char *out, uint64_t cents);
 /* "00".."99", two bytes a number. */
 extern const char gen_two_digits[201];
 
+/** Copies s to out. Thread: any. @return behind it. */
 static inline char *gen_put_str(char *out, struct gen_str s)
 {
     memcpy(out, s.text, s.bytes);
