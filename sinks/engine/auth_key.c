@@ -27,6 +27,7 @@ struct reader {
     struct json_value root;
     char *error;
     size_t error_len;
+    bool no_memory;
 };
 
 static bool complain(struct reader *r, const char *field, const char *format, ...) PRINTF(3, 4);
@@ -128,14 +129,15 @@ static int no_passphrase(char *buf, int size, int writing, void *ctx)
 static bool read_private_key(struct reader *r, struct auth_key *k)
 {
     char *pem = malloc(PEM_BYTES);
-    bool ok = pem != NULL;
     BIO *bio = NULL;
+    bool ok;
 
     ASSERT(k->private_key == NULL);
-    if (ok)
-        ok = read_field(r, "private_key", true, false, pem, PEM_BYTES);
-    else
-        complain(r, "private_key", "out of memory");
+    if (pem == NULL) {
+        r->no_memory = true;
+        return complain(r, "private_key", "out of memory");
+    }
+    ok = read_field(r, "private_key", true, false, pem, PEM_BYTES);
     if (ok) {
         bio = BIO_new_mem_buf(pem, -1);
         k->private_key =
@@ -147,8 +149,7 @@ static bool read_private_key(struct reader *r, struct auth_key *k)
                           EVP_PKEY_get_bits(k->private_key), KEY_BITS_MIN);
     }
     BIO_free(bio);
-    if (pem != NULL)
-        OPENSSL_cleanse(pem, PEM_BYTES);
+    OPENSSL_cleanse(pem, PEM_BYTES);
     free(pem);
     return ok;
 }
@@ -223,7 +224,7 @@ int auth_key_parse(const char *file, const char *text, size_t len, struct auth_k
         ok = read_key(&r, k);
     if (!ok) {
         auth_key_destroy(k);
-        return -EINVAL;
+        return r.no_memory ? -ENOMEM : -EINVAL;
     }
     *out = k;
     return 0;

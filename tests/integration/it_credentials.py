@@ -311,6 +311,19 @@ def test_bad_files_are_named():
         expect(status != 0 and "GOOGLE_APPLICATION_CREDENTIALS: " in text and "gone.json" in text, text)
 
 
+def test_project_of_the_key():
+    with Place() as place, environment():
+        os.environ.pop("GOOGLE_CLOUD_PROJECT", None)
+        cloud = place.cloud()
+        path = key_file(place, cloud, make_key(place, "key")[0])
+        sections = {"bigquery": {"project": ""}, "start": False}
+        without = place.daemon(cloud, name="without", **sections)
+        status = without.launch("--check").wait(20)
+        expect(status != 0 and "bigquery.project: " in without.log(), status, without.log())
+        daemon = place.daemon(cloud, name="with", credentials={"file": path}, **sections)
+        equal(daemon.launch("--check").wait(20), 0, daemon.log())
+
+
 # ---- the local cloud's own strictness ----
 
 def b64(data):
@@ -397,5 +410,5 @@ if __name__ == "__main__":
     sys.exit(run_tests([
         test_service_account_through_expiries, test_refused_key_recovers, test_key_replaced_on_disk,
         test_token_server_fails, test_metadata_server, test_authorized_user, test_emulators_get_none,
-        test_no_credentials, test_bad_files_are_named, test_localcloud_is_strict,
+        test_no_credentials, test_bad_files_are_named, test_project_of_the_key, test_localcloud_is_strict,
     ]))
