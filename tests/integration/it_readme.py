@@ -15,7 +15,8 @@ from pathlib import Path
 
 from it_demo import BUILD, ROOT, Bed
 
-DOCUMENTS = ["README.md", "CHANGELOG.md", "docs/README.md", "docs/operations.md", "perf/README.md"]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "docs/README.md", "docs/google-cloud.md", "docs/operations.md",
+             "perf/README.md"]
 NOT_REASONS = ("status", "sinks", "pending", "parked", "late", "bad_time", "reason")
 PROGRAMS = ["penstockd", "penstock", "penstock-gen", "localcloud"]
 
