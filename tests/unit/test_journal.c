@@ -305,6 +305,35 @@ static void test_hole_is_damage(void **state)
     }
 }
 
+/* The header of the last segment has rotted. Its first block alone might never have been
+ * acknowledged; a second one knew that the first was: refused, and nothing changes. */
+static void test_rotted_header(void **state)
+{
+    char before[SEGMENT], after[SEGMENT], zero[SECTOR];
+    uint32_t total = 0;
+
+    (void)state;
+    memset(zero, 0, sizeof(zero));
+    while (lsn_segment(journal_durable(rig.journal)) < 2) {
+        put_durable(1);
+        total++;
+    }
+    (void)journal_keep(rig.journal, 0); /* a spare behind it: no header either, and no blocks */
+    put_durable(1);
+    put_durable(1);
+    journal_down();
+    file_peek("00000002.seg", 0, before, SEGMENT);
+    file_poke("00000002.seg", 0, zero, SECTOR);
+    assert_int_equal(journal_up("machine-a"), -EUCLEAN);
+    assert_non_null(strstr(rig.error, "header of segment 00000002"));
+    file_peek("00000002.seg", 0, after, SEGMENT);
+    assert_memory_equal(after + SECTOR, before + SECTOR, SEGMENT - SECTOR);
+    file_poke("00000002.seg", 0, before, SEGMENT);
+    assert_int_equal(journal_up("machine-a"), 0);
+    assert_int_equal(journal_events_total(rig.journal), total + 2);
+    assert_int_equal(read_from(0).n, total + 2);
+}
+
 static void test_unreadable(void **state)
 {
     (void)state;
@@ -499,7 +528,7 @@ int main(void)
         FRESH(test_fresh_and_again), FRESH(test_other_machine),       FRESH(test_torn_tail),
         FRESH(test_hole_is_damage),  FRESH(test_unreadable),          FRESH(test_superseded),
         FRESH(test_failing_headers), FRESH(test_recycled_bytes),      FRESH(test_limit),
-        FRESH(test_keeper_heals),    FRESH(test_wrong_bytes_on_read),
+        FRESH(test_keeper_heals),    FRESH(test_wrong_bytes_on_read), FRESH(test_rotted_header),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
