@@ -51,7 +51,8 @@ setup: ## install every Debian package that build, demo and tests need (root or 
 	$(Q)tools/setup.sh
 
 # demo and test set up first and then build in a second make: the package flags above are read at its start.
-demo: setup ## the main job on this machine: local cloud, 300,000 events, counts, objects, SQL; KEEP=1 leaves it up
+demo: ## the main job on this machine: local cloud, 300,000 events, counts, objects, SQL; KEEP=1 leaves it up
+	$(Q)tools/setup.sh demo
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)tools/demo.sh
 
