@@ -131,11 +131,43 @@ static char *put_overflow(const struct event_parts *parts, char *out)
     return out;
 }
 
+/*
+ * The texts of the last date and time: one day for nearly all events, one processing time for all of a body. Formatting
+ * them anew took an eighth of a worker's time.
+ */
+static _Thread_local struct {
+    int32_t days;
+    int64_t us;
+    bool has_date, has_time;
+    char date[DATE_TEXT_BYTES];
+    char time[TIME_TEXT_BYTES];
+} recent;
+
+static void put_date(int32_t days, char *out)
+{
+    if (!recent.has_date || recent.days != days) {
+        date_format(days, recent.date);
+        recent.days = days;
+        recent.has_date = true;
+    }
+    memcpy(out, recent.date, sizeof(recent.date));
+}
+
+static void put_time(int64_t us, char *out)
+{
+    if (!recent.has_time || recent.us != us) {
+        time_format(us, recent.time);
+        recent.us = us;
+        recent.has_time = true;
+    }
+    memcpy(out, recent.time, sizeof(recent.time));
+}
+
 static char *put_template(const struct event_parts *parts, char *out)
 {
     memcpy(out, added_template, ADDED_BYTES);
-    date_format(time_days(parts->event_us), out + DATE_AT);
-    time_format(parts->processed_us, out + TIME_AT);
+    put_date(time_days(parts->event_us), out + DATE_AT);
+    put_time(parts->processed_us, out + TIME_AT);
     memcpy(out + UUID_AT, parts->journal_hex, UUID_DIGITS);
     text_hex(out + LSN_AT, parts->lsn, LSN_DIGITS);
     return out + ADDED_BYTES;
