@@ -20,7 +20,7 @@
 
 #define PORT_WAIT_US 3000000
 #define PORT_POLL_US 10000
-#define ERROR_BYTES 1024
+#define ERROR_BYTES  1024
 
 static int fail_with(const char *what, const char *error, int rc)
 {

@@ -217,7 +217,8 @@ void daemon_quiesce(struct daemon *d)
     atomic_store(&d->state, DAEMON_STOPPING);
     while (daemon_drain(d, SLICE_FIRST_US) != 0 && !hurry) {
         hurry = stop_signal(0);
-        if (clock_monotonic_us() > end) { /* a journal that cannot be written: nothing of it was acknowledged */
+        if (clock_monotonic_us() >
+            end) { /* a journal that cannot be written: nothing of it was acknowledged */
             log_warn("stop", "workers are not drained after shutdown.grace: stopping");
             break;
         }

@@ -4,7 +4,7 @@
 
 #include "control/daemon.h"
 
-#define METRICS_TYPES_EXTRA                                              \
+#define METRICS_TYPES_EXTRA \
     200 /* types beside the configured ones that get series of their own \
          */
 

@@ -437,8 +437,8 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
 }
 
 /*
- * A whole request is here: body_len bytes behind the head; used bytes in all. Also called again for a stalled one.
- * False when it waits for room.
+ * A whole request is here: body_len bytes behind the head; used bytes in all. Also called again for
+ * a stalled one. False when it waits for room.
  */
 static bool request_take(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
 {

@@ -6,7 +6,8 @@
 #include "dataplane/base/crc32c.h"
 #include "perf/bench.h"
 
-#define COPY_BYTES (1u << 20) /* memcpy goes to one block's worth of memory, as the worker's one copy does */
+#define COPY_BYTES \
+    (1u << 20) /* memcpy goes to one block's worth of memory, as the worker's one copy does */
 
 int main(int argc, char **argv)
 {

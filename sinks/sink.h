@@ -116,7 +116,11 @@ void sink_destroy(struct sink *s);
 
 /** Counters. Thread: any. */
 const struct sink_stats *sink_stats(const struct sink *s);
-const struct gcs_stats *sink_gcs_stats(const struct sink *s); /* Thread: any. */
-const struct bq_stats *sink_bq_stats(const struct sink *s);   /* Thread: any. */
+
+/** Counters of its Cloud Storage client. Thread: any. */
+const struct gcs_stats *sink_gcs_stats(const struct sink *s);
+
+/** Counters of its BigQuery client. Thread: any. */
+const struct bq_stats *sink_bq_stats(const struct sink *s);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c, debt.c and resume.c only.
+ * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c, debt.c and
+ * resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
  *                                        ^                          └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED

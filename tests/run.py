@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the test suites and counts: run.py [unit|integration|fault|fuzz]...; tests/README.md says how.
+"""Runs the test suites and counts: run.py [unit|integration|fault|fuzz]...; tests/README.md says
+how.
 
-Nothing that goes wrong may count as passed: a program that crashes, prints no result, outlives its time
-or was never built is one failure. Every program runs in its own process group, which is killed afterwards.
+Nothing that goes wrong may count as passed: a program that crashes, prints no result, outlives its
+time
+or was never built is one failure. Every program runs in its own process group, which is killed
+afterwards.
 """
 
 import os

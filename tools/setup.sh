@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs every Debian package that building, the demo and the tests need; with "demo", only what the demo needs.
-# Does nothing when all are there. The README says why each one is needed.
+# Installs every Debian package that building, the demo and the tests need; with "demo", only what
+# the demo needs. Does nothing when all are there. The README says why each one is needed.
 set -eu
 
 BUILD="gcc make pkg-config git ca-certificates python3 curl iproute2

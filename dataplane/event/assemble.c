@@ -132,8 +132,8 @@ static char *put_overflow(const struct event_parts *parts, char *out)
 }
 
 /*
- * The texts of the last date and time: one day for nearly all events, one processing time for all of a body. Formatting
- * them anew took an eighth of a worker's time.
+ * The texts of the last date and time: one day for nearly all events, one processing time for all
+ * of a body. Formatting them anew took an eighth of a worker's time.
  */
 static _Thread_local struct {
     int32_t days;

@@ -9,7 +9,7 @@
 #define SECOND_US INT64_C(1000000)
 #define MINUTE_US (60 * SECOND_US)
 #define DAY_US    (1440 * MINUTE_US)
-#define OFFSET_MAX                                                                                \
+#define OFFSET_MAX \
     (14 * 60)                 /* minutes: no zone is farther from UTC, and BigQuery takes no more \
                                */
 #define DAYS_TO_MIN (-719162) /* 0001-01-01 */

@@ -1,8 +1,8 @@
 /*
- * HTTP/1.1 requests, parsed in place in a receive buffer: request line, headers, and chunked bodies. No
- * allocation, no copies but the chunk framing that is squeezed out of a body where it lies. Follows RFC 9112;
- * what could be read two ways by two servers (request smuggling) is refused.
- * Thread: any; a parser belongs to one connection.
+ * HTTP/1.1 requests, parsed in place in a receive buffer: request line, headers, and chunked
+ * bodies. No allocation, no copies but the chunk framing that is squeezed out of a body where it
+ * lies. Follows RFC 9112; what could be read two ways by two servers (request smuggling) is
+ * refused. Thread: any; a parser belongs to one connection.
  */
 #ifndef PENSTOCK_INPUT_HTTP_PARSER_H
 #define PENSTOCK_INPUT_HTTP_PARSER_H
@@ -28,7 +28,8 @@ enum http_coding { HTTP_CODING_IDENTITY, HTTP_CODING_GZIP, HTTP_CODING_ZSTD, HTT
 /** The head of a request. Spans point into the buffer that was parsed. */
 struct http_request {
     enum http_method method;
-    enum http_media media;   /* Content-Type: application/json, application/x-ndjson (and its aliases) */
+    enum http_media
+        media; /* Content-Type: application/json, application/x-ndjson (and its aliases) */
     enum http_coding coding; /* Content-Encoding */
     uint8_t minor;           /* HTTP/1.minor */
     bool keep_alive;
@@ -44,11 +45,12 @@ struct http_request {
 
 /**
  * Parses the head that starts at buf.
- * @return 0 when whole; -EAGAIN when more bytes are needed; -EMSGSIZE when len has reached head_max without an
- * end; -EINVAL for a malformed or ambiguous head; -EPROTONOSUPPORT for another HTTP version;
- * -ENOSYS for a transfer coding that is not taken.
+ * @return 0 when whole; -EAGAIN when more bytes are needed; -EMSGSIZE when len has reached head_max
+ * without an end; -EINVAL for a malformed or ambiguous head; -EPROTONOSUPPORT for another HTTP
+ * version; -ENOSYS for a transfer coding that is not taken.
  */
-int http_parse_head(const char *buf, size_t len, size_t head_max, struct http_request *out) WARN_UNUSED;
+int http_parse_head(const char *buf, size_t len, size_t head_max,
+                    struct http_request *out) WARN_UNUSED;
 
 /** State of a chunked body that is being squeezed in place. Zero it before the first byte. */
 struct http_chunked {
@@ -58,14 +60,15 @@ struct http_chunked {
 };
 
 /**
- * Takes the next len raw bytes of a chunked body at raw and moves their payload to dst (dst <= raw, both in one
- * buffer, may overlap).
- * @param consumed raw bytes used; fewer than len only when the body ended (the rest is the next request).
+ * Takes the next len raw bytes of a chunked body at raw and moves their payload to dst (dst <= raw,
+ * both in one buffer, may overlap).
+ * @param consumed raw bytes used; fewer than len only when the body ended (the rest is the next
+ * request).
  * @param payload bytes written to dst.
  * @return 1 when the body ended; 0 when more is needed; -EINVAL for bad framing.
  */
-int http_chunked_squeeze(struct http_chunked *c, char *dst, const char *raw, size_t len, size_t *consumed,
-                         size_t *payload) WARN_UNUSED;
+int http_chunked_squeeze(struct http_chunked *c, char *dst, const char *raw, size_t len,
+                         size_t *consumed, size_t *payload) WARN_UNUSED;
 
 /**
  * Percent-decodes a path segment into out, which holds segment.len bytes.

@@ -187,8 +187,9 @@ static int spare_look(const struct journal *j, uint32_t number, size_t room, boo
 }
 
 /*
- * A segment behind the chain without a valid header is a spare, or its header never reached the disk. But if a block
- * in it knew that an earlier one of it was durable, the header has rotted and acknowledged events hang on it.
+ * A segment behind the chain without a valid header is a spare, or its header never reached the
+ * disk. But if a block in it knew that an earlier one of it was durable, the header has rotted and
+ * acknowledged events hang on it.
  */
 static int spare_check(const struct journal *j, uint32_t number, char *error, size_t error_len)
 {

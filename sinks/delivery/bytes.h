@@ -38,6 +38,7 @@ static inline const uint8_t *get_bytes(struct byte_reader *r, size_t n)
     return at;
 }
 
+/** Takes 8 bytes, little-endian; 0 once the reader has failed. Thread: any. */
 static inline uint64_t get_u64(struct byte_reader *r)
 {
     const uint8_t *at = get_bytes(r, 8);
@@ -48,6 +49,7 @@ static inline uint64_t get_u64(struct byte_reader *r)
     return le64toh(v);
 }
 
+/** Takes 4 bytes. Thread: any. */
 static inline uint32_t get_u32(struct byte_reader *r)
 {
     const uint8_t *at = get_bytes(r, 4);
@@ -58,6 +60,7 @@ static inline uint32_t get_u32(struct byte_reader *r)
     return le32toh(v);
 }
 
+/** Takes 2 bytes. Thread: any. */
 static inline uint16_t get_u16(struct byte_reader *r)
 {
     const uint8_t *at = get_bytes(r, 2);
@@ -68,6 +71,7 @@ static inline uint16_t get_u16(struct byte_reader *r)
     return le16toh(v);
 }
 
+/** Takes a byte. Thread: any. */
 static inline uint8_t get_u8(struct byte_reader *r)
 {
     const uint8_t *at = get_bytes(r, 1);
@@ -75,6 +79,7 @@ static inline uint8_t get_u8(struct byte_reader *r)
     return at == NULL ? 0 : *at;
 }
 
+/** Appends len bytes; fails the writer when they do not fit. Thread: any. */
 static inline void put_bytes(struct byte_writer *w, const void *src, size_t n)
 {
     ASSERT(n <= w->left);
@@ -84,24 +89,28 @@ static inline void put_bytes(struct byte_writer *w, const void *src, size_t n)
     w->left -= n;
 }
 
+/** Appends 8 bytes, little-endian. Thread: any. */
 static inline void put_u64(struct byte_writer *w, uint64_t v)
 {
     v = htole64(v);
     put_bytes(w, &v, sizeof(v));
 }
 
+/** Appends 4 bytes. Thread: any. */
 static inline void put_u32(struct byte_writer *w, uint32_t v)
 {
     v = htole32(v);
     put_bytes(w, &v, sizeof(v));
 }
 
+/** Appends 2 bytes. Thread: any. */
 static inline void put_u16(struct byte_writer *w, uint16_t v)
 {
     v = htole16(v);
     put_bytes(w, &v, sizeof(v));
 }
 
+/** Appends a byte. Thread: any. */
 static inline void put_u8(struct byte_writer *w, uint8_t v)
 {
     put_bytes(w, &v, sizeof(v));

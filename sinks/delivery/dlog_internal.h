@@ -25,9 +25,10 @@
 #define DLOG_FILE_BYTES_MIN (8ull << 20)
 #define DLOG_PORTS_MAX      256
 #define DLOG_ROOM_BYTES_MIN \
-    (512ull << 10) /* a file without so much behind its snapshot is not worth a switch */
-#define DLOG_RETRY_US      100000    /* after a failed write */
-#define DLOG_RETRY_FULL_US 1000000   /* after a snapshot that does not fit and a disk without room \
+    (512ull << 10)           /* a file without so much behind its snapshot is not worth a switch */
+#define DLOG_RETRY_US 100000 /* after a failed write */
+#define DLOG_RETRY_FULL_US \
+    1000000                          /* after a snapshot that does not fit and a disk without room \
                                       */
 #define DLOG_STOP_US         2000000 /* dlog_stop() gives up on a failing disk after this */
 #define DLOG_FLOOR_US        200000

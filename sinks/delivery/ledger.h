@@ -1,7 +1,8 @@
 /*
- * The ledger: what was planned, stored and loaded, per object and per type, minute and sink, in one SQLite file
- * that anyone may read with SQL. Written by the delivery log's thread from durable records, exactly once each (the
- * sequence number of the last applied record commits with them); never needed for correctness of delivery.
+ * The ledger: what was planned, stored and loaded, per object and per type, minute and sink, in one
+ * SQLite file that anyone may read with SQL. Written by the delivery log's thread from durable
+ * records, exactly once each (the sequence number of the last applied record commits with them);
+ * never needed for correctness of delivery.
  */
 #ifndef PENSTOCK_DELIVERY_LEDGER_H
 #define PENSTOCK_DELIVERY_LEDGER_H
@@ -19,17 +20,18 @@ void ledger_close(struct ledger *l);
 /** Totals of one type and sink. */
 struct ledger_total {
     char type[TYPE_NAME_BYTES_MAX + 1];
-    uint8_t kind;           /* enum plan_kind */
-    const char *sink;       /* "gcs" or "bigquery" */
-    uint64_t planned;       /* events in plans for this sink */
-    uint64_t delivered;     /* events confirmed there */
-    uint64_t parked;        /* events in parked plans or loads */
-    uint64_t objects;       /* confirmed objects, or loads */
-    int64_t newest_us;      /* latest confirmation, wall clock */
+    uint8_t kind;       /* enum plan_kind */
+    const char *sink;   /* "gcs" or "bigquery" */
+    uint64_t planned;   /* events in plans for this sink */
+    uint64_t delivered; /* events confirmed there */
+    uint64_t parked;    /* events in parked plans or loads */
+    uint64_t objects;   /* confirmed objects, or loads */
+    int64_t newest_us;  /* latest confirmation, wall clock */
 };
 
 /** Visits totals, by type and sink. Thread: any, through its own handle. */
-int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct ledger_total *t), void *ctx) WARN_UNUSED;
+int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct ledger_total *t),
+                      void *ctx) WARN_UNUSED;
 
 /** One confirmed object that should be in the bucket. */
 struct ledger_object {
@@ -41,8 +43,8 @@ struct ledger_object {
 };
 
 /**
- * Visits the objects that should now be in the bucket (confirmed, and not deleted staging ones), by name in byte
- * order. The visitor returns false to stop.
+ * Visits the objects that should now be in the bucket (confirmed, and not deleted staging ones), by
+ * name in byte order. The visitor returns false to stop.
  */
 int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct ledger_object *o),
                        void *ctx) WARN_UNUSED;
@@ -50,7 +52,7 @@ int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct l
 /** One table's sum. */
 struct ledger_table {
     const char *table;
-    uint64_t rows;   /* loaded, as BigQuery answered */
+    uint64_t rows; /* loaded, as BigQuery answered */
     uint64_t loads;
 };
 

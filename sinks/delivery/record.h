@@ -102,9 +102,15 @@ size_t record_encode_floor(const struct journal_uuid *journal, lsn_t lsn, int64_
 
 /** The snapshot's records; out holds RECORD_BYTES_MAX bytes. @return bytes written. */
 size_t record_encode_counters(const struct record_counters *c, uint8_t *out);
+
+/** An unfinished plan of a snapshot; out and return as above. */
 size_t record_encode_snap_plan(const struct record_snap_plan *p, uint8_t *out);
+
+/** An unfinished load of a snapshot; out and return as above. */
 size_t record_encode_snap_load(const struct load *l, uint8_t status, struct span text,
                                uint8_t *out);
+
+/** How far a key is planned; out and return as above. */
 size_t record_encode_planned_to(const struct plan_key *key, const struct journal_uuid *journal,
                                 lsn_t to, uint8_t *out);
 

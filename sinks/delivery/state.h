@@ -1,6 +1,6 @@
 /*
- * The delivery state: what the records of the delivery log add up to. Applying the same records gives the same
- * state, at run time in the log's thread and at start from the files.
+ * The delivery state: what the records of the delivery log add up to. Applying the same records
+ * gives the same state, at run time in the log's thread and at start from the files.
  *
  * Thread: the log's thread; init before it starts.
  */
@@ -9,15 +9,25 @@
 
 #include "sinks/delivery/dlog.h"
 
-enum plan_status { PLAN_PENDING, PLAN_PARKED, PLAN_CONFIRMED /* kept while a load or staging object needs it */ };
-enum load_status { LOAD_PENDING, LOAD_PARKED, LOAD_DONE /* kept until its staging objects are gone */ };
+enum plan_status {
+    PLAN_PENDING,
+    PLAN_PARKED,
+    PLAN_CONFIRMED /* kept while a load or staging object needs it */
+};
+enum load_status {
+    LOAD_PENDING,
+    LOAD_PARKED,
+    LOAD_DONE /* kept until its staging objects are gone */
+};
 
-/** Called for each plan that is not finished, in id order. load_id is 0 while no load has taken it. */
-typedef void (*plan_visitor)(void *ctx, const struct plan *plan, enum plan_status status, uint64_t load_id,
-                             const char *text);
+/** Called for each plan that is not finished, in id order. load_id is 0 while no load has taken it.
+ */
+typedef void (*plan_visitor)(void *ctx, const struct plan *plan, enum plan_status status,
+                             uint64_t load_id, const char *text);
 
 /** Called for each load that is not finished, in id order. */
-typedef void (*load_visitor)(void *ctx, const struct load *load, enum load_status status, const char *text);
+typedef void (*load_visitor)(void *ctx, const struct load *load, enum load_status status,
+                             const char *text);
 
 /** Visits unfinished plans. */
 void state_each_plan(const struct delivery_state *s, plan_visitor visit, void *ctx);
@@ -29,8 +39,8 @@ void state_each_load(const struct delivery_state *s, load_visitor visit, void *c
 lsn_t state_floor(const struct delivery_state *s, const struct journal_uuid *journal);
 
 /**
- * How far a key is planned in a journal: lines of this key below it are in plans already. 0 when unknown (then the
- * floor alone counts). Kept for every key whose plans reach past the floor.
+ * How far a key is planned in a journal: lines of this key below it are in plans already. 0 when
+ * unknown (then the floor alone counts). Kept for every key whose plans reach past the floor.
  */
 lsn_t state_planned_to(const struct delivery_state *s, const struct plan_key *key,
                        const struct journal_uuid *journal);

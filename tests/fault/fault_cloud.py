@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Goal: a cloud that misbehaves costs time, never an event, and never doubles one.
 
-Method: localcloud answers 503 to half of all calls, does work and loses the answer, refuses connections, refuses
-for good, forgets its bucket, is killed; each for PENSTOCK_FAULT_SECONDS (1 by default). Events flow all the time.
-In the end everything that was acknowledged is there exactly once, by id and byte for byte, clients saw only 200,
-429 and 503, and `penstock verify` is clean. What was refused for good shows in `penstock status` while it lasts
+Method: localcloud answers 503 to half of all calls, does work and loses the answer, refuses
+connections, refuses
+for good, forgets its bucket, is killed; each for PENSTOCK_FAULT_SECONDS (1 by default). Events flow
+all the time.
+In the end everything that was acknowledged is there exactly once, by id and byte for byte, clients
+saw only 200,
+429 and 503, and `penstock verify` is clean. What was refused for good shows in `penstock status`
+while it lasts
 and is delivered once it is put right.
 """
 import os

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Goal: kill -9 at any moment loses nothing that was acknowledged and doubles nothing.
 
-Method: penstock-gen sends mixed events (1 % malformed, 2 % late) without retrying; penstockd is killed at random
-moments and started again, sometimes by SIGTERM instead. At the end every acknowledged event is in the bucket and
-in its table exactly once, every unanswered one once or not at all, by id and byte for byte, and `penstock verify`
+Method: penstock-gen sends mixed events (1 % malformed, 2 % late) without retrying; penstockd is
+killed at random
+moments and started again, sometimes by SIGTERM instead. At the end every acknowledged event is in
+the bucket and
+in its table exactly once, every unanswered one once or not at all, by id and byte for byte, and
+`penstock verify`
 is clean. The moments follow from the seed that is printed; PENSTOCK_SEED replays it.
 """
 import os

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Goal: with the sinks down, full load fills the journal, never the memory; nothing acknowledged is lost.
+"""Goal: with the sinks down, full load fills the journal, never the memory; nothing acknowledged is
+lost.
 
 Method: the cloud is down while penstock-gen sends faster than the journal lasts. The resident
-set is sampled all along: it must stay under the sum that penstockd prints at start and a margin for the program
-itself, and not grow once the sinks' memory is full. Clients must hear 429. Then the cloud comes back, and all that
-was acknowledged must be in the bucket and in the tables exactly once, by id. PENSTOCK_LONG=1: a minute and a
+set is sampled all along: it must stay under the sum that penstockd prints at start and a margin for
+the program
+itself, and not grow once the sinks' memory is full. Clients must hear 429. Then the cloud comes
+back, and all that
+was acknowledged must be in the bucket and in the tables exactly once, by id. PENSTOCK_LONG=1: a
+minute and a
 journal of 4 GiB instead of seconds and 256 MiB.
 """
 import os
@@ -74,7 +78,8 @@ def check_delivered(gen, cloud):
 def test_sinks_down():
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud, journal={"limit": LIMIT}, group={"memory": "64MiB", "bytes_max": "16MiB", "age_max": "1s"})
+        daemon = place.daemon(cloud, journal={"limit": LIMIT},
+                              group={"memory": "64MiB", "bytes_max": "16MiB", "age_max": "1s"})
         cloud.kill()
         before = daemon.rss()
         sampler = Sampler(daemon)

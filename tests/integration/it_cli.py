@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Goal: what an operator types and sees: exit statuses, messages that name the fix, admin answers, drain,
+"""Goal: what an operator types and sees: exit statuses, messages that name the fix, admin answers,
+drain,
 verify.
 
-Method: the real daemon with the local cloud, all on free ports in a temporary folder. verify must be clean
-while events flow, and must name what this test then removes, replaces or adds behind Penstock's back.
+Method: the real daemon with the local cloud, all on free ports in a temporary folder. verify must
+be clean
+while events flow, and must name what this test then removes, replaces or adds behind Penstock's
+back.
 """
 import json
 import os

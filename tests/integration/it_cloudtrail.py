@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Goal: events that nobody here made go through unchanged: AWS CloudTrail records.
 
-Method: sends tests/data/cloudtrail_sample.ndjson, or the file that PENSTOCK_CLOUDTRAIL names, with eventName as
-the type and eventTime as the time, and no schema. Every record with an eventName must be in the bucket byte for
-byte in front of the added fields, under its time's path, and in BigQuery value for value; every one without must
+Method: sends tests/data/cloudtrail_sample.ndjson, or the file that PENSTOCK_CLOUDTRAIL names, with
+eventName as
+the type and eventTime as the time, and no schema. Every record with an eventName must be in the
+bucket byte for
+byte in front of the added fields, under its time's path, and in BigQuery value for value; every one
+without must
 be among the dead letters, byte for byte, at its position.
 """
 import collections

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Goal: credentials of every kind carry events through expiry, refusal and failing token servers.
 
-Method: a local cloud that refuses every call without a good token, and tokens that live for two seconds. Keys
-are made here with openssl. Nothing may be lost or parked; status must name what a person has to mend; and
-what is mended is used without a restart. The local cloud's own checks are tried with assertions made here,
+Method: a local cloud that refuses every call without a good token, and tokens that live for two
+seconds. Keys
+are made here with openssl. Nothing may be lost or parked; status must name what a person has to
+mend; and
+what is mended is used without a restart. The local cloud's own checks are tried with assertions
+made here,
 so that it cannot wave a wrong one through.
 """
 import base64

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Goal: tools/demo.sh tells the truth, leaves nothing running, and says what is wrong when something is.
+"""Goal: tools/demo.sh tells the truth, leaves nothing running, and says what is wrong when
+something is.
 
-Method: runs a copy of it with this tree's programs, on free ports, with fewer events: to the end (twice, the
-second over the data of the first), kept up and stopped, with a used port, interrupted at several moments,
+Method: runs a copy of it with this tree's programs, on free ports, with fewer events: to the end
+(twice, the
+second over the data of the first), kept up and stopped, with a used port, interrupted at several
+moments,
 killed, and with an object that somebody deletes before verify.
 """
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Goal: penstock-gen makes the events it promises, sends them as asked, and logs the fate of each.
 
-Method: runs build/bin/penstock-gen (BUILD chooses another build folder) into files and against a small
-HTTP server in this process, which can refuse, answer in pieces, reset, and go away for a while. Events
-are checked by parsing them; runs by counting, never by time. Exit 0 all passed, 1 a check failed, 77 not
+Method: runs build/bin/penstock-gen (BUILD chooses another build folder) into files and against a
+small
+HTTP server in this process, which can refuse, answer in pieces, reset, and go away for a while.
+Events
+are checked by parsing them; runs by counting, never by time. Exit 0 all passed, 1 a check failed,
+77 not
 built.
 """
 import collections
@@ -74,7 +77,8 @@ def log_ids(rows, outcome):
 
 
 class Server:
-    """HTTP/1.1 server, a thread a connection. behave(server, number) says how to answer each request:
+    """HTTP/1.1 server, a thread a connection. behave(server, number) says how to answer each
+    request:
     "ok", "chunked", "pieces", "close", "reset", "silent", or (status, retry_after)."""
 
     def __init__(self, behave=lambda server, number: "ok", port=0):

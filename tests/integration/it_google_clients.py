@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Goal: Google's unmodified Node clients work with localcloud. Method: start it on a free port and run the
-scripts of tests/clients, once with the client's endpoint option and once with the emulator variable. The
-clients are installed by `npm ci` at the first run. Prints "ok", "FAIL" or "skip"; exits 77 when skipped."""
+"""Goal: Google's unmodified Node clients work with localcloud. Method: start it on a free port and
+run the
+scripts of tests/clients, once with the client's endpoint option and once with the emulator
+variable. The
+clients are installed by `npm ci` at the first run. Prints "ok", "FAIL" or "skip"; exits 77 when
+skipped."""
 
 import os
 import shutil

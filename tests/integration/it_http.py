@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Goal: the HTTP input takes what HTTP/1.1 clients send, whole or not at all, and says exactly what it did.
+"""Goal: the HTTP input takes what HTTP/1.1 clients send, whole or not at all, and says exactly what
+it did.
 
-Method: raw sockets against a running daemon, in odd pieces and broken off at odd places. What was acknowledged is
-then read back from the bucket and the tables by id; what was refused must be nowhere, and be counted. One daemon
+Method: raw sockets against a running daemon, in odd pieces and broken off at odd places. What was
+acknowledged is
+then read back from the bucket and the tables by id; what was refused must be nowhere, and be
+counted. One daemon
 serves most tests: each uses event ids of its own.
 """
 import collections

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Goal: localcloud keeps Google's contract. Method: start it on a free port in an empty directory and check
+"""Goal: localcloud keeps Google's contract. Method: start it on a free port in an empty directory
+and check
 each behaviour over HTTP. Prints one "ok NAME" or "FAIL NAME" a check; exits 1 when one failed."""
 
 import datetime, gzip, http.client, json, os, shutil, signal, socket, subprocess, sys

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Goal: 200,000 mixed events, 1 % of them malformed and 2 % late, are all where they belong, by id.
 
-Method: penstock-gen sends them and logs what the server answered, event by event. Then every object and every
-row is read back by Google's APIs: each good or late event must be in the bucket and in its table exactly once,
-byte for byte what the generator makes again from the seed; each malformed one exactly once among the dead
+Method: penstock-gen sends them and logs what the server answered, event by event. Then every object
+and every
+row is read back by Google's APIs: each good or late event must be in the bucket and in its table
+exactly once,
+byte for byte what the generator makes again from the seed; each malformed one exactly once among
+the dead
 letters, byte for byte. Replay: PENSTOCK_SEED.
 """
 import os

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Goal: every event lies under the exact path of its time, and every table is made as promised.
 
-Method: events with chosen times and fields go through a running daemon; then names of objects, resources of
-tables and datasets, rows and load jobs are read by Google's APIs and compared with what they must be, literally.
+Method: events with chosen times and fields go through a running daemon; then names of objects,
+resources of
+tables and datasets, rows and load jobs are read by Google's APIs and compared with what they must
+be, literally.
 """
 import json
 import os

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Goal: what README.md and docs/ name is there, and README's commands work as they stand.
 
-Method: keeps a small demo up on free ports and runs each block that README marks with <!-- runnable -->, in
-order, with the default ports and folders replaced. Checks that links, files, make targets, options of our
+Method: keeps a small demo up on free ports and runs each block that README marks with <!-- runnable
+-->, in
+order, with the default ports and folders replaced. Checks that links, files, make targets, options
+of our
 programs, packages, metrics, reasons and configuration keys in the documents exist.
 """
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Goal: a restart continues where the last run ended, whatever was changed in between.
 
-Method: SIGTERM in the middle of a load and with debts, other worker and sink thread counts, a second daemon on
-the same folder, `penstock drain`. All events of all runs are compared by id at the end; the generator's seeds
+Method: SIGTERM in the middle of a load and with debts, other worker and sink thread counts, a
+second daemon on
+the same folder, `penstock drain`. All events of all runs are compared by id at the end; the
+generator's seeds
 keep the runs apart.
 """
 import os

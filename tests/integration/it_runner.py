@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Goal: the test runner counts right, so that nothing broken passes.
 
-Method: run it over a private folder of dummy tests that fail, crash, hang, say nothing or leave processes
+Method: run it over a private folder of dummy tests that fail, crash, hang, say nothing or leave
+processes
 behind, and compare its last line and status.
 """
 

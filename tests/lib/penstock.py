@@ -1,7 +1,9 @@
 """What the integration and fault tests share: programs, HTTP, reading back, comparing.
 
-A test starts a Cloud and a Daemon in a Place, sends events, waits until everything is delivered, and reads
-ALL objects by the Cloud Storage API and ALL rows by the BigQuery API. Nothing here sleeps in hope: waiting
+A test starts a Cloud and a Daemon in a Place, sends events, waits until everything is delivered,
+and reads
+ALL objects by the Cloud Storage API and ALL rows by the BigQuery API. Nothing here sleeps in hope:
+waiting
 polls until a deadline, and a deadline that passes is a failure that says what was waited for.
 """
 import base64
@@ -72,7 +74,8 @@ def program(name):
 
 
 def free_port():
-    """Below the ports that the kernel hands out itself: no client's own port can be in the way, and none
+    """Below the ports that the kernel hands out itself: no client's own port can be in the way, and
+    none
     that connects while nobody listens can meet itself."""
     while True:
         port = random.SystemRandom().randrange(10000, 32000)
@@ -715,8 +718,10 @@ class Delivered:
 
 
 def compare(gens, cloud):
-    """Every acknowledged event exactly once in both sinks, every unanswered one at most once, every refused
-    one not at all; malformed ones likewise among the dead letters; all by id and byte for byte. Of one run, or of
+    """Every acknowledged event exactly once in both sinks, every unanswered one at most once, every
+    refused
+    one not at all; malformed ones likewise among the dead letters; all by id and byte for byte. Of
+    one run, or of
     all runs there were. Returns counts."""
     found = Delivered(cloud)
     wrong, known, counts = [], set(), collections.Counter()
@@ -744,7 +749,8 @@ def compare(gens, cloud):
 def compare_run(gen, found, wrong, known, counts, least, most):
     acks = gen.acks()
     equal(len({seq for seq, *_ in acks}), len(acks), "sequence numbers in the acknowledgement log")
-    # White space around a line is framing: an event that was cut off behind a space comes without it.
+    # White space around a line is framing: an event that was cut off behind a space comes without
+    # it.
     made = [line.strip() for line in gen.events(max(seq for seq, *_ in acks) + 1)] if acks else []
     for seq, event, kind, outcome in acks:
         acked, unknown = outcome.startswith("2"), outcome == "none"

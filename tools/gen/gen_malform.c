@@ -153,8 +153,7 @@ static const struct wrong_value wrong_values[GEN_TYPES][CHOICES] = {
 
 /* None is REPEATED: a missing array is an empty one, and valid. */
 static const char *const required_keys[GEN_TYPES][CHOICES] = {
-    [GEN_ORDER] = {"\"total_amount\":", "\"customer_id\":", "\"status\":",
-                   "\"shipping_address\":"},
+    [GEN_ORDER] = {"\"total_amount\":", "\"customer_id\":", "\"status\":", "\"shipping_address\":"},
     [GEN_INVENTORY] = {"\"product_id\":", "\"warehouse_id\":", "\"quantity_change\":",
                        "\"reason\":"},
     [GEN_USER_ACTIVITY] = {"\"user_id\":", "\"activity_type\":", "\"ip_address\":",
