@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "dataplane/base/ring.h"
+
 struct lane {
     struct rte_ring *ring;
     int wake_fd;
@@ -15,17 +17,12 @@ struct lane {
 
 int lane_create(uint32_t blocks_max, int wake_fd, struct lane **out)
 {
-    uint32_t slots = 2;
     struct lane *l = calloc(1, sizeof(*l));
 
     if (l == NULL)
         return -ENOMEM;
-    while (slots <= blocks_max)
-        slots *= 2;
-    l->ring = aligned_alloc(CACHE_LINE_BYTES,
-                            align_up((uint64_t)rte_ring_get_memsize(slots), CACHE_LINE_BYTES));
-    if (l->ring == NULL ||
-        rte_ring_init(l->ring, "lane", slots, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
+    l->ring = ring_create("lane", blocks_max, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    if (l->ring == NULL) {
         lane_destroy(l);
         return -ENOMEM;
     }

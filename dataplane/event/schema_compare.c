@@ -39,18 +39,6 @@ static int no_memory(struct comparer *c)
     return schema_error(c->error, c->error_len, -ENOMEM, "out of memory");
 }
 
-static uint32_t count_elements(struct json_value array)
-{
-    struct json_walk w;
-    struct json_value v;
-    uint32_t n = 0;
-
-    json_walk_init(&w, array);
-    while (json_walk_element(&w, &v))
-        n++;
-    return n;
-}
-
 static void list_have(struct json_value array, struct level *l)
 {
     struct json_walk w;
@@ -270,7 +258,7 @@ static int compare_level(struct comparer *c, const struct schema_field *want, co
 static int compare_fields(struct comparer *c, const struct schema_field *want,
                           struct json_value want_json, struct json_value have)
 {
-    struct level l = {.n_have = count_elements(have)};
+    struct level l = {.n_have = json_count(have)};
     int rc = -ENOMEM;
 
     ASSERT(want_json.type == JSON_ARRAY && have.type == JSON_ARRAY);

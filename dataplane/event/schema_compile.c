@@ -255,18 +255,6 @@ static int check_unique(struct compiler *c, const struct schema_field *record)
     return rc;
 }
 
-static uint32_t count_elements(struct json_value array)
-{
-    struct json_walk w;
-    struct json_value v;
-    uint32_t n = 0;
-
-    json_walk_init(&w, array);
-    while (json_walk_element(&w, &v))
-        n++;
-    return n;
-}
-
 static int parse_fields(struct compiler *c, struct json_value array, struct schema_field *record,
                         uint32_t depth);
 
@@ -281,9 +269,9 @@ static int parse_children(struct compiler *c, struct json_value v, struct schema
     if (there && fields.type != JSON_ARRAY)
         return bad_field(c, f, "fields is not an array");
     if (f->type != COLUMN_RECORD)
-        return there && count_elements(fields) > 0 ? bad_field(c, f, "only a RECORD has fields")
+        return there && json_count(fields) > 0 ? bad_field(c, f, "only a RECORD has fields")
                                                    : 0;
-    if (!there || count_elements(fields) == 0)
+    if (!there || json_count(fields) == 0)
         return bad_field(c, f, "a RECORD needs fields");
     if (depth >= SCHEMA_DEPTH_MAX)
         return bad_field(c, f, "nested deeper than 15 levels");
@@ -391,7 +379,7 @@ static int add_columns(struct compiler *c, struct schema_field *root)
 static int parse_fields(struct compiler *c, struct json_value array, struct schema_field *record,
                         uint32_t depth)
 {
-    uint32_t n = count_elements(array);
+    uint32_t n = json_count(array);
     struct json_walk w;
     struct json_value v;
     int rc = 0;
@@ -431,7 +419,7 @@ static int find_fields(struct compiler *c, struct json_value doc, struct json_va
         return schema_error(c->error, c->error_len, -EINVAL, "the schema object has no \"fields\"");
     if (fields->type != JSON_ARRAY)
         return schema_error(c->error, c->error_len, -EINVAL, "a schema is an array of fields");
-    if (count_elements(*fields) == 0)
+    if (json_count(*fields) == 0)
         return schema_error(c->error, c->error_len, -EINVAL, "a schema needs at least one field");
     return 0;
 }

@@ -11,10 +11,11 @@
 
 #include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
+#include "dataplane/base/ring.h"
 #include "dataplane/journal/journal_internal.h"
 
 #define META_BYTES 256
-#define RING_SLOTS 32u /* at least SPARES_MAX */
+#define RING_ITEMS (2 * SPARES_MAX)
 
 void segment_path(const struct journal *j, uint32_t number, char *out, size_t out_len)
 {
@@ -149,26 +150,12 @@ static int meta_open(struct journal *j, const char *machine_id, char *error, siz
     return meta_check(j, text, machine_id, error, error_len);
 }
 
-/* A ring on plain memory: works before and without the EAL. */
-static struct rte_ring *ring_make(const char *name)
-{
-    ssize_t bytes = rte_ring_get_memsize(RING_SLOTS);
-    struct rte_ring *r =
-        aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)bytes, CACHE_LINE_BYTES));
-
-    if (r != NULL && rte_ring_init(r, name, RING_SLOTS, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
-        free(r);
-        return NULL;
-    }
-    return r;
-}
-
 static int journal_allocate(struct journal *j)
 {
     j->files_max = (uint32_t)(j->config.limit_bytes / j->config.segment_bytes);
     j->free_segment = calloc(j->files_max + SPARES_MAX, sizeof(*j->free_segment));
-    j->spares = ring_make("journal_spares");
-    j->retired = ring_make("journal_retired");
+    j->spares = ring_create("spares", RING_ITEMS, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    j->retired = ring_create("retired", RING_ITEMS, RING_F_SP_ENQ | RING_F_SC_DEQ);
     return j->free_segment != NULL && j->spares != NULL && j->retired != NULL ? 0 : -ENOMEM;
 }
 

@@ -173,6 +173,18 @@ bool json_walk_element(struct json_walk *w, struct json_value *out)
     return true;
 }
 
+uint32_t json_count(struct json_value array)
+{
+    struct json_walk w;
+    struct json_value v;
+    uint32_t n = 0;
+
+    json_walk_init(&w, array);
+    while (json_walk_element(&w, &v))
+        n++;
+    return n;
+}
+
 bool json_find(struct json_value object, struct span key, struct json_value *out)
 {
     struct json_walk walk;

@@ -38,6 +38,9 @@ bool json_walk_member(struct json_walk *w, struct json_member *out);
 /** Takes the next element. @return false at the end. */
 bool json_walk_element(struct json_walk *w, struct json_value *out);
 
+/** How many elements an array has. */
+uint32_t json_count(struct json_value array);
+
 /** Finds a top-level member by its unescaped key (the last one if it repeats). @return false if absent. */
 bool json_find(struct json_value object, struct span key, struct json_value *out);
 

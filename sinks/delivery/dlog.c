@@ -17,6 +17,7 @@
 
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/ring.h"
 #include "sinks/delivery/dlog_internal.h"
 
 /* ---- opening ---- */
@@ -351,24 +352,6 @@ void dlog_close(struct dlog *d)
 
 /* ---- ports ---- */
 
-/* In our own memory: rte_ring_create() would need DPDK's environment to be up. */
-static struct rte_ring *ring_create(uint32_t records)
-{
-    ssize_t bytes =
-        rte_ring_get_memsize((unsigned int)records + 1 > 2 ? rte_align32pow2(records + 1) : 2);
-    struct rte_ring *r;
-
-    if (bytes < 0)
-        return NULL;
-    r = aligned_alloc(CACHE_LINE_BYTES, align_up((uint64_t)bytes, CACHE_LINE_BYTES));
-    if (r != NULL &&
-        rte_ring_init(r, "dlog", records, RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ) != 0) {
-        free(r);
-        return NULL;
-    }
-    return r;
-}
-
 struct dlog_port *dlog_port(struct dlog *d, int event_fd)
 {
     struct dlog_port *p;
@@ -379,8 +362,8 @@ struct dlog_port *dlog_port(struct dlog *d, int event_fd)
     memset(p, 0, sizeof(*p));
     p->log = d;
     p->event_fd = event_fd;
-    p->submit = ring_create(d->ring_records);
-    p->done = ring_create(d->ring_records);
+    p->submit = ring_create("dlog", d->ring_records, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    p->done = ring_create("dlog", d->ring_records, RING_F_SP_ENQ | RING_F_SC_DEQ);
     ASSERT(p->submit != NULL && p->done != NULL);
     d->port[d->n_ports++] = p;
     return p;
