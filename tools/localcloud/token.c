@@ -121,7 +121,8 @@ void lc_token_check(struct lc_req *r)
     bool storage = strcmp(service, "storage") == 0;
     if (!r->app->tokens->require || (!storage && strcmp(service, "bigquery") != 0))
         return;
-    if (!header && lc_param(r, "upload_id")) // a session's address is a secret of its own
+    bool session = strncmp(r->uri, "/upload/", strlen("/upload/")) == 0 && lc_param(r, "upload_id");
+    if (!header && session) // a session's address is a secret of its own
         return;
     bool bearer = header && strncasecmp(header, "Bearer ", 7) == 0;
     int scopes = bearer ? scopes_of(r->app->tokens, header + 7) : -1;
