@@ -19,7 +19,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from penstock import (Gen, Place, Process, compare, dead_letters, equal, expect,  # noqa: E402
                       program, request, run_tests, strip_added, until)
 
-MIB = 1 << 20
 SEED = int(os.environ.get("PENSTOCK_SEED", "20"))
 COLUMNS = [{"name": "event_type", "type": "STRING"}, {"name": "at", "type": "TIMESTAMP"},
            {"name": "n", "type": "INTEGER"}]
@@ -35,7 +34,7 @@ TIMES = [  # text, whether it can be used
     ("0001-01-01T00:00:00Z", True),
 ]
 DAYS = 4100
-BIG_BODIES, BIG_LINES, BIG_BYTES = 8, 560, 10000  # 45 MB in bodies that need blocks of 5.6 MB
+BIG_BODIES, BIG_LINES, BIG_BYTES = 13, 560, 10000  # 73 MB in bodies that need blocks of 5.6 MB
 
 
 def dump(event):
@@ -262,6 +261,22 @@ def journal_errors(daemon):
 
 # ---- little memory, large blocks, a restart ----
 
+def both_sinks(cloud, event_type):
+    """Events that are in the bucket and in the table."""
+    return min(loaded(cloud, event_type), len(cloud.lines(f"output/{event_type}/")))
+
+
+def post_big(daemon, event_type, bodies):
+    for i in range(bodies):
+        body = b"\n".join(dump({"event_type": event_type, "n": i * BIG_LINES + k, "pad": "x" * BIG_BYTES,
+                                "at": "2026-01-02T03:04:05Z"}) for k in range(BIG_LINES))
+        until(lambda: daemon.post(body).status == 200, 30, "room for a large body")
+
+
+def loaded(cloud, table):
+    return int(cloud.table(table)["numRows"]) if table in cloud.tables() else 0
+
+
 class Others:
     """A cloud without the events of one type."""
 
@@ -276,24 +291,22 @@ class Others:
 
 
 def test_cold_plans():
-    """After kill -9, plans as large as half of group.memory are read again while new events come."""
+    """After kill -9, plans of half of group.memory are read again while more comes than fits beside them."""
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud, group={"memory": "64MiB", "bytes_max": "32MiB", "age_max": "300ms"},
+        daemon = place.daemon(cloud, group={"memory": "64MiB", "bytes_max": "32MiB", "age_max": "1h"},
                               block={"bytes": "8MiB", "count": 8, "lane_max": 4},
                               journal={"limit": "512MiB", "segment": "32MiB", "spares": 2},
-                              types={"time_field": "at", "lateness": "1h"})
+                              types={"time_field": "at", "lateness": "1h"}, sinks={"park_retry": "3s"})
         cloud.fault(service="storage", status=503)
-        for i in range(BIG_BODIES):
-            body = b"\n".join(dump({"event_type": "big", "n": i * BIG_LINES + k, "pad": "x" * BIG_BYTES,
-                                    "at": "2026-01-02T03:04:05Z"}) for k in range(BIG_LINES))
-            until(lambda: daemon.post(body).status == 200, 30, "room for a large body")
+        post_big(daemon, "big", BIG_BODIES)
         until(lambda: daemon.cli_json("sinks")["threads"][0]["plans_waiting"] >= 2, 30, "large plans")
         daemon.kill()
         cloud.clear_faults()
         daemon.start()
         gen = Gen(place, daemon, seed=SEED, duration=3, rate=5000, malformed=1, late=2)
         gen.wait(60)
+        until(lambda: loaded(cloud, "big") > 3000, 40, "plans from before to be loaded, without a flush")
         settle(daemon)
         wanted = list(range(BIG_BODIES * BIG_LINES))
         equal(sorted(int(n) for n in cloud.column("big", "JSON_VALUE(event.n)")), wanted, "rows")
@@ -302,7 +315,23 @@ def test_cold_plans():
         found = re.findall(r"^penstock_sink_read_errors\S* (\d+)$", daemon.admin("/metrics")[1], re.M)
         expect(found and set(found) == {"0"}, "read errors", found)
         daemon.clean()
+        parked_for_long(cloud, daemon)
         daemon.stop()
+
+
+def parked_for_long(cloud, daemon):
+    """A plan whose bytes were dropped while it was parked gets room, though open groups hold most of it."""
+    cloud.fault(service="storage", method="POST", status=403, reason="forbidden", count=1)
+    post_big(daemon, "refused", 6)
+    until(lambda: "parked: object" in daemon.log(), 30, "a plan to be parked")
+    until(lambda: daemon.cli_json("sinks")["threads"][0]["plans_waiting"] == 0, 30, "the other plan's memory")
+    post_big(daemon, "beside", 4)
+    wanted = {"refused": 6 * BIG_LINES, "beside": 4 * BIG_LINES}
+    until(lambda: both_sinks(cloud, "refused") > 3000, 20, "the parked plan to be delivered, without a flush")
+    daemon.flush(40)
+    daemon.settle(40)
+    equal({t: loaded(cloud, t) for t in wanted}, wanted, "rows")
+    equal({t: len(cloud.lines(f"output/{t}/")) for t in wanted}, wanted, "events")
 
 
 # ---- tables that change while their loads are open ----
