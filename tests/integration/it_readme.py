@@ -115,7 +115,9 @@ def test_penstock_commands():
 
 
 def test_packages():
-    setup = re.search(r'^PACKAGES="([^"]+)"', text_of("tools/setup.sh"), re.M).group(1).split()
+    lists = re.findall(r'^(?:BUILD|TESTS)="([^"]+)"', text_of("tools/setup.sh"), re.M)
+    setup = " ".join(lists).split()
+    assert len(lists) == 2, "tools/setup.sh: the lists BUILD and TESTS"
     table = text_of("README.md").split("## Packages")[1].split("\n## ")[0]
     named = [p for row in re.findall(r"^\| ([^|]+) \|", table, re.M) for p in re.split(r", ", row)]
     named = [p for p in named if p not in ("package", "---")]
