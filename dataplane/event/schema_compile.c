@@ -269,8 +269,7 @@ static int parse_children(struct compiler *c, struct json_value v, struct schema
     if (there && fields.type != JSON_ARRAY)
         return bad_field(c, f, "fields is not an array");
     if (f->type != COLUMN_RECORD)
-        return there && json_count(fields) > 0 ? bad_field(c, f, "only a RECORD has fields")
-                                                   : 0;
+        return there && json_count(fields) > 0 ? bad_field(c, f, "only a RECORD has fields") : 0;
     if (!there || json_count(fields) == 0)
         return bad_field(c, f, "a RECORD needs fields");
     if (depth >= SCHEMA_DEPTH_MAX)
