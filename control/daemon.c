@@ -40,7 +40,7 @@ static void warn_space(const struct daemon *d)
         log_warn("start",
                  "data_dir %s has %.1f MiB free, journal.limit and delivery_log.file ask for %.1f "
                  "MiB: clients will "
-                 "hear 429 before the limit",
+                 "hear 503 before the limit",
                  d->config->data_dir, (double)room / (1 << 20), (double)want / (1 << 20));
 }
 
