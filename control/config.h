@@ -65,6 +65,7 @@ struct config {
     uint64_t leases_small, leases_medium, leases_large, receive_buffers;
     const char *type_field, *time_field;
     uint64_t types_max, types_unlisted, types_lateness;
+    uint64_t schema_columns_max;
     bool gcs_enabled;
     const char *gcs_endpoint, *gcs_bucket, *gcs_user_project;
     uint64_t gcs_concurrency;

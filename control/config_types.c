@@ -17,6 +17,7 @@ static const char key_list[] = "types.list";
 struct entry {
     struct type_config *type;
     const char *schema_file;
+    bool unknown_named; /* it has a key unknown_fields */
     uint32_t index;
     struct place at;
 };
@@ -94,6 +95,24 @@ static bool table_name_valid(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == len;
 }
 
+/* The choices of unknown_fields, in the order of enum unknown_fields. */
+static void assign_unknown(struct loader *l, struct entry *e, const char *key, const char *text,
+                           struct place at)
+{
+    static const char *const choices[] = {"overflow", "add_column", "dead_letter"};
+
+    static_assert(UNKNOWN_ADD_COLUMN == 1 && UNKNOWN_DEAD_LETTER == 2, "order of choices");
+    ASSERT(e->type->unknown == UNKNOWN_OVERFLOW);
+    e->unknown_named = true;
+    for (uint32_t i = 0; i < ARRAY_LEN(choices); i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            e->type->unknown = (enum unknown_fields)i;
+            return;
+        }
+    }
+    entry_problem(l, e, key, at, text, "overflow|add_column|dead_letter");
+}
+
 static void assign_entry_text(struct loader *l, struct entry *e, const char *key, const char *text,
                               struct place at)
 {
@@ -111,15 +130,13 @@ static void assign_entry_text(struct loader *l, struct entry *e, const char *key
     } else if (strcmp(key, "time_field") == 0) {
         e->type->time_field = kept[0] != '\0' ? kept : NULL;
     } else if (strcmp(key, "schema") == 0) {
-        e->schema_file = kept;
+        e->type->infer = strcmp(kept, "infer") == 0;
+        e->schema_file = e->type->infer ? NULL : kept;
     } else if (strcmp(key, "description") == 0) {
         e->type->description = kept;
     } else {
         ASSERT(strcmp(key, "unknown_fields") == 0);
-        if (strcmp(text, "overflow") != 0 && strcmp(text, "dead_letter") != 0)
-            entry_problem(l, e, key, at, text, "overflow|dead_letter");
-        e->type->unknown =
-            strcmp(text, "dead_letter") == 0 ? UNKNOWN_DEAD_LETTER : UNKNOWN_OVERFLOW;
+        assign_unknown(l, e, key, text, at);
     }
 }
 
@@ -196,6 +213,18 @@ static void load_schema(struct loader *l, struct entry *e)
     e->type->schema = schema;
 }
 
+/* unknown_fields speaks of a schema file; where there is none, it would be silently without effect. */
+static void check_unknown(struct loader *l, const struct entry *e)
+{
+    ASSERT(e->type != NULL);
+    if (e->unknown_named && e->type->infer)
+        entry_problem(l, e, "unknown_fields", e->at, "schema: infer beside it",
+                      "unknown_fields with a schema file; inferred columns grow by themselves");
+    else if (e->type->unknown == UNKNOWN_ADD_COLUMN && e->schema_file == NULL)
+        entry_problem(l, e, "unknown_fields", e->at, "add_column",
+                      "add_column with a schema file; without one: schema: infer");
+}
+
 static void read_entry(struct loader *l, struct entry *e, const yaml_node_t *node)
 {
     ASSERT(e->type->name == NULL);
@@ -217,6 +246,7 @@ static void read_entry(struct loader *l, struct entry *e, const yaml_node_t *nod
     }
     if (e->type->name == NULL)
         entry_problem(l, e, "name", e->at, "", "text of 1 to 128 bytes; every entry needs a name");
+    check_unknown(l, e);
     if (e->schema_file != NULL)
         load_schema(l, e);
 }
@@ -371,6 +401,7 @@ void config_check_types(struct loader *l)
     c->types.json_schema = json;
     c->types.type_field = c->type_field;
     c->types.time_field = c->time_field[0] != '\0' ? c->time_field : NULL;
-    c->types.unlisted = c->types_unlisted == 0 ? UNLISTED_JSON : UNLISTED_DEAD_LETTER;
+    static_assert(UNLISTED_INFER == 1 && UNLISTED_DEAD_LETTER == 2, "order of choices");
+    c->types.unlisted = (enum unlisted_types)c->types_unlisted;
     c->types.lateness_us = (int64_t)c->types_lateness;
 }

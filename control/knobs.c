@@ -80,13 +80,16 @@ static const struct knob table[] = {
       "Path of the event time for types that name none. Without it, the time of receipt."),
     K("types.max", COUNT, types_max, 1, 1000000, "10000", "",
       "Event types known at once; events of more types become dead letters."),
-    K("types.unlisted", CHOICE, types_unlisted, 0, 0, "json", "json|dead_letter",
-      "Events of types that types.list does not name: to a table with one JSON column, or dead "
-      "letters."),
+    K("types.unlisted", CHOICE, types_unlisted, 0, 0, "json", "json|infer|dead_letter",
+      "Events of types that types.list does not name: to a table with one JSON column, to a table "
+      "whose columns are inferred from the events, or dead letters."),
     K("types.lateness", DURATION, types_lateness, 0, 3650 * DAY, "1h", "",
       "Events older than their type's newest by more than this go to objects of their own, named "
       "late."),
     K("types.list", TYPES, types, 0, 0, "", "", "The known event types; see below."),
+    K("schema.columns_max", COUNT, schema_columns_max, 1, SCHEMA_FIELDS_MAX, "2000", "",
+      "Columns of a table whose columns are inferred or added, nested ones included; fields past "
+      "it go to the column penstock_overflow."),
     K("gcs.enabled", BOOL, gcs_enabled, 0, 0, "true", "",
       "Events go to Cloud Storage: the archive, from which BigQuery loads. Only true so far."),
     K("gcs.endpoint", TEXT, gcs_endpoint, 0, 1024, "https://storage.googleapis.com", "",
@@ -162,16 +165,15 @@ static const struct type_knob entry_table[] = {
     {"name", "text of 1 to 128 bytes", "The event type as events carry it. Required."},
     {"table", "letters, digits and '_'", "Table id. Without it, the escaped name."},
     {"time_field", "a path", "Path of the event's time. Without it, types.time_field."},
-    {"schema", "a file name",
-     "Schema in BigQuery's JSON format, relative to this configuration's folder. Without it, the "
-     "table has one "
+    {"schema", "a file name, or infer",
+     "Schema in BigQuery's JSON format, relative to this configuration's folder; or infer: columns "
+     "come from the events themselves, and new ones are added live. Without it, the table has one "
      "JSON column."},
     {"description", "text", "Description of a new table."},
     {"clustering", "up to 4 columns", "Clustering columns of a new table: top-level and scalar."},
-    {"unknown_fields", "overflow|dead_letter",
-     "Fields that the schema does not name: moved to the column penstock_overflow (default), or "
-     "the event becomes "
-     "a dead letter."},
+    {"unknown_fields", "overflow|add_column|dead_letter",
+     "Fields that the schema file does not name: moved to the column penstock_overflow (default), "
+     "added to the table as new columns, or the event becomes a dead letter."},
 };
 
 static_assert(ARRAY_LEN(table) <= CONFIG_KNOBS_MAX, "origin[] holds every knob");

@@ -73,7 +73,7 @@ static bool add_listed_object(void *ctx, const struct gcs_listed *o)
 /* Unconfirmed plans may have their object already; loaded staging objects may be gone before the
  * log says so. */
 static const char excused_sql[] = "SELECT name FROM objects WHERE state IN ('planned', 'parked')"
-                                  " OR (encoding = 1 AND state IN ('loaded', 'deleted'))";
+                                  " OR (encoding IN (1, 2) AND state IN ('loaded', 'deleted'))";
 
 static int read_excused(struct reading *r)
 {

@@ -265,30 +265,49 @@ static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
     return mark != 0 && us < mark - in->config.types->lateness_us;
 }
 
+/* What unknown_fields: dead_letter adds to the check of a type with a schema. */
+static void refuse_unknown(struct check_result *check)
+{
+    ASSERT_HOT(check->reason == REASON_NONE);
+    if (check->n_cuts == 0 || !check->cut[0].overflow)
+        return;
+    check->reason = REASON_UNKNOWN_FIELD;
+    check->error_offset = check->cut[0].offset;
+    snprintf(check->detail, sizeof(check->detail), "%.*s: no such column",
+             (int)check->cut[0].name.len, check->cut[0].name.ptr);
+}
+
+/* Without a schema only names and numbers can be wrong: of added fields, and of a JSON column. */
+static void check_without_schema(struct ingest *in, const struct type_slot *slot,
+                                 const struct json_event *ev, struct json_value doc)
+{
+    bool reserved = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(in->reserved_path); i++)
+        reserved |= ev->field[in->reserved_path[i]].type != JSON_ABSENT;
+    if (slot->rows && reserved)
+        check_names_only(doc, &in->check);
+    else if (!slot->rows && (reserved || (ev->flags & JSON_FAR_NUMBER) != 0))
+        check_added_only(doc, &in->check);
+}
+
 /* Checks against the schema; without one only what an added field or a JSON column could clash
  * with. False: it has become a dead letter. */
 static bool event_check(struct ingest *in, struct type_slot *slot, const struct json_event *ev)
 {
     const struct type_config *c = slot->config;
     struct json_value doc = {.ptr = ev->ptr, .len = ev->len, .type = JSON_OBJECT};
-    bool look = (ev->flags & JSON_FAR_NUMBER) != 0;
 
     in->check.reason = REASON_NONE;
     in->check.n_cuts = 0;
-    if (c != NULL && c->schema != NULL) {
-        check_event(c->schema, doc, &in->check);
-        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER &&
-            in->check.n_cuts > 0 && in->check.cut[0].overflow) {
-            in->check.reason = REASON_UNKNOWN_FIELD;
-            in->check.error_offset = in->check.cut[0].offset;
-            snprintf(in->check.detail, sizeof(in->check.detail), "%.*s: no such column",
-                     (int)in->check.cut[0].name.len, in->check.cut[0].name.ptr);
-        }
+    if (c == NULL || c->schema == NULL) {
+        check_without_schema(in, slot, ev, doc);
+    } else if (slot->rows) {
+        check_known(c->schema, doc, &in->check);
     } else {
-        for (size_t i = 0; i < ARRAY_LEN(in->reserved_path); i++)
-            look |= ev->field[in->reserved_path[i]].type != JSON_ABSENT;
-        if (look)
-            check_added_only(doc, &in->check);
+        check_event(c->schema, doc, &in->check);
+        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER)
+            refuse_unknown(&in->check);
     }
     if (in->check.reason == REASON_NONE)
         return true;
@@ -309,7 +328,7 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
         .processed_us = in->now_us,
         .journal_hex = in->uuid_hex,
     };
-    struct block_line line = {0};
+    struct block_line line = {.flags = slot->rows ? BLOCK_ENTRY_ROWS : 0};
     uint32_t added;
     struct block *b;
 

@@ -96,6 +96,7 @@ static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name
     if (n == t->max)
         return NULL;
     slot_fill(s, &t->shown[n], name, type_find(t->set, name));
+    s->rows = type_has_rows(t->set, s->config);
     s->time_path = t->default_time_path;
     t->index[at] = n + 1;
     atomic_store_explicit(&t->n, n + 1, memory_order_release); /* partner: types_shown() */

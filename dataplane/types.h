@@ -12,6 +12,7 @@
 struct type_slot {
     const struct type_config *config; /* NULL: not configured */
     int time_path;                    /* index of its time field in the JSON paths; -1: none */
+    bool rows;                        /* type_has_rows() */
     struct block_ring events;
     struct block_ring dead;
     struct worker_type *shown;

@@ -34,6 +34,8 @@ enum block_kind { BLOCK_EVENT, BLOCK_DEAD };
 #define BLOCK_ENTRY_LATE     0x01 /* older than the allowed lateness */
 #define BLOCK_ENTRY_BAD_TIME 0x02 /* no usable time: the receive time stands in */
 #define BLOCK_ENTRY_PART     0x04 /* a further part of a dead letter: does not count as an event */
+#define BLOCK_ENTRY_ROWS \
+    0x08 /* its row is made by rows.h: no column was cut or checked but the schema's */
 
 /** On disk, at the start of a block. */
 struct block_header {

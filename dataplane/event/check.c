@@ -26,6 +26,7 @@ struct frame {
 struct checker {
     const char *base;
     struct check_result *out;
+    bool keep_unknown; /* no cuts but of our own columns' names */
     uint32_t n_frames;
     uint32_t seen_used;
     struct frame frame[SCHEMA_DEPTH_MAX];
@@ -303,7 +304,9 @@ static bool check_members(struct checker *c, const struct schema_field *record,
         uint32_t i;
 
         if (unlikely(f == NULL || f->added != COLUMN_ADDED_NONE)) {
-            if (!add_cut(c, &m, f == NULL || f->added == COLUMN_ADDED_OVERFLOW))
+            bool unknown = f == NULL || f->added == COLUMN_ADDED_OVERFLOW;
+
+            if (!(unknown && c->keep_unknown) && !add_cut(c, &m, unknown))
                 return false;
             continue;
         }
@@ -339,22 +342,35 @@ static void checker_init(struct checker *c, struct json_value doc, struct check_
 {
     c->base = doc.ptr;
     c->out = out;
+    c->keep_unknown = false;
     c->n_frames = 0;
     c->seen_used = 0;
     result_reset(out);
 }
 
-void check_event(const struct schema *s, struct json_value doc, struct check_result *out)
+static void check_schema(const struct schema *s, struct json_value doc, bool keep_unknown,
+                         struct check_result *out)
 {
     struct checker c; /* the bitmaps are cleared as RECORDs open */
 
     ASSERT_HOT(s != NULL && out != NULL);
     checker_init(&c, doc, out);
+    c.keep_unknown = keep_unknown;
     if (unlikely(doc.type != JSON_OBJECT)) {
         fail(&c, REASON_NOT_OBJECT, doc.ptr, NULL, found_text(doc.type));
         return;
     }
     (void)check_object(&c, &s->root, doc); /* out holds the outcome */
+}
+
+void check_event(const struct schema *s, struct json_value doc, struct check_result *out)
+{
+    check_schema(s, doc, false, out);
+}
+
+void check_known(const struct schema *s, struct json_value doc, struct check_result *out)
+{
+    check_schema(s, doc, true, out);
 }
 
 static bool is_added(const struct json_member *m)
@@ -372,7 +388,7 @@ static bool is_added(const struct json_member *m)
     return false;
 }
 
-void check_added_only(struct json_value doc, struct check_result *out)
+static void cut_added(struct json_value doc, bool json_column, struct check_result *out)
 {
     struct checker c;
     struct json_walk w;
@@ -384,7 +400,7 @@ void check_added_only(struct json_value doc, struct check_result *out)
         fail(&c, REASON_NOT_OBJECT, doc.ptr, NULL, found_text(doc.type));
         return;
     }
-    if (!check_json_numbers(doc)) {
+    if (json_column && !check_json_numbers(doc)) {
         fail(&c, REASON_BAD_VALUE, doc.ptr, COLUMN_EVENT, "a number past the largest double");
         return;
     }
@@ -393,4 +409,14 @@ void check_added_only(struct json_value doc, struct check_result *out)
         if (unlikely(is_added(&m)) && !add_cut(&c, &m, false))
             return;
     }
+}
+
+void check_added_only(struct json_value doc, struct check_result *out)
+{
+    cut_added(doc, true, out);
+}
+
+void check_names_only(struct json_value doc, struct check_result *out)
+{
+    cut_added(doc, false, out);
 }

@@ -48,9 +48,21 @@ struct check_result {
 void check_event(const struct schema *s, struct json_value doc, struct check_result *out);
 
 /**
+ * Checks one object of a type whose table takes new columns: known columns as check_event(), but
+ * fields that the schema does not name stay where they are, however many and whatever they hold.
+ */
+void check_known(const struct schema *s, struct json_value doc, struct check_result *out);
+
+/**
+ * For an event whose columns are inferred: lists only top-level members that clash with the added
+ * columns (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID) as cuts to be dropped.
+ */
+void check_names_only(struct json_value doc, struct check_result *out);
+
+/**
  * For an event of a type without a schema: lists only top-level members that clash with the added
- * columns (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID) as cuts to be dropped. An object may
- * name COLUMN_EVENT.
+ * columns (COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID) as cuts to be dropped, and refuses
+ * numbers that a JSON column does not take. An object may name COLUMN_EVENT.
  */
 void check_added_only(struct json_value doc, struct check_result *out);
 

@@ -11,10 +11,18 @@
 #define TYPE_CLUSTERING_MAX 4
 
 /* What happens to fields that a schema does not name. */
-enum unknown_fields { UNKNOWN_OVERFLOW /* to COLUMN_OVERFLOW */, UNKNOWN_DEAD_LETTER };
+enum unknown_fields {
+    UNKNOWN_OVERFLOW,   /* to COLUMN_OVERFLOW */
+    UNKNOWN_ADD_COLUMN, /* a new column, inferred: the table grows */
+    UNKNOWN_DEAD_LETTER,
+};
 
 /* What happens to events of types that the configuration does not name. */
-enum unlisted_types { UNLISTED_JSON /* a table with one JSON column */, UNLISTED_DEAD_LETTER };
+enum unlisted_types {
+    UNLISTED_JSON,  /* a table with one JSON column */
+    UNLISTED_INFER, /* a table whose columns are inferred */
+    UNLISTED_DEAD_LETTER,
+};
 
 /** One configured type. */
 struct type_config {
@@ -24,7 +32,8 @@ struct type_config {
     const char *description;
     const char *clustering[TYPE_CLUSTERING_MAX];
     uint32_t n_clustering;
-    const struct schema *schema; /* NULL: a table with one JSON column */
+    const struct schema *schema; /* NULL: a table with one JSON column, unless infer */
+    bool infer;                  /* columns are inferred from the events; schema is NULL */
     enum unknown_fields unknown;
 };
 
@@ -41,6 +50,18 @@ struct type_set {
 
 /** The configured type of this raw name, or NULL. Thread: any. */
 const struct type_config *type_find(const struct type_set *set, struct span name);
+
+/**
+ * Whether rows of a type (NULL: one that is not configured) are made by rows.h: all of its columns
+ * inferred, or new ones added to those of its schema. Its events are kept as they came.
+ * Thread: any.
+ */
+static inline bool type_has_rows(const struct type_set *set, const struct type_config *c)
+{
+    if (c == NULL)
+        return set->unlisted == UNLISTED_INFER;
+    return c->infer || (c->schema != NULL && c->unknown == UNKNOWN_ADD_COLUMN);
+}
 
 /** Writes a type's table id (out: TYPE_ESCAPED_BYTES_MAX + 1, or the configured one's length + 1).
  * Thread: any. */

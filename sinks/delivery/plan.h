@@ -27,15 +27,23 @@ enum plan_kind {
 enum plan_encoding {
     ENCODING_ARCHIVE, /* output/ or dead_letter/; loadable as it is when the type has a schema */
     ENCODING_WRAPPED, /* staging/: one JSON column; removed after its load */
+    ENCODING_ROWS,    /* staging/: rows of inferred columns; removed after its load */
+    ENCODINGS
 };
 
 #define PLAN_LATE 0x01 /* older than the allowed lateness: own objects */
 
+/** Whether objects of an encoding lie under staging/ and go after their load. Thread: any. */
+static inline bool encoding_is_staged(uint8_t encoding)
+{
+    return encoding == ENCODING_WRAPPED || encoding == ENCODING_ROWS;
+}
+
 /** What distinguishes groups: a plan holds lines of one key only. Zero it before filling: compared
  * as bytes. */
 struct plan_key {
-    int32_t minute;       /* event time, minutes since the epoch; 0 for ENCODING_WRAPPED */
-    uint32_t schema_hash; /* 0 without a schema, and for dead letters */
+    int32_t minute;       /* event time, minutes since the epoch; coarse in staging objects */
+    uint32_t schema_hash; /* 0 without a schema, and for dead letters; ENCODING_ROWS: rows.hash */
     uint8_t kind;         /* enum plan_kind */
     uint8_t encoding;     /* enum plan_encoding */
     uint8_t flags;        /* PLAN_LATE */

@@ -310,7 +310,7 @@ static void get_key(struct byte_reader *r, struct plan_key *k)
     k->encoding = get_u8(r);
     k->flags = get_u8(r);
     k->type_len = get_u8(r);
-    if (k->type_len > TYPE_NAME_BYTES_MAX || k->kind > PLAN_DEAD || k->encoding > ENCODING_WRAPPED)
+    if (k->type_len > TYPE_NAME_BYTES_MAX || k->kind > PLAN_DEAD || k->encoding >= ENCODINGS)
         r->bad = true;
     type = get_bytes(r, k->type_len);
     if (type != NULL)

@@ -20,7 +20,7 @@
 struct tcore_ingest {
     uint32_t blocks, block_bytes, event_bytes_max, types_max;
     struct type_set types;
-    struct type_config type[3];
+    struct type_config type[4];
     struct schema *schema;
     struct ingest *ingest;
     struct ingest_result result;
@@ -119,7 +119,7 @@ static bool tcore_journal_disk_error(const struct journal *j)
 #include "dataplane/ingest.c"
 
 /** Takes blocks and creates the ingest; types "order" (schema), "strict" (unknown fields are dead
- * letters). */
+ * letters), "timed" (a time field), "adding" (unknown fields become columns). */
 static inline void tcore_ingest_up(struct tcore_ingest *t)
 {
     static const char schema[] =
@@ -144,7 +144,9 @@ static inline void tcore_ingest_up(struct tcore_ingest *t)
     t->types.type_field = "event_type";
     t->types.time_field = "timestamp";
     t->types.lateness_us = 600 * INT64_C(1000000);
-    t->types.n_types = 3;
+    t->type[3] =
+        (struct type_config){.name = "adding", .schema = t->schema, .unknown = UNKNOWN_ADD_COLUMN};
+    t->types.n_types = 4;
     t->types.type = t->type;
     for (uint32_t i = 0; i < t->blocks; i++) {
         block_init(&t->block[i], aligned_alloc(BLOCK_ALIGN, capacity), capacity, t->block_bytes,

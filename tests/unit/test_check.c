@@ -478,6 +478,45 @@ static void added_only(void **state)
     assert_int_equal(check_added("{\"a\":1e999}"), REASON_BAD_VALUE);
 }
 
+/* A table that takes new columns: what the schema names is checked, the rest stays. */
+static void known_only(void **state)
+{
+    static const char doc[] = "{\"id\":\"a\",\"ab\":1e999,\"x\":1,\"x\":2,\"event_date\":1,"
+                              "\"penstock_overflow\":2,\"items\":[{\"sku\":\"s\",\"q\":3}]}";
+    struct schema *s = must_compile(ORDER);
+    size_t len = sizeof(doc) - 1;
+    const char *many;
+
+    (void)state;
+    memcpy(doc_buf, doc, len + 1);
+    check_known(s, json_value_at(doc_buf, len), &result);
+    assert_int_equal(result.reason, REASON_NONE);
+    assert_int_equal(result.n_cuts, 1);
+    expect_cut(0, "\"event_date\":1", NULL, false);
+    memcpy(doc_buf, "{\"id\":1}", 9);
+    check_known(s, json_value_at(doc_buf, 8), &result);
+    assert_int_equal(result.reason, REASON_WRONG_TYPE);
+    memcpy(doc_buf, doc, len + 1);
+    assert_int_equal(check(s, doc), REASON_BAD_VALUE); /* the usual check minds */
+    many = unknown_fields(4 * CHECK_CUTS_MAX, true, 60);
+    memcpy(doc_buf, many, strlen(many) + 1);
+    check_known(s, json_value_at(doc_buf, strlen(many)), &result);
+    assert_int_not_equal(result.reason, REASON_TOO_MANY_UNKNOWN);
+    schema_destroy(s);
+}
+
+static void names_only(void **state)
+{
+    static const char doc[] = "{\"event\":1e999,\"event_date\":2,\"penstock_overflow\":4}";
+
+    (void)state;
+    memcpy(doc_buf, doc, sizeof(doc));
+    check_names_only(json_value_at(doc_buf, sizeof(doc) - 1), &result);
+    assert_int_equal(result.reason, REASON_NONE);
+    assert_int_equal(result.n_cuts, 1);
+    expect_cut(0, "\"event_date\":2", NULL, false);
+}
+
 static void escaped_keys_past_every_name(void **state)
 {
     static char doc[8192];
@@ -513,6 +552,8 @@ int main(void)
         cmocka_unit_test(too_many_unknown),
         cmocka_unit_test(wide_and_deep),
         cmocka_unit_test(added_only),
+        cmocka_unit_test(known_only),
+        cmocka_unit_test(names_only),
         cmocka_unit_test(escaped_keys_past_every_name),
     };
 

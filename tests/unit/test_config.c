@@ -114,6 +114,21 @@ static void values_are_read(void **state)
     config_destroy(c);
 }
 
+static void rows_are_asked_for(void **state)
+{
+    struct config *c = valid(BASE "types:\n  unlisted: infer\n  list:\n    - {name: a, schema: "
+                                  "infer, clustering: [b]}\n    - {name: b}\n");
+
+    (void)state;
+    assert_int_equal(c->types.unlisted, UNLISTED_INFER);
+    assert_int_equal(c->schema_columns_max, 2000);
+    assert_null(c->types.type[0].schema);
+    assert_true(type_has_rows(&c->types, &c->types.type[0]));
+    assert_false(type_has_rows(&c->types, &c->types.type[1]));
+    assert_true(type_has_rows(&c->types, NULL));
+    config_destroy(c);
+}
+
 static void each_mistake(void **state)
 {
     static const struct {
@@ -173,6 +188,15 @@ static void each_mistake(void **state)
         {"types: {list: [{name: a, table: 'x y'}]}\n", "types.list[0].table: found \"x y\""},
         {"types: {list: [{name: a, unknown_fields: drop}]}\n",
          "types.list[0].unknown_fields: found \"drop\""},
+        {"types: {list: [{name: a, schema: infer, unknown_fields: overflow}]}\n",
+         "types.list[0].unknown_fields: found \"schema: infer beside it\"; allowed: unknown_fields "
+         "with a schema file"},
+        {"types: {list: [{name: a, unknown_fields: add_column}]}\n",
+         "types.list[0].unknown_fields: found \"add_column\"; allowed: add_column with a schema "
+         "file"},
+        {"types.unlisted: guess\n",
+         "types.unlisted: found \"guess\"; allowed: one of json|infer|dead_letter"},
+        {"schema.columns_max: 10001\n", "schema.columns_max: found \"10001\""},
         {"types: {list: [{name: a, clustering: [a, b, c, d, e]}]}\n",
          "types.list[0].clustering: found \"a longer list\""},
         {"types: {list: {name: a}}\n", "types.list: found \"a map\"; allowed: a list of maps"},
@@ -426,12 +450,19 @@ static int cleanup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),         cmocka_unit_test(values_are_read),
-        cmocka_unit_test(each_mistake),     cmocka_unit_test(all_at_once),
-        cmocka_unit_test(not_a_map),        cmocka_unit_test(sets_win),
-        cmocka_unit_test(environment),      cmocka_unit_test(schemas_are_checked),
-        cmocka_unit_test(docs_are_current), cmocka_unit_test(example_names_every_knob),
-        cmocka_unit_test(demo_is_valid),    cmocka_unit_test(knobs_are_sound),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(values_are_read),
+        cmocka_unit_test(rows_are_asked_for),
+        cmocka_unit_test(each_mistake),
+        cmocka_unit_test(all_at_once),
+        cmocka_unit_test(not_a_map),
+        cmocka_unit_test(sets_win),
+        cmocka_unit_test(environment),
+        cmocka_unit_test(schemas_are_checked),
+        cmocka_unit_test(docs_are_current),
+        cmocka_unit_test(example_names_every_knob),
+        cmocka_unit_test(demo_is_valid),
+        cmocka_unit_test(knobs_are_sound),
         cmocka_unit_test(values),
     };
 

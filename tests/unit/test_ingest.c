@@ -201,7 +201,7 @@ static void test_types_end(void **state)
     char body[64];
 
     (void)state;
-    for (int i = 0; i < 9; i++) { /* three are configured */
+    for (int i = 0; i < 8; i++) { /* four are configured */
         snprintf(body, sizeof(body), "{\"event_type\":\"t%d\"}", i);
         assert_int_equal(take(body, NULL)->accepted, 1);
     }
@@ -222,6 +222,32 @@ static void test_unlisted(void **state)
     assert_int_equal(r->accepted, 1);
     assert_int_equal(r->error[0].reason, REASON_UNLISTED_TYPE);
     assert_int_equal(take("{}", "nobody")->refused, REASON_UNLISTED_TYPE);
+}
+
+/* Types whose rows are made later: events stay as they came, and say so. */
+static void test_rows(void **state)
+{
+    const struct ingest_result *r;
+
+    (void)state;
+    t->types.unlisted = UNLISTED_INFER;
+    r = take("{\"event_type\":\"new\",\"x\":1e999,\"event_date\":1}", NULL);
+    assert_int_equal(r->accepted, 1);
+    assert_int_equal(stored.flags[0], BLOCK_ENTRY_ROWS | BLOCK_ENTRY_BAD_TIME);
+    assert_int_equal(
+        strncmp(stored.text[0], "{\"event_type\":\"new\",\"x\":1e999,\"event_date\":\"", 44), 0);
+    assert_int_equal(take("{\"event_type\":\"timed\"}", NULL)->accepted, 1);
+    assert_int_equal(stored.flags[0] & BLOCK_ENTRY_ROWS, 0); /* listed, without a schema */
+    assert_int_equal(take("{\"x\":1e999}", "timed")->dead_lettered, 1);
+    r = take("{\"order_id\":\"a\",\"y\":1}\n{\"order_id\":1,\"y\":1}", "adding");
+    assert_int_equal(r->accepted, 1);
+    assert_int_equal(r->error[0].reason, REASON_WRONG_TYPE);
+    assert_int_equal(stored.flags[0] & BLOCK_ENTRY_ROWS, BLOCK_ENTRY_ROWS);
+    assert_ptr_equal(strstr(stored.text[0], "{\"order_id\":\"a\",\"y\":1,\"event_date\""),
+                     stored.text[0]);
+    assert_int_equal(take("{\"order_id\":\"a\",\"y\":1}", "order")->accepted, 1);
+    assert_non_null(strstr(stored.text[0], "\"penstock_overflow\":{\"y\":1}"));
+    assert_int_equal(stored.flags[0] & BLOCK_ENTRY_ROWS, 0);
 }
 
 /* Larger than the largest event: parts that count once. */
@@ -330,9 +356,10 @@ static void test_admission_holds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FRESH(test_table),      FRESH(test_line_is_kept),  FRESH(test_times),
-        FRESH(test_types_end),  FRESH(test_unlisted),      FRESH(test_oversize),
-        FRESH(test_error_list), FRESH(test_refused_whole), FRESH(test_admission_holds),
+        FRESH(test_table),           FRESH(test_line_is_kept), FRESH(test_times),
+        FRESH(test_types_end),       FRESH(test_unlisted),     FRESH(test_rows),
+        FRESH(test_oversize),        FRESH(test_error_list),   FRESH(test_refused_whole),
+        FRESH(test_admission_holds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
