@@ -150,6 +150,9 @@ static void check_sinks(struct loader *l)
         if (bucket < 3 || !made_of(c->gcs_bucket, LOWER DIGIT "-_."))
             found(l, "gcs.bucket", c->gcs_bucket, "3 to 222 of a-z, 0-9, '-', '_' and '.'; set it");
     }
+    if (c->gcs_chunk_bytes % GCS_CHUNK_UNIT != 0)
+        problem_at(l, config_where(l, "gcs.chunk_bytes"), "gcs.chunk_bytes",
+                   "found %" PRIu64 " bytes; allowed: a multiple of 256KiB", c->gcs_chunk_bytes);
     if (c->bigquery_enabled) {
         check_endpoint(l, "bigquery.endpoint", c->bigquery_endpoint);
         if (strlen(c->bigquery_project) < 4 || !made_of(c->bigquery_project, LOWER DIGIT "-:."))

@@ -102,6 +102,8 @@ void config_fill_gcs(const struct config *c, struct gcs_config *out)
         .bucket = c->gcs_bucket,
         .node = c->node,
         .user_project = or_null(c->gcs_user_project),
+        .resumable_bytes = c->gcs_resumable_bytes,
+        .chunk_bytes = c->gcs_chunk_bytes,
     };
 }
 

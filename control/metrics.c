@@ -89,6 +89,11 @@ static const struct series gcs_series[] = {
             "Objects found to be ours after a lost answer."),
     COUNTER(gcs_stats, conflicts, "gcs_conflicts", "Names taken by objects that are not ours."),
     COUNTER(gcs_stats, permanent, "gcs_permanent_errors", "Calls refused for good."),
+    COUNTER(gcs_stats, sessions, "gcs_sessions", "Resumable uploads begun."),
+    COUNTER(gcs_stats, resumed, "gcs_sessions_resumed",
+            "Resumable uploads that went on after an interruption."),
+    COUNTER(gcs_stats, sessions_lost, "gcs_sessions_lost",
+            "Resumable uploads begun again from the first byte."),
 };
 
 static const struct series bq_series[] = {

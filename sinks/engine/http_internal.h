@@ -7,7 +7,7 @@
 #include "dataplane/json/json.h"
 #include "sinks/engine/http.h"
 
-#define HTTP_HEADER_BYTES_MAX 2048 /* of a header that is kept; longer ones count as absent */
+#define HTTP_HEADER_BYTES_MAX 4096 /* of a header that is kept; longer ones count as absent */
 #define HTTP_POOL_MAX         64   /* idle transfers kept */
 
 /** One call's way through curl. Kept in a pool between calls with its easy handle and answer
@@ -33,7 +33,7 @@ struct http_transfer {
     bool no_memory;
     int64_t retry_after_s;
     char location[HTTP_HEADER_BYTES_MAX];
-    char range[HTTP_HEADER_BYTES_MAX];
+    char range[64];
     char flavor[64];
     char error[CURL_ERROR_SIZE];
 };

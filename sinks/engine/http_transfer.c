@@ -300,7 +300,8 @@ static bool headers_build(struct http_transfer *t, const struct http_call *call)
 static void set_method(CURL *e, const struct http_call *call)
 {
     ASSERT(call->method != NULL);
-    if (call->body_parts > 0 || strcmp(call->method, "POST") == 0) {
+    if (call->body_parts > 0 || strcmp(call->method, "POST") == 0 ||
+        strcmp(call->method, "PUT") == 0) {
         curl_easy_setopt(e, CURLOPT_POST, 1L);
         curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_bytes);
     }

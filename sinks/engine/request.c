@@ -42,6 +42,7 @@ struct text *request_reset(struct request *r, const char *method)
     r->method = method;
     r->content_type = NULL;
     r->if_match = NULL;
+    r->headers = NULL;
     r->body = NULL;
     r->body_parts = 0;
     r->body_bytes = 0;
@@ -84,7 +85,7 @@ static void on_answer(struct http_call *call, const struct http_answer *a)
 static int call_start(struct request *r, const char *token)
 {
     char project[PROJECT_BYTES], type[TYPE_BYTES];
-    const char *headers[5];
+    const char *headers[5 + REQUEST_HEADERS_MAX];
     const char *payer = r->env->user_project;
     size_t n = 0;
 
@@ -103,6 +104,10 @@ static int call_start(struct request *r, const char *token)
     }
     if (r->if_match != NULL)
         headers[n++] = r->if_match;
+    for (const char *const *h = r->headers; h != NULL && *h != NULL; h++) {
+        ASSERT(n + 1 < ARRAY_LEN(headers));
+        headers[n++] = *h;
+    }
     headers[n] = NULL;
     r->_call = (struct http_call){
         .method = r->method,

@@ -18,6 +18,8 @@
 #include "sinks/engine/retry.h"
 #include "sinks/engine/text.h"
 
+#define REQUEST_HEADERS_MAX 4
+
 /** What requests of one client share. Everything is borrowed. */
 struct request_env {
     struct loop *loop;
@@ -39,8 +41,10 @@ struct request {
 
     const char *method;
     struct text url;
-    const char *content_type; /* or NULL */
-    const char *if_match;     /* or NULL: "If-Match: ..." */
+    const char *content_type;   /* or NULL */
+    const char *if_match;       /* or NULL: "If-Match: ..." */
+    const char *const *headers; /* more, "Name: value", NULL-terminated; or NULL. At most
+                                   REQUEST_HEADERS_MAX */
     const struct iovec *body;
     uint32_t body_parts;
     uint64_t body_bytes;

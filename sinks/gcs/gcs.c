@@ -70,7 +70,8 @@ int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
     struct gcs *g = calloc(1, sizeof(*g));
 
     ASSERT(config->endpoint != NULL && config->bucket != NULL && config->node != NULL);
-    ASSERT(stats != NULL);
+    ASSERT(stats != NULL && config->chunk_bytes % GCS_CHUNK_UNIT == 0);
+    ASSERT(config->resumable_bytes == 0 || config->chunk_bytes > 0);
     if (g == NULL)
         return -ENOMEM;
     g->config = config;
@@ -94,5 +95,7 @@ void gcs_destroy(struct gcs *g)
         put_op_destroy(g->puts);
     while (g->deletes != NULL)
         delete_op_destroy(g->deletes);
+    while (g->cancels != NULL)
+        cancel_op_destroy(g->cancels);
     free(g);
 }

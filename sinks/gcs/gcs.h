@@ -11,11 +11,15 @@
 #include "sinks/engine/http.h"
 #include "sinks/engine/retry.h"
 
+#define GCS_CHUNK_UNIT ((uint64_t)256 << 10) /* chunks but the last are multiples of this */
+
 struct gcs_config {
     const char *endpoint; /* "https://storage.googleapis.com", or an emulator's, without a path */
     const char *bucket;
     const char *node;         /* goes into object metadata */
     const char *user_project; /* quota project header, or NULL */
+    uint64_t resumable_bytes; /* larger objects go up in a resumable session; 0: none does */
+    uint64_t chunk_bytes;     /* of one request of a session: a multiple of GCS_CHUNK_UNIT */
 };
 
 /** Written by the sink thread, readable by any (relaxed). */
@@ -27,6 +31,9 @@ struct gcs_stats {
     _Atomic uint64_t recognised; /* 412 or lost answer, found to be ours */
     _Atomic uint64_t conflicts;
     _Atomic uint64_t permanent;
+    _Atomic uint64_t sessions; /* resumable uploads begun, those that replace a lost one included */
+    _Atomic uint64_t resumed;  /* sessions that went on behind what the server had kept */
+    _Atomic uint64_t sessions_lost; /* 404 or 410, or given up: begun again from the first byte */
 };
 
 enum gcs_result {
@@ -71,7 +78,9 @@ int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
 /** Cancels every operation (done does not run) and frees. NULL is allowed. */
 void gcs_destroy(struct gcs *g);
 
-/** Starts to create an object: multipart, ifGenerationMatch=0, crc32c and plan id in its metadata.
+/**
+ * Starts to create an object: ifGenerationMatch=0, crc32c and plan id in its metadata; multipart,
+ * or chunk by chunk in a resumable session when it is larger than resumable_bytes.
  */
 int gcs_put_start(struct gcs *g, struct gcs_put *p) WARN_UNUSED;
 

@@ -1,5 +1,6 @@
 /*
- * COLD. Creates one object, exactly once. Thread: the loop's.
+ * COLD. Creates one object, exactly once: in one multipart request, or, when it is large, in a
+ * resumable session (gcs_session.c). Thread: the loop's.
  *
  *     PUT --2xx, size and crc right----------------------------------------------> DONE
  *      |---2xx that cannot be believed, 412 --------> CHECK
@@ -9,7 +10,7 @@
  *
  *     CHECK --200, ours: plan, log, crc and size ----------------------------> recognised, DONE
  *      |---200, another's -------------------------------------------------------> CONFLICT
- *      |---404 ------------------------------------> wait --> PUT
+ *      |---404 ------------------------------------> wait --> PUT, or a new session
  *      |---transient, or no object resource -------> wait --> CHECK
  *      `---the rest -------------------------------------------------------------> PERMANENT
  *
@@ -23,31 +24,8 @@
 #include "sinks/engine/answer.h"
 #include "sinks/gcs/gcs_internal.h"
 
-#define BASE_TIMEOUT_MS    60000
-#define BYTES_PER_MS_MIN   128 /* an upload slower than 128 KB/s is given up */
-#define BOUNDARY_BYTES     48
-#define CONTENT_TYPE_BYTES 128
-
-enum put_state { PUT_SEND, PUT_CHECK };
-
-struct put_op {
-    struct gcs *gcs;
-    struct gcs_put *put;
-    struct put_op *prev, *next;
-    struct request request;
-    enum put_state state; /* what is under way or comes after the wait */
-    uint32_t odd_answers; /* in a row that made no sense */
-    struct text head, tail;
-    struct iovec *parts; /* head, body, tail */
-    uint32_t n_parts;
-    uint64_t part_bytes;
-    char crc[CRC_TEXT_BYTES];
-    char plan[ID_TEXT_BYTES];
-    char content_type[CONTENT_TYPE_BYTES]; /* of the request */
-    char text[REASON_TEXT_BYTES];
-};
-
-static void put_run(struct put_op *op);
+#define BYTES_PER_MS_MIN 128 /* an upload slower than 128 KB/s is given up */
+#define BOUNDARY_BYTES   48
 
 void put_op_destroy(struct put_op *op)
 {
@@ -62,6 +40,7 @@ void put_op_destroy(struct put_op *op)
         op->next->prev = op->prev;
     text_fini(&op->head);
     text_fini(&op->tail);
+    session_fini(&op->session);
     free(op->parts);
     free(op);
 }
@@ -90,19 +69,26 @@ static void put_finish(struct put_op *op, enum gcs_result result, int64_t genera
     put->done(put, result, generation, text); /* may free put */
 }
 
-static void put_fail(struct put_op *op, const struct http_answer *a)
+void put_fail_because(struct put_op *op, const char *why)
 {
-    char why[REASON_TEXT_BYTES];
-
-    ASSERT(a != NULL);
-    answer_describe(a, why);
+    ASSERT(why != NULL);
     snprintf(op->text, sizeof(op->text), "bucket %.222s: %.280s", op->gcs->config->bucket, why);
     put_finish(op, GCS_PERMANENT, 0);
 }
 
+void put_fail(struct put_op *op, const char *before, const struct http_answer *a)
+{
+    char why[REASON_TEXT_BYTES], all[2 * REASON_TEXT_BYTES];
+
+    ASSERT(a != NULL && before != NULL);
+    answer_describe(a, why);
+    snprintf(all, sizeof(all), "%s%s", before, why);
+    put_fail_because(op, all);
+}
+
 /* An answer that is no object resource, or a wrong one. A server that keeps giving them needs a
  * person. */
-static void put_odd_answer(struct put_op *op, const char *what)
+void put_odd_answer(struct put_op *op, const char *what)
 {
     ASSERT(what != NULL);
     op->state = PUT_CHECK;
@@ -121,20 +107,27 @@ static bool facts_match(const struct put_op *op, const struct object_facts *f)
     return f->bytes >= 0 && (uint64_t)f->bytes == op->put->bytes && strcmp(f->crc32c, op->crc) == 0;
 }
 
-static void sent_answered(struct put_op *op, enum answer_class c, const struct http_answer *a)
+void put_stored(struct put_op *op, const struct http_answer *a, bool recognised)
 {
     struct object_facts facts;
 
+    ASSERT(op->state != PUT_CHECK);
+    if (!object_facts_read(a->body, &facts)) {
+        put_odd_answer(op, "the upload's answer is no object resource");
+    } else if (!facts_match(op, &facts)) {
+        put_odd_answer(op, "the upload's answer has another size or crc32c than was sent");
+    } else {
+        stat_add(&op->gcs->stats->recognised, recognised ? 1 : 0);
+        put_finish(op, GCS_DONE, facts.generation);
+    }
+}
+
+static void sent_answered(struct put_op *op, enum answer_class c, const struct http_answer *a)
+{
     ASSERT(op->state == PUT_SEND);
     switch (c) {
     case ANSWER_OK:
-        if (!object_facts_read(a->body, &facts)) {
-            put_odd_answer(op, "the upload's answer is no object resource");
-        } else if (!facts_match(op, &facts)) {
-            put_odd_answer(op, "the upload's answer has another size or crc32c than was sent");
-        } else {
-            put_finish(op, GCS_DONE, facts.generation);
-        }
+        put_stored(op, a, false);
         break;
     case ANSWER_PRECONDITION:
         op->state = PUT_CHECK;
@@ -153,7 +146,7 @@ static void sent_answered(struct put_op *op, enum answer_class c, const struct h
     case ANSWER_NOT_FOUND:
     case ANSWER_CONFLICT:
     case ANSWER_PERMANENT:
-        put_fail(op, a);
+        put_fail(op, "", a);
         break;
     }
 }
@@ -191,7 +184,7 @@ static void check_answered(struct put_op *op, enum answer_class c, const struct 
         check_found(op, a);
         break;
     case ANSWER_NOT_FOUND:
-        op->state = PUT_SEND;
+        op->state = op->resumable ? PUT_OPEN : PUT_SEND;
         request_later(&op->request, ANSWER_TRANSIENT, a);
         break;
     case ANSWER_TRANSIENT:
@@ -202,7 +195,7 @@ static void check_answered(struct put_op *op, enum answer_class c, const struct 
     case ANSWER_CONFLICT:
     case ANSWER_PRECONDITION:
     case ANSWER_PERMANENT:
-        put_fail(op, a);
+        put_fail(op, "", a);
         break;
     }
 }
@@ -214,8 +207,10 @@ static void put_answered(struct request *r, enum answer_class c, const struct ht
     ASSERT(op->put->_op == op);
     if (op->state == PUT_SEND)
         sent_answered(op, c, a);
-    else
+    else if (op->state == PUT_CHECK)
         check_answered(op, c, a);
+    else
+        session_answered(op, c, a);
 }
 
 static void put_resume(struct request *r)
@@ -226,7 +221,7 @@ static void put_resume(struct request *r)
     put_run(op);
 }
 
-static uint32_t timeout_for(uint64_t bytes)
+uint32_t put_timeout_ms(uint64_t bytes)
 {
     uint64_t ms = BASE_TIMEOUT_MS + bytes / BYTES_PER_MS_MIN;
 
@@ -234,30 +229,39 @@ static uint32_t timeout_for(uint64_t bytes)
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
-/* Sends what the state asks for. */
-static void put_run(struct put_op *op)
+static void multipart_send(struct put_op *op)
 {
     const struct gcs_config *config = op->gcs->config;
     struct request *r = &op->request;
-    struct text *url;
+    struct text *url = request_reset(r, "POST");
 
-    ASSERT(op->parts != NULL);
-    if (op->state == PUT_CHECK) {
-        object_url(request_reset(r, "GET"), config, op->put->name);
-        r->timeout_ms = BASE_TIMEOUT_MS;
-    } else {
-        url = request_reset(r, "POST");
-        text_adds(url, config->endpoint);
-        text_adds(url, "/upload/storage/v1/b/");
-        text_add_url(url, config->bucket);
-        text_adds(url, "/o?uploadType=multipart&ifGenerationMatch=0");
-        r->content_type = op->content_type;
-        r->body = op->parts;
-        r->body_parts = op->n_parts;
-        r->body_bytes = op->part_bytes;
-        r->timeout_ms = timeout_for(op->part_bytes);
-    }
+    ASSERT(op->parts != NULL && !op->resumable);
+    text_adds(url, config->endpoint);
+    text_adds(url, "/upload/storage/v1/b/");
+    text_add_url(url, config->bucket);
+    text_adds(url, "/o?uploadType=multipart&ifGenerationMatch=0");
+    r->content_type = op->content_type;
+    r->body = op->parts;
+    r->body_parts = op->n_parts;
+    r->body_bytes = op->part_bytes;
+    r->timeout_ms = put_timeout_ms(op->part_bytes);
     request_send(r);
+}
+
+void put_run(struct put_op *op)
+{
+    struct request *r = &op->request;
+
+    ASSERT(op->put->_op == op);
+    if (op->state == PUT_SEND) {
+        multipart_send(op);
+    } else if (op->state == PUT_CHECK) {
+        object_url(request_reset(r, "GET"), op->gcs->config, op->put->name);
+        r->timeout_ms = BASE_TIMEOUT_MS;
+        request_send(r);
+    } else {
+        session_run(op);
+    }
 }
 
 static void add_member(struct text *t, const char *name, const char *value)
@@ -268,8 +272,28 @@ static void add_member(struct text *t, const char *name, const char *value)
     text_add_json(t, value);
 }
 
+static void add_metadata(struct text *t, const struct put_op *op)
+{
+    const struct gcs_put *p = op->put;
+
+    ASSERT(op->crc[0] != '\0');
+    text_adds(t, "{");
+    add_member(t, "name", p->name);
+    text_adds(t, ",");
+    add_member(t, "contentType", p->content_type);
+    text_adds(t, ",");
+    add_member(t, "crc32c", op->crc);
+    text_adds(t, ",\"metadata\":{");
+    add_member(t, "penstock-plan", op->plan);
+    text_addf(t, ",\"penstock-events\":\"%llu\",", (unsigned long long)p->events);
+    add_member(t, "penstock-node", op->gcs->config->node);
+    text_adds(t, ",");
+    add_member(t, "penstock-log", p->log_id);
+    text_adds(t, "}}");
+}
+
 /* The parts around the body: metadata before, the closing boundary behind. */
-static int put_frame(struct put_op *op)
+static int multipart_frame(struct put_op *op)
 {
     const struct gcs_put *p = op->put;
     char boundary[BOUNDARY_BYTES];
@@ -281,20 +305,9 @@ static int put_frame(struct put_op *op)
              (unsigned long long)(random[0] ^ p->plan_id), (unsigned long long)random[1]);
     snprintf(op->content_type, sizeof(op->content_type), "multipart/related; boundary=%s",
              boundary);
-    text_addf(&op->head, "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{",
-              boundary);
-    add_member(&op->head, "name", p->name);
-    text_adds(&op->head, ",");
-    add_member(&op->head, "contentType", p->content_type);
-    text_adds(&op->head, ",");
-    add_member(&op->head, "crc32c", op->crc);
-    text_adds(&op->head, ",\"metadata\":{");
-    add_member(&op->head, "penstock-plan", op->plan);
-    text_addf(&op->head, ",\"penstock-events\":\"%llu\",", (unsigned long long)p->events);
-    add_member(&op->head, "penstock-node", op->gcs->config->node);
-    text_adds(&op->head, ",");
-    add_member(&op->head, "penstock-log", p->log_id);
-    text_addf(&op->head, "}}\r\n--%s\r\nContent-Type: ", boundary);
+    text_addf(&op->head, "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n", boundary);
+    add_metadata(&op->head, op);
+    text_addf(&op->head, "\r\n--%s\r\nContent-Type: ", boundary);
     text_adds(&op->head, p->content_type);
     text_adds(&op->head, "\r\n\r\n");
     text_addf(&op->tail, "\r\n--%s--\r\n", boundary);
@@ -302,7 +315,7 @@ static int put_frame(struct put_op *op)
     return text_failed(&op->head) || text_failed(&op->tail) ? -ENOMEM : 0;
 }
 
-static int put_parts(struct put_op *op)
+static int multipart_parts(struct put_op *op)
 {
     const struct gcs_put *p = op->put;
     uint64_t bytes = 0;
@@ -320,6 +333,30 @@ static int put_parts(struct put_op *op)
     ASSERT(bytes == p->bytes);
     op->part_bytes = op->head.len + bytes + op->tail.len;
     return 0;
+}
+
+/* A session's metadata, and room for the slices of a chunk. */
+static int session_prepare(struct put_op *op)
+{
+    ASSERT(op->parts == NULL && op->resumable);
+    add_metadata(&op->head, op);
+    op->parts = malloc(sizeof(*op->parts) * op->put->body_parts);
+    return op->parts == NULL || text_failed(&op->head) ? -ENOMEM : 0;
+}
+
+static int put_prepare(struct put_op *op)
+{
+    int rc;
+
+    ASSERT(op->state == PUT_SEND);
+    op->resumable =
+        op->gcs->config->resumable_bytes > 0 && op->put->bytes > op->gcs->config->resumable_bytes;
+    if (op->resumable) {
+        op->state = PUT_OPEN;
+        return session_prepare(op);
+    }
+    rc = multipart_frame(op);
+    return rc == 0 ? multipart_parts(op) : rc;
 }
 
 int gcs_put_start(struct gcs *g, struct gcs_put *p)
@@ -345,7 +382,7 @@ int gcs_put_start(struct gcs *g, struct gcs_put *p)
     g->puts = op;
     crc_text(p->crc32c, op->crc);
     snprintf(op->plan, sizeof(op->plan), "%llu", (unsigned long long)p->plan_id);
-    if (put_frame(op) != 0 || put_parts(op) != 0) {
+    if (put_prepare(op) != 0) {
         put_op_destroy(op);
         return -ENOMEM;
     }

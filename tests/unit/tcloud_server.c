@@ -27,6 +27,7 @@ struct tcloud_server {
     pthread_t connection[CONNECTIONS_MAX];
     uint32_t n_connections;
     uint32_t n_seen;
+    uint32_t n_cancels;
     struct tcloud_seen *seen;
     _Atomic bool stopping;
 };
@@ -201,13 +202,21 @@ static bool serve_one(struct connection *c)
 {
     static const struct tcloud_step past = {
         .act = TCLOUD_ANSWER, .status = 500, .body = "past the script"};
+    static const struct tcloud_step cancelled = {.act = TCLOUD_ANSWER, .status = 499};
     struct tcloud_server *s = c->server;
     struct tcloud_seen *seen = calloc(1, sizeof(*seen));
     const struct tcloud_step *step = &past;
     bool on = false;
 
     ASSERT(seen != NULL);
-    if (read_head(c, seen)) {
+    if (!read_head(c, seen)) {
+        on = false;
+    } else if (strcmp(seen->method, "DELETE") == 0 && strstr(seen->path, "upload_id=") != NULL) {
+        pthread_mutex_lock(&s->lock);
+        s->n_cancels++;
+        pthread_mutex_unlock(&s->lock);
+        on = act(c, &cancelled);
+    } else {
         pthread_mutex_lock(&s->lock);
         uint32_t i = s->n_seen;
         ASSERT(i < TCLOUD_REQUESTS_MAX);
@@ -299,6 +308,16 @@ uint32_t tcloud_server_connections(struct tcloud_server *s)
 
     pthread_mutex_lock(&s->lock);
     n = s->n_connections;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+uint32_t tcloud_server_cancels(struct tcloud_server *s)
+{
+    uint32_t n;
+
+    pthread_mutex_lock(&s->lock);
+    n = s->n_cancels;
     pthread_mutex_unlock(&s->lock);
     return n;
 }

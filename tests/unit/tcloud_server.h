@@ -55,6 +55,10 @@ uint32_t tcloud_server_count(struct tcloud_server *s);
 /** Connections accepted so far. */
 uint32_t tcloud_server_connections(struct tcloud_server *s);
 
+/** Cancelled upload sessions (DELETE with an upload_id): answered 499 beside the script, because
+ * they come when they come. */
+uint32_t tcloud_server_cancels(struct tcloud_server *s);
+
 /** Request i; i is below the count. */
 const struct tcloud_seen *tcloud_server_seen(struct tcloud_server *s, uint32_t i);
 
