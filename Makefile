@@ -21,6 +21,7 @@ FLAGS  = $(STD) $(WARN) $(OPT) $(CFLAGS)
 CORE_CFLAGS = $(shell pkg-config --cflags $(PKGS_CORE) 2>/dev/null | sed 's/-I/-isystem /g')
 CORE_LIBS   = -Wl,--as-needed -lrte_eal -lrte_ring -lrte_mempool -luring -lcurl -lcrypto -lyaml -lmicrohttpd -lsqlite3 \
 	      -Wl,--no-as-needed -ljemalloc -lm -pthread
+PACKED_LIBS = -lz -lzstd
 LOCAL_LIBS  = $(shell pkg-config --libs $(PKGS_LOCAL) 2>/dev/null) -lm -pthread
 
 CORE_SRC  := $(wildcard dataplane/*.c dataplane/*/*.c sinks/*.c sinks/*/*.c) $(filter-out control/main.c,$(wildcard control/*.c))
@@ -34,6 +35,7 @@ FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LIB      := $(BUILD)/libpenstock.a
+CLI_LIB  := $(BUILD)/libpenstockcli.a
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(UNIT_SRC))
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/localcloud
@@ -137,15 +139,19 @@ $(BUILD)/obj/%.o: %.c
 $(LIB): $(CORE_OBJ)
 	$(Q)rm -f $@; ar rcs $@ $^
 
+$(CLI_LIB): $(call obj,$(filter-out tools/penstock/main.c,$(CLI_SRC)))
+	$(Q)rm -f $@; ar rcs $@ $^
+
 $(BIN)/penstockd: $(call obj,control/main.c) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(CORE_LIBS)
 
-$(BIN)/penstock: $(call obj,$(CLI_SRC))
+# The command line takes the pure parts of the daemon (JSON, events), and runs where no daemon does.
+$(BIN)/penstock: $(call obj,tools/penstock/main.c) $(CLI_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
-	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS)
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(PACKED_LIBS)
 
 $(BIN)/penstock-gen: $(call obj,$(GEN_SRC))
 	$(Q)mkdir -p $(@D)
@@ -157,10 +163,10 @@ $(BIN)/localcloud: $(call obj,$(LOCAL_SRC))
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(LOCAL_LIBS)
 
-$(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(LIB)
+$(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(CLI_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
-	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka $(CORE_LIBS)
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka $(PACKED_LIBS) $(CORE_LIBS)
 
 # A fuzz target names the sources it needs in a first line "// sources: a.c b.c"; they are built again with
 # clang's sanitizers.
@@ -169,7 +175,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c
 	$(if $(Q),@echo "  FZ  $@")
 	$(Q)$(CLANG) $(STD) $(CORE_CFLAGS) -O1 -g -DPENSTOCK_ASSERT_HOT=1 -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<) \
-	  -Wl,--as-needed -lrte_ring -lrte_eal
+	  -Wl,--as-needed -lrte_ring -lrte_eal $(PACKED_LIBS)
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(UNIT_SRC) $(UNIT_LIB))
 -include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d)
