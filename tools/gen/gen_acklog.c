@@ -42,7 +42,7 @@ static char *put_line(char *out, const struct gen_events *g, uint64_t seq,
 {
     out = gen_put_u64(out, seq);
     *out++ = ' ';
-    out = gen_events_put_id(g, seq, info.type, out);
+    out = gen_events_put_id(g, gen_events_origin(g, seq), info.type, out);
     *out++ = ' ';
     out = put_text(out, gen_type_name(info.type));
     *out++ = ' ';

@@ -9,6 +9,7 @@
 #ifndef GEN_EVENT_H
 #define GEN_EVENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,8 @@ enum gen_type { GEN_ORDER, GEN_INVENTORY, GEN_USER_ACTIVITY, GEN_TYPES };
 #define GEN_KINDS(X)                              \
     X(GEN_GOOD, "good")                           \
     X(GEN_LATE, "late")                           \
+    X(GEN_OUT_OF_ORDER, "out_of_order")           \
+    X(GEN_DUPLICATE, "duplicate")                 \
     X(GEN_BROKEN_JSON, "malformed:broken_json")   \
     X(GEN_BAD_UTF8, "malformed:bad_utf8")         \
     X(GEN_MISSING_TYPE, "malformed:missing_type") \
@@ -35,6 +38,8 @@ enum gen_kind {
 
 #define GEN_KIND_MALFORMED_FIRST GEN_BROKEN_JSON
 
+#define GEN_DUPLICATE_DISTANCE_MAX 1000 /* events between an event and its duplicate, at most */
+
 enum {
     GEN_ID_BYTES_MAX = 48,      /* "ord-" and two 20-digit numbers with a dash */
     GEN_EVENT_BYTES_MAX = 1024, /* largest event, line break included; asserted per event */
@@ -46,6 +51,13 @@ struct gen_event_config {
     uint32_t type_weights[GEN_TYPES];
     double malformed_percent;
     double late_percent;
+    double out_of_order_percent;
+    double duplicates_percent;
+    double hot_percent;       /* draws of customer, product and warehouse that are of the first */
+    uint32_t hot_keys;        /* so many of each */
+    double disorder_s;        /* how far back an event out of order lies at most */
+    bool ordered;             /* times are the clock's, but for those out of order or late */
+    bool sequence;            /* add "sequence": the event's number */
     uint32_t malformed_kinds; /* bit 1 << kind; not empty when malformed_percent > 0 */
     int64_t now_s;            /* reference time; 0: the clock */
 };
@@ -63,6 +75,13 @@ struct gen_events {
     uint32_t _type_bounds[GEN_TYPES];
     uint32_t _malformed_bound; /* in parts of 2^32-1 */
     uint32_t _late_bound;
+    uint32_t _out_of_order_bound;
+    uint32_t _duplicate_bound;
+    uint32_t _hot_bound;
+    uint32_t _hot_keys;
+    uint64_t _disorder_us;
+    bool _ordered;
+    bool _sequence;
     uint8_t _malformed_kinds[GEN_KINDS_COUNT];
     uint32_t _malformed_kinds_count;
     int64_t _fixed_now_us;
@@ -73,8 +92,8 @@ struct gen_events {
 };
 
 /**
- * Prepares g for config. At least one weight is above 0; the percentages are within 0..100
- * together. Thread: the owner of g.  Alloc: none.
+ * Prepares g for config. At least one weight is above 0; the percentages of malformed, late and
+ * out of order are within 0..100 together. Thread: the owner of g.  Alloc: none.
  */
 void gen_events_init(struct gen_events *g, const struct gen_event_config *config);
 
@@ -97,6 +116,18 @@ size_t gen_events_write(struct gen_events *g, uint64_t seq, char *out, struct ge
  * Thread: the owner of g.  Alloc: none.
  */
 size_t gen_events_write_type(struct gen_events *g, uint64_t seq, enum gen_type type, char *out);
+
+/**
+ * The number of the event that event number seq says again, or seq itself when it is no duplicate.
+ * Thread: any.  Alloc: none.
+ */
+uint64_t gen_events_origin(const struct gen_events *g, uint64_t seq);
+
+/**
+ * What event number seq is, without making it.
+ * Thread: any.  Alloc: none.
+ */
+struct gen_event_info gen_events_info(const struct gen_events *g, uint64_t seq);
 
 /**
  * Writes the id of event number seq to out, which has room for GEN_ID_BYTES_MAX; no end mark.

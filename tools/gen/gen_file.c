@@ -63,6 +63,8 @@ static void count_chunk(struct gen_stats *s, const struct gen_request *q)
     gen_stats_add(s, GEN_COUNT_bytes, q->body_bytes);
     gen_stats_add(s, GEN_COUNT_malformed, q->malformed);
     gen_stats_add(s, GEN_COUNT_late, q->late);
+    gen_stats_add(s, GEN_COUNT_out_of_order, q->out_of_order);
+    gen_stats_add(s, GEN_COUNT_duplicates, q->duplicates);
     gen_stats_add(s, GEN_COUNT_acked, q->events);
     gen_stats_add(s, GEN_COUNT_acked_bytes, q->body_bytes);
 }

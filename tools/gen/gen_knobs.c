@@ -10,6 +10,7 @@
 #include "tools/gen/gen_assert.h"
 
 #define MALFORMED_PREFIX "malformed:"
+#define FILE_PREFIX      "file:"
 
 enum gen_type gen_options_type(const char *name, size_t bytes)
 {
@@ -96,6 +97,10 @@ static const char *parse_malformed_kinds(struct gen_options *o, const char *text
 static const char *parse_target(struct gen_options *o, const char *text)
 {
     static char accepted[160];
+    if (strncmp(text, FILE_PREFIX, sizeof(FILE_PREFIX) - 1) == 0) {
+        o->out = text + sizeof(FILE_PREFIX) - 1;
+        return o->out[0] != '\0' ? NULL : "file:PATH";
+    }
     const char *wrong = gen_url_parse(&o->target, text);
     o->_target_given = true;
     if (wrong == NULL) {
@@ -140,6 +145,32 @@ static const char *parse_header(struct gen_options *o, const char *text)
     return NULL;
 }
 
+static const char *add_path(const char **paths, uint32_t *count, const char *text)
+{
+    static char accepted[64];
+    if (text[0] == '\0' || *count == GEN_PATHS_MAX) {
+        snprintf(accepted, sizeof(accepted), "a file or folder, at most %d times", GEN_PATHS_MAX);
+        return accepted;
+    }
+    paths[(*count)++] = text;
+    return NULL;
+}
+
+static const char *parse_arrived(struct gen_options *o, const char *text)
+{
+    return add_path(o->arrived, &o->arrived_count, text);
+}
+
+static const char *parse_dead(struct gen_options *o, const char *text)
+{
+    return add_path(o->dead, &o->dead_count, text);
+}
+
+static const char *parse_acks(struct gen_options *o, const char *text)
+{
+    return add_path(o->acks, &o->acks_count, text);
+}
+
 #define FIELD(field) offsetof(struct gen_options, field)
 #define NUMBER(number_form, field, lo, hi) \
     .form = (number_form), .offset = FIELD(field), .min = (lo), .max = (hi)
@@ -150,8 +181,14 @@ static const char *parse_header(struct gen_options *o, const char *text)
 
 /* clang-format off: one row an option */
 const struct gen_knob gen_knobs[] = {
-    {"target", "URL", "server to send to (http://127.0.0.1:8080/v1/events)", PARSED(parse_target)},
+    {"target", "URL", "server to send to (http://127.0.0.1:8080/v1/events), or file:PATH",
+     PARSED(parse_target)},
     {"out", "FILE", "write to a file instead; - is standard output", STRING(out)},
+    {"scenario", "NAME", "a preset of rate, duration and types; other options change it",
+     STRING(scenario)},
+    {"scenarios", NULL, "list the scenarios and exit", FLAG(scenarios)},
+    {"speed", "X", "run a scenario X times as fast (1)",
+     NUMBER(GEN_KNOB_DOUBLE, speed, 0.001, 1e6)},
     {"types", "LIST", "types with weights, such as order=5,inventory=3 (all three)",
      PARSED(parse_types)},
     {"count", "N", "stop after N events (1000, unless --duration is given)", PARSED(parse_count)},
@@ -171,6 +208,19 @@ const struct gen_knob gen_knobs[] = {
      PARSED(parse_malformed_kinds)},
     {"late", "PERCENT", "events with a time 2 to 20 days back (0)",
      NUMBER(GEN_KNOB_DOUBLE, events.late_percent, 0, 100)},
+    {"ordered", NULL, "event times are the clock's: none lies before an earlier event's",
+     FLAG(events.ordered)},
+    {"out-of-order", "PERCENT", "events with a time up to --disorder back (0); implies --ordered",
+     NUMBER(GEN_KNOB_DOUBLE, events.out_of_order_percent, 0, 100)},
+    {"disorder", "S", "how far back those lie at most (300)",
+     NUMBER(GEN_KNOB_DOUBLE, events.disorder_s, 0.001, 1e7)},
+    {"duplicates", "PERCENT", "events that say an earlier one again, with its id (0)",
+     NUMBER(GEN_KNOB_DOUBLE, events.duplicates_percent, 0, 100)},
+    {"hot", "PERCENT", "customers, products and warehouses that are hot ones (0)",
+     NUMBER(GEN_KNOB_DOUBLE, events.hot_percent, 0, 100)},
+    {"hot-keys", "N", "how many of each are hot (1)",
+     NUMBER(GEN_KNOB_U32, events.hot_keys, 1, 1000000)},
+    {"sequence", NULL, "add the member \"sequence\": the event's number", FLAG(events.sequence)},
     {"format", "F", "ndjson or array (ndjson)", PARSED(parse_format)},
     {"header", "LINE", "one more request header, up to 8 times", PARSED(parse_header)},
     {"timeout", "S", "give a request up after S seconds without answer (30)",
@@ -178,6 +228,13 @@ const struct gen_knob gen_knobs[] = {
     {"retry", "0|1", "1: send again after 429 or 503, when Retry-After says (0)", SWITCH(retry)},
     {"reconnect", NULL, "go on with new events after connection errors", FLAG(reconnect)},
     {"log", "FILE", "acknowledgement log: seq id type kind outcome", STRING(log)},
+    {"check", NULL, "send nothing: compare what arrived with what was sent, by id", FLAG(check)},
+    {"acks", "FILE", "check: acknowledgement log; without one all of --count is expected",
+     PARSED(parse_acks)},
+    {"arrived", "PATH", "check: where events arrived, file or folder; - is standard input",
+     PARSED(parse_arrived)},
+    {"dead", "PATH", "check: where dead letters arrived, likewise", PARSED(parse_dead)},
+    {"deduped", NULL, "check: duplicates must have arrived once only", FLAG(deduped)},
     {"pregenerate", "N", "build N bodies up front and replay them; ids repeat, for benches only",
      NUMBER(GEN_KNOB_U32, pregenerate, 1, 10000000)},
     {"progress", NULL, "one line a second on standard error", FLAG(progress)},

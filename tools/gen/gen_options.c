@@ -8,6 +8,7 @@
 
 #include "tools/gen/gen_assert.h"
 #include "tools/gen/gen_knobs.h"
+#include "tools/gen/gen_scenario.h"
 
 #define DEFAULT_TARGET "http://127.0.0.1:8080/v1/events"
 
@@ -23,15 +24,20 @@ static void set_defaults(struct gen_options *o)
     o->connections = 16;
     o->threads = 1;
     o->timeout_s = 30;
+    o->speed = 1;
+    o->events.disorder_s = 300;
+    o->events.hot_keys = 1;
     const char *wrong = gen_url_parse(&o->target, DEFAULT_TARGET);
     GEN_ASSERT(wrong == NULL);
 }
 
 static void print_help(void)
 {
-    printf("usage: penstock-gen [options]\n"
-           "Makes order, inventory and user_activity events and sends them to Penstock's HTTP\n"
-           "input, or writes them to a file. Options, defaults in brackets:\n\n");
+    printf(
+        "usage: penstock-gen [options]\n"
+        "Makes order, inventory and user_activity events and sends them to Penstock, or writes\n"
+        "them to a file; --check compares what arrived with what was sent. Options, defaults in\n"
+        "brackets:\n\n");
     for (size_t i = 0; i < gen_knobs_count; i++) {
         char left[48];
         const struct gen_knob *k = &gen_knobs[i];
@@ -40,7 +46,7 @@ static void print_help(void)
     }
     printf("  %-24s %s\n", "--help", "this text");
     printf("\nExit status: 0 the run went through, whatever the server answered; 1 it did not;\n"
-           "2 wrong usage.\n");
+           "2 wrong usage. With --check: 0 all arrived as it should, 1 not, 2 cannot tell.\n");
 }
 
 static void fill_long_options(struct option *options)
@@ -58,12 +64,38 @@ static void fill_long_options(struct option *options)
     options[i] = (struct option){0};
 }
 
+/* Likewise, of a check. */
+static const char *find_check_conflict(const struct gen_options *o)
+{
+    if (o->arrived_count == 0) {
+        return "--check: where did events arrive? Give --arrived, once or more";
+    }
+    if (o->out != NULL || o->_target_given || o->log != NULL || o->pregenerate > 0) {
+        return "--check sends nothing: it does not go with --target, --out, --log, --pregenerate";
+    }
+    if (o->acks_count == 0 && !o->_count_given) {
+        return "--check: give --acks, or --count with the options of the run that was sent";
+    }
+    return NULL;
+}
+
 /* What cannot go together. Returns NULL, or the message. */
 static const char *find_conflict(const struct gen_options *o)
 {
     const uint32_t text_kinds = (1U << GEN_BROKEN_JSON) | (1U << GEN_BAD_UTF8);
-    if (o->events.malformed_percent + o->events.late_percent > 100) {
-        return "--malformed and --late are shares of all events: together at most 100";
+    if (o->events.malformed_percent + o->events.late_percent + o->events.out_of_order_percent >
+        100) {
+        return "--malformed, --late and --out-of-order are shares of all events: together at most "
+               "100";
+    }
+    if (o->check) {
+        return find_check_conflict(o);
+    }
+    if (o->arrived_count + o->dead_count + o->acks_count > 0 || o->deduped) {
+        return "--acks, --arrived, --dead and --deduped go with --check";
+    }
+    if (o->speed != 1 && o->scenario == NULL) {
+        return "--speed goes with --scenario";
     }
     if (o->out != NULL && o->_target_given) {
         return "--out and --target: give one of them";
@@ -93,6 +125,7 @@ static const char *find_conflict(const struct gen_options *o)
 /* Defaults that hang on other options. */
 static void set_dependent(struct gen_options *o)
 {
+    o->events.ordered |= o->events.out_of_order_percent > 0;
     if (o->events.malformed_kinds == 0) {
         uint32_t element_kinds =
             (1U << GEN_MISSING_TYPE) | (1U << GEN_WRONG_TYPE) | (1U << GEN_MISSING_FIELD);
@@ -117,12 +150,36 @@ static void set_dependent(struct gen_options *o)
     }
 }
 
+/* Applies a scenario before anything else, so that other options change it wherever they stand.
+ * What is wrong with them is said when they are read. False: no scenario has that name. */
+static bool apply_scenario(struct gen_options *o, int argc, char **argv,
+                           const struct option *options)
+{
+    int value;
+    opterr = 0;
+    optind = 1;
+    while ((value = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        const struct gen_knob *k =
+            value >= FIRST_KNOB_VALUE ? &gen_knobs[value - FIRST_KNOB_VALUE] : NULL;
+        if (k != NULL && (strcmp(k->name, "scenario") == 0 || strcmp(k->name, "speed") == 0)) {
+            (void)gen_knob_set(k, o, optarg);
+        }
+    }
+    opterr = 1;
+    return o->scenario == NULL || gen_scenario_apply(o->scenario, o);
+}
+
 enum gen_options_result gen_options_parse(struct gen_options *o, int argc, char **argv)
 {
     struct option options[OPTIONS_MAX];
     int value;
     set_defaults(o);
     fill_long_options(options);
+    if (!apply_scenario(o, argc, argv, options)) {
+        fprintf(stderr, "penstock-gen: --scenario \"%s\": no such scenario; see --scenarios\n",
+                o->scenario);
+        return GEN_OPTIONS_USAGE;
+    }
     optind = 1;
     while ((value = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (value == HELP_VALUE) {
@@ -141,6 +198,10 @@ enum gen_options_result gen_options_parse(struct gen_options *o, int argc, char 
         fprintf(stderr, "penstock-gen: \"%s\": every option starts with --; see --help\n",
                 argv[optind]);
         return GEN_OPTIONS_USAGE;
+    }
+    if (o->scenarios) {
+        gen_scenario_list(stdout);
+        return GEN_OPTIONS_DONE;
     }
     const char *conflict = find_conflict(o);
     if (conflict != NULL) {

@@ -13,7 +13,7 @@
 #include "tools/gen/gen_request.h"
 #include "tools/gen/gen_url.h"
 
-enum { GEN_HEADERS_MAX = 8 };
+enum { GEN_HEADERS_MAX = 8, GEN_PATHS_MAX = 64 };
 
 struct gen_options {
     struct gen_event_config events;
@@ -37,6 +37,21 @@ struct gen_options {
     const char *headers[GEN_HEADERS_MAX];
     uint32_t headers_count;
 
+    /* A preset of the above, given first: what else the command line says changes it. */
+    const char *scenario; /* name, or NULL */
+    double speed;         /* how many times faster than a scenario says */
+    bool scenarios;       /* list them and exit */
+
+    /* Check what arrived instead of sending: gen_check.h. */
+    bool check;
+    const char *arrived[GEN_PATHS_MAX]; /* files or folders; "-": standard input */
+    uint32_t arrived_count;
+    const char *dead[GEN_PATHS_MAX];
+    uint32_t dead_count;
+    const char *acks[GEN_PATHS_MAX]; /* acknowledgement logs; none: all of the run is expected */
+    uint32_t acks_count;
+    bool deduped; /* duplicates arrive once */
+
     /* What to tell. */
     const char *log; /* NULL: none */
     bool progress;
@@ -49,7 +64,7 @@ struct gen_options {
 
 enum gen_options_result {
     GEN_OPTIONS_RUN,
-    GEN_OPTIONS_DONE,  /* --help was printed */
+    GEN_OPTIONS_DONE,  /* --help or --scenarios was printed */
     GEN_OPTIONS_USAGE, /* a message was printed; exit status 2 */
 };
 

@@ -59,9 +59,10 @@ void gen_report_text(FILE *to, const struct gen_result *result)
     const struct gen_stats *s = &result->stats;
     fprintf(to,
             "events %" PRIu64 " in %" PRIu64 " requests, %" PRIu64 " bytes; malformed %" PRIu64
-            ", late %" PRIu64 "\n",
+            ", late %" PRIu64 ", out of order %" PRIu64 ", duplicates %" PRIu64 "\n",
             get(s, GEN_COUNT_events), get(s, GEN_COUNT_requests), get(s, GEN_COUNT_bytes),
-            get(s, GEN_COUNT_malformed), get(s, GEN_COUNT_late));
+            get(s, GEN_COUNT_malformed), get(s, GEN_COUNT_late), get(s, GEN_COUNT_out_of_order),
+            get(s, GEN_COUNT_duplicates));
     fprintf(to,
             "acked %" PRIu64 " (accepted %" PRIu64 ", dead-lettered %" PRIu64 "), refused %" PRIu64
             ", unanswered %" PRIu64 ", unsent %" PRIu64 "\n",

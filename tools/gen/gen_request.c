@@ -70,8 +70,7 @@ void gen_request_fill(struct gen_request *q, struct gen_events *g,
     GEN_ASSERT(events > 0 && events <= q->_infos_max);
     q->first_seq = first_seq;
     q->events = events;
-    q->malformed = 0;
-    q->late = 0;
+    q->malformed = q->late = q->out_of_order = q->duplicates = 0;
     gen_events_refresh_now(g);
     for (uint32_t i = 0; i < events; i++) {
         struct gen_event_info info;
@@ -85,6 +84,8 @@ void gen_request_fill(struct gen_request *q, struct gen_events *g,
         }
         q->malformed += info.kind >= GEN_KIND_MALFORMED_FIRST;
         q->late += info.kind == GEN_LATE;
+        q->out_of_order += info.kind == GEN_OUT_OF_ORDER;
+        q->duplicates += info.kind == GEN_DUPLICATE;
         if (q->infos != NULL) {
             q->infos[i] = info;
         }

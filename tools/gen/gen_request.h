@@ -29,6 +29,8 @@ struct gen_request {
     uint32_t events;
     uint32_t malformed;
     uint32_t late;
+    uint32_t out_of_order;
+    uint32_t duplicates;
     struct gen_event_info *infos; /* per event; NULL when not wanted */
     size_t _bytes_max;
     uint32_t _infos_max;

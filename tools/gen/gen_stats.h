@@ -15,6 +15,8 @@
     X(bytes)          /* bytes of request bodies, likewise */                          \
     X(malformed)      /* made malformed on purpose */                                  \
     X(late)           /* given an event time days in the past */                       \
+    X(out_of_order)   /* given an event time before that of events already made */     \
+    X(duplicates)     /* made again, with the same id */                               \
     X(acked)          /* in requests answered 2xx */                                   \
     X(acked_bytes)    /* bytes of their bodies */                                      \
     X(accepted)       /* sum of "accepted" in the answers */                           \

@@ -376,6 +376,8 @@ static void start_request(struct gen_worker *w, struct slot *s, const struct gen
     gen_stats_add(&w->stats, GEN_COUNT_bytes, q->body_bytes);
     gen_stats_add(&w->stats, GEN_COUNT_malformed, q->malformed);
     gen_stats_add(&w->stats, GEN_COUNT_late, q->late);
+    gen_stats_add(&w->stats, GEN_COUNT_out_of_order, q->out_of_order);
+    gen_stats_add(&w->stats, GEN_COUNT_duplicates, q->duplicates);
     send_request(w, s, now_ns);
 }
 

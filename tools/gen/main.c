@@ -1,10 +1,12 @@
-/* COLD. penstock-gen: makes events and sends them to a server, or writes them to a file. */
+/* COLD. penstock-gen: makes events and sends them to a server, or writes them to a file; checks what
+ * arrived. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/gen/gen_check.h"
 #include "tools/gen/gen_memory.h"
 #include "tools/gen/gen_options.h"
 #include "tools/gen/gen_report.h"
@@ -62,6 +64,9 @@ int main(int argc, char **argv)
     if (options.sample != NULL) {
         gen_sample_print(&options.events, gen_options_type(options.sample, strlen(options.sample)));
         return EXIT_DONE;
+    }
+    if (options.check) {
+        return gen_check(&options);
     }
     return run(&options);
 }

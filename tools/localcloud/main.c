@@ -10,6 +10,7 @@
 
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/bq.h"
+#include "tools/localcloud/cat.h"
 #include "tools/localcloud/checksum.h"
 #include "tools/localcloud/fault.h"
 #include "tools/localcloud/server.h"
@@ -25,6 +26,7 @@ struct options {
     const char *data;
     const char *project;
     const char *sql;
+    const char *cat;
     bool json;
     struct lc_bq_options bq;
     struct lc_token_options tokens;
@@ -37,6 +39,7 @@ static const char help[] =
     "\n"
     "usage: localcloud --data DIR [--listen ADDR:PORT] [--create-bucket NAME]...\n"
     "       localcloud --data DIR --sql 'SELECT ...' [--project ID] [--json]\n"
+    "       localcloud --data DIR --cat gs://BUCKET/PREFIX\n"
     "\n"
     "  --data DIR            where objects and tables are kept; made when it does not exist\n"
     "  --listen ADDR:PORT    address to serve on, default 127.0.0.1:9050; port 0 takes a free one\n"
@@ -52,6 +55,8 @@ static const char help[] =
     "server or not\n"
     "  --project ID          project of table names that have none, with --sql\n"
     "  --json                with --sql: one JSON object a row instead of a table\n"
+    "  --cat URL             print all objects whose address begins with gs://BUCKET/PREFIX and "
+    "exit\n"
     "  --help                this text\n";
 
 static const struct option long_options[] = {
@@ -68,6 +73,7 @@ static const struct option long_options[] = {
     {"sql", required_argument, NULL, 's'},
     {"project", required_argument, NULL, 'p'},
     {"json", no_argument, NULL, 'J'},
+    {"cat", required_argument, NULL, 'c'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -136,6 +142,9 @@ static int read_option(struct options *o, int c)
     case 'p':
         o->project = optarg;
         return -1;
+    case 'c':
+        o->cat = optarg;
+        return -1;
     case 'J':
         o->json = true;
         return -1;
@@ -160,6 +169,8 @@ static int read_options(struct options *o, int argc, char **argv)
         return usage_error("arguments without -- are not understood");
     if (!o->data || !*o->data)
         return usage_error("--data DIR is needed");
+    if (o->sql && o->cat)
+        return usage_error("--sql and --cat: give one of them");
     if (!o->sql && (o->json || o->project))
         return usage_error("--json and --project go with --sql");
     return -1;
@@ -238,5 +249,7 @@ int main(int argc, char **argv)
     lc_crc32c_init();
     if (o.sql)
         return lc_bq_print_query(o.data, o.project ? o.project : "", o.sql, o.json);
+    if (o.cat)
+        return lc_cat(o.data, o.cat);
     return serve(&o);
 }
