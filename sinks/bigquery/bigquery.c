@@ -64,5 +64,7 @@ void bq_destroy(struct bq *b)
         ensure_op_destroy(b->ensures);
     while (b->loads != NULL)
         load_op_destroy(b->loads);
+    while (b->inserts != NULL)
+        insert_op_destroy(b->inserts);
     free(b);
 }

@@ -50,6 +50,11 @@ struct bq_stats {
     _Atomic uint64_t jobs;
     _Atomic uint64_t jobs_failed;
     _Atomic uint64_t rows;
+    _Atomic uint64_t insert_requests;
+    _Atomic uint64_t insert_rows;    /* rows of these requests */
+    _Atomic uint64_t insert_again;   /* rows that BigQuery stopped or failed for a moment */
+    _Atomic uint64_t insert_refused; /* rows refused for good */
+    _Atomic uint64_t insert_odd;     /* answers that made no sense */
 };
 
 enum bq_result {

@@ -12,6 +12,7 @@
 
 struct ensure_op;
 struct load_op;
+struct insert_op;
 
 struct bq {
     const struct bq_config *config;
@@ -19,6 +20,7 @@ struct bq {
     struct request_env env;
     struct ensure_op *ensures;
     struct load_op *loads;
+    struct insert_op *inserts;
 };
 
 /** What jobs.insert and jobs.get say of a job. */
@@ -69,6 +71,9 @@ const char *bq_job_differs(struct span body, const struct bq_config *config,
 
 /** Cancels and frees an operation. */
 void ensure_op_destroy(struct ensure_op *op);
+
+/** Cancels and frees an operation; what was sent may take effect. */
+void insert_op_destroy(struct insert_op *op);
 
 /** Cancels and frees an operation; a job goes on at BigQuery. */
 void load_op_destroy(struct load_op *op);

@@ -9,6 +9,7 @@
  *     PLAN ── sent ──> CONFIRM ───────────────────────────> (not to_load: finished)
  *                       └ to_load: debt of its table ── LOAD ── ATTEMPT n ──> LOADED (finished)
  *                                                         └── ATTEMPT_FAILED ── ATTEMPT n+1
+ *     PLAN (insertAll) ── sent, dead letters stored ──> INSERTED (finished)
  *     PLAN ──> PARKED ──> (RESUMED) ──> ...        LOAD ──> LOAD_PARKED ──> (LOAD_RESUMED) ──> ...
  */
 #ifndef PENSTOCK_DELIVERY_DLOG_H
@@ -29,7 +30,8 @@ enum record_type {
     RECORD_LOAD_PARKED,    /* load_id, text */
     RECORD_LOAD_RESUMED,   /* load_id */
     RECORD_STAGING_GONE,   /* plan_id: the staging object of a loaded plan is deleted */
-    RECORD_FLOOR, /* journal, lsn: every line below is planned; written by the log itself */
+    RECORD_FLOOR,    /* journal, lsn: every line below is planned; written by the log itself */
+    RECORD_INSERTED, /* plan_id, outcome: each row of the plan is in its table, or a dead letter */
 };
 
 /** A record to submit. Pointers are borrowed until dlog_submit() returns. */
@@ -43,6 +45,7 @@ struct record {
     const char *text;
     const struct plan *plan;
     const struct load *load;
+    const struct plan_outcome *outcome;
 };
 
 struct dlog_config {

@@ -39,15 +39,22 @@ static const char schema_sql[] =
     "NULL,"
     " created_us INTEGER NOT NULL, loaded_us INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL "
     "DEFAULT '');"
-    "CREATE VIEW IF NOT EXISTS minutes AS"
+    "CREATE TABLE IF NOT EXISTS inserts("
+    " plan_id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, rows INTEGER NOT NULL,"
+    " refused INTEGER NOT NULL, objects INTEGER NOT NULL, dead_bytes INTEGER NOT NULL,"
+    " dead_crc32c INTEGER NOT NULL, inserted_us INTEGER NOT NULL);"
+    "DROP VIEW IF EXISTS minutes;"
+    "CREATE VIEW minutes AS"
     " SELECT type, kind, minute, 'gcs' AS sink, sum(events) AS planned,"
     "  sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END) AS delivered"
     "  FROM objects WHERE encoding = 0 GROUP BY type, kind, minute"
     " UNION ALL"
     " SELECT type, kind, minute, 'bigquery', sum(events),"
-    "  sum(CASE WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END)"
-    "  FROM objects WHERE to_load = 1 GROUP BY type, kind, minute;"
-    "PRAGMA user_version = 1;"
+    "  sum(CASE WHEN state = 'inserted' THEN coalesce(i.rows, 0)"
+    "   WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END)"
+    "  FROM objects o LEFT JOIN inserts i ON i.plan_id = o.plan_id"
+    "  WHERE to_load = 1 OR encoding = 3 GROUP BY type, kind, minute;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
 
 static const char *const statement_sql[STMT_COUNT] = {
@@ -80,6 +87,10 @@ static const char *const statement_sql[STMT_COUNT] = {
         "UPDATE loads SET state = 'pending', reason = '' WHERE load_id = ?1 AND state = 'parked'",
     [STMT_STAGING_GONE] =
         "UPDATE objects SET state = 'deleted' WHERE plan_id = ?1 AND state = 'loaded'",
+    [STMT_INSERTED] = "INSERT OR IGNORE INTO inserts VALUES(?1, ?3, ?4, ?5, ?6, ?7, ?8, ?2)",
+    [STMT_INSERTED_PLAN] =
+        "UPDATE objects SET state = 'inserted', confirmed_us = ?2, loaded_us = ?2, reason = ''"
+        " WHERE plan_id = ?1 AND state IN ('planned', 'parked')",
     [STMT_REBUILD_PLAN] =
         "UPDATE objects SET state = ?2, reason = ?3, load_id = ?4, generation = ?5"
         " WHERE plan_id = ?1",
@@ -126,7 +137,7 @@ static int exec(struct ledger *l, const char *sql)
 static int read_version(void *ctx, int columns, char **value, char **name)
 {
     (void)name;
-    *(bool *)ctx = columns == 1 && value[0] != NULL && strcmp(value[0], "1") == 0;
+    *(bool *)ctx = columns == 1 && value[0] != NULL && strcmp(value[0], "2") == 0;
     return 0;
 }
 
@@ -268,6 +279,18 @@ static int apply_load(struct ledger *l, const struct record_view *r)
     return rc;
 }
 
+static void bind_outcome(sqlite3_stmt *st, const struct plan_outcome *o, int64_t time_us)
+{
+    ASSERT((o->refused > 0) == (o->objects > 0));
+    sqlite3_bind_int64(st, 2, time_us);
+    bind_text(st, 3, o->table, strnlen(o->table, sizeof(o->table)));
+    sqlite3_bind_int64(st, 4, (sqlite3_int64)o->rows);
+    sqlite3_bind_int64(st, 5, (sqlite3_int64)o->refused);
+    sqlite3_bind_int64(st, 6, o->objects);
+    sqlite3_bind_int64(st, 7, (sqlite3_int64)o->dead_bytes);
+    sqlite3_bind_int64(st, 8, o->dead_crc32c);
+}
+
 /* One UPDATE by id with up to two further values; which of them follows from the type. */
 static int apply_update(struct ledger *l, enum ledger_statement which, const struct record_view *r)
 {
@@ -276,7 +299,7 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
     if (st == NULL)
         return ledger_errno(sqlite3_errcode(l->db));
     sqlite3_bind_int64(st, 1,
-                       (sqlite3_int64)(r->type >= RECORD_LOAD && r->type != RECORD_STAGING_GONE
+                       (sqlite3_int64)(r->type >= RECORD_LOAD && r->type < RECORD_STAGING_GONE
                                            ? r->load_id
                                            : r->plan_id));
     switch (which) {
@@ -300,7 +323,11 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
         sqlite3_bind_int64(st, 3, r->time_us);
         break;
     case STMT_LOADED_PLANS:
+    case STMT_INSERTED_PLAN:
         sqlite3_bind_int64(st, 2, r->time_us);
+        break;
+    case STMT_INSERTED:
+        bind_outcome(st, &r->outcome, r->time_us);
         break;
     default:
         break;
@@ -337,6 +364,9 @@ int ledger_apply(struct ledger *l, const struct record_view *r)
         return apply_update(l, STMT_LOAD_RESUMED, r);
     case RECORD_STAGING_GONE:
         return apply_update(l, STMT_STAGING_GONE, r);
+    case RECORD_INSERTED:
+        rc = apply_update(l, STMT_INSERTED, r);
+        return rc != 0 ? rc : apply_update(l, STMT_INSERTED_PLAN, r);
     default:
         return 0; /* floors are not its business */
     }

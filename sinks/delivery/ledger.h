@@ -25,7 +25,8 @@ struct ledger_total {
     uint64_t planned;   /* events in plans for this sink */
     uint64_t delivered; /* events confirmed there */
     uint64_t parked;    /* events in parked plans or loads */
-    uint64_t objects;   /* confirmed objects, or loads */
+    uint64_t refused;   /* rows that BigQuery refused: dead letters */
+    uint64_t objects;   /* confirmed objects, or loads and inserted plans */
     int64_t newest_us;  /* latest confirmation, wall clock */
 };
 
@@ -54,9 +55,11 @@ struct ledger_table {
     const char *table;
     uint64_t rows; /* loaded, as BigQuery answered */
     uint64_t loads;
+    uint64_t inserted; /* rows that insertAll took */
+    bool by_insert;    /* a plan of it went by insertAll: duplicates are possible */
 };
 
-/** Visits tables that loads went to. */
+/** Visits tables that loads or inserts went to. */
 int ledger_each_table(struct ledger *l, void (*visit)(void *ctx, const struct ledger_table *t),
                       void *ctx) WARN_UNUSED;
 

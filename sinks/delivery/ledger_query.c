@@ -11,17 +11,19 @@ static const char totals_sql[] =
     "SELECT type, kind, 'gcs' AS sink, sum(events),"
     " sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END),"
     " sum(CASE WHEN state = 'parked' THEN events ELSE 0 END),"
-    " sum(state IN ('stored', 'loaded', 'deleted')), max(confirmed_us)"
+    " sum(state IN ('stored', 'loaded', 'deleted')), max(confirmed_us), 0"
     " FROM objects WHERE encoding = 0 GROUP BY type, kind"
     " UNION ALL"
     " SELECT o.type, o.kind, 'bigquery', sum(o.events),"
-    " sum(CASE WHEN o.state IN ('loaded', 'deleted') THEN o.events ELSE 0 END),"
+    " sum(CASE WHEN o.state = 'inserted' THEN coalesce(i.rows, 0)"
+    "  WHEN o.state IN ('loaded', 'deleted') THEN o.events ELSE 0 END),"
     " sum(CASE WHEN o.state = 'parked' OR (o.state = 'stored' AND l.state = 'parked') THEN "
     "o.events ELSE 0 END),"
-    " count(DISTINCT CASE WHEN o.state IN ('loaded', 'deleted') THEN o.load_id END), "
-    "max(o.loaded_us)"
-    " FROM objects o LEFT JOIN loads l ON l.load_id = o.load_id WHERE o.to_load = 1 GROUP BY "
-    "o.type, o.kind"
+    " count(DISTINCT CASE WHEN o.state IN ('loaded', 'deleted') THEN o.load_id END)"
+    "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0)"
+    " FROM objects o LEFT JOIN loads l ON l.load_id = o.load_id"
+    " LEFT JOIN inserts i ON i.plan_id = o.plan_id"
+    " WHERE o.to_load = 1 OR o.encoding = 3 GROUP BY o.type, o.kind"
     " ORDER BY 1, 2, 3 DESC";
 
 static void read_total(sqlite3_stmt *st, struct ledger_total *t)
@@ -41,6 +43,7 @@ static void read_total(sqlite3_stmt *st, struct ledger_total *t)
     t->parked = (uint64_t)sqlite3_column_int64(st, 5);
     t->objects = (uint64_t)sqlite3_column_int64(st, 6);
     t->newest_us = sqlite3_column_int64(st, 7);
+    t->refused = (uint64_t)sqlite3_column_int64(st, 8);
 }
 
 int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct ledger_total *t),
@@ -67,8 +70,16 @@ int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct le
 int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct ledger_object *o),
                        void *ctx)
 {
-    static const char sql[] = "SELECT plan_id, name, events, bytes, crc32c FROM objects"
-                              " WHERE state IN ('stored', 'loaded') ORDER BY name";
+    /* Of an inserted plan: the object of its refused rows. A second one has another name: see
+     * plan_dead_name(). */
+    static const char sql[] =
+        "SELECT plan_id, name, events, bytes, crc32c FROM objects"
+        " WHERE state IN ('stored', 'loaded')"
+        " UNION ALL"
+        " SELECT o.plan_id, CASE WHEN i.objects > 1 THEN"
+        "  substr(o.name, 1, length(o.name) - 5) || '_r' || i.objects || '.json' ELSE o.name END,"
+        "  i.refused, i.dead_bytes, i.dead_crc32c"
+        " FROM inserts i JOIN objects o ON o.plan_id = i.plan_id WHERE i.objects > 0 ORDER BY 2";
     sqlite3_stmt *st = NULL;
     bool more = true;
     int rc;
@@ -95,7 +106,10 @@ int ledger_each_table(struct ledger *l, void (*visit)(void *ctx, const struct le
                       void *ctx)
 {
     static const char sql[] =
-        "SELECT table_name, sum(rows_loaded), sum(state = 'loaded') FROM loads"
+        "SELECT table_name, sum(loaded), sum(loads), sum(inserted), max(by_insert) FROM ("
+        " SELECT table_name, rows_loaded AS loaded, state = 'loaded' AS loads, 0 AS inserted,"
+        "  0 AS by_insert FROM loads"
+        " UNION ALL SELECT table_name, 0, 0, rows, 1 FROM inserts)"
         " GROUP BY table_name ORDER BY table_name";
     sqlite3_stmt *st = NULL;
     int rc;
@@ -110,6 +124,8 @@ int ledger_each_table(struct ledger *l, void (*visit)(void *ctx, const struct le
                        .table = (const char *)sqlite3_column_text(st, 0),
                        .rows = (uint64_t)sqlite3_column_int64(st, 1),
                        .loads = (uint64_t)sqlite3_column_int64(st, 2),
+                       .inserted = (uint64_t)sqlite3_column_int64(st, 3),
+                       .by_insert = sqlite3_column_int(st, 4) != 0,
                    });
     }
     sqlite3_finalize(st);

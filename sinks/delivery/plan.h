@@ -28,10 +28,12 @@ enum plan_encoding {
     ENCODING_ARCHIVE, /* output/ or dead_letter/; loadable as it is when the type has a schema */
     ENCODING_WRAPPED, /* staging/: one JSON column; removed after its load */
     ENCODING_ROWS,    /* staging/: rows of inferred columns; removed after its load */
+    ENCODING_INSERT,  /* no object: BigQuery's insertAll; the lines are those of the archive */
     ENCODINGS
 };
 
-#define PLAN_LATE 0x01 /* older than the allowed lateness: own objects */
+#define PLAN_LATE   0x01 /* older than the allowed lateness: own objects */
+#define PLAN_INSERT 0x08 /* archive of lines that go to BigQuery by insertAll: never loaded */
 
 /** Whether objects of an encoding lie under staging/ and go after their load. Thread: any. */
 static inline bool encoding_is_staged(uint8_t encoding)
@@ -42,11 +44,12 @@ static inline bool encoding_is_staged(uint8_t encoding)
 /** What distinguishes groups: a plan holds lines of one key only. Zero it before filling: compared
  * as bytes. */
 struct plan_key {
-    int32_t minute;       /* event time, minutes since the epoch; coarse in staging objects */
+    int32_t minute;       /* event time, minutes since the epoch; coarse in staging objects, 0 for
+                             ENCODING_INSERT */
     uint32_t schema_hash; /* 0 without a schema, and for dead letters; ENCODING_ROWS: rows.hash */
     uint8_t kind;         /* enum plan_kind */
     uint8_t encoding;     /* enum plan_encoding */
-    uint8_t flags;        /* PLAN_LATE */
+    uint8_t flags;        /* PLAN_LATE, PLAN_INSERT */
     uint8_t type_len;
     char type[TYPE_NAME_BYTES_MAX]; /* raw event type */
 };
@@ -65,12 +68,22 @@ struct plan {
     uint64_t events; /* dead letters in several parts count once */
     uint64_t lines;
     uint64_t bytes;
-    uint32_t crc32c;    /* of all lines in order */
-    int64_t planned_us; /* wall clock */
-    bool to_load;       /* its object is to be loaded into BigQuery */
-    char object[OBJECT_NAME_BYTES_MAX];
+    uint32_t crc32c;                    /* of all lines in order */
+    int64_t planned_us;                 /* wall clock */
+    bool to_load;                       /* its object is to be loaded into BigQuery */
+    char object[OBJECT_NAME_BYTES_MAX]; /* ENCODING_INSERT: where its refused rows would go */
     uint32_t n_ranges;
     struct plan_range range[JOURNALS_MAX];
+};
+
+/** What became of an ENCODING_INSERT plan: every row is in its table, or a dead letter. */
+struct plan_outcome {
+    char table[TABLE_NAME_BYTES_MAX]; /* table id in the configured dataset */
+    uint64_t rows;                    /* accepted by BigQuery */
+    uint64_t refused;                 /* dead letters */
+    uint32_t objects;    /* of dead letters: 0, 1, or more after a crash: see plan_dead_name() */
+    uint64_t dead_bytes; /* of the last of these objects */
+    uint32_t dead_crc32c;
 };
 
 /** One load job's worth of confirmed objects of one table. */

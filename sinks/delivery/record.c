@@ -34,6 +34,7 @@ const char *record_type_name(uint8_t type)
         [RECORD_LOAD_RESUMED] = "LOAD_RESUMED",
         [RECORD_STAGING_GONE] = "STAGING_GONE",
         [RECORD_FLOOR] = "FLOOR",
+        [RECORD_INSERTED] = "INSERTED",
         [RECORD_SNAP_COUNTERS] = "SNAP_COUNTERS",
         [RECORD_SNAP_PLAN] = "SNAP_PLAN",
         [RECORD_SNAP_LOAD] = "SNAP_LOAD",
@@ -54,7 +55,7 @@ size_t record_encoded_max(const struct record *r)
 {
     size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
 
-    ASSERT(r->type >= RECORD_PLAN && r->type < RECORD_FLOOR);
+    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_INSERTED && r->type != RECORD_FLOOR);
     if (r->type == RECORD_PLAN) {
         ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
         n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES;
@@ -63,6 +64,8 @@ size_t record_encoded_max(const struct record *r)
         ASSERT(r->load != NULL && r->load->n_plans <= PLAN_OBJECTS_PER_LOAD);
         n += RECORD_LOAD_BYTES_MAX - (PLAN_OBJECTS_PER_LOAD - r->load->n_plans) * 8;
     }
+    if (r->type == RECORD_INSERTED)
+        n += 32 + TABLE_NAME_BYTES_MAX;
     return n;
 }
 
@@ -147,6 +150,20 @@ static void put_load(struct byte_writer *w, const struct load *l)
         put_u64(w, l->plan_id[i]);
 }
 
+static void put_outcome(struct byte_writer *w, const struct plan_outcome *o)
+{
+    size_t table_len = strnlen(o->table, sizeof(o->table));
+
+    ASSERT(table_len < sizeof(o->table) && (o->refused > 0) == (o->objects > 0));
+    put_u64(w, o->rows);
+    put_u64(w, o->refused);
+    put_u32(w, o->objects);
+    put_u64(w, o->dead_bytes);
+    put_u32(w, o->dead_crc32c);
+    put_u16(w, (uint16_t)table_len);
+    put_bytes(w, o->table, table_len);
+}
+
 /* The fields of each type, in order; get_fields() is the mirror. */
 static void put_fields(struct byte_writer *w, const struct record *r)
 {
@@ -188,6 +205,10 @@ static void put_fields(struct byte_writer *w, const struct record *r)
         break;
     case RECORD_LOAD_RESUMED:
         put_u64(w, r->load_id);
+        break;
+    case RECORD_INSERTED:
+        put_u64(w, r->plan_id);
+        put_outcome(w, r->outcome);
         break;
     case RECORD_FLOOR:
     default:
@@ -426,6 +447,18 @@ static void get_load_fields(struct byte_reader *r, struct record_view *v)
         get_text(r, v);
 }
 
+static void get_outcome(struct byte_reader *r, struct plan_outcome *o)
+{
+    o->rows = get_u64(r);
+    o->refused = get_u64(r);
+    o->objects = get_u32(r);
+    o->dead_bytes = get_u64(r);
+    o->dead_crc32c = get_u32(r);
+    get_name(r, o->table, sizeof(o->table));
+    if ((o->refused > 0) != (o->objects > 0))
+        r->bad = true;
+}
+
 /* Mirror of put_fields(). */
 static void get_fields(struct byte_reader *r, struct record_view *v)
 {
@@ -456,6 +489,10 @@ static void get_fields(struct byte_reader *r, struct record_view *v)
     case RECORD_FLOOR:
         get_journal(r, &v->journal);
         v->lsn = get_u64(r);
+        break;
+    case RECORD_INSERTED:
+        v->plan_id = get_u64(r);
+        get_outcome(r, &v->outcome);
         break;
     default:
         get_snapshot_fields(r, v);

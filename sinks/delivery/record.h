@@ -72,8 +72,9 @@ struct record_view {
     lsn_t lsn;
     struct plan_key key; /* SNAP_PLANNED_TO */
     struct record_counters counters;
-    struct plan plan; /* PLAN, SNAP_PLAN */
-    struct load load; /* LOAD, SNAP_LOAD; plan_id stays NULL */
+    struct plan plan;            /* PLAN, SNAP_PLAN */
+    struct load load;            /* LOAD, SNAP_LOAD; plan_id stays NULL */
+    struct plan_outcome outcome; /* INSERTED */
 };
 
 /** A plan of the state, as a snapshot keeps it. */

@@ -211,7 +211,8 @@ static void plan_remove(struct delivery_state *s, struct state_plan *p)
 
 static int apply_plan(struct delivery_state *s, const struct record_view *r)
 {
-    if (idmap_get(&s->plans, r->plan.id) != NULL)
+    if (idmap_get(&s->plans, r->plan.id) != NULL ||
+        (r->plan.to_load && r->plan.key.encoding == ENCODING_INSERT))
         return -EINVAL;
     plan_add(s, r);
     hold_ranges(s, &r->plan);
@@ -228,7 +229,7 @@ static int apply_confirm(struct delivery_state *s, const struct record_view *r)
 {
     struct state_plan *p = idmap_get(&s->plans, r->plan_id);
 
-    if (p == NULL || p->status == PLAN_CONFIRMED)
+    if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding == ENCODING_INSERT)
         return -EINVAL;
     p->status = PLAN_CONFIRMED;
     p->generation = r->generation;
@@ -236,6 +237,18 @@ static int apply_confirm(struct delivery_state *s, const struct record_view *r)
     release_ranges(s, p);
     if (!p->to_load)
         plan_remove(s, p);
+    return 0;
+}
+
+static int apply_inserted(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_plan *p = idmap_get(&s->plans, r->plan_id);
+
+    if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding != ENCODING_INSERT)
+        return -EINVAL;
+    p->status = PLAN_CONFIRMED;
+    release_ranges(s, p);
+    plan_remove(s, p);
     return 0;
 }
 
@@ -396,6 +409,8 @@ static int apply_snap_plan(struct delivery_state *s, const struct record_view *r
         return -EINVAL;
     if (r->load_id != 0 && r->status != PLAN_CONFIRMED)
         return -EINVAL;
+    if (r->plan.key.encoding == ENCODING_INSERT && (r->plan.to_load || r->status == PLAN_CONFIRMED))
+        return -EINVAL; /* INSERTED ends such a plan */
     p = plan_add(s, r);
     p->status = r->status;
     p->load_id = r->load_id;
@@ -464,6 +479,7 @@ int state_apply(struct delivery_state *s, const struct record_view *r)
         [RECORD_LOAD_RESUMED] = apply_load_parked,
         [RECORD_STAGING_GONE] = apply_staging_gone,
         [RECORD_FLOOR] = apply_floor,
+        [RECORD_INSERTED] = apply_inserted,
         [RECORD_SNAP_COUNTERS] = apply_counters,
         [RECORD_SNAP_PLAN] = apply_snap_plan,
         [RECORD_SNAP_LOAD] = apply_snap_load,

@@ -64,23 +64,36 @@ void text_addf(struct text *t, const char *format, ...)
     text_add(t, (struct span){.ptr = line, .len = (size_t)n});
 }
 
-void text_add_json(struct text *t, const char *s)
+void text_add_escaped(struct text *t, struct span s)
 {
-    struct span left = span_of(s);
     char out[6 * ESCAPE_STEP];
 
     ASSERT(t != NULL);
-    text_adds(t, "\"");
-    while (left.len > 0) {
-        size_t step = left.len < ESCAPE_STEP ? left.len : ESCAPE_STEP;
-        size_t n = json_escape((struct span){.ptr = left.ptr, .len = step}, out);
+    while (s.len > 0) {
+        size_t step = s.len < ESCAPE_STEP ? s.len : ESCAPE_STEP;
+        size_t n = json_escape((struct span){.ptr = s.ptr, .len = step}, out);
 
         ASSERT(n <= sizeof(out));
         text_add(t, (struct span){.ptr = out, .len = n});
-        left.ptr += step;
-        left.len -= step;
+        s.ptr += step;
+        s.len -= step;
     }
+}
+
+void text_add_json(struct text *t, const char *s)
+{
+    ASSERT(s != NULL);
     text_adds(t, "\"");
+    text_add_escaped(t, span_of(s));
+    text_adds(t, "\"");
+}
+
+void text_cut(struct text *t, size_t len)
+{
+    ASSERT(len <= t->len);
+    t->len = len;
+    if (t->ptr != NULL)
+        t->ptr[len] = '\0';
 }
 
 static bool url_unreserved(unsigned char c)

@@ -28,6 +28,12 @@ void text_addf(struct text *t, const char *format, ...) PRINTF(2, 3);
 /** Appends s as a JSON string, quotes included. */
 void text_add_json(struct text *t, const char *s);
 
+/** Appends s as the body of a JSON string, without quotes. */
+void text_add_escaped(struct text *t, struct span s);
+
+/** Takes back what was added behind the first len bytes. */
+void text_cut(struct text *t, size_t len);
+
 /** Appends s percent-encoded: all but RFC 3986's unreserved characters, so '/' too. */
 void text_add_url(struct text *t, const char *s);
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <cmocka.h>
 
@@ -86,7 +87,7 @@ static void test_load_round_trip(void **state)
 static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
 {
     static const char *const types[] = {"a", "b", "order.created", ""};
-    enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_FLOOR);
+    enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_INSERTED);
     uint64_t base = next_id > IDS ? next_id - IDS : 1;
     uint64_t ids[3];
     struct plan plan;
@@ -95,8 +96,14 @@ static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
                         .rows = 3,
                         .n_plans = 1,
                         .plan_id = ids};
-    struct record r = {
-        .type = type, .plan = &plan, .load = &load, .text = "why", .generation = 4, .rows = 3};
+    const struct plan_outcome outcome = {.table = "t", .rows = 3, .refused = 1, .objects = 1};
+    struct record r = {.type = type,
+                       .plan = &plan,
+                       .load = &load,
+                       .text = "why",
+                       .generation = 4,
+                       .rows = 3,
+                       .outcome = &outcome};
     struct journal_uuid u = tdlog_journal((unsigned int)(tdlog_random(seed) % 3));
     lsn_t from = next_id * 10;
 
@@ -107,7 +114,7 @@ static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
     tdlog_plan(&plan, r.type == RECORD_PLAN ? next_id : 1, types[tdlog_random(seed) % 4], 0, from,
                from + 10);
     plan.range[0].journal = u;
-    plan.key.encoding = (uint8_t)(tdlog_random(seed) % 2);
+    plan.key.encoding = (uint8_t)(tdlog_random(seed) % ENCODINGS);
     plan.to_load = tdlog_random(seed) % 2;
     r.plan_id = base + tdlog_random(seed) % IDS;
     r.load_id = base + tdlog_random(seed) % IDS;
@@ -124,6 +131,45 @@ static void apply_bytes(void *ctx, const uint8_t *bytes, size_t len)
 
     assert_int_equal(record_decode(bytes, len, &v), 0);
     assert_int_equal(state_apply(ctx, &v), 0);
+}
+
+/* INSERTED ends an insertAll plan and frees its journal space; CONFIRM is not for such a plan. */
+static void test_inserted(void **state)
+{
+    struct delivery_state *s = state_create();
+    struct journal_uuid u = tdlog_journal(0);
+    struct record_view *v = malloc(sizeof(*v));
+    uint8_t *buf = malloc(RECORD_BYTES_MAX);
+    struct plan_outcome outcome = {
+        .rows = 7, .refused = 3, .objects = 2, .dead_bytes = 1234, .dead_crc32c = 77};
+    struct plan plan;
+    struct record r = {.type = RECORD_PLAN, .plan = &plan, .plan_id = 1, .outcome = &outcome};
+
+    (void)state;
+    assert_true(v != NULL && buf != NULL);
+    tdlog_plan(&plan, 1, "t", 0, 10, 20);
+    plan.key.encoding = ENCODING_INSERT;
+    plan.to_load = true;
+    assert_int_equal(record_decode(buf, record_encode(&r, 0, buf), v), 0);
+    assert_int_equal(state_apply(s, v), -EINVAL); /* no object, so no load */
+    plan.to_load = false;
+    apply_bytes(s, buf, record_encode(&r, 0, buf));
+    apply_bytes(s, buf, record_encode_floor(&u, 30, 0, buf));
+    assert_true(state_free_lsn(s, &u) == 10);
+    r.type = RECORD_CONFIRM;
+    assert_int_equal(record_decode(buf, record_encode(&r, 0, buf), v), 0);
+    assert_int_equal(state_apply(s, v), -EINVAL);
+    r.type = RECORD_INSERTED;
+    memset(outcome.table, 'x', TABLE_NAME_BYTES_MAX - 1);
+    assert_int_equal(record_decode(buf, record_encode(&r, 0, buf), v), 0);
+    assert_int_equal(v->plan_id, 1);
+    assert_memory_equal(&v->outcome, &outcome, sizeof(outcome));
+    assert_int_equal(state_apply(s, v), 0);
+    assert_int_equal(state_apply(s, v), -EINVAL); /* once */
+    assert_true(state_free_lsn(s, &u) == 30);
+    state_destroy(s);
+    free(v);
+    free(buf);
 }
 
 static void assert_same(const struct delivery_state *a, const struct delivery_state *b)
@@ -224,9 +270,8 @@ static void test_parked_plan_holds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_round_trip),
-        cmocka_unit_test(test_load_round_trip),
-        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_load_round_trip),
+        cmocka_unit_test(test_inserted),          cmocka_unit_test(test_random_operations),
         cmocka_unit_test(test_parked_plan_holds),
     };
 

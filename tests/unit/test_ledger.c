@@ -83,6 +83,7 @@ static void see_total(void *ctx, const struct ledger_total *t)
     to->delivered += t->delivered;
     to->parked += t->parked;
     to->objects += t->objects;
+    to->refused += t->refused;
     if (t->newest_us > to->newest_us)
         to->newest_us = t->newest_us;
 }
@@ -173,6 +174,64 @@ static void test_totals(void **state)
     assert_int_equal(s.bq.objects, 3); /* by type: a twice, b once */
     assert_int_equal(s.table.rows, 30);
     assert_int_equal(s.table.loads, 2);
+    dlog_close(d);
+    tdlog_rmdir(dir);
+}
+
+static bool see_refused(void *ctx, const struct ledger_object *o)
+{
+    char *names = ctx;
+
+    assert_int_equal(o->crc32c, 99);
+    assert_int_equal(o->bytes, 4321);
+    snprintf(names + strlen(names), 512, "%s ", o->name);
+    return true;
+}
+
+static void see_inserted(void *ctx, const struct ledger_table *t)
+{
+    *(struct ledger_table *)ctx = *t;
+    assert_string_equal(t->table, "orders");
+}
+
+/* An inserted plan: its rows and refused rows count for BigQuery, and its dead letters are objects. */
+static void test_inserted(void **state)
+{
+    char *dir = tdlog_mkdir();
+    struct dlog_port *p;
+    struct dlog *d = start(dir, &p);
+    struct plan_outcome outcome = {.table = "orders",
+                                   .rows = 8,
+                                   .refused = 2,
+                                   .objects = 1,
+                                   .dead_bytes = 4321,
+                                   .dead_crc32c = 99};
+    char names[1024] = "", error[512], path[512];
+    struct ledger_table table = {0};
+    struct ledger *l = NULL;
+    struct sums s = {0};
+    uint64_t ids[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        ids[i] = put_plan(d, p, "a", ENCODING_INSERT, false);
+    put(p, (struct record){.type = RECORD_INSERTED, .plan_id = ids[0], .outcome = &outcome});
+    outcome.objects = 3;
+    put(p, (struct record){.type = RECORD_INSERTED, .plan_id = ids[1], .outcome = &outcome});
+    dlog_stop(d);
+    snprintf(path, sizeof(path), "%s/ledger.db", dir);
+    assert_int_equal(ledger_open(path, &l, error, sizeof(error)), 0);
+    assert_int_equal(ledger_each_total(l, see_total, &s), 0);
+    assert_int_equal(ledger_each_object(l, see_refused, names), 0);
+    assert_int_equal(ledger_each_table(l, see_inserted, &table), 0);
+    ledger_close(l);
+    assert_int_equal(s.gcs.planned, 0);
+    assert_int_equal(s.bq.planned, 30);
+    assert_int_equal(s.bq.delivered, 16);
+    assert_int_equal(s.bq.refused, 4);
+    assert_int_equal(table.inserted, 16);
+    assert_true(table.by_insert && table.rows == 0);
+    assert_non_null(strstr(names, "_r3.json"));
     dlog_close(d);
     tdlog_rmdir(dir);
 }
@@ -321,11 +380,9 @@ static void test_other_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_totals),
-        cmocka_unit_test(test_exactly_once),
-        cmocka_unit_test(test_cannot_be_written),
-        cmocka_unit_test(test_removed),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_totals),       cmocka_unit_test(test_inserted),
+        cmocka_unit_test(test_exactly_once), cmocka_unit_test(test_cannot_be_written),
+        cmocka_unit_test(test_removed),      cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_other_log),
     };
 
