@@ -59,6 +59,8 @@ struct config {
     const char *http_listen;
     uint64_t http_connections_max, http_body_max, http_event_max, http_header_max;
     uint64_t http_idle_timeout, http_request_timeout;
+    const char *tcp_listen, *tcp_acked_listen;
+    uint64_t tcp_connections_max, tcp_receive_buffers, tcp_idle_timeout, tcp_line_timeout;
     const char *admin_listen, *control_socket;
     uint64_t journal_limit, journal_segment, journal_spares;
     uint64_t block_bytes, block_count, block_lane_max;
@@ -87,7 +89,8 @@ struct config {
 
     struct type_set types; /* schemas loaded */
     struct sockaddr_storage http_address, admin_address;
-    struct config_origin origin[CONFIG_KNOBS_MAX]; /* by knob index */
+    struct sockaddr_storage tcp_address, tcp_acked_address; /* AF_UNSPEC: off */
+    struct config_origin origin[CONFIG_KNOBS_MAX];          /* by knob index */
     struct config_memory *_memory;
 };
 

@@ -71,20 +71,47 @@ static int assign_choice(struct loader *l, const struct knob *k, const char *tex
     return -EINVAL;
 }
 
+/* Where the parsed form of an address goes. */
+static struct sockaddr_storage *address_of(struct loader *l, const struct knob *k)
+{
+    const struct {
+        const char *name;
+        struct sockaddr_storage *address;
+    } all[] = {
+        {"http.listen", &l->c->http_address},
+        {"tcp.listen", &l->c->tcp_address},
+        {"tcp.acked_listen", &l->c->tcp_acked_address},
+        {"admin.listen", &l->c->admin_address},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (strcmp(all[i].name, k->name) == 0)
+            return all[i].address;
+    }
+    ASSERT(false);
+    return NULL;
+}
+
+/* An address that has no default may be empty: off. */
+static int assign_address(struct loader *l, const struct knob *k, const char *text)
+{
+    struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
+
+    ASSERT(k->kind == KNOB_ADDRESS);
+    if ((text[0] != '\0' || k->fallback[0] != '\0') && value_address(text, &a) != 0)
+        return -EINVAL;
+    *address_of(l, k) = a;
+    return 0;
+}
+
 static int assign_text(struct loader *l, const struct knob *k, const char *text)
 {
     size_t len = strlen(text);
     const char *kept;
 
     if (k->kind == KNOB_ADDRESS) {
-        struct sockaddr_storage a;
-
-        if (value_address(text, &a) != 0)
+        if (assign_address(l, k, text) != 0)
             return -EINVAL;
-        if (strcmp(k->name, "http.listen") == 0)
-            l->c->http_address = a;
-        else
-            l->c->admin_address = a;
     } else if (len < k->min || len > k->max) {
         return -ERANGE;
     }

@@ -197,6 +197,15 @@ static void check_journal(struct loader *l)
                    c->journal_segment, BLOCKS_A_SEGMENT);
 }
 
+/* The kernel's buffer rings have a power of two of slots. */
+static void check_buffers(struct loader *l, const char *key, uint64_t count)
+{
+    ASSERT(count > 0);
+    if ((count & (count - 1)) != 0)
+        problem_at(l, config_where(l, key), key, "found %" PRIu64 "; allowed: a power of two",
+                   count);
+}
+
 static void check_input(struct loader *l)
 {
     const struct config *c = l->c;
@@ -219,9 +228,8 @@ static void check_input(struct loader *l)
     if (c->block_lane_max > c->block_count - 2)
         problem_at(l, config_where(l, "block.lane_max"), "block.lane_max",
                    "found %" PRIu64 "; allowed: at most block.count - 2", c->block_lane_max);
-    if ((c->receive_buffers & (c->receive_buffers - 1)) != 0)
-        problem_at(l, config_where(l, "input.receive_buffers"), "input.receive_buffers",
-                   "found %" PRIu64 "; allowed: a power of two", c->receive_buffers);
+    check_buffers(l, "input.receive_buffers", c->receive_buffers);
+    check_buffers(l, "tcp.receive_buffers", c->tcp_receive_buffers);
     ASSERT(c->block_count >= 4);
 }
 

@@ -153,25 +153,39 @@ static int port_is_free(const struct sockaddr_storage *a)
 }
 
 /*
- * Workers share their port by SO_REUSEPORT, so a second daemon would silently take half of the
+ * Workers share their ports by SO_REUSEPORT, so a second daemon would silently take half of the
  * connections: a bind without it shows whether somebody else listens. The kernel closes the sockets
  * of a killed io_uring process only some time after its end, so a moment's patience is due.
  */
-static int probe_port(const struct daemon *d)
+static int probe_port(const char *key, const char *text, const struct sockaddr_storage *address)
 {
     int64_t end = clock_monotonic_us() + PORT_WAIT_US;
     char error[ERROR_BYTES];
     int rc;
 
-    while ((rc = port_is_free(&d->config->http_address)) == -EADDRINUSE &&
-           clock_monotonic_us() < end)
+    ASSERT(key != NULL);
+    if (address->ss_family == AF_UNSPEC) /* off */
+        return 0;
+    while ((rc = port_is_free(address)) == -EADDRINUSE && clock_monotonic_us() < end)
         usleep(PORT_POLL_US);
     if (rc == 0)
         return 0;
-    snprintf(error, sizeof(error), "http.listen: cannot listen on %s: %s%s", d->config->http_listen,
-             strerror(-rc),
-             rc == -EADDRINUSE ? "; stop what uses this port, or set http.listen" : "");
+    snprintf(error, sizeof(error), "%s: cannot listen on %s: %s%s%s", key, text, strerror(-rc),
+             rc == -EADDRINUSE ? "; stop what uses this port, or set " : "",
+             rc == -EADDRINUSE ? key : "");
     return fail_with("", error, rc);
+}
+
+static int probe_ports(const struct config *c)
+{
+    int rc = probe_port("http.listen", c->http_listen, &c->http_address);
+
+    ASSERT(c->http_address.ss_family != AF_UNSPEC);
+    if (rc == 0)
+        rc = probe_port("tcp.listen", c->tcp_listen, &c->tcp_address);
+    if (rc == 0)
+        rc = probe_port("tcp.acked_listen", c->tcp_acked_listen, &c->tcp_acked_address);
+    return rc;
 }
 
 static int create_workers(struct daemon *d)
@@ -267,7 +281,7 @@ static int start_all(struct daemon *d)
 
     if (rc != 0)
         return fail_with("", error, rc);
-    rc = probe_port(d);
+    rc = probe_ports(d->config);
     if (rc != 0)
         return rc;
     place_raise_limits();
@@ -328,11 +342,20 @@ static void destroy_all(struct daemon *d)
     free(d);
 }
 
+static void log_input(const char *name, const char *address)
+{
+    ASSERT(address != NULL);
+    if (address[0] != '\0')
+        log_info("start", "events also by %s on %s", name, address);
+}
+
 static void log_ready(const struct daemon *d)
 {
     const struct config *c = d->config;
 
     ASSERT(c != NULL);
+    log_input("TCP", c->tcp_listen);
+    log_input("acknowledged TCP", c->tcp_acked_listen);
     log_info("start",
              "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32
              " workers, %" PRIu32 " sink threads",

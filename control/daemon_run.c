@@ -48,7 +48,8 @@ static void log_changes(struct daemon *d, struct totals *last)
     struct totals t;
 
     totals_collect(d, false, &t);
-    if (t.requests != last->requests || t.confirmed != last->confirmed || t.loaded != last->loaded)
+    if (t.requests != last->requests || t.durable != last->durable ||
+        t.confirmed != last->confirmed || t.loaded != last->loaded)
         log_info("flow",
                  "received %" PRIu64 " (+%" PRIu64 "), durable %" PRIu64 ", stored %" PRIu64
                  " (+%" PRIu64 "), loaded %" PRIu64 " (+%" PRIu64 "), dead-lettered %" PRIu64

@@ -50,6 +50,23 @@ static const struct knob table[] = {
       "A kept-alive connection without a request is closed after this."),
     K("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
       "A request must arrive within this, from its first byte to its last."),
+    K("tcp.listen", ADDRESS, tcp_listen, 0, 0, "", "",
+      "Where NDJSON comes in over TCP: nothing is answered, a full journal stops the reading. "
+      "Without "
+      "it, off."),
+    K("tcp.acked_listen", ADDRESS, tcp_acked_listen, 0, 0, "", "",
+      "The same, such as 127.0.0.1:8082, but the client hears how many of its lines are durable. "
+      "Without it, off."),
+    K("tcp.connections_max", COUNT, tcp_connections_max, 1, 1000000, "1024", "",
+      "Open TCP connections per worker, both kinds together; more are closed at once."),
+    K("tcp.receive_buffers", COUNT, tcp_receive_buffers, 4, 32768, "64", "",
+      "64 KiB receive buffers, per worker, shared by all TCP connections; a power of two."),
+    K("tcp.idle_timeout", DURATION, tcp_idle_timeout, 0, DAY, "0", "",
+      "A TCP connection on which nothing comes for this long is closed; 0: never."),
+    K("tcp.line_timeout", DURATION, tcp_line_timeout, 0, DAY, "30s", "",
+      "A line must arrive within this, from its first byte to its last, or the connection is "
+      "closed; "
+      "0: no limit."),
     K("admin.listen", ADDRESS, admin_listen, 0, 0, "127.0.0.1:9464", "",
       "Where /metrics, /healthz and /readyz are served."),
     K("control.socket", TEXT, control_socket, 0, 107, "", "",

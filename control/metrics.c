@@ -47,6 +47,17 @@ static const struct series worker_series[] = {
             "Durable blocks that sink threads must read from disk."),
     GAUGE(worker_stats, connections, "connections", "Open connections."),
     COUNTER(worker_stats, connections_total, "connections_opened", "Connections ever opened."),
+    GAUGE(worker_stats, tcp_connections, "tcp_connections", "Open TCP connections."),
+    COUNTER(worker_stats, tcp_connections_total, "tcp_connections_opened",
+            "TCP connections ever opened."),
+    COUNTER(worker_stats, tcp_bytes, "tcp_bytes", "Bytes received over TCP."),
+    COUNTER(worker_stats, tcp_lines, "tcp_lines",
+            "Lines taken over TCP, dead letters and empty ones included."),
+    COUNTER(worker_stats, tcp_straddled, "tcp_straddled",
+            "Lines that came in two receives and were copied to be whole."),
+    COUNTER(worker_stats, tcp_waits, "tcp_waits",
+            "Times that a TCP connection stopped reading for want of room."),
+    GAUGE(worker_stats, tcp_waiting, "tcp_waiting", "TCP connections that wait for room."),
     COUNTER(worker_stats, answers_2xx, "answers_2xx", "Answers with status 2xx."),
     COUNTER(worker_stats, answers_4xx, "answers_4xx", "Answers with status 4xx."),
     COUNTER(worker_stats, answers_5xx, "answers_5xx", "Answers with status 5xx."),
@@ -331,7 +342,8 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     write_modules(d, out);
     write_reasons(d, out, "penstock_dead_letters_by_reason_total", "Dead letters by reason.",
                   REASON_NONE + 1, REASON_DEAD_END);
-    write_reasons(d, out, "penstock_refused_requests_total", "Requests refused, by reason.",
+    write_reasons(d, out, "penstock_refused_requests_total",
+                  "Requests, lines and datagrams refused or dropped, by reason.",
                   REASON_DEAD_END + 1, REASON_END);
     write_types(out, &t);
     write_process(out);

@@ -128,6 +128,9 @@ static void status_json(const struct status *s, struct textbuf *b)
                 ",\"bad_time\":%" PRIu64 ",\"normalized\":%" PRIu64 ",\"connections\":%" PRIu64,
                 t->requests, t->events + t->dead_letters, t->durable, t->durable_ever,
                 t->dead_letters, t->late, t->bad_time, t->normalized, t->connections);
+    textbuf_add(
+        b, ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64 "}",
+        t->tcp_connections, t->tcp_lines, t->tcp_waiting);
     json_reasons(s, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
     json_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     json_sinks(s, b);
@@ -177,6 +180,20 @@ static void text_sinks(const struct status *s, struct textbuf *b)
                     totals_pending_bigquery(t), t->bigquery.parked);
 }
 
+/* The inputs beside HTTP, when they are on. */
+static void text_inputs(const struct status *s, struct textbuf *b)
+{
+    const struct config *c = s->d->config;
+    const struct totals *t = &s->t;
+
+    ASSERT(c != NULL);
+    if (c->tcp_listen[0] != '\0' || c->tcp_acked_listen[0] != '\0')
+        textbuf_add(b,
+                    "  by TCP       %12" PRIu64 "  lines on %" PRIu64 " connections now, %" PRIu64
+                    " waiting for room\n",
+                    t->tcp_lines, t->tcp_connections, t->tcp_waiting);
+}
+
 static void status_text(const struct status *s, struct textbuf *b)
 {
     const struct totals *t = &s->t;
@@ -194,6 +211,7 @@ static void status_text(const struct status *s, struct textbuf *b)
                 t->durable_ever, t->dead_letters);
     textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late,
                 t->bad_time);
+    text_inputs(s, b);
     text_reasons(s, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);

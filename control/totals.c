@@ -29,6 +29,9 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->journal_errors += READ(s->journal_errors);
     t->connections += READ(s->connections);
     t->lane_skips += READ(s->lane_skips);
+    t->tcp_connections += READ(s->tcp_connections);
+    t->tcp_lines += READ(s->tcp_lines);
+    t->tcp_waiting += READ(s->tcp_waiting);
     for (int i = 0; i < REASON_END; i++)
         t->reason[i] += READ(s->reason[i]);
 }

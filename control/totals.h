@@ -26,6 +26,7 @@ struct totals {
     /* since start, by the workers */
     uint64_t requests, body_bytes, events, event_bytes, dead_letters, late, bad_time, normalized;
     uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
+    uint64_t tcp_connections, tcp_lines, tcp_waiting;
     uint64_t reason[REASON_END];
     /* since start, by the sink threads */
     uint64_t confirmed, loaded;

@@ -1,26 +1,22 @@
 /*
- * HOT. HTTP connections of a worker: accept, receive, answer. A request that arrives in one piece
+ * HOT. HTTP connections of a worker: receive, admit, answer. A request that arrives in one piece
  * is parsed in the shared receive buffer where it lies; one that does not is gathered in a lease.
  * Nothing of a request is stored before all of it is here.
  */
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dataplane/base/mem.h"
 #include "dataplane/json/walk.h"
+#include "dataplane/peer.h"
 #include "dataplane/worker_internal.h"
 
-#define EVENTS_PATH   "/v1/events"
-#define LISTEN_QUEUE  4096
-#define RECEIVE_GROUP 0
-#define STALL_US      1000000 /* a request waits at most this long for room, then hears 503 */
-#define LINGER_US     2000000
+#define EVENTS_PATH "/v1/events"
+#define STALL_US    1000000 /* a request waits at most this long for room, then hears 503 */
+#define LINGER_US   2000000
 
 static void connection_run(struct worker *w, struct connection *c);
 
@@ -30,31 +26,6 @@ static uint64_t op_data(enum worker_op op, const struct worker *w, const struct 
 }
 
 /* ---- set-up ---- */
-
-static int listener_create(struct worker *w, char *error, size_t error_len)
-{
-    struct sockaddr *address = (struct sockaddr *)&w->config.http_address;
-    socklen_t len =
-        address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    int one = 1;
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        goto fail;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 ||
-        bind(fd, address, len) < 0 || listen(fd, LISTEN_QUEUE) < 0)
-        goto fail;
-    w->listen_fd = fd;
-    return 0;
-fail:
-    one = errno;
-    snprintf(error, error_len, "http.listen: cannot listen: %s", strerror(one));
-    if (fd >= 0)
-        close(fd);
-    return -one;
-}
 
 static int lists_create(struct worker *w)
 {
@@ -67,38 +38,28 @@ static int lists_create(struct worker *w)
     return 0;
 }
 
-static int pool_create(struct worker *w)
+static int parts_create(struct worker *w)
 {
     const struct worker_config *c = &w->config;
-    struct lease_config leases = {
-        .count = {c->leases_small, c->leases_medium, c->leases_large},
-        .bytes = {64u << 10, 1u << 20, c->body_bytes_max + c->header_bytes_max + 4096},
-    };
 
-    if (leases.bytes[2] < leases.bytes[1])
-        leases.bytes[2] = leases.bytes[1];
-    w->receive_memory_bytes =
-        (uint64_t)c->receive_buffers * RECEIVE_BYTES + 4096; /* JSON padding behind the last */
-    w->receive_memory = mem_reserve(w->receive_memory_bytes);
     w->connection = calloc(c->connections_max, sizeof(*w->connection));
-    if (w->receive_memory == NULL || w->connection == NULL || lists_create(w) < 0)
+    if (w->connection == NULL || lists_create(w) < 0 ||
+        receive_pool_create(GROUP_HTTP, c->receive_buffers, RECEIVE_BYTES, &w->receive) < 0)
         return -ENOMEM;
     for (uint32_t i = c->connections_max; i-- > 0;) {
         w->connection[i].next = w->free_connection;
         w->free_connection = &w->connection[i];
     }
-    return lease_pool_create(&leases, &w->leases);
+    return 0;
 }
 
 int connections_create(struct worker *w, char *error, size_t error_len)
 {
-    int rc = pool_create(w);
+    int rc = parts_create(w);
 
-    if (rc < 0) {
-        snprintf(error, error_len, "out of memory for connections");
-        return rc;
-    }
-    return listener_create(w, error, error_len);
+    if (rc < 0)
+        snprintf(error, error_len, "http.connections_max: out of memory for connections");
+    return rc;
 }
 
 void connections_destroy(struct worker *w)
@@ -107,77 +68,17 @@ void connections_destroy(struct worker *w)
         if (w->connection[i].state != CONNECTION_FREE && w->connection[i].fd >= 0)
             close(w->connection[i].fd);
     }
-    if (w->listen_fd >= 0)
-        close(w->listen_fd);
-    free(w->receive_ring);
+    receive_pool_destroy(&w->receive);
     free(w->connection);
     free(w->list_memory);
     free(w->free_list);
-    lease_pool_destroy(w->leases);
-    mem_release(w->receive_memory, w->receive_memory_bytes);
-}
-
-static void receive_buffer_return(struct worker *w, uint32_t index)
-{
-    io_uring_buf_ring_add(w->receive_ring, w->receive_memory + (size_t)index * RECEIVE_BYTES,
-                          RECEIVE_BYTES, (unsigned short)index,
-                          io_uring_buf_ring_mask(w->receive_ring_slots), 0);
-    io_uring_buf_ring_advance(w->receive_ring, 1);
-}
-
-int connections_start(struct worker *w)
-{
-    struct io_uring_buf_reg reg = {.bgid = RECEIVE_GROUP};
-    uint32_t slots = 1;
-    int rc;
-
-    while (slots < w->config.receive_buffers)
-        slots *= 2;
-    w->receive_ring_slots = slots;
-    w->receive_ring = aligned_alloc(4096, align_up(slots * sizeof(struct io_uring_buf), 4096));
-    if (w->receive_ring == NULL)
-        return -ENOMEM;
-    reg.ring_addr = (uint64_t)(uintptr_t)w->receive_ring;
-    reg.ring_entries = slots;
-    rc = io_uring_register_buf_ring(&w->ring, &reg, 0);
-    if (rc < 0)
-        return rc;
-    io_uring_buf_ring_init(w->receive_ring);
-    for (uint32_t i = 0; i < w->config.receive_buffers; i++)
-        receive_buffer_return(w, i);
-    return 0;
 }
 
 /* ---- operations ---- */
 
-/* A submission slot; the queue is flushed when it is full, so there always is one. */
-static struct io_uring_sqe *get_sqe(struct worker *w)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-
-    if (sqe == NULL) {
-        io_uring_submit(&w->ring);
-        sqe = io_uring_get_sqe(&w->ring);
-    }
-    ASSERT(sqe != NULL);
-    return sqe;
-}
-
-void connections_accept(struct worker *w)
-{
-    struct io_uring_sqe *sqe;
-
-    if (w->accept_armed)
-        return;
-    sqe = get_sqe(w);
-    io_uring_prep_multishot_accept(sqe, w->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    sqe->user_data = (uint64_t)OP_ACCEPT << OP_SHIFT;
-    w->accept_armed = true;
-}
-
 static void receive_start(struct worker *w, struct connection *c)
 {
-    struct io_uring_sqe *sqe = get_sqe(w);
+    struct io_uring_sqe *sqe = worker_sqe(w);
 
     ASSERT_HOT(!c->receive_busy);
     ASSERT_HOT(c->state == CONNECTION_READING || c->state == CONNECTION_LINGERING);
@@ -186,7 +87,7 @@ static void receive_start(struct worker *w, struct connection *c)
     } else {
         io_uring_prep_recv(sqe, c->fd, NULL, RECEIVE_BYTES, 0);
         sqe->flags |= IOSQE_BUFFER_SELECT;
-        sqe->buf_group = RECEIVE_GROUP;
+        sqe->buf_group = GROUP_HTTP;
     }
     sqe->user_data = op_data(OP_RECEIVE, w, c);
     c->receive_busy = true;
@@ -194,7 +95,7 @@ static void receive_start(struct worker *w, struct connection *c)
 
 static void send_start(struct worker *w, struct connection *c)
 {
-    struct io_uring_sqe *sqe = get_sqe(w);
+    struct io_uring_sqe *sqe = worker_sqe(w);
 
     ASSERT_HOT(!c->send_busy && c->out_sent < c->out_len);
     c->state = CONNECTION_SENDING;
@@ -231,30 +132,6 @@ static void connection_close(struct worker *w, struct connection *c)
 
 /* ---- accepting ---- */
 
-static void source_set(struct connection *c)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sizeof(address);
-    char host[INET6_ADDRSTRLEN] = "?";
-    unsigned port = 0;
-
-    if (getpeername(c->fd, (struct sockaddr *)&address, &len) == 0) {
-        if (address.ss_family == AF_INET6) {
-            struct sockaddr_in6 *a = (struct sockaddr_in6 *)&address;
-
-            inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
-            port = ntohs(a->sin6_port);
-        } else {
-            struct sockaddr_in *a = (struct sockaddr_in *)&address;
-
-            inet_ntop(AF_INET, &a->sin_addr, host, sizeof(host));
-            port = ntohs(a->sin_port);
-        }
-    }
-    snprintf(c->source, sizeof(c->source),
-             strchr(host, ':') != NULL ? "http [%s]:%u" : "http %s:%u", host, port);
-}
-
 /* Ready for the next request on this connection. */
 static void request_reset(struct worker *w, struct connection *c)
 {
@@ -267,7 +144,7 @@ static void request_reset(struct worker *w, struct connection *c)
     c->deadline_us = w->now_us + (int64_t)w->config.idle_timeout_ms * 1000;
 }
 
-static void connection_open(struct worker *w, int fd)
+void connection_open(struct worker *w, int fd)
 {
     struct connection *c = w->free_connection;
 
@@ -287,17 +164,9 @@ static void connection_open(struct worker *w, int fd)
     c->list = NULL;
     c->close_after = false;
     c->linger = false;
-    source_set(c);
+    peer_text_of("http", fd, c->source);
     request_reset(w, c);
     receive_start(w, c);
-}
-
-void on_accept(struct worker *w, const struct io_uring_cqe *cqe)
-{
-    if ((cqe->flags & IORING_CQE_F_MORE) == 0)
-        w->accept_armed = false;
-    if (cqe->res >= 0)
-        connection_open(w, cqe->res);
 }
 
 /* ---- requests ---- */
@@ -615,21 +484,32 @@ static void deadline_set(struct worker *w, struct connection *c, uint32_t before
 
 static void receive_shared(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
-    uint32_t index = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    uint32_t index;
 
     ASSERT_HOT(c->lease.buf == NULL && c->len == 0);
-    c->buf = w->receive_memory + (size_t)index * RECEIVE_BYTES;
+    c->buf = receive_pool_take(&w->receive, cqe, &index);
     c->len = (uint32_t)cqe->res;
     deadline_set(w, c, 0);
     connection_run(w, c);
-    receive_buffer_return(w, index); /* by now everything of it is taken or gathered */
+    receive_pool_return(&w->receive, index); /* by now everything of it is taken or gathered */
+}
+
+/* The buffer of bytes that nobody wants. */
+static void receive_drop(struct worker *w, const struct io_uring_cqe *cqe)
+{
+    uint32_t index;
+
+    ASSERT_HOT(cqe->user_data >> OP_SHIFT == OP_RECEIVE);
+    if ((cqe->flags & IORING_CQE_F_BUFFER) == 0)
+        return;
+    (void)receive_pool_take(&w->receive, cqe, &index);
+    receive_pool_return(&w->receive, index);
 }
 
 /* Drops what comes; the end, an error or the deadline closes. */
 static void linger_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
-    if (cqe->flags & IORING_CQE_F_BUFFER)
-        receive_buffer_return(w, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    receive_drop(w, cqe);
     if (cqe->res <= 0 && cqe->res != -ENOBUFS)
         connection_close(w, c);
     else
@@ -640,8 +520,7 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
 {
     c->receive_busy = false;
     if (c->state == CONNECTION_CLOSED) {
-        if (cqe->flags & IORING_CQE_F_BUFFER)
-            receive_buffer_return(w, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        receive_drop(w, cqe);
         connection_reap(w, c);
         return;
     }

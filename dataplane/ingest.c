@@ -425,6 +425,14 @@ static enum reason room_for(struct ingest *in, size_t len, size_t n)
     return blocks > c->blocks_free(c->ctx) ? REASON_BLOCKS_BUSY : REASON_NONE;
 }
 
+uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes)
+{
+    uint64_t bytes = ((uint64_t)(blocks - 2) * block_bytes - LINE_OVERHEAD_MAX) / 2;
+
+    ASSERT(blocks > 2 && block_bytes > LINE_OVERHEAD_MAX);
+    return bytes < UINT32_MAX / 2 ? (uint32_t)bytes : UINT32_MAX / 2;
+}
+
 static enum reason admit(struct ingest *in, const struct ingest_body *body,
                          enum json_framing framing)
 {
@@ -453,7 +461,8 @@ static bool body_type_set(struct ingest *in, const struct ingest_body *body,
 
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
 {
-    enum json_framing framing = json_detect(body->buf, body->len);
+    enum json_framing framing =
+        body->lines ? JSON_FRAMING_LINES : json_detect(body->buf, body->len);
     struct json_stream s;
     int n;
 
@@ -468,13 +477,29 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
         return;
     in->body = body;
     in->result = out;
-    in->position = 0;
+    in->position = body->position;
     in->now_us = clock_wall_us();
     json_stream_init(&s, body->buf, body->len, &in->paths, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0) {
         for (int i = 0; i < n; i++)
             document_take(in, &in->event[i]);
     }
-    if (in->position == 0 && framing != JSON_FRAMING_ARRAY)
+    if (in->position == body->position && framing != JSON_FRAMING_ARRAY && !body->lines)
         out->refused = REASON_EMPTY_BODY;
+}
+
+void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,
+                 const char *detail, struct ingest_result *out)
+{
+    ASSERT(reason > REASON_NONE && reason < REASON_DEAD_END && body->type.len == 0);
+    *out = (struct ingest_result){.refused = room_for(in, body->len, 1)};
+    if (out->refused != REASON_NONE)
+        return;
+    in->body = body;
+    in->result = out;
+    in->body_type = NULL;
+    in->position = body->position;
+    in->now_us = clock_wall_us();
+    dead_letter(in, types_unknown(in->types), reason, detail, 0,
+                (struct span){.ptr = body->buf, .len = body->len});
 }

@@ -22,6 +22,8 @@ struct ingest_body {
     size_t len;
     struct span type;   /* from the path, unescaped; empty: from the event */
     const char *source; /* for dead letters: "http 127.0.0.1:41712" */
+    bool lines; /* a piece of a stream of lines: nothing else is looked for, and it may be empty */
+    uint32_t position; /* of its first event in the stream */
 };
 
 /** What became of it. */
@@ -67,6 +69,13 @@ uint32_t ingest_line_max(uint32_t event_bytes_max);
 
 /** Takes a whole body in, or nothing of it. out is large: keep one per worker. */
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out);
+
+/** Takes all of body as one dead letter, if there is room for it. */
+void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,
+                 const char *detail, struct ingest_result *out);
+
+/** The longest document that room can be found for at all, when all blocks are free. Thread: any. */
+uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes);
 
 /** The worker's types. */
 const struct types *ingest_types(const struct ingest *in);

@@ -35,22 +35,34 @@ static uint32_t capacity_of(const struct worker_config *c)
     return block_capacity(c->block_bytes, ingest_line_max(c->event_bytes_max));
 }
 
-uint64_t worker_memory_bytes(const struct worker_config *c)
+/* Leases: small, of the largest event by default with a little room around it, and of the largest
+ * body. */
+static struct lease_config leases_of(const struct worker_config *c)
 {
     struct lease_config leases = {
         .count = {c->leases_small, c->leases_medium, c->leases_large},
-        .bytes = {64u << 10, 1u << 20, c->body_bytes_max + c->header_bytes_max + 4096},
+        .bytes = {64u << 10, (1u << 20) + 4096, c->body_bytes_max + c->header_bytes_max + 4096},
     };
+
+    if (leases.bytes[2] < leases.bytes[1])
+        leases.bytes[2] = leases.bytes[1];
+    return leases;
+}
+
+uint64_t worker_memory_bytes(const struct worker_config *c)
+{
+    struct lease_config leases = leases_of(c);
     uint64_t sum = 0;
 
     sum += (uint64_t)c->blocks * capacity_of(c); /* commit blocks */
     sum +=
         (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry); /* their references */
-    sum += lease_memory_bytes(&leases);                  /* requests in several pieces */
-    sum += (uint64_t)c->receive_buffers * RECEIVE_BYTES; /* requests in one piece */
+    sum += lease_memory_bytes(&leases); /* requests and lines in several pieces */
+    sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
-    sum += ingest_memory_bytes(c->types_max);                        /* types, reference rings */
+    sum += streams_memory_bytes(c);           /* TCP: receive buffers, connections */
+    sum += ingest_memory_bytes(c->types_max); /* types, reference rings */
     return sum;
 }
 
@@ -133,6 +145,21 @@ static void block_durable(void *ctx, struct block *b)
 
 /* ---- life ---- */
 
+static int inputs_create(struct worker *w, char *error, size_t error_len)
+{
+    struct lease_config leases = leases_of(&w->config);
+    int rc = lease_pool_create(&leases, &w->leases);
+
+    if (rc < 0) {
+        snprintf(error, error_len, "input.leases_*: out of memory");
+        return rc;
+    }
+    if ((rc = connections_create(w, error, error_len)) < 0 ||
+        (rc = streams_create(w, error, error_len)) < 0)
+        return rc;
+    return listeners_create(w, error, error_len);
+}
+
 static int parts_create(struct worker *w, char *error, size_t error_len)
 {
     struct ingest_config ingest = {
@@ -159,7 +186,7 @@ static int parts_create(struct worker *w, char *error, size_t error_len)
     }
     ingest.writer = w->writer;
     rc = ingest_create(&ingest, &w->ingest, error, error_len);
-    return rc < 0 ? rc : connections_create(w, error, error_len);
+    return rc < 0 ? rc : inputs_create(w, error, error_len);
 }
 
 int worker_create(const struct worker_config *config, const struct type_set *types,
@@ -180,7 +207,8 @@ int worker_create(const struct worker_config *config, const struct type_set *typ
     w->n_lanes = n_lanes;
     for (uint32_t i = 0; i < n_lanes; i++)
         w->lane[i] = lanes[i];
-    w->listen_fd = -1;
+    for (uint32_t i = 0; i < LISTENERS; i++)
+        w->listener[i].fd = -1;
     w->wake_fd = eventfd(0, EFD_CLOEXEC);
     atomic_store(&w->start_result, 1);
     rc = w->wake_fd < 0 ? -errno : parts_create(w, error, error_len);
@@ -197,7 +225,10 @@ void worker_destroy(struct worker *w)
     if (w == NULL)
         return;
     ASSERT(!w->thread_started);
+    listeners_destroy(w);
     connections_destroy(w);
+    streams_destroy(w);
+    lease_pool_destroy(w->leases);
     ingest_destroy(w->ingest);
     writer_destroy(w->writer);
     if (w->wake_fd >= 0)
@@ -261,11 +292,23 @@ static void malloc_counter_find(struct worker *w)
 #endif
 }
 
-static void wake_arm(struct worker *w)
+struct io_uring_sqe *worker_sqe(struct worker *w)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
+    if (sqe == NULL) {
+        io_uring_submit(&w->ring);
+        sqe = io_uring_get_sqe(&w->ring);
+    }
     ASSERT(sqe != NULL);
+    return sqe;
+}
+
+static void wake_arm(struct worker *w)
+{
+    struct io_uring_sqe *sqe = worker_sqe(w);
+
+    ASSERT(w->wake_fd >= 0);
     io_uring_prep_read(sqe, w->wake_fd, &w->wake_value, sizeof(w->wake_value), 0);
     sqe->user_data = (uint64_t)OP_WAKE << OP_SHIFT;
 }
@@ -285,8 +328,8 @@ static int thread_init(struct worker *w)
     if (rc < 0)
         return rc;
     blocks_register(w);
-    rc = connections_start(w);
-    if (rc < 0) {
+    if ((rc = receive_pool_register(&w->receive, &w->ring)) < 0 ||
+        (rc = receive_pool_register(&w->streams.receive, &w->ring)) < 0) {
         io_uring_queue_exit(&w->ring);
         return rc;
     }
@@ -302,13 +345,19 @@ static void dispatch(struct worker *w, const struct io_uring_cqe *cqe)
 
     switch ((enum worker_op)(cqe->user_data >> OP_SHIFT)) {
     case OP_ACCEPT:
-        on_accept(w, cqe);
+        on_accept(w, (enum listener_kind)index, cqe);
         break;
     case OP_RECEIVE:
         on_receive(w, &w->connection[index], cqe);
         break;
     case OP_SEND:
         on_send(w, &w->connection[index], cqe->res);
+        break;
+    case OP_STREAM_RECEIVE:
+        on_stream_receive(w, &w->streams.stream[index], cqe);
+        break;
+    case OP_STREAM_SEND:
+        on_stream_send(w, &w->streams.stream[index], cqe->res);
         break;
     case OP_WAKE:
         wake_arm(w);
@@ -338,15 +387,17 @@ static void tick(struct worker *w)
     w->next_tick_us = w->now_us + TICK_US;
     blocks_take_back(w);
     connections_tick(w);
-    connections_accept(w);
+    streams_tick(w);
+    listeners_accept(w);
     stat_set(&w->stats.blocks_free, w->n_free_blocks);
     stat_set(&w->stats.blocks_lent, w->n_lent);
     stat_set(&w->stats.journal_errors, atomic_load_explicit(&ws->errors, memory_order_relaxed));
     if (w->malloc_counter != NULL)
         stat_set(&w->stats.malloc_bytes, *w->malloc_counter);
-    if (atomic_load_explicit(&w->draining, memory_order_relaxed))
+    if (worker_draining(w))
         atomic_store_explicit(&w->drained,
-                              connections_quiet(w) && writer_queued(w->writer) == 0 &&
+                              connections_quiet(w) && streams_quiet(w) &&
+                                  writer_queued(w->writer) == 0 &&
                                   (writer_open_block(w->writer) == NULL ||
                                    writer_open_block(w->writer)->n_entries == 0),
                               memory_order_release);
@@ -359,7 +410,8 @@ static void wait_for_work(struct worker *w)
     struct __kernel_timespec ts;
     struct io_uring_cqe *cqe;
 
-    if ((writer_failed(w->writer) || w->stalled_first != NULL) && us > RETRY_US)
+    if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL) &&
+        us > RETRY_US)
         us = RETRY_US;
     if (w->config.spin || us <= 0) {
         io_uring_submit_and_get_events(&w->ring);
@@ -373,8 +425,10 @@ static void turn(struct worker *w)
 {
     completions_take(w);
     (void)connections_unstall(w);
+    (void)streams_unstall(w);
     writer_pump(w->writer, &w->ring);
     connections_durable(w);
+    streams_durable(w);
     for (uint32_t i = 0; i < w->n_lanes; i++)
         lane_wake(w->lane[i]);
     if (w->now_us >= w->next_tick_us)

@@ -1,5 +1,5 @@
 /*
- * A worker: one pinned thread that owns an io_uring, a SO_REUSEPORT listener, its commit blocks,
+ * A worker: one pinned thread that owns an io_uring, SO_REUSEPORT sockets, its commit blocks,
  * the reference rings of its types, and its journal. It takes events in, makes them durable,
  * answers, and hands durable blocks to the lanes. It never blocks, locks, or allocates after start.
  */
@@ -18,8 +18,9 @@ struct lane;
 
 struct worker_config {
     uint32_t index;
-    int core;                             /* to pin to; -1: not pinned */
-    struct sockaddr_storage http_address; /* port 0 with http off */
+    int core; /* to pin to; -1: not pinned */
+    struct sockaddr_storage http_address;
+    struct sockaddr_storage tcp_address, tcp_acked_address; /* AF_UNSPEC: off */
     uint32_t connections_max;
     uint32_t body_bytes_max; /* of one request */
     uint32_t event_bytes_max;
@@ -29,9 +30,13 @@ struct worker_config {
     uint32_t
         lane_blocks_max;   /* blocks lent to sink threads at once: the memory credit of the lanes */
     uint32_t leases_small; /* 64 KiB receive buffers */
-    uint32_t leases_medium;   /* 1 MiB */
-    uint32_t leases_large;    /* body_bytes_max */
-    uint32_t receive_buffers; /* 64 KiB each, shared by all connections */
+    uint32_t leases_medium;          /* 1 MiB */
+    uint32_t leases_large;           /* body_bytes_max */
+    uint32_t receive_buffers;        /* 64 KiB each, shared by all connections */
+    uint32_t streams_max;            /* TCP connections of both kinds */
+    uint32_t stream_buffers;         /* 64 KiB each, shared by all of them */
+    uint32_t stream_idle_timeout_ms; /* 0: none */
+    uint32_t stream_line_timeout_ms; /* of an unfinished line; 0: none */
     uint32_t types_max;
     uint32_t idle_timeout_ms;    /* of a kept-alive connection */
     uint32_t request_timeout_ms; /* from its first byte to its last */
@@ -58,6 +63,13 @@ struct worker_stats {
     _Atomic uint64_t lane_skips;     /* durable blocks that sinks must read from disk */
     _Atomic uint64_t connections;    /* gauge */
     _Atomic uint64_t connections_total;
+    _Atomic uint64_t tcp_connections; /* gauge */
+    _Atomic uint64_t tcp_connections_total;
+    _Atomic uint64_t tcp_bytes;
+    _Atomic uint64_t tcp_lines;     /* taken, dead letters and empty ones included */
+    _Atomic uint64_t tcp_straddled; /* of these, copied to be whole */
+    _Atomic uint64_t tcp_waits;     /* streams that stopped reading for want of room or memory */
+    _Atomic uint64_t tcp_waiting;   /* gauge */
     _Atomic uint64_t answers_2xx, answers_4xx, answers_5xx;
     _Atomic uint64_t recv_no_buffer; /* receive buffers ran out; re-armed */
     _Atomic uint64_t malloc_bytes;   /* jemalloc's thread.allocated, sampled by the worker itself */

@@ -1,4 +1,4 @@
-/* Inside of a worker, shared by worker.c, connection.c and answer.c only. */
+/* Inside of a worker, shared by the files of this folder only. */
 #ifndef PENSTOCK_WORKER_INTERNAL_H
 #define PENSTOCK_WORKER_INTERNAL_H
 
@@ -10,17 +10,39 @@
 #include "dataplane/input/http_parser.h"
 #include "dataplane/lane.h"
 #include "dataplane/lease.h"
+#include "dataplane/peer.h"
+#include "dataplane/receive.h"
+#include "dataplane/tcp_internal.h"
 #include "dataplane/worker.h"
 
 #define RECEIVE_BYTES 65536u /* of one shared receive buffer */
 #define ANSWER_BYTES  512u   /* every answer but those that list errors */
 #define LIST_BYTES    8192u  /* an answer with INGEST_ERRORS_MAX errors */
 #define LISTS         256u   /* of those, waiting at once */
-#define SOURCE_BYTES  64u
 
-/* What a completion belongs to: the upper byte of user_data. The lower bits are the connection's
- * index or, for the journal, the writer's own. */
-enum worker_op { OP_ACCEPT = 1, OP_RECEIVE, OP_SEND, OP_WAKE, OP_JOURNAL };
+/* What a completion belongs to: the upper byte of user_data. The lower bits are an index (of a
+ * listener, a connection, a stream) or, for the journal, the writer's own. */
+enum worker_op {
+    OP_ACCEPT = 1,
+    OP_RECEIVE,
+    OP_SEND,
+    OP_WAKE,
+    OP_JOURNAL,
+    OP_STREAM_RECEIVE,
+    OP_STREAM_SEND
+};
+
+/* Groups of provided buffers. */
+enum { GROUP_HTTP, GROUP_TCP };
+
+/** What listens. */
+enum listener_kind { LISTENER_HTTP, LISTENER_TCP, LISTENER_ACKED, LISTENERS };
+
+/** A listening socket; fd is -1 when its input is off. */
+struct listener {
+    int fd;
+    bool armed; /* a multishot accept is in the kernel */
+};
 
 #define OP_SHIFT 56
 
@@ -62,7 +84,7 @@ struct connection {
     char *list;              /* a big answer buffer, or NULL */
     const char *out;         /* what is being sent */
     uint32_t out_len, out_sent;
-    char source[SOURCE_BYTES];
+    char source[PEER_TEXT_BYTES];
     char answer[ANSWER_BYTES];
 };
 
@@ -74,10 +96,9 @@ struct worker {
     uint32_t n_lanes;
     /* The ring and its descriptors. */
     struct io_uring ring;
-    int listen_fd;
+    struct listener listener[LISTENERS];
     int wake_fd;
     uint64_t wake_value;
-    bool accept_armed;
     /* Blocks. */
     char *block_memory;
     uint64_t block_memory_bytes;
@@ -98,13 +119,11 @@ struct worker {
     struct connection *waiting_first, *waiting_last;
     struct connection *stalled_first, *stalled_last;
     struct lease_pool *leases;
-    char *receive_memory;
-    uint64_t receive_memory_bytes;
-    struct io_uring_buf_ring *receive_ring;
-    uint32_t receive_ring_slots;
+    struct receive_pool receive;
     char *list_memory;
     char **free_list;
     uint32_t n_free_lists;
+    struct streams streams;
     /* Time. */
     int64_t now_us; /* monotonic; of this turn of the loop */
     int64_t next_tick_us;
@@ -122,22 +141,44 @@ struct worker {
 static_assert(BLOCK_ALIGN % JSON_PADDING_BYTES == 0,
               "receive buffers are followed by readable memory");
 
+/* ---- worker.c ---- */
+
+/** A submission slot; the queue is flushed when it is full, so there always is one. Thread: worker.
+ */
+struct io_uring_sqe *worker_sqe(struct worker *w);
+
+/** True once worker_drain() was called. Thread: worker. */
+static inline bool worker_draining(const struct worker *w)
+{
+    return atomic_load_explicit(&w->draining, memory_order_relaxed);
+}
+
+/* ---- listen.c ---- */
+
+/** Opens a listening socket for each input that is on. Thread: init. @return 0; -errno with error. */
+int listeners_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
+
+/** Closes them. Thread: control. */
+void listeners_destroy(struct worker *w);
+
+/** Arms accepting where it is not. Thread: worker. */
+void listeners_accept(struct worker *w);
+
+/** A completion of accept. Thread: worker. */
+void on_accept(struct worker *w, enum listener_kind kind, const struct io_uring_cqe *cqe);
+
 /* ---- connection.c ---- */
 
-/** Takes connection memory and the listener. Thread: init. @return 0; -errno with error. */
+/** Takes connection memory. Thread: init. @return 0; -errno with error. */
 int connections_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
 
 /** Frees what connections_create() took; every connection is closed. Thread: control. */
 void connections_destroy(struct worker *w);
 
-/** Registers receive buffers with the ring. Thread: worker. @return 0 or -errno. */
-int connections_start(struct worker *w) WARN_UNUSED;
+/** A client has connected. Owner: the connection takes fd. Thread: worker. */
+void connection_open(struct worker *w, int fd);
 
-/** Arms accepting if it is not. Thread: worker. */
-void connections_accept(struct worker *w);
-
-/** Completions of accept, receive and send. Thread: worker. */
-void on_accept(struct worker *w, const struct io_uring_cqe *cqe);
+/** Completions of receive and send. Thread: worker. */
 void on_receive(struct worker *w, struct connection *c,
                 const struct io_uring_cqe *cqe);                  /* Thread: worker. */
 void on_send(struct worker *w, struct connection *c, int result); /* Thread: worker. */
@@ -153,6 +194,37 @@ void connections_tick(struct worker *w);
 
 /** True when no request is between its admission and its answer. Thread: worker. */
 bool connections_quiet(const struct worker *w);
+
+/* ---- tcp.c ---- */
+
+/** Memory of the TCP inputs; 0 when they are off. Thread: init. */
+uint64_t streams_memory_bytes(const struct worker_config *config);
+
+/** Takes it. Thread: init. @return 0; -errno with error. */
+int streams_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
+
+/** Frees it; every stream is closed. Thread: control. */
+void streams_destroy(struct worker *w);
+
+/** A client has connected. Owner: the stream takes fd. Thread: worker. */
+void stream_open(struct worker *w, int fd, bool acked);
+
+/** Completions of receive and send. Thread: worker. */
+void on_stream_receive(struct worker *w, struct stream *s, const struct io_uring_cqe *cqe);
+void on_stream_send(struct worker *w, struct stream *s, int result); /* Thread: worker. */
+
+/** Tells acked streams what has become durable. Thread: worker. */
+void streams_durable(struct worker *w);
+
+/** Goes on with streams that had to wait for room or memory. Thread: worker. @return true while some
+ * still wait. */
+bool streams_unstall(struct worker *w);
+
+/** Time-outs; ends streams when draining. Thread: worker. */
+void streams_tick(struct worker *w);
+
+/** True when nothing that was read lacks its place or its acknowledgement. Thread: worker. */
+bool streams_quiet(const struct worker *w);
 
 /* ---- answer.c ---- */
 

@@ -80,6 +80,8 @@ void tcore_bed_init(struct tcore_bed *b, bool with_disk)
         .leases_medium = 8,
         .leases_large = 4,
         .receive_buffers = 32,
+        .streams_max = 64,
+        .stream_buffers = 8,
         .types_max = 4096,
         .idle_timeout_ms = 60000,
         .request_timeout_ms = 60000,
@@ -119,16 +121,26 @@ static void *keeper_main(void *arg)
     return NULL;
 }
 
-void tcore_bed_start(struct tcore_bed *b)
+static uint16_t listen_on(struct sockaddr_storage *address)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint16_t port = free_port();
+
+    a.sin_port = htons(port);
+    memset(address, 0, sizeof(*address));
+    memcpy(address, &a, sizeof(a));
+    return port;
+}
+
+void tcore_bed_start(struct tcore_bed *b)
+{
     char error[400] = "";
 
     journal_up(b);
     (void)journal_keep(b->journal, 0);
-    b->port = free_port();
-    a.sin_port = htons(b->port);
-    memcpy(&b->config.http_address, &a, sizeof(a));
+    b->port = listen_on(&b->config.http_address);
+    b->tcp_port = listen_on(&b->config.tcp_address);
+    b->acked_port = listen_on(&b->config.tcp_acked_address);
     if (worker_create(&b->config, &b->types, b->journal, b->lane, b->n_lanes, &b->worker, error,
                       sizeof(error)) != 0)
         fail_msg("%s", error);
@@ -196,9 +208,13 @@ bool tcore_wait(const _Atomic uint64_t *counter, uint64_t v, int timeout_ms)
 
 int tcore_connect(const struct tcore_bed *b)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(b->port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return tcore_connect_port(b->port);
+}
+
+int tcore_connect_port(uint16_t port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

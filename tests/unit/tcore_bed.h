@@ -29,7 +29,7 @@ struct tcore_bed {
     char *dir, *journal_dir;
     struct journal *journal;
     struct worker *worker;
-    uint16_t port;
+    uint16_t port, tcp_port, acked_port;
     pthread_t keeper;
     bool keeping;
     _Atomic bool keeper_stop;
@@ -58,8 +58,9 @@ int tcore_bed_read(struct tcore_bed *b, tcore_line line, void *ctx);
 /** Waits until a counter of the worker has reached v. @return false after timeout_ms. */
 bool tcore_wait(const _Atomic uint64_t *counter, uint64_t v, int timeout_ms);
 
-/** A connection to the worker. */
+/** A connection to the worker: to its HTTP port, or to another one. */
 int tcore_connect(const struct tcore_bed *b);
+int tcore_connect_port(uint16_t port);
 
 /** Sends all bytes. @return false when the peer is gone. */
 bool tcore_send(int fd, const void *bytes, size_t len);

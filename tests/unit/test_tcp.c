@@ -1,0 +1,286 @@
+/*
+ * Goal: a count on an acknowledged TCP stream never precedes the flush that covers it; streams that
+ * find no room hold what they have read, hold up nobody else, and lose nothing; a worker allocates
+ * nothing for them.
+ *
+ * Method: a real worker, real sockets, and a disk that holds each journal write until the test lets
+ * it go, so that "not durable yet" lasts as long as the test wants. What is in the journal is read
+ * back at the end.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/base/clock.h"
+#include "dataplane/base/log.h"
+#include "tests/unit/tcore_bed.h"
+
+#define QUIET_MS  25
+#define ANSWER_MS 10000
+#define CLIENTS   24 /* three times the receive buffers */
+#define LINES     600
+#define BIG_BYTES 70000 /* more than a block, and more than a receive buffer */
+
+/* Reads counts until one is at least want. @return the last one. */
+static uint64_t read_count(int fd, uint64_t want)
+{
+    uint64_t count = 0, value = 0;
+
+    while (count < want) {
+        char c;
+
+        assert_true(tcore_readable(fd, ANSWER_MS));
+        assert_int_equal(recv(fd, &c, 1, 0), 1);
+        if (c == '\n') {
+            assert_true(value > count); /* it only rises */
+            count = value;
+            value = 0;
+        } else {
+            assert_true(c >= '0' && c <= '9');
+            value = value * 10 + (uint64_t)(c - '0');
+        }
+    }
+    return count;
+}
+
+static void send_line(int fd, size_t bytes, const char *end)
+{
+    char *line = malloc(bytes + 100);
+    int n = snprintf(line, 60, "{\"event_type\":\"click\",\"pad\":\"");
+
+    memset(line + n, 'x', bytes);
+    n += (int)bytes;
+    n += snprintf(line + n, 30, "\"}%s", end);
+    assert_true(tcore_send(fd, line, (size_t)n));
+    free(line);
+}
+
+static void wait_held(struct tcore_bed *b, unsigned n)
+{
+    int64_t end_us = clock_monotonic_us() + ANSWER_MS * 1000;
+
+    while (tcore_held(b->disk) < n) {
+        assert_true(clock_monotonic_us() < end_us);
+        usleep(300);
+    }
+}
+
+static void count_event(void *ctx, const struct block_view *v, const struct block_run *run,
+                        const struct block_entry *e)
+{
+    (void)v;
+    (void)e;
+    *(uint64_t *)ctx += run->kind == BLOCK_EVENT;
+}
+
+static uint64_t events_in_journal(struct tcore_bed *b)
+{
+    uint64_t n = 0;
+
+    tcore_bed_stop(b);
+    assert_true(tcore_bed_read(b, count_event, &n) >= 0);
+    return n;
+}
+
+static void test_no_count_while_held(void **state)
+{
+    struct tcore_bed b;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    tcore_bed_start(&b);
+    fd = tcore_connect_port(b.acked_port);
+    for (uint64_t i = 0; i < 20; i++) {
+        tcore_hold(b.disk, true);
+        send_line(fd, 20, "\n");
+        wait_held(&b, 1);
+        assert_false(tcore_readable(fd, QUIET_MS));
+        tcore_release_all(b.disk);
+        assert_int_equal(read_count(fd, i + 1), i + 1);
+    }
+    close(fd);
+    assert_int_equal(events_in_journal(&b), 20);
+    tcore_bed_fini(&b);
+}
+
+/* The second write ends first: there is a hole in front of it. Empty lines wait with the line before
+ * them. */
+static void test_hole(void **state)
+{
+    struct tcore_bed b;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    tcore_bed_start(&b);
+    fd = tcore_connect_port(b.acked_port);
+    send_line(fd, 20, "\n");
+    assert_int_equal(read_count(fd, 1), 1);
+    tcore_hold(b.disk, true);
+    send_line(fd, 20, "\n\n\n");
+    wait_held(&b, 1);
+    send_line(fd, BIG_BYTES, "\n");
+    wait_held(&b, 2);
+    tcore_release(b.disk, 1);
+    assert_false(tcore_readable(fd, QUIET_MS));
+    tcore_release_all(b.disk);
+    assert_int_equal(read_count(fd, 5), 5);
+    tcore_bed_fini(&b);
+    close(fd);
+}
+
+/* A failed write promises nothing, and its lines are confirmed when they are durable elsewhere. */
+static void test_write_fails(void **state)
+{
+    struct tcore_bed b;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    tcore_bed_start(&b);
+    fd = tcore_connect_port(b.acked_port);
+    send_line(fd, 20, "\n");
+    assert_int_equal(read_count(fd, 1), 1);
+    tcore_hold(b.disk, true);
+    tcore_fail_async(b.disk, 1, 1, TCORE_FAILED);
+    send_line(fd, 20, "\n");
+    wait_held(&b, 1);
+    tcore_release(b.disk, 0);
+    wait_held(&b, 1); /* the successor's header */
+    send_line(fd, 20, "\n");
+    assert_false(tcore_readable(fd, QUIET_MS));
+    tcore_release_all(b.disk);
+    assert_int_equal(read_count(fd, 3), 3);
+    close(fd);
+    assert_int_equal(events_in_journal(&b), 3);
+    tcore_bed_fini(&b);
+}
+
+/* More streams than buffers, all with long lines, while nothing becomes durable: all wait, none is
+ * closed, HTTP goes on, and afterwards everything is there. */
+static void test_no_room(void **state)
+{
+    struct tcore_bed b;
+    int fd[CLIENTS], http;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    b.config.blocks = 8;
+    b.config.lane_blocks_max = 1;
+    tcore_bed_start(&b);
+    http = tcore_connect(&b);
+    tcore_hold(b.disk, true);
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = tcore_connect_port(i % 2 ? b.acked_port : b.tcp_port);
+        for (int j = 0; j < 3; j++)
+            send_line(fd[i], BIG_BYTES / 2, "\n");
+        send_line(fd[i], 10, i % 3 ? "\n" : "");
+    }
+    assert_true(tcore_wait(&worker_stats(b.worker)->tcp_waiting, 1, ANSWER_MS));
+    tcore_post(http, "/v2", "{}", 2); /* is still heard */
+    assert_int_equal(tcore_answer(http, NULL, 0, ANSWER_MS), 404);
+    for (int i = 0; i < CLIENTS; i++) /* also of those whose bytes wait in the kernel */
+        assert_int_equal(shutdown(fd[i], SHUT_WR), 0);
+    tcore_release_all(b.disk);
+    for (int i = 1; i < CLIENTS; i += 2)
+        assert_int_equal(read_count(fd[i], 4), 4);
+    assert_true(tcore_wait(&worker_stats(b.worker)->durable_events, 4 * CLIENTS, ANSWER_MS));
+    assert_int_equal(atomic_load(&worker_stats(b.worker)->tcp_waiting), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fd[i]);
+    close(http);
+    assert_int_equal(events_in_journal(&b), 4 * CLIENTS);
+    tcore_bed_fini(&b);
+}
+
+/* Draining: what was read is confirmed, then the stream is closed by the worker. */
+static void test_drain(void **state)
+{
+    struct tcore_bed b;
+    char c;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    tcore_bed_start(&b);
+    fd = tcore_connect_port(b.acked_port);
+    tcore_hold(b.disk, true);
+    send_line(fd, 20, "\n{");
+    wait_held(&b, 1);
+    worker_drain(b.worker);
+    assert_true(tcore_wait(&worker_stats(b.worker)->reason[REASON_DRAINING], 1, ANSWER_MS));
+    assert_false(worker_drained(b.worker));
+    tcore_release_all(b.disk);
+    assert_int_equal(read_count(fd, 1), 1);
+    assert_true(tcore_readable(fd, ANSWER_MS));
+    assert_int_equal(recv(fd, &c, 1, 0), 0);
+    close(fd);
+    for (int i = 0; i < 2000 && !worker_drained(b.worker); i++)
+        usleep(2000);
+    assert_true(worker_drained(b.worker));
+    tcore_bed_fini(&b);
+}
+
+static void send_mixed(int fd, int round)
+{
+    for (int i = 0; i < LINES; i++)
+        send_line(fd, (size_t)((i * 37 + round) % 3000), i % 5 ? "\n" : "\n{broken\n");
+    send_line(fd, BIG_BYTES, "\n");
+}
+
+static void test_no_malloc(void **state)
+{
+#ifdef PENSTOCK_NO_JEMALLOC
+    (void)state;
+    skip();
+#else
+    const uint64_t lines = LINES + LINES / 5 + 1;
+    struct tcore_bed b;
+    uint64_t before = 0;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, false);
+    b.journal_config.limit_bytes = 256u << 20;
+    tcore_bed_start(&b);
+    fd = tcore_connect_port(b.acked_port);
+    for (int round = 0; round < 20; round++) {
+        if (round == 2) {
+            usleep(600000); /* the worker samples every 200 ms */
+            before = atomic_load(&worker_stats(b.worker)->malloc_bytes);
+        }
+        send_mixed(fd, round);
+        read_count(fd, lines * (uint64_t)(round + 1));
+    }
+    usleep(600000);
+    assert_int_equal(atomic_load(&worker_stats(b.worker)->malloc_bytes), before);
+    assert_true(atomic_load(&worker_stats(b.worker)->tcp_straddled) > 10);
+    close(fd);
+    tcore_bed_fini(&b);
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_count_while_held),
+        cmocka_unit_test(test_hole),
+        cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_no_malloc),
+    };
+
+    log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
