@@ -10,11 +10,12 @@
 #include "control/config_internal.h"
 #include "control/protocol.h"
 
-#define NODE_BYTES_MAX   63
-#define SEGMENTS_MIN     4
-#define BLOCKS_A_SEGMENT 4
-#define DIRECTORY_BYTES  ((uint64_t)1 << 20) /* at most, behind a block's lines */
-#define NAME_BYTES       256
+#define NODE_BYTES_MAX       63
+#define SEGMENTS_MIN         4
+#define BLOCKS_A_SEGMENT     4
+#define DIRECTORY_BYTES      ((uint64_t)1 << 20) /* at most, behind a block's lines */
+#define NAME_BYTES           256
+#define GZIP_GROUP_BYTES_MAX ((uint64_t)3 << 30)
 
 static bool made_of(const char *text, const char *set)
 {
@@ -153,6 +154,11 @@ static void check_sinks(struct loader *l)
     if (c->gcs_chunk_bytes % GCS_CHUNK_UNIT != 0)
         problem_at(l, config_where(l, "gcs.chunk_bytes"), "gcs.chunk_bytes",
                    "found %" PRIu64 " bytes; allowed: a multiple of 256KiB", c->gcs_chunk_bytes);
+    if (c->gcs_gzip && c->bigquery_enabled && c->group_bytes_max > GZIP_GROUP_BYTES_MAX)
+        problem_at(l, config_where(l, "group.bytes_max"), "group.bytes_max",
+                   "found %" PRIu64 " bytes; allowed: at most 3GiB with gcs.gzip, because BigQuery "
+                   "loads gzip objects of at most 4 GB",
+                   c->group_bytes_max);
     if (c->bigquery_enabled) {
         check_endpoint(l, "bigquery.endpoint", c->bigquery_endpoint);
         if (strlen(c->bigquery_project) < 4 || !made_of(c->bigquery_project, LOWER DIGIT "-:."))

@@ -7,6 +7,7 @@
 #include "dataplane/base/log.h"
 
 #define EAL_BYTES_NO_HUGE ((uint64_t)32 << 20)
+#define GZIP_BYTES        ((uint64_t)300 << 10) /* zlib's state at any level */
 #define UPLOAD_BYTES      ((uint64_t)256 << 10) /* libcurl's buffers of one connection, both ways */
 
 static uint64_t term(const char *name, uint64_t count, uint64_t each)
@@ -33,6 +34,7 @@ uint64_t memory_plan(const struct daemon *d)
     sum += term("worker", d->n_workers, worker_memory_bytes(&d->worker_config[0]));
     sum += term("sink thread: groups", d->n_sinks, c->group_memory);
     sum += term("sink thread: uploads", d->n_sinks * c->gcs_concurrency, UPLOAD_BYTES);
+    sum += term("sink thread: gzip", d->n_sinks, c->gcs_gzip ? GZIP_BYTES : 0);
     sum += term("DPDK heap", eal_huge() ? 0 : 1, EAL_BYTES_NO_HUGE);
     log_info("memory", "sum %.1f MiB, taken at start and kept", (double)sum / (1 << 20));
     return sum;

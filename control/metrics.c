@@ -88,6 +88,8 @@ static const struct series sink_series[] = {
           "Loads that wait for somebody to fix something."),
     GAUGE(sink_stats, lag_us, "sink_lag_microseconds",
           "Age of the oldest event that is not confirmed."),
+    COUNTER(sink_stats, gzip_plain_bytes, "sink_gzip_plain_bytes", "Bytes of events compressed."),
+    COUNTER(sink_stats, gzip_bytes, "sink_gzip_bytes", "Bytes that they became."),
     COUNTER(sink_stats, read_errors, "sink_read_errors", "Journal blocks that could not be read."),
 };
 

@@ -25,8 +25,12 @@ struct reading {
 static bool add_ledger_object(void *ctx, const struct ledger_object *o)
 {
     struct reading *r = ctx;
-    struct seen_object s = {
-        .plan_id = o->plan_id, .bytes = o->bytes, .events = o->events, .crc32c = o->crc32c};
+    struct seen_object s = {.plan_id = o->plan_id,
+                            .bytes = o->bytes,
+                            .events = o->events,
+                            .crc32c = o->crc32c,
+                            .gzip = o->gzip,
+                            .generation = o->generation};
 
     ASSERT(o->name != NULL);
     objects_add(&r->ledger, &s, o->name);
@@ -34,7 +38,7 @@ static bool add_ledger_object(void *ctx, const struct ledger_object *o)
 }
 
 /*
- * Whether a listed object is this delivery log's: names end with _NODE_LOG_PLAN.json, LOG being the
+ * Whether a listed object is this delivery log's: names end with _NODE_LOG_PLAN.json[.gz], LOG being the
  * first eight digits of the log's random id. NODE does not count: the node may have had another name.
  */
 static bool is_ours(const struct reading *r, const struct gcs_listed *o)
@@ -59,7 +63,11 @@ static uint64_t number(const char *text)
 static bool add_listed_object(void *ctx, const struct gcs_listed *o)
 {
     struct reading *r = ctx;
-    struct seen_object s = {.bytes = o->bytes, .crc32c = o->crc32c};
+    struct seen_object s = {.bytes = o->gzip ? o->plain_bytes : o->bytes,
+                            .crc32c = o->gzip ? o->plain_crc32c : o->crc32c,
+                            .gzip = o->gzip,
+                            .generation = o->generation,
+                            .stored = o->bytes};
 
     ASSERT(r->v != NULL);
     if (is_ours(r, o)) {
@@ -161,11 +169,19 @@ static void fini_sides(struct reading *r)
     objects_fini(&r->excused);
 }
 
+/* What a gzip object holds is not known before it is made, and metadata can be copied: its generation
+ * stands for its bytes, which no generation ever changes. */
+static bool other_bytes(const struct seen_object *a, const struct seen_object *b)
+{
+    ASSERT(a != b);
+    return a->gzip && a->generation != 0 && b->generation != 0 && a->generation != b->generation;
+}
+
 static bool same(const struct seen_object *a, const struct seen_object *b)
 {
     ASSERT(a != b);
     return a->plan_id == b->plan_id && a->bytes == b->bytes && a->crc32c == b->crc32c &&
-           a->events == b->events;
+           a->events == b->events && a->gzip == b->gzip && !other_bytes(a, b);
 }
 
 /* Whether the ledger's object is missing or different in the bucket. */
@@ -207,6 +223,12 @@ static void report_ledger_object(const struct reading *r, const struct seen_obje
         verify_difference(
             v, DIFFERENCE_MISSING_OBJECT, l->name, l->events, 0,
             "confirmed, but not in the bucket: these events were there and somebody removed them");
+    else if (b->gzip != l->gzip)
+        verify_difference(v, DIFFERENCE_CHANGED_OBJECT, l->name, l->gzip, b->gzip,
+                          "gzip (1) or plain (0): somebody replaced the object or its metadata");
+    else if (other_bytes(l, b))
+        verify_difference(v, DIFFERENCE_CHANGED_OBJECT, l->name, (uint64_t)l->generation,
+                          (uint64_t)b->generation, "generation: somebody replaced the object");
     else if (b->bytes != l->bytes)
         verify_difference(v, DIFFERENCE_CHANGED_OBJECT, l->name, l->bytes, b->bytes,
                           "size in bytes: somebody replaced the object");
@@ -249,7 +271,7 @@ static void count_found(const struct reading *r)
     ASSERT(r->v != NULL);
     for (size_t i = 0; i < r->bucket.n; i++) {
         r->v->objects++;
-        r->v->bytes += r->bucket.item[i].bytes;
+        r->v->bytes += r->bucket.item[i].stored;
         if (objects_find(&r->ledger, r->bucket.item[i].name) == NULL)
             r->v->unconfirmed++;
     }

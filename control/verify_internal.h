@@ -14,7 +14,10 @@ struct seen_object {
     const char *name; /* in the list's text memory */
     uint64_t plan_id, bytes, events;
     uint32_t crc32c;
-    uint32_t name_at; /* offset while the list grows */
+    bool gzip;          /* bytes and crc32c are of the plain lines... */
+    int64_t generation; /* ...and this says which bytes are stored; 0: not known */
+    uint64_t stored;    /* bytes in the bucket */
+    uint32_t name_at;   /* offset while the list grows */
 };
 
 /** The objects of one side, sorted by name once complete. */

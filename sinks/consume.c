@@ -154,7 +154,8 @@ static bool line_group(struct sink *s, const struct type_route *route, const str
     struct plan_key key;
     struct span wrap;
 
-    if (s->pool.n_free < s->reload_reserved + (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
+    if (s->pool.n_free <
+        PACK_CHUNKS + s->reload_reserved + (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
         return false;
     plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
     if (!group_for(s, &key, f, lsn, &archive))
@@ -271,7 +272,8 @@ bool consume(struct sink *s)
     uint32_t idle = 0;
 
     if (s->reload_hungry ||
-        s->planning.n + s->cold.n + s->ready.n + s->parked.n + s->confirming.n > DELIVERIES_MAX)
+        s->planning.n + s->cold.n + s->packing.n + s->ready.n + s->parked.n + s->confirming.n >
+            DELIVERIES_MAX)
         return false;
     for (int n = 0; n < CONSUME_BLOCKS && idle < s->n_feeds;) {
         struct feed *f = &s->feed[s->next_feed];

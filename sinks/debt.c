@@ -30,6 +30,7 @@ struct debt *debt_new(const struct sink *s, const struct plan *plan)
     d->bytes = plan->bytes;
     d->minute = plan->key.minute;
     d->encoding = plan->key.encoding;
+    d->gzip = plan->gzip;
     d->config = type_find(s->types, (struct span){plan->key.type, plan->key.type_len});
     memcpy(d->object, plan->object, name_len);
     return d;

@@ -136,8 +136,8 @@ static void object_name(const struct sink *s, struct plan *p)
     if (p->key.type_len > 0)
         name_escape((struct span){p->key.type, p->key.type_len}, type);
     minute_text(p->key.minute, path, compact);
-    snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json", s->config.node, dlog_id(s->dlog),
-             (unsigned long long)p->id);
+    snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json%s", s->config.node, dlog_id(s->dlog),
+             (unsigned long long)p->id, p->gzip ? ".gz" : "");
     if (p->key.kind == PLAN_DEAD)
         n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
                      path, compact, tail);
@@ -160,6 +160,7 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
     p->bytes = g->bytes;
     p->crc32c = group_crc32c(g);
     p->planned_us = clock_wall_us();
+    p->gzip = s->config.gzip && g->key.encoding != ENCODING_INSERT; /* which has no object */
     p->to_load = s->config.bigquery_enabled && g->key.kind == PLAN_EVENTS &&
                  (g->key.encoding == ENCODING_WRAPPED || g->key.schema_hash != 0);
     for (uint32_t j = 0; j < g->n_journals; j++) {
@@ -193,9 +194,20 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
     return d;
 }
 
+void delivery_content_there(struct delivery *d, struct delivery_list *from)
+{
+    struct sink *s = d->sink;
+
+    ASSERT(d->content != NULL);
+    if (d->plan.gzip && !d->packed)
+        delivery_move(d, from, &s->packing, DELIVERY_PACKING);
+    else
+        delivery_move(d, from, &s->ready, DELIVERY_READY);
+}
+
 static void plan_durable(struct sink *s, void *ctx)
 {
-    delivery_move(ctx, &s->planning, &s->ready, DELIVERY_READY);
+    delivery_content_there(ctx, &s->planning);
 }
 
 void plan_group(struct sink *s, struct group *g)
@@ -248,6 +260,39 @@ void plan_for_memory(struct sink *s)
     }
 }
 
+/* ---- compressing ---- */
+
+/* The first plan's content is compressed; it must have been what was planned. */
+static void pack_finish(struct sink *s, struct delivery *d, const struct pack_summary *sum)
+{
+    d->packed = true;
+    d->pack = *sum;
+    stat_add(&s->stats.gzip_plain_bytes, sum->plain_bytes);
+    stat_add(&s->stats.gzip_bytes, sum->bytes);
+    if (sum->plain_bytes == d->plan.bytes && sum->plain_crc32c == d->plan.crc32c)
+        delivery_content_there(d, &s->packing);
+    else
+        deliver_park(d, &s->packing, "the planned bytes changed in memory: nothing is sent", true);
+}
+
+bool pack_run(struct sink *s)
+{
+    struct delivery *d = delivery_first(&s->packing);
+    struct pack_summary sum;
+    enum pack_result result;
+
+    if (d == NULL)
+        return false;
+    if (s->packer == NULL && packer_create(&s->pool, &s->packer) < 0)
+        return false; /* without memory: at the next turn */
+    if (!packer_busy(s->packer) && packer_begin(s->packer, d->content, s->config.gzip_level) < 0)
+        return false;
+    result = packer_step(s->packer, &sum);
+    if (result == PACK_DONE)
+        pack_finish(s, d, &sum);
+    return result != PACK_WAIT && s->packing.n > 0;
+}
+
 /* ---- sending ---- */
 
 static void content_drop(struct delivery *d)
@@ -256,6 +301,7 @@ static void content_drop(struct delivery *d)
     free(d->iov);
     d->content = NULL;
     d->iov = NULL;
+    d->packed = false;
 }
 
 void delivery_finish(struct delivery *d, struct delivery_list *l)
@@ -292,7 +338,7 @@ static void resumed_durable(struct sink *s, void *ctx)
     struct delivery *d = ctx;
 
     if (d->content != NULL)
-        delivery_move(d, &s->parked, &s->ready, DELIVERY_READY);
+        delivery_content_there(d, &s->parked);
     else
         delivery_move(d, &s->parked, &s->cold, DELIVERY_COLD);
 }
@@ -341,16 +387,20 @@ static void put_start(struct sink *s, struct delivery *d)
     int rc = -ENOMEM;
 
     ASSERT(d->content != NULL && d->content->bytes == d->plan.bytes);
+    ASSERT(d->packed == d->plan.gzip);
     free(d->iov);
     d->iov = calloc(d->content->n_chunks, sizeof(*d->iov));
     if (d->iov != NULL) {
         d->put = (struct gcs_put){
             .name = d->plan.object,
-            .content_type = "application/x-ndjson",
+            .content_type = d->packed ? "application/gzip" : "application/x-ndjson",
             .body = d->iov,
             .body_parts = group_iovec(d->content, d->iov),
-            .bytes = d->plan.bytes,
-            .crc32c = d->plan.crc32c,
+            .bytes = d->packed ? d->pack.bytes : d->plan.bytes,
+            .crc32c = d->packed ? d->pack.crc32c : d->plan.crc32c,
+            .gzip = d->packed,
+            .plain_bytes = d->plan.bytes,
+            .plain_crc32c = d->plan.crc32c,
             .plan_id = d->plan.id,
             .events = d->plan.events,
             .log_id = dlog_id(s->dlog),

@@ -38,11 +38,11 @@ static bool oldest_fits(struct sink *s)
     s->reload_hungry = false;
     if (d == NULL)
         return false;
-    if (chunks_of(s, &d->plan) > s->pool.n_total) {
+    if (chunks_of(s, &d->plan) + PACK_CHUNKS > s->pool.n_total) {
         deliver_park(d, &s->cold, "larger than group memory: raise group.memory", true);
         return false;
     }
-    if (chunks_of(s, &d->plan) <= s->pool.n_free)
+    if (chunks_of(s, &d->plan) + PACK_CHUNKS <= s->pool.n_free)
         return true;
     s->reload_hungry = true;
     plan_due(s, true);
@@ -147,7 +147,7 @@ static void reload_end(struct sink *s)
 
         if (g->lines == d->plan.lines && g->bytes == d->plan.bytes &&
             group_crc32c(g) == d->plan.crc32c) {
-            delivery_move(d, &s->reloading, &s->ready, DELIVERY_READY);
+            delivery_content_there(d, &s->reloading);
             continue;
         }
         stat_add(&s->stats.read_errors, 1);

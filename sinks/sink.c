@@ -53,8 +53,8 @@ static int memory_create(struct sink *s, uint32_t n_journals)
 
 static void lists_init(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked};
+    struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,  &s->packing,
+                                    &s->ready,    &s->putting, &s->confirming, &s->parked};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
@@ -145,8 +145,8 @@ static void maps_destroy(struct sink *s)
 
 void sink_destroy(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,       &s->reloading, &s->ready,
-                                    &s->putting,  &s->confirming, &s->parked};
+    struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,  &s->packing,
+                                    &s->ready,    &s->putting, &s->confirming, &s->parked};
 
     if (s == NULL)
         return;
@@ -162,6 +162,7 @@ void sink_destroy(struct sink *s)
         list_destroy(list[i]);
     tables_destroy(s);
     staging_free(s);
+    packer_destroy(s->packer);
     group_table_destroy(&s->groups);
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         feed_fini(&s->feed[i]);
@@ -275,7 +276,7 @@ static bool list_has_before(const struct delivery_list *l, uint64_t id)
 /* Whether every plan made before id is delivered, or parked for somebody to look at. */
 static bool delivered_before(const struct sink *s, uint64_t id)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,
+    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
                                           &s->ready,    &s->putting, &s->confirming};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -392,7 +393,7 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
 /* Microseconds since the oldest event that is not in the cloud was consumed. */
 static uint64_t lag(const struct sink *s)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,
+    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
                                           &s->ready,    &s->putting, &s->parked};
     int64_t oldest = s->groups.n > 0 ? s->groups.oldest.next->opened_us : s->now_us;
 
@@ -410,8 +411,8 @@ static void gauges_set(struct sink *s)
     stat_set(&s->stats.groups_open, s->groups.n);
     stat_set(&s->stats.chunks_free, s->pool.n_free);
     stat_set(&s->stats.chunks_total, s->pool.n_total);
-    stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->ready.n +
-                                          s->putting.n + s->confirming.n);
+    stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->packing.n +
+                                          s->ready.n + s->putting.n + s->confirming.n);
     stat_set(&s->stats.plans_parked, s->parked.n);
     stat_set(&s->stats.lag_us, lag(s));
 }
@@ -435,6 +436,7 @@ static void turn(struct sink *s)
     records_run(s);
     more = reload_run(s);
     more |= consume(s);
+    more |= pack_run(s);
     deliver_start(s);
     if (s->now_us >= s->next_tick_us)
         tick(s);

@@ -21,9 +21,11 @@ struct sink_config {
     uint64_t group_bytes_max;    /* a group of this size is planned */
     int64_t group_age_us_max;    /* a group this old is planned */
     uint32_t puts_max;           /* objects under way at once */
-    int64_t load_cadence_us;     /* least time between two load jobs of a table */
-    uint64_t load_bytes_max;     /* of one load job */
-    int64_t park_retry_us;       /* a parked plan or table is tried again after this */
+    bool gzip;                   /* new plans become gzip objects */
+    int gzip_level;
+    int64_t load_cadence_us; /* least time between two load jobs of a table */
+    uint64_t load_bytes_max; /* of one load job */
+    int64_t park_retry_us;   /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
     struct auth_config auth;
@@ -49,7 +51,9 @@ struct sink_stats {
     _Atomic uint64_t loads_waiting; /* gauge: tables with debt */
     _Atomic uint64_t loads_parked;  /* gauge */
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
-    _Atomic uint64_t read_errors; /* journal blocks that could not be read or did not verify */
+    _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
+    _Atomic uint64_t gzip_bytes;       /* ...into these */
+    _Atomic uint64_t read_errors;      /* journal blocks that could not be read or did not verify */
 };
 
 /** One table or problem, as `penstock sinks` shows it. */

@@ -16,6 +16,7 @@
 #include "sinks/delivery/state.h"
 #include "sinks/engine/loop.h"
 #include "sinks/group.h"
+#include "sinks/pack.h"
 #include "sinks/scan.h"
 #include "sinks/sink.h"
 
@@ -53,11 +54,13 @@ struct feed {
 /*
  *   PLANNING ─ PLAN durable ─> READY ─> PUTTING ─> CONFIRMING ─ CONFIRM durable ─> debt or finished
  *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
+ *   A gzip plan passes PACKING on its way to READY, unless it is compressed already.
  */
 enum delivery_state_name {
     DELIVERY_PLANNING,
     DELIVERY_COLD,
     DELIVERY_RELOADING,
+    DELIVERY_PACKING,
     DELIVERY_READY,
     DELIVERY_PUTTING,
     DELIVERY_CONFIRMING,
@@ -72,6 +75,8 @@ struct delivery {
     uint8_t state;       /* enum delivery_state_name */
     struct plan plan;
     struct group *content; /* NULL: must be read again before sending */
+    bool packed;           /* content is compressed: */
+    struct pack_summary pack;
     struct iovec *iov;
     struct gcs_put put;
     struct loop_timer retry;
@@ -102,6 +107,7 @@ struct debt {
     uint64_t events, bytes;
     int32_t minute;
     uint8_t encoding; /* enum plan_encoding */
+    bool gzip;        /* never in one load job with plain ones */
     char object[];    /* NUL-terminated */
 };
 
@@ -211,7 +217,8 @@ struct sink {
     struct group_table groups;
     char *wrap_buf; /* one wrapped line */
     size_t wrap_bytes;
-    struct delivery_list planning, cold, reloading, ready, putting, confirming, parked;
+    struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked;
+    struct packer *packer; /* works on the first of packing; NULL until it is needed */
     struct staged *staged; /* loaded staging objects, being deleted */
     struct pending_record *backlog_first,
         *backlog_last; /* records that the log's ring had no room for */
@@ -314,6 +321,13 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan);
  * the journal; they leave memory when drop says so or memory is short.
  */
 void deliver_park(struct delivery *d, struct delivery_list *from, const char *text, bool drop);
+
+/** A delivery's content is in memory: to be compressed, or ready. */
+void delivery_content_there(struct delivery *d, struct delivery_list *from);
+
+/** Compresses a slice of the first plan that waits for it. @return true when there is more at
+ * once. */
+bool pack_run(struct sink *s);
 
 /** Starts uploads while there are free slots. */
 void deliver_start(struct sink *s);

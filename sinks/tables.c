@@ -388,7 +388,8 @@ static bool days_add(struct day_set *set, const struct debt *d)
     return true;
 }
 
-/* Objects within the limits of one job, oldest first; the rest stays owed. */
+/* Objects within the limits of one job, oldest first, all gzip or none (BigQuery takes no mixture);
+ * the rest stays owed. */
 static void load_choose(struct table *t)
 {
     struct day_set *days = calloc(1, sizeof(*days));
@@ -397,7 +398,8 @@ static void load_choose(struct table *t)
 
     ASSERT(days != NULL); /* 32 KiB */
     while ((d = t->debts.first) != NULL) {
-        bool fits = days_add(days, d) && t->loading.n < PLAN_OBJECTS_PER_LOAD &&
+        bool fits = (t->loading.n == 0 || d->gzip == t->loading.first->gzip) && days_add(days, d) &&
+                    t->loading.n < PLAN_OBJECTS_PER_LOAD &&
                     bytes + d->bytes <= t->sink->config.load_bytes_max;
 
         if (!fits && t->loading.n > 0)

@@ -234,7 +234,7 @@ static int insert_plan(struct ledger *l, const struct plan *p)
     bind_text(st, 2, p->key.type, p->key.type_len);
     sqlite3_bind_int(st, 3, p->key.kind);
     sqlite3_bind_int(st, 4, p->key.encoding);
-    sqlite3_bind_int(st, 5, p->key.flags);
+    sqlite3_bind_int(st, 5, p->key.flags | (p->gzip ? LEDGER_FLAG_GZIP : 0));
     sqlite3_bind_int(st, 6, p->key.minute);
     bind_text(st, 7, p->object, strnlen(p->object, sizeof(p->object)));
     sqlite3_bind_int64(st, 8, (sqlite3_int64)p->events);

@@ -39,8 +39,10 @@ struct ledger_object {
     uint64_t plan_id;
     const char *name;
     uint64_t events;
-    uint64_t bytes;
-    uint32_t crc32c;
+    uint64_t bytes;  /* of the plain lines */
+    uint32_t crc32c; /* likewise */
+    bool gzip;
+    int64_t generation; /* 0: not known */
 };
 
 /**

@@ -11,6 +11,8 @@
 #include "sinks/delivery/ledger.h"
 #include "sinks/delivery/state_internal.h"
 
+#define LEDGER_FLAG_GZIP 0x80 /* in the column flags, beside those of the key */
+
 enum ledger_statement {
     STMT_PLAN,
     STMT_CONFIRM,

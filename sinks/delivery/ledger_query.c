@@ -73,12 +73,12 @@ int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct l
     /* Of an inserted plan: the object of its refused rows. A second one has another name: see
      * plan_dead_name(). */
     static const char sql[] =
-        "SELECT plan_id, name, events, bytes, crc32c FROM objects"
+        "SELECT plan_id, name, events, bytes, crc32c, flags, generation FROM objects"
         " WHERE state IN ('stored', 'loaded')"
         " UNION ALL"
         " SELECT o.plan_id, CASE WHEN i.objects > 1 THEN"
         "  substr(o.name, 1, length(o.name) - 5) || '_r' || i.objects || '.json' ELSE o.name END,"
-        "  i.refused, i.dead_bytes, i.dead_crc32c"
+        "  i.refused, i.dead_bytes, i.dead_crc32c, 0, 0"
         " FROM inserts i JOIN objects o ON o.plan_id = i.plan_id WHERE i.objects > 0 ORDER BY 2";
     sqlite3_stmt *st = NULL;
     bool more = true;
@@ -96,6 +96,8 @@ int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct l
                               .events = (uint64_t)sqlite3_column_int64(st, 2),
                               .bytes = (uint64_t)sqlite3_column_int64(st, 3),
                               .crc32c = (uint32_t)sqlite3_column_int64(st, 4),
+                              .gzip = (sqlite3_column_int(st, 5) & LEDGER_FLAG_GZIP) != 0,
+                              .generation = sqlite3_column_int64(st, 6),
                           });
     }
     sqlite3_finalize(st);

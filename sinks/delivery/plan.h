@@ -68,9 +68,11 @@ struct plan {
     uint64_t events; /* dead letters in several parts count once */
     uint64_t lines;
     uint64_t bytes;
-    uint32_t crc32c;                    /* of all lines in order */
-    int64_t planned_us;                 /* wall clock */
-    bool to_load;                       /* its object is to be loaded into BigQuery */
+    uint32_t crc32c;    /* of all lines in order */
+    int64_t planned_us; /* wall clock */
+    bool to_load;       /* its object is to be loaded into BigQuery */
+    bool gzip;          /* its object is compressed. lines, bytes and crc32c are of the plain lines:
+                           another zlib may make other bytes of them after a restart */
     char object[OBJECT_NAME_BYTES_MAX]; /* ENCODING_INSERT: where its refused rows would go */
     uint32_t n_ranges;
     struct plan_range range[JOURNALS_MAX];

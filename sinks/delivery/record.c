@@ -6,11 +6,13 @@
 
 #include "sinks/delivery/bytes.h"
 
-/* A plan's fixed fields: id, minute, schema hash, kind, encoding, flags, to_load, events, lines,
+/* A plan's fixed fields: id, minute, schema hash, kind, encoding, flags, form, events, lines,
  * bytes, crc, planned_us, then type (u8 length), object (u16 length) and ranges (u8 count, 32 bytes
  * each). */
 #define PLAN_FIXED_BYTES (8 + 4 + 4 + 4 + 8 + 8 + 8 + 4 + 8)
 #define RANGE_BYTES      32
+#define FORM_TO_LOAD     0x01 /* version 1 knows no other bit */
+#define FORM_GZIP        0x02
 static_assert(PLAN_FIXED_BYTES + 1 + 2 + 1 <= 64,
               "RECORD_PLAN_BYTES_MAX counts 64 for fixed fields");
 static_assert(sizeof(struct plan_key) == 12 + TYPE_NAME_BYTES_MAX,
@@ -119,7 +121,7 @@ static void put_plan(struct byte_writer *w, const struct plan *p)
     ASSERT(object_len < sizeof(p->object));
     put_u64(w, p->id);
     put_key(w, &p->key);
-    put_u8(w, p->to_load);
+    put_u8(w, (uint8_t)((p->to_load ? FORM_TO_LOAD : 0) | (p->gzip ? FORM_GZIP : 0)));
     put_u64(w, p->events);
     put_u64(w, p->lines);
     put_u64(w, p->bytes);
@@ -354,9 +356,13 @@ static void get_name(struct byte_reader *r, char *out, size_t cap)
 
 static void get_plan(struct byte_reader *r, struct plan *p)
 {
+    uint8_t form;
+
     p->id = get_u64(r);
     get_key(r, &p->key);
-    p->to_load = get_bool(r);
+    form = get_u8(r);
+    p->to_load = (form & FORM_TO_LOAD) != 0;
+    p->gzip = (form & FORM_GZIP) != 0;
     p->events = get_u64(r);
     p->lines = get_u64(r);
     p->bytes = get_u64(r);
@@ -364,7 +370,8 @@ static void get_plan(struct byte_reader *r, struct plan *p)
     p->planned_us = (int64_t)get_u64(r);
     get_name(r, p->object, sizeof(p->object));
     p->n_ranges = get_u8(r);
-    if (p->id == 0 || p->id == UINT64_MAX || p->n_ranges > JOURNALS_MAX)
+    if (p->id == 0 || p->id == UINT64_MAX || p->n_ranges > JOURNALS_MAX ||
+        form > (FORM_TO_LOAD | FORM_GZIP))
         r->bad = true;
     for (uint32_t i = 0; i < p->n_ranges && !r->bad; i++) {
         get_journal(r, &p->range[i].journal);
@@ -515,10 +522,14 @@ int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
     out->text_len = 0;
     if (r.bad || out->len < RECORD_HEADER_BYTES || out->len > len || out->len > RECORD_BYTES_MAX)
         return -EBADMSG;
-    if (version != RECORD_VERSION || (out->flags & ~RECORD_FLAG_LEDGER_ONLY) != 0)
+    if (version < RECORD_VERSION_MIN || version > RECORD_VERSION ||
+        (out->flags & ~RECORD_FLAG_LEDGER_ONLY) != 0)
         return -EBADMSG;
     r.left = out->len - RECORD_HEADER_BYTES;
     get_fields(&r, out);
+    if (version == 1 && (out->type == RECORD_PLAN || out->type == RECORD_SNAP_PLAN) &&
+        out->plan.gzip)
+        return -EBADMSG;
     return r.bad || r.left != 0 ? -EBADMSG : 0;
 }
 

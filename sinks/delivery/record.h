@@ -11,7 +11,8 @@
 #include "dataplane/base/span.h"
 #include "sinks/delivery/dlog.h"
 
-#define RECORD_VERSION        1
+#define RECORD_VERSION        2 /* 2: a plan may be gzip */
+#define RECORD_VERSION_MIN    1 /* still read */
 #define RECORD_HEADER_BYTES   24
 #define RECORD_TEXT_BYTES_MAX 1024 /* longer texts are cut */
 #define RECORD_PLAN_BYTES_MAX (64 + TYPE_NAME_BYTES_MAX + OBJECT_NAME_BYTES_MAX + JOURNALS_MAX * 32)

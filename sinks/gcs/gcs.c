@@ -49,6 +49,20 @@ void object_url(struct text *t, const struct gcs_config *config, const char *nam
     text_add_url(t, name);
 }
 
+bool plain_facts_read(struct json_value object, uint64_t *bytes, uint32_t *crc)
+{
+    char text[CRC_TEXT_BYTES];
+    int64_t n;
+
+    ASSERT(bytes != NULL && crc != NULL);
+    if (!answer_int64(object, "metadata.penstock-bytes", &n) || n < 0 ||
+        !answer_string(object, "metadata.penstock-crc32c", text, sizeof(text)) ||
+        !crc_parse(text, crc))
+        return false;
+    *bytes = (uint64_t)n;
+    return true;
+}
+
 bool object_facts_read(struct span body, struct object_facts *out)
 {
     struct json_value root;
@@ -61,6 +75,7 @@ bool object_facts_read(struct span body, struct object_facts *out)
         return false;
     (void)answer_string(root, "metadata.penstock-plan", out->plan, sizeof(out->plan));
     (void)answer_string(root, "metadata.penstock-log", out->log, sizeof(out->log));
+    out->gzip = plain_facts_read(root, &out->plain_bytes, &out->plain_crc32c);
     return true;
 }
 

@@ -54,6 +54,11 @@ struct gcs_put {
     uint32_t body_parts;
     uint64_t bytes;
     uint32_t crc32c;
+    /* The body is a gzip file of the plan's lines: metadata penstock-bytes and penstock-crc32c say
+     * what they are, and an object with other compressed bytes of the same lines is recognised. */
+    bool gzip;
+    uint64_t plain_bytes;
+    uint32_t plain_crc32c;
     uint64_t plan_id;   /* metadata penstock-plan */
     uint64_t events;    /* metadata penstock-events */
     const char *log_id; /* metadata penstock-log: which delivery log the plan id belongs to; part of
@@ -92,6 +97,10 @@ struct gcs_listed {
     const char *name;
     uint64_t bytes;
     uint32_t crc32c;
+    int64_t generation;
+    bool gzip; /* metadata says what the plain lines are: */
+    uint64_t plain_bytes;
+    uint32_t plain_crc32c;
     const char *plan_id; /* metadata, or NULL */
     const char *events;  /* metadata, or NULL */
 };

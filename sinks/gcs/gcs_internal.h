@@ -75,6 +75,9 @@ struct object_facts {
     char crc32c[CRC_TEXT_BYTES];
     char plan[ID_TEXT_BYTES]; /* metadata penstock-plan, or "" */
     char log[160];            /* metadata penstock-log, or "" */
+    bool gzip;                /* metadata penstock-bytes and penstock-crc32c are there: */
+    uint64_t plain_bytes;
+    uint32_t plain_crc32c;
 };
 
 /** Google's form of a CRC-32C: base64 of the four bytes, most significant first. */
@@ -82,6 +85,9 @@ void crc_text(uint32_t crc, char *out);
 
 /** Reads that form. @return false when it is none. */
 bool crc_parse(const char *text, uint32_t *out);
+
+/** Reads metadata penstock-bytes and penstock-crc32c. @return false when the object is no gzip. */
+bool plain_facts_read(struct json_value object, uint64_t *bytes, uint32_t *crc);
 
 /** Appends "ENDPOINT/storage/v1/b/BUCKET/o/NAME". */
 void object_url(struct text *t, const struct gcs_config *config, const char *name);

@@ -29,8 +29,8 @@ static void page_url(struct listing *l)
     text_adds(url, l->config->endpoint);
     text_adds(url, "/storage/v1/b/");
     text_add_url(url, l->config->bucket);
-    text_adds(url,
-              "/o?maxResults=1000&fields=items(name,size,crc32c,metadata),nextPageToken&prefix=");
+    text_adds(url, "/o?maxResults=1000&fields=items(name,size,crc32c,generation,metadata),"
+                   "nextPageToken&prefix=");
     text_add_url(url, l->prefix);
     if (l->token[0] != '\0') {
         text_adds(url, "&pageToken=");
@@ -50,6 +50,9 @@ static bool item_visit(struct listing *l, struct json_value item)
         bytes < 0 || !answer_string(item, "crc32c", crc, sizeof(crc)) || !crc_parse(crc, &o.crc32c))
         return false;
     o.bytes = (uint64_t)bytes;
+    if (!answer_int64(item, "generation", &o.generation))
+        return false;
+    o.gzip = plain_facts_read(item, &o.plain_bytes, &o.plain_crc32c);
     if (answer_string(item, "metadata.penstock-plan", plan, sizeof(plan)))
         o.plan_id = plan;
     if (answer_string(item, "metadata.penstock-events", events, sizeof(events)))

@@ -151,6 +151,13 @@ static void sent_answered(struct put_op *op, enum answer_class c, const struct h
     }
 }
 
+/* Whether a stored gzip file is of the same lines, however it was compressed. */
+static bool plain_match(const struct gcs_put *p, const struct object_facts *f)
+{
+    ASSERT(p->gzip);
+    return f->gzip && f->plain_bytes == p->plain_bytes && f->plain_crc32c == p->plain_crc32c;
+}
+
 static void check_found(struct put_op *op, const struct http_answer *a)
 {
     struct object_facts f;
@@ -162,7 +169,7 @@ static void check_found(struct put_op *op, const struct http_answer *a)
         return;
     }
     named = strcmp(f.plan, op->plan) == 0 && strcmp(f.log, op->put->log_id) == 0;
-    if (named && facts_match(op, &f)) {
+    if (named && (op->put->gzip ? plain_match(op->put, &f) : facts_match(op, &f))) {
         stat_add(&op->gcs->stats->recognised, 1);
         put_finish(op, GCS_DONE, f.generation);
         return;
@@ -275,6 +282,7 @@ static void add_member(struct text *t, const char *name, const char *value)
 static void add_metadata(struct text *t, const struct put_op *op)
 {
     const struct gcs_put *p = op->put;
+    char crc[CRC_TEXT_BYTES];
 
     ASSERT(op->crc[0] != '\0');
     text_adds(t, "{");
@@ -289,6 +297,11 @@ static void add_metadata(struct text *t, const struct put_op *op)
     add_member(t, "penstock-node", op->gcs->config->node);
     text_adds(t, ",");
     add_member(t, "penstock-log", p->log_id);
+    if (p->gzip) {
+        crc_text(p->plain_crc32c, crc);
+        text_addf(t, ",\"penstock-bytes\":\"%llu\",", (unsigned long long)p->plain_bytes);
+        add_member(t, "penstock-crc32c", crc);
+    }
     text_adds(t, "}}");
 }
 

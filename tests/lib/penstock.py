@@ -9,6 +9,7 @@ polls until a deadline, and a deadline that passes is a failure that says what w
 import base64
 import collections
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -250,14 +251,14 @@ class Cloud:
                     return found
 
     def objects(self, prefix=""):
-        """{name: bytes} of all objects."""
+        """{name: bytes} of all objects; gzip objects are unpacked."""
         content = {}
         with self.client() as client:
             for name in self.names(prefix):
                 quoted = urllib.parse.quote(name, safe="")
                 status, data = client.call("GET", f"/storage/v1/b/{self.bucket}/o/{quoted}?alt=media")
                 equal(status, 200, f"get {name}")
-                content[name] = data
+                content[name] = gzip.decompress(data) if name.endswith(".gz") else data
         return content
 
     def lines(self, prefix):

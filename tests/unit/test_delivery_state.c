@@ -35,6 +35,7 @@ static void test_plan_round_trip(void **state)
         tdlog_plan(&plan, n + 1, "order.created", 0, 5, 9);
         plan.key.minute = -3;
         plan.n_ranges = n;
+        plan.gzip = n % 32 == 16;
         for (uint32_t i = 0; i < n; i++)
             plan.range[i] =
                 (struct plan_range){.journal = tdlog_journal(i), .from = i, .to = LSN_MAX - i};
@@ -47,9 +48,17 @@ static void test_plan_round_trip(void **state)
         assert_string_equal(v->plan.object, plan.object);
         assert_int_equal(v->plan.events, plan.events);
         assert_int_equal(v->plan.crc32c, plan.crc32c);
+        assert_int_equal(v->plan.gzip, plan.gzip);
+        assert_int_equal(v->plan.to_load, plan.to_load);
         assert_memory_equal(v->plan.range, plan.range, n * sizeof(plan.range[0]));
         for (size_t cut = 0; cut < len; cut++)
             assert_int_not_equal(record_decode(buf, cut, v), 0);
+        buf[RECORD_VERSION_AT] = 1; /* read as before; but it never had a gzip plan */
+        assert_int_equal(record_decode(buf, len, v), plan.gzip ? -EBADMSG : 0);
+        buf[RECORD_VERSION_AT] = RECORD_VERSION + 1;
+        assert_int_equal(record_decode(buf, len, v), -EBADMSG);
+        buf[RECORD_VERSION_AT] = 0;
+        assert_int_equal(record_decode(buf, len, v), -EBADMSG);
     }
     free(buf);
     free(v);
@@ -116,6 +125,7 @@ static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
     plan.range[0].journal = u;
     plan.key.encoding = (uint8_t)(tdlog_random(seed) % ENCODINGS);
     plan.to_load = tdlog_random(seed) % 2;
+    plan.gzip = tdlog_random(seed) % 2;
     r.plan_id = base + tdlog_random(seed) % IDS;
     r.load_id = base + tdlog_random(seed) % IDS;
     r.attempt = (uint32_t)(tdlog_random(seed) % 4);

@@ -243,6 +243,65 @@ static void test_put_412(void **state)
     expect(gone, 3, GCS_DONE, 0);
 }
 
+#define GZIP(size, crc, plan, plain)                                                       \
+    "{\"generation\":\"17\",\"size\":\"" size "\",\"crc32c\":\"" crc "\",\"metadata\":{"   \
+    "\"penstock-plan\":\"" plan "\",\"penstock-log\":\"log1\",\"penstock-bytes\":\"900\"," \
+    "\"penstock-crc32c\":\"" plain "\"}}"
+
+/* A gzip object is ours by its plain lines, whatever another zlib made of them; what was just sent
+ * must be stored bit by bit. */
+static void test_put_gzip(void **state)
+{
+    static const struct {
+        struct tcloud_step steps[3];
+        uint32_t n;
+        enum gcs_result result;
+    } cases[] = {
+        {{OK_STEP(GZIP("8", CRC, "42", "4waSgw=="))}, 1, GCS_DONE},
+        {{OK_STEP(GZIP("9", CRC, "42", "4waSgw==")), OK_STEP(GZIP("9", CRC, "42", "4waSgw=="))},
+         2,
+         GCS_DONE},
+        {{ERROR_STEP(412, "conditionNotMet"), OK_STEP(GZIP("7", "AAAAAA==", "42", "4waSgw=="))},
+         2,
+         GCS_DONE},
+        {{ERROR_STEP(412, "conditionNotMet"), OK_STEP(GZIP("8", CRC, "42", "AAAAAA=="))},
+         2,
+         GCS_CONFLICT},
+        {{ERROR_STEP(412, "conditionNotMet"), OK_STEP(GZIP("8", CRC, "43", "4waSgw=="))},
+         2,
+         GCS_CONFLICT},
+        {{ERROR_STEP(412, "conditionNotMet"), OK_STEP(OURS)}, 2, GCS_CONFLICT},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct tcloud_server *server = tcloud_server_start(cases[i].steps, cases[i].n);
+        struct gcs_config config = {
+            .endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "n"};
+        struct iovec body = {.iov_base = (char *)BODY, .iov_len = sizeof(BODY) - 1};
+        struct outcome o = {.over = false};
+        struct tcloud_bed bed;
+        struct gcs *g;
+
+        tcloud_bed_init(&bed, 2000);
+        assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &o.stats, &g), 0);
+        fill(&o.put, &body, 1);
+        o.put.content_type = "application/gzip";
+        o.put.gzip = true;
+        o.put.plain_bytes = 900;
+        o.put.plain_crc32c = 0xE3069283;
+        assert_int_equal(gcs_put_start(g, &o.put), 0);
+        assert_true(tcloud_bed_run(&bed, &o.over));
+        assert_int_equal(o.result, cases[i].result);
+        assert_int_equal(tcloud_server_count(server), cases[i].n);
+        assert_non_null(strstr(tcloud_server_seen(server, 0)->body,
+                               "\"penstock-bytes\":\"900\",\"penstock-crc32c\":\"4waSgw==\"}}"));
+        gcs_destroy(g);
+        tcloud_bed_fini(&bed);
+        tcloud_server_stop(server);
+    }
+}
+
 static void test_put_unknown_outcome(void **state)
 {
     static const struct tcloud_step lost[] = {{.act = TCLOUD_LOSE}, OK_STEP(OURS)};
@@ -537,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_put_plain),
         cmocka_unit_test(test_put_request),
         cmocka_unit_test(test_put_412),
+        cmocka_unit_test(test_put_gzip),
         cmocka_unit_test(test_put_unknown_outcome),
         cmocka_unit_test(test_put_refusals),
         cmocka_unit_test(test_put_stall),
