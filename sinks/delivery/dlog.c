@@ -202,8 +202,10 @@ static int begin_files(struct dlog *d, char *error, size_t error_len)
         atomic_fetch_add_explicit(&d->stats.errors, 1, memory_order_relaxed);
         return 0;
     }
-    snprintf(error, error_len, "the delivery log in %s (two files of %llu MiB) cannot be made: %s",
-             d->dir, (unsigned long long)(d->file_bytes >> 20), strerror(-rc));
+    snprintf(error, error_len,
+             "the delivery log in %s (two files of %llu MiB) cannot be made: %s%s", d->dir,
+             (unsigned long long)(d->file_bytes >> 20), strerror(-rc),
+             rc == -ENOSPC ? "; make room, or set delivery_log.file or data_dir" : "");
     return rc;
 }
 

@@ -129,6 +129,22 @@ def test_start_refused():
         equal(first.cli("status")[0], 0, "status of the first daemon")
 
 
+def test_start_without_room():
+    """A file system that cannot be written, and one that is full: mounted for this one process."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, start=False)
+        data = daemon.config["data_dir"]
+        os.makedirs(data)
+        for options, messages in (("ro", ["data_dir", data, "Read-only file system", "make it writable"]),
+                                  ("size=20m", ["delivery log", data, "No space left on device", "make room"])):
+            inside = f"mount -t tmpfs -o {options} none {data} && exec {program('penstockd')} " \
+                     f"--config {daemon.write_config()}"
+            status, _, err = run("unshare", "--map-root-user", "--mount", "sh", "-c", inside)
+            equal(status, 1, f"{options}: {err}")
+            has(err, *messages)
+
+
 def test_admin():
     with Place() as place:
         daemon = place.daemon(place.cloud())
