@@ -19,6 +19,7 @@ struct compiler {
     struct schema_text text;
     uint32_t n_fields;
     bool with_overflow;
+    bool may_be_empty;
     char *error;
     size_t error_len;
 };
@@ -66,12 +67,30 @@ static bool has_prefix(struct span name, const char *prefix)
     return name.len >= n && strncasecmp(name.ptr, prefix, n) == 0;
 }
 
-/* What is wrong with a column name, or NULL. */
-static const char *name_fault(struct span name)
+bool schema_name_is_reserved(struct span name)
 {
     static const char *const reserved[] = {"_TABLE_",        "_FILE_",   "_PARTITION",
                                            "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"};
 
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
+        if (has_prefix(name, reserved[i]))
+            return true;
+    }
+    return false;
+}
+
+bool schema_name_is_added(struct span name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(added_columns); i++) {
+        if (column_name_equal(name, span_of(added_columns[i].name)))
+            return true;
+    }
+    return false;
+}
+
+/* What is wrong with a column name, or NULL. */
+static const char *name_fault(struct span name)
+{
     if (name.len > NAME_BYTES_MAX)
         return "a name has at most 300 characters";
     for (size_t i = 0; i < name.len; i++) {
@@ -81,11 +100,7 @@ static const char *name_fault(struct span name)
         if (!letter && !(i > 0 && ch >= '0' && ch <= '9'))
             return "a name has letters, digits and '_' and does not start with a digit";
     }
-    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
-        if (has_prefix(name, reserved[i]))
-            return "BigQuery reserves names with this prefix";
-    }
-    return NULL;
+    return schema_name_is_reserved(name) ? "BigQuery reserves names with this prefix" : NULL;
 }
 
 /* Sets name and path. */
@@ -418,7 +433,7 @@ static int find_fields(struct compiler *c, struct json_value doc, struct json_va
         return schema_error(c->error, c->error_len, -EINVAL, "the schema object has no \"fields\"");
     if (fields->type != JSON_ARRAY)
         return schema_error(c->error, c->error_len, -EINVAL, "a schema is an array of fields");
-    if (json_count(*fields) == 0)
+    if (json_count(*fields) == 0 && !c->may_be_empty)
         return schema_error(c->error, c->error_len, -EINVAL, "a schema needs at least one field");
     return 0;
 }
@@ -448,10 +463,10 @@ static int compile_padded(struct compiler *c, struct span text)
     return c->schema->fields_json != NULL ? 0 : no_memory(c);
 }
 
-static int compile(struct span text, bool with_overflow, struct schema **out, char *error,
-                   size_t error_len)
+/* form: the compiler's flags and where its errors go. */
+static int compile(struct span text, const struct compiler *form, struct schema **out)
 {
-    struct compiler c = {.with_overflow = with_overflow, .error = error, .error_len = error_len};
+    struct compiler c = *form;
     char *padded = schema_zalloc(text.len + JSON_PADDING_BYTES);
     int rc = -ENOMEM;
 
@@ -477,10 +492,21 @@ done:
 
 int schema_compile(struct span text, struct schema **out, char *error, size_t error_len)
 {
+    struct compiler form = {.with_overflow = true, .error = error, .error_len = error_len};
+
     ASSERT(out != NULL);
     if (text.len >= UINT32_MAX)
         return schema_error(error, error_len, -EINVAL, "a schema is below 4 GiB");
-    return compile(text, true, out, error, error_len);
+    return compile(text, &form, out);
+}
+
+int schema_compile_any(struct span text, struct schema **out, char *error, size_t error_len)
+{
+    struct compiler form = {
+        .with_overflow = true, .may_be_empty = true, .error = error, .error_len = error_len};
+
+    ASSERT(out != NULL && text.len < UINT32_MAX);
+    return compile(text, &form, out);
 }
 
 int schema_for_json(struct schema **out)
@@ -488,7 +514,8 @@ int schema_for_json(struct schema **out)
     static const char text[] =
         "[{\"name\":\"" COLUMN_EVENT "\",\"type\":\"JSON\",\"mode\":\"NULLABLE\","
         "\"description\":\"The event as it came\"}]";
+    struct compiler form = {.with_overflow = false};
 
     ASSERT(out != NULL);
-    return compile(span_of(text), false, out, NULL, 0);
+    return compile(span_of(text), &form, out);
 }

@@ -62,4 +62,14 @@ struct span schema_property_text(struct json_value field, const char *key);
  * -EINVAL. */
 int schema_property_int(struct json_value field, const char *key, int64_t *out) WARN_UNUSED;
 
+/** Whether a column of ours has this name, without case. */
+bool schema_name_is_added(struct span name);
+
+/** Whether BigQuery reserves the name's beginning. */
+bool schema_name_is_reserved(struct span name);
+
+/** As schema_compile(), but takes an array without fields too. */
+int schema_compile_any(struct span text, struct schema **out, char *error,
+                       size_t error_len) WARN_UNUSED;
+
 #endif
