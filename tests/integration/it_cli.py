@@ -405,6 +405,7 @@ def test_fewer_workers():
 
 
 TESTS = [test_usage, test_bad_configuration, test_check, test_client_without_daemon, test_start_refused,
+         test_start_without_room,
          test_admin, test_commands, test_protocol, test_drain, test_stop_and_restart, test_second_signal,
          test_stop_during_verify, test_verify_while_events_flow, test_verify_finds, test_fewer_workers]
 
