@@ -8,6 +8,8 @@ Settings, from the environment or as `make demo NAME=value`:
   KEEP=1              leave everything up at the end and say how to look around
   DEMO_EVENTS         events of the load (300000)
   DEMO_HTTP_PORT      port of Penstock's HTTP input (8080)
+  DEMO_TCP_PORT       port of its plain TCP input (8081)
+  DEMO_ACKED_PORT     port of its acknowledged TCP input (8082)
   DEMO_ADMIN_PORT     port of its metrics (9464)
   DEMO_CLOUD_PORT     port of the local cloud (9050)
   DEMO_DIR            folder for all data, emptied at the start (.demo)
@@ -106,6 +108,8 @@ class Demo:
         self.keep = os.environ.get("KEEP", "0") not in ("", "0")
         self.events = setting("DEMO_EVENTS", 300000)
         self.port_http = setting("DEMO_HTTP_PORT", 8080)
+        self.port_tcp = setting("DEMO_TCP_PORT", 8081)
+        self.port_acked = setting("DEMO_ACKED_PORT", 8082)
         self.port_admin = setting("DEMO_ADMIN_PORT", 9464)
         self.port_cloud = setting("DEMO_CLOUD_PORT", 9050)
         self.dir = os.environ.get("DEMO_DIR") or ".demo"
@@ -129,6 +133,8 @@ class Demo:
             raise DemoError(f"a demo that was kept up still runs here ({running[0][0]} is process "
                             f"{running[0][1]}). Stop it first:  tools/demo.sh stop")
         check_port("Penstock's HTTP input", self.port_http, "DEMO_HTTP_PORT")
+        check_port("Penstock's TCP input", self.port_tcp, "DEMO_TCP_PORT")
+        check_port("Penstock's acknowledged TCP input", self.port_acked, "DEMO_ACKED_PORT")
         check_port("Penstock's metrics", self.port_admin, "DEMO_ADMIN_PORT")
         check_port("the local cloud", self.port_cloud, "DEMO_CLOUD_PORT")
 
@@ -169,6 +175,8 @@ class Demo:
             os.path.join(self.bin, "penstockd"), "--config", "config/local.yaml",
             "--set", f"data_dir={self.dir}/data", "--set", f"control.socket={self.socket}",
             "--set", f"http.listen=127.0.0.1:{self.port_http}",
+            "--set", f"tcp.listen=127.0.0.1:{self.port_tcp}",
+            "--set", f"tcp.acked_listen=127.0.0.1:{self.port_acked}",
             "--set", f"admin.listen=127.0.0.1:{self.port_admin}",
             "--set", f"gcs.endpoint={self.cloud}", "--set", f"bigquery.endpoint={self.cloud}",
         ], os.path.join(self.dir, "penstockd.log"), self.keep)

@@ -47,10 +47,11 @@ class Bed:
             if source.is_file():
                 shutil.copy2(source, self.folder / "tools")
         shutil.copytree(ROOT / "config", self.folder / "config")
-        self.http, self.admin, self.cloud = free_ports(3)
+        self.http, self.admin, self.cloud, self.tcp, self.tcp_acked, self.udp = free_ports(6)
         self.env = {key: value for key, value in os.environ.items() if key != "KEEP"}
         self.env.update(BUILD=str(BUILD), DEMO_HTTP_PORT=str(self.http), DEMO_ADMIN_PORT=str(self.admin),
-                        DEMO_CLOUD_PORT=str(self.cloud), DEMO_EVENTS=str(EVENTS), DEMO_DIR=".demo")
+                        DEMO_CLOUD_PORT=str(self.cloud), DEMO_TCP_PORT=str(self.tcp),
+                        DEMO_ACKED_PORT=str(self.tcp_acked), DEMO_EVENTS=str(EVENTS), DEMO_DIR=".demo")
 
     def run(self, *args, **env):
         done = subprocess.run(["tools/demo.sh", *args], cwd=self.folder, env={**self.env, **env}, text=True,

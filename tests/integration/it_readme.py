@@ -1,24 +1,18 @@
 #!/usr/bin/env python3
-"""Goal: what README.md and docs/ name is there, and README's commands work as they stand.
-
-Method: keeps a small demo up on free ports and runs each block that README marks with <!-- runnable
--->, in
-order, with the default ports and folders replaced. Checks that links, files, make targets, options
-of our
-programs, packages, metrics, reasons and configuration keys in the documents exist.
+"""Goal: what README.md and docs/ name is there: links, files, make targets, options of our programs,
+packages, metrics, reasons and configuration keys. it_docs.py runs the commands.
 """
 
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from it_demo import BUILD, ROOT, Bed
+from it_demo import BUILD, ROOT
 
-DOCUMENTS = ["README.md", "CHANGELOG.md", "docs/README.md", "docs/google-cloud.md", "docs/operations.md",
-             "perf/README.md"]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "perf/README.md"]
+DOCUMENTS += sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md") if p.name != "configuration.md")
 NOT_REASONS = ("status", "sinks", "pending", "parked", "late", "bad_time", "reason")
 PROGRAMS = ["penstockd", "penstock", "penstock-gen", "localcloud"]
 
@@ -27,39 +21,10 @@ def text_of(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def runnable_blocks(text):
-    return re.findall(r"<!-- runnable -->\n```sh\n(.*?)```", text, re.S)
-
-
 def fenced(text):
     """All commands of a document: fenced shell blocks, continued lines joined."""
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.S | re.M)
     return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-
-
-def test_runnable_commands():
-    blocks = runnable_blocks(text_of("README.md"))
-    assert blocks, "README marks nothing as runnable"
-    with tempfile.TemporaryDirectory(prefix="penstock-readme-") as folder:
-        bed = Bed(folder)
-        code, out = bed.run(KEEP="1", DEMO_EVENTS="2000")
-        assert code == 0, out
-        try:
-            for block in blocks:
-                for old, new in (("127.0.0.1:8080", f"127.0.0.1:{bed.http}"),
-                                 ("127.0.0.1:9464", f"127.0.0.1:{bed.admin}"), ("build/bin", f"{BUILD}/bin")):
-                    block = block.replace(old, new)
-                done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=bed.folder, env=bed.env,
-                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
-                                      check=False)
-                out = done.stdout + done.stderr
-                assert done.returncode == 0, out
-                for wanted in ('{"accepted":1,"dead_lettered":0,"errors":[]}', "HTTP/1.1 200 OK", "clean",
-                               "inv-readme-1", "penstock_durable_events_total", "flushed"):
-                    assert wanted in out, f"{wanted!r} is not in\n{out}"
-        finally:
-            bed.run("stop")
-        bed.nothing_left()
 
 
 def test_links():
