@@ -11,11 +11,15 @@
 #define CLI_CONNECTIONS_MAX 16
 #define CLI_STOP_US         INT64_C(2000000)
 
-/** One request, taken apart in place. */
+/** One request, taken apart. Not to be copied: arguments lie inside. */
 struct cli_request {
     enum protocol_command command;
     bool json;
     int64_t timeout_us; /* --timeout; 0: not given */
+    int64_t for_us;     /* --for; 0: not given */
+    uint32_t n_args;
+    const char *arg[PROTOCOL_ARGS_MAX]; /* behind the command, in _text */
+    char _text[PROTOCOL_LINE_BYTES];
 };
 
 /** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence.

@@ -1,8 +1,10 @@
 /* COLD. Takes a request line of the CLI socket apart: anything may stand in it. */
 #include "control/cli.h"
+#include "control/knobs.h"
+#include "control/tuning.h"
 #include "control/values.h"
 
-#define WORD_BYTES 64
+#define WORD_BYTES 512 /* a percent-encoded event type and more */
 
 /* Copies the next word. @return its length; 0 at the end; -1 when it is too long. */
 static int next_word(const char *line, size_t len, size_t *at, char *word)
@@ -50,37 +52,124 @@ static int parse_command(const char *word, struct cli_request *out, struct textb
     return PROTOCOL_USAGE;
 }
 
-static int parse_timeout(const char *value, struct cli_request *out, struct textbuf *error)
+/* What may follow a command. */
+struct grammar {
+    uint32_t args_min, args_max;
+    bool timeout, period; /* --timeout, --for */
+    const char *usage;    /* when arguments are missing */
+};
+
+static const struct grammar *grammar_of(enum protocol_command command)
 {
+    static const struct grammar list[PROTOCOL_COMMANDS] = {
+        [PROTOCOL_FLUSH] = {.timeout = true},
+        [PROTOCOL_DRAIN] = {.timeout = true},
+        [PROTOCOL_GET] = {.args_max = 1},
+        [PROTOCOL_SET] = {.args_min = 1,
+                          .args_max = PROTOCOL_ARGS_MAX,
+                          .period = true,
+                          .usage = "set NAME VALUE, or set NAME=VALUE..."},
+    };
+
+    ASSERT(command < PROTOCOL_COMMANDS);
+    return &list[command];
+}
+
+/* Reads the duration of an option. */
+static int parse_duration(const char *option, const char *value, uint64_t least_us,
+                          uint64_t most_us, int64_t *out, struct textbuf *error)
+{
+    struct textbuf range = {0};
     uint64_t us;
 
     ASSERT(value != NULL);
-    if (value_duration(value, &us) != 0 || us == 0 || us > (uint64_t)86400 * 1000000) {
-        usage(error, "--timeout: found", value);
-        textbuf_add(error, "; allowed: a duration up to 1d, such as 60s\n");
+    if (value_duration(value, &us) == 0 && us >= least_us && us <= most_us && us > 0) {
+        *out = (int64_t)us;
+        return PROTOCOL_OK;
+    }
+    knob_format(KNOB_DURATION, least_us, &range);
+    textbuf_add(error, "%s: found \"%s\"; allowed: a duration ", option, value);
+    if (least_us > 1)
+        textbuf_add(error, "from %s ", textbuf_str(&range));
+    textbuf_fini(&range);
+    knob_format(KNOB_DURATION, most_us, &range);
+    textbuf_add(error, "up to %s, such as 60s\n", textbuf_str(&range));
+    textbuf_fini(&range);
+    return PROTOCOL_USAGE;
+}
+
+static int parse_option(const char *option, const char *value, struct cli_request *out,
+                        struct textbuf *error)
+{
+    const uint64_t day = UINT64_C(86400) * 1000000;
+
+    ASSERT(option[0] == '-');
+    if (value == NULL || value[0] == '\0') {
+        textbuf_add(error, "%s needs a duration, such as 60s\n", option);
         return PROTOCOL_USAGE;
     }
-    out->timeout_us = (int64_t)us;
-    return PROTOCOL_OK;
+    if (strcmp(option, "--timeout") == 0)
+        return parse_duration(option, value, 1, day, &out->timeout_us, error);
+    return parse_duration(option, value, (uint64_t)TUNING_FOR_US_MIN, (uint64_t)TUNING_FOR_US_MAX,
+                          &out->for_us, error);
+}
+
+/* An option's value: behind '=' or the next word. @return false when word is another option. */
+static bool option_is(const char *word, const char *option, const char *line, size_t len,
+                      size_t *at, char *buf, const char **value)
+{
+    size_t n = strlen(option);
+
+    ASSERT(n > 0);
+    if (strncmp(word, option, n) != 0 || (word[n] != '=' && word[n] != '\0'))
+        return false;
+    *value = word[n] == '=' ? word + n + 1 : next_word(line, len, at, buf) > 0 ? buf : NULL;
+    return true;
+}
+
+/* Keeps an argument. @return false when there are too many for this command. */
+static bool keep_argument(const char *word, const struct grammar *g, struct cli_request *out,
+                          size_t *used)
+{
+    size_t len = strlen(word) + 1;
+
+    if (out->n_args >= g->args_max)
+        return false;
+    ASSERT(*used + len <= sizeof(out->_text)); /* words are shorter than their line */
+    memcpy(out->_text + *used, word, len);
+    out->arg[out->n_args++] = out->_text + *used;
+    *used += len;
+    return true;
 }
 
 /* Reads one argument behind the command. */
 static int parse_argument(const char *line, size_t len, size_t *at, const char *word,
-                          struct cli_request *out, struct textbuf *error)
+                          struct cli_request *out, size_t *used, struct textbuf *error)
 {
-    bool timed = out->command == PROTOCOL_FLUSH || out->command == PROTOCOL_DRAIN;
-    char value[WORD_BYTES];
+    const struct grammar *g = grammar_of(out->command);
+    const char *value = NULL;
+    char buf[WORD_BYTES];
 
     ASSERT(word[0] != '\0');
-    if (timed && strncmp(word, "--timeout=", 10) == 0)
-        return parse_timeout(word + 10, out, error);
-    if (timed && strcmp(word, "--timeout") == 0) {
-        if (next_word(line, len, at, value) > 0)
-            return parse_timeout(value, out, error);
-        return usage(error, "--timeout needs a duration, such as 60s\n", NULL);
-    }
+    if (g->timeout && option_is(word, "--timeout", line, len, at, buf, &value))
+        return parse_option("--timeout", value, out, error);
+    if (g->period && option_is(word, "--for", line, len, at, buf, &value))
+        return parse_option("--for", value, out, error);
+    if (word[0] != '-' && keep_argument(word, g, out, used))
+        return PROTOCOL_OK;
     usage(error, "unknown argument", word);
     textbuf_add(error, "\n");
+    return PROTOCOL_USAGE;
+}
+
+static int check_arguments(const struct cli_request *r, struct textbuf *error)
+{
+    const struct grammar *g = grammar_of(r->command);
+
+    ASSERT(r->n_args <= g->args_max);
+    if (r->n_args >= g->args_min)
+        return PROTOCOL_OK;
+    textbuf_add(error, "usage: %s\n", g->usage);
     return PROTOCOL_USAGE;
 }
 
@@ -88,11 +177,11 @@ int cli_parse(const char *line, size_t len, struct cli_request *out, struct text
 {
     char word[WORD_BYTES];
     bool named = false;
-    size_t at = 0;
+    size_t at = 0, used = 0;
     int n, status;
 
     ASSERT(out != NULL);
-    *out = (struct cli_request){0};
+    memset(out, 0, offsetof(struct cli_request, _text));
     for (size_t i = 0; i < len; i++) {
         if (line[i] < 0x20 || line[i] > 0x7E)
             return usage(error, "a request is printable ASCII\n", NULL);
@@ -104,11 +193,12 @@ int cli_parse(const char *line, size_t len, struct cli_request *out, struct text
             out->json = true;
             continue;
         }
-        status = named ? parse_argument(line, len, &at, word, out, error)
+        status = named ? parse_argument(line, len, &at, word, out, &used, error)
                        : parse_command(word, out, error);
         if (status != PROTOCOL_OK)
             return status;
         named = true;
     }
-    return named ? PROTOCOL_OK : usage(error, "no command; `penstock help` lists all\n", NULL);
+    return named ? check_arguments(out, error)
+                 : usage(error, "no command; `penstock help` lists all\n", NULL);
 }

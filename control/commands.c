@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "control/cli.h"
+#include "control/commands.h"
 #include "control/report.h"
 #include "control/totals.h"
 #include "control/verify.h"
@@ -113,6 +113,10 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return run_flush(d, r, body);
     case PROTOCOL_DRAIN:
         return run_drain(d, r, body);
+    case PROTOCOL_GET:
+        return commands_get(d, r, body);
+    case PROTOCOL_SET:
+        return commands_set(d, r, body);
     case PROTOCOL_VERIFY:
         return verify_run(d, r->json, body);
     default:

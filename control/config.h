@@ -17,7 +17,7 @@
 #include "dataplane/event/type.h"
 
 #define CONFIG_FILE_BYTES_MAX ((size_t)1 << 20)
-#define CONFIG_KNOBS_MAX      96
+#define CONFIG_KNOBS_MAX      192
 #define CONFIG_WORKERS_MAX    64
 #define CONFIG_CORE_AUTO      (-1)
 
@@ -63,10 +63,10 @@ struct config {
     uint64_t tcp_connections_max, tcp_receive_buffers, tcp_idle_timeout, tcp_line_timeout;
     const char *admin_listen, *control_socket;
     uint64_t journal_limit, journal_segment, journal_spares;
-    uint64_t block_bytes, block_count, block_lane_max;
+    uint64_t block_bytes, block_age_max, block_count, block_lane_max;
     uint64_t leases_small, leases_medium, leases_large, receive_buffers;
     const char *type_field, *time_field;
-    uint64_t types_max, types_unlisted, types_lateness;
+    uint64_t types_max, types_unlisted, types_lateness, types_sampling;
     uint64_t schema_columns_max;
     bool gcs_enabled;
     const char *gcs_endpoint, *gcs_bucket, *gcs_user_project;

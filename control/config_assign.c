@@ -42,6 +42,8 @@ static int assign_number(struct loader *l, const struct knob *k, const char *tex
         rc = value_size(text, &v);
     else if (k->kind == KNOB_DURATION)
         rc = value_duration(text, &v);
+    else if (k->kind == KNOB_FRACTION)
+        rc = value_fraction(text, &v);
     else
         rc = value_count(text, &v);
     if (rc != 0)
@@ -189,6 +191,7 @@ void config_assign(struct loader *l, const struct knob *k, const char *text, str
     case KNOB_SIZE:
     case KNOB_DURATION:
     case KNOB_COUNT:
+    case KNOB_FRACTION:
         rc = assign_number(l, k, text);
         break;
     case KNOB_CHOICE:

@@ -166,6 +166,13 @@ static void check_sinks(struct loader *l)
                   "a project id of a-z, 0-9 and '-'; set it, GOOGLE_CLOUD_PROJECT, or "
                   "bigquery.enabled: false");
     }
+    ASSERT(c->gcs_bucket != NULL);
+}
+
+static void check_groups(struct loader *l)
+{
+    const struct config *c = l->c;
+
     if (c->group_bytes_max > c->group_memory / 2)
         problem_at(l, config_where(l, "group.bytes_max"), "group.bytes_max",
                    "found %" PRIu64 " bytes; allowed: at most half of group.memory (%" PRIu64
@@ -239,6 +246,14 @@ static void check_input(struct loader *l)
     ASSERT(c->block_count >= 4);
 }
 
+void config_check_relations(struct loader *l)
+{
+    ASSERT(l->c != NULL);
+    check_groups(l);
+    check_journal(l);
+    check_input(l);
+}
+
 void config_check(struct loader *l)
 {
     ASSERT(l->c != NULL);
@@ -246,6 +261,5 @@ void config_check(struct loader *l)
     check_names(l);
     check_credentials(l);
     check_sinks(l);
-    check_journal(l);
-    check_input(l);
+    config_check_relations(l);
 }

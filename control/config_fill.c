@@ -88,6 +88,31 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
     };
 }
 
+void config_fill_live(const struct config *c, struct live_settings *out)
+{
+    ASSERT(c->block_bytes <= UINT32_MAX);
+    out->worker = (struct live_worker){
+        .block_bytes = (uint32_t)c->block_bytes,
+        .lane_blocks = (uint32_t)c->block_lane_max,
+        .block_age_us = (int64_t)c->block_age_max,
+        .idle_ms = (uint32_t)(c->http_idle_timeout / 1000),
+        .request_ms = (uint32_t)(c->http_request_timeout / 1000),
+        .lateness_us = (int64_t)c->types_lateness,
+        .sampling_ppm = (uint32_t)c->types_sampling,
+        .spin = c->worker_spin,
+    };
+    out->sink = (struct live_sink){
+        .group_bytes_max = c->group_bytes_max,
+        .group_age_us_max = (int64_t)c->group_age_max,
+        .puts_max = (uint32_t)c->gcs_concurrency,
+        .load_cadence_us = (int64_t)c->bigquery_load_cadence,
+        .load_bytes_max = c->bigquery_load_bytes,
+        .park_retry_us = (int64_t)c->park_retry,
+        .connect_timeout_ms = (uint32_t)(c->connect_timeout / 1000),
+        .stall_timeout_ms = (uint32_t)(c->stall_timeout / 1000),
+    };
+}
+
 void config_fill_dlog(const struct config *c, const char *dir, struct dlog_config *out)
 {
     ASSERT(dir != NULL);

@@ -32,6 +32,9 @@ void config_fill_bq(const struct config *c, struct bq_label *labels, struct bq_c
 void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *labels,
                       struct sink_config *out);
 
+/** What threads follow while they run; without the types. */
+void config_fill_live(const struct config *c, struct live_settings *out);
+
 /** Of credentials: files, source, and the endpoints that they are for. */
 void config_fill_auth(const struct config *c, struct auth_config *out);
 

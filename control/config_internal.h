@@ -68,6 +68,9 @@ const char *config_node_kind(const yaml_node_t *node);
 /** Checks what one key alone cannot show, and completes what has no fixed default. */
 void config_check(struct loader *l);
 
+/** The part of config_check() that looks at numbers only: what a change at run time must keep true. */
+void config_check_relations(struct loader *l);
+
 /** Loads the schemas of types.list and checks what the types say of them. */
 void config_check_types(struct loader *l);
 

@@ -7,6 +7,7 @@
 
 #include "control/config_internal.h"
 #include "control/nearest.h"
+#include "control/values.h"
 
 #define FILE_BYTES  4096
 #define ERROR_BYTES 512
@@ -132,6 +133,13 @@ static void assign_entry_text(struct loader *l, struct entry *e, const char *key
     } else if (strcmp(key, "schema") == 0) {
         e->type->infer = strcmp(kept, "infer") == 0;
         e->schema_file = e->type->infer ? NULL : kept;
+    } else if (strcmp(key, "sampling") == 0) {
+        uint64_t ppm = 0;
+
+        if (value_fraction(text, &ppm) != 0)
+            entry_problem(l, e, key, at, text,
+                          "a number from 0 to 1 with at most 6 decimal places");
+        e->type->sampling_ppm = (int32_t)ppm;
     } else if (strcmp(key, "description") == 0) {
         e->type->description = kept;
     } else {
@@ -269,6 +277,7 @@ void config_read_types(struct loader *l, const yaml_node_t *node)
             yaml_document_get_node(l->doc, node->data.sequence.items.start[i]);
         struct entry e = {.type = &types[i], .index = (uint32_t)i, .at = config_place(item)};
 
+        e.type->sampling_ppm = TYPE_SAMPLING_DEFAULT;
         l->type_line[i] = e.at.line;
         l->c->types.n_types = (uint32_t)i + 1;
         read_entry(l, &e, item);

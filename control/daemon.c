@@ -112,6 +112,7 @@ static int create_sinks(struct daemon *d)
         int rc;
 
         config_fill_sink(d->config, i, s->labels, &s->config);
+        s->config.live = live_join(tuning_live(d->tuning));
         pthread_mutex_init(&s->calling, NULL);
         rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,
                          &s->sink, error, sizeof(error));
@@ -289,8 +290,13 @@ static int start_all(struct daemon *d)
     if (rc != 0)
         return fail_with("eal", error, rc);
     d->n_workers = (uint32_t)d->config->workers;
-    for (uint32_t i = 0; i < d->n_workers; i++)
+    rc = tuning_create(d->config, &d->tuning, error, sizeof(error));
+    if (rc != 0)
+        return fail_with("", error, rc);
+    for (uint32_t i = 0; i < d->n_workers; i++) {
         config_fill_worker(d->config, i, &d->worker_config[i]);
+        d->worker_config[i].live = live_join(tuning_live(d->tuning));
+    }
     ASSERT(d->n_workers > 0);
     if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = create_sinks(d)) != 0 ||
         (rc = create_lanes(d)) != 0 || (rc = create_workers(d)) != 0)
@@ -336,6 +342,7 @@ static void destroy_all(struct daemon *d)
     dlog_close(d->dlog);
     for (uint32_t i = 0; i < d->n_journals; i++)
         journal_close(d->journal[i]);
+    tuning_destroy(d->tuning);
     if (eal)
         eal_stop();
     place_close(&d->place);

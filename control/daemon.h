@@ -18,6 +18,7 @@
 #include "control/config.h"
 #include "control/config_fill.h"
 #include "control/place.h"
+#include "control/tuning.h"
 #include "dataplane/worker.h"
 #include "sinks/sink.h"
 
@@ -48,7 +49,8 @@ struct admin;
 struct cli;
 
 struct daemon {
-    const struct config *config;
+    const struct config *config; /* as loaded; values of knobs that change live are in tuning */
+    struct tuning *tuning;
     struct place_dir place;
     int64_t started_us; /* wall clock */
     uint32_t n_journals;
@@ -107,6 +109,13 @@ int daemon_drain(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
  * @return 0; -ETIMEDOUT; -ECANCELED while stopping.
  */
 int daemon_flush(struct daemon *d, int64_t timeout_us) WARN_UNUSED;
+
+/**
+ * Wakes every thread and waits until all use what was published last.
+ * Thread: control.
+ * @return threads that do not yet when the time is over.
+ */
+uint32_t daemon_settle(struct daemon *d, int64_t timeout_us);
 
 /** sink_call() with the caller's turn kept. @return as sink_call(); -EBUSY when the turn does not
  * come in time. */

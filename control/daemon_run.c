@@ -17,6 +17,7 @@
 #define SLICE_FIRST_US (SECOND_US / 5)
 #define POLL_NS        2000000
 #define TURN_WAIT_US   (2 * SECOND_US)
+#define SETTLE_POLL_US 100
 
 /* Waits for a stop signal. @return true when there was one. */
 static bool stop_signal(int64_t timeout_us)
@@ -42,6 +43,12 @@ static uint64_t refused(const struct totals *t)
     return n;
 }
 
+static uint64_t taken(const struct totals *t)
+{
+    ASSERT(t != NULL);
+    return t->events + t->dead_letters + t->sampled_out;
+}
+
 /* One line about the last ten seconds, successes beside failures; silent when nothing happened. */
 static void log_changes(struct daemon *d, struct totals *last)
 {
@@ -54,11 +61,9 @@ static void log_changes(struct daemon *d, struct totals *last)
                  "received %" PRIu64 " (+%" PRIu64 "), durable %" PRIu64 ", stored %" PRIu64
                  " (+%" PRIu64 "), loaded %" PRIu64 " (+%" PRIu64 "), dead-lettered %" PRIu64
                  ", requests refused %" PRIu64 " (+%" PRIu64 "), journal %.1f MiB",
-                 t.events + t.dead_letters,
-                 t.events + t.dead_letters - last->events - last->dead_letters, t.durable,
-                 t.confirmed, t.confirmed - last->confirmed, t.loaded, t.loaded - last->loaded,
-                 t.dead_letters, refused(&t), refused(&t) - refused(last),
-                 (double)t.journal_used / (1 << 20));
+                 taken(&t), taken(&t) - taken(last), t.durable, t.confirmed,
+                 t.confirmed - last->confirmed, t.loaded, t.loaded - last->loaded, t.dead_letters,
+                 refused(&t), refused(&t) - refused(last), (double)t.journal_used / (1 << 20));
     if (t.plans_parked + t.loads_parked > last->plans_parked + last->loads_parked)
         log_warn("sinks",
                  "parked: %" PRIu64 " objects, %" PRIu64 " loads; `penstock sinks` says why",
@@ -77,22 +82,28 @@ static void log_changes(struct daemon *d, struct totals *last)
 
 void daemon_run(struct daemon *d)
 {
-    int64_t next_log = clock_monotonic_us() + LOG_EVERY_US;
+    int64_t now = clock_monotonic_us(), next_log = now + LOG_EVERY_US, next_sample = now;
     struct totals last = {0};
 
     ASSERT(d != NULL);
-    totals_sample(d);
-    while (!stop_signal(SECOND_US)) {
-        totals_sample(d);
-        if (clock_monotonic_us() >= next_log) {
+    for (;;) {
+        now = clock_monotonic_us();
+        if (now >= next_sample) {
+            totals_sample(d);
+            next_sample = now + SECOND_US;
+        }
+        if (now >= next_log) {
             log_changes(d, &last);
             next_log += LOG_EVERY_US;
         }
+        tuning_tick(d->tuning);
+        if (stop_signal(tuning_due_us(d->tuning, next_sample - now)))
+            break;
     }
     log_info(
         "stop",
         "signal: no more events; waiting for delivery for at most %.1f s (a second signal ends it)",
-        (double)d->config->shutdown_grace / SECOND_US);
+        (double)tuning_number(d->tuning, "shutdown.grace") / SECOND_US);
 }
 
 static void sleep_us(int64_t us)
@@ -101,6 +112,21 @@ static void sleep_us(int64_t us)
 
     ASSERT(us >= 0);
     nanosleep(&t, NULL);
+}
+
+uint32_t daemon_settle(struct daemon *d, int64_t timeout_us)
+{
+    int64_t end = clock_monotonic_us() + timeout_us;
+    uint32_t behind;
+
+    ASSERT(timeout_us >= 0);
+    for (uint32_t i = 0; i < d->n_workers; i++)
+        worker_nudge(d->worker[i]);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        sink_nudge(d->sink[i].sink);
+    while ((behind = tuning_behind(d->tuning)) > 0 && clock_monotonic_us() < end)
+        sleep_us(SETTLE_POLL_US);
+    return behind;
 }
 
 int daemon_drain(struct daemon *d, int64_t timeout_us)
@@ -211,7 +237,7 @@ static void log_pending(struct daemon *d)
 /* Drains and waits for delivery; ends early on a second signal. */
 void daemon_quiesce(struct daemon *d)
 {
-    int64_t end = clock_monotonic_us() + (int64_t)d->config->shutdown_grace;
+    int64_t end = clock_monotonic_us() + (int64_t)tuning_number(d->tuning, "shutdown.grace");
     bool hurry = false;
 
     ASSERT(atomic_load(&d->state) != DAEMON_STARTING);

@@ -3,6 +3,7 @@
 #include "control/nearest.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "dataplane/worker.h"
 
@@ -19,6 +20,11 @@
     {                                                                                 \
         name, KNOB_##kind, AT(field), min, max, fallback, choices, KNOB_STARTUP, help \
     }
+/* The same, but `penstock set` may change it. */
+#define R(name, kind, field, min, max, fallback, choices, help)                       \
+    {                                                                                 \
+        name, KNOB_##kind, AT(field), min, max, fallback, choices, KNOB_RUNTIME, help \
+    }
 
 static const struct knob table[] = {
     K("node", TEXT, node, 0, 63, "", "",
@@ -30,7 +36,7 @@ static const struct knob table[] = {
     K("worker.pin", CHOICE, worker_pin, 0, 0, "auto", "auto|off",
       "Whether a count of workers is pinned to cores: auto takes one core each when there are "
       "enough."),
-    K("worker.spin", BOOL, worker_spin, 0, 0, "false", "",
+    R("worker.spin", BOOL, worker_spin, 0, 0, "false", "",
       "An idle worker spins instead of sleeping: lower latency for a whole core."),
     K("durability", CHOICE, durability, 0, 0, "disk", "disk|memory",
       "When the client hears 200: after the flush (disk), or before it (memory, for benchmarks: a "
@@ -46,9 +52,9 @@ static const struct knob table[] = {
       "Largest event; larger ones become dead letters."),
     K("http.header_max", SIZE, http_header_max, KIB, 60 * KIB, "16KiB", "",
       "Largest request line and headers."),
-    K("http.idle_timeout", DURATION, http_idle_timeout, SEC, DAY, "75s", "",
+    R("http.idle_timeout", DURATION, http_idle_timeout, SEC, DAY, "75s", "",
       "A kept-alive connection without a request is closed after this."),
-    K("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
+    R("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
       "A request must arrive within this, from its first byte to its last."),
     K("tcp.listen", ADDRESS, tcp_listen, 0, 0, "", "",
       "Where NDJSON comes in over TCP: nothing is answered, a full journal stops the reading. "
@@ -78,11 +84,16 @@ static const struct knob table[] = {
       "Size of a journal file; a multiple of 4KiB."),
     K("journal.spares", COUNT, journal_spares, 1, 16, "4", "",
       "Journal files kept ready ahead of each worker."),
-    K("block.bytes", SIZE, block_bytes, 64 * KIB, 64 * MIB, "1MiB", "",
-      "A commit block is written when full to this, or earlier when the disk is free."),
+    R("block.bytes", SIZE, block_bytes, 64 * KIB, 64 * MIB, "1MiB", "",
+      "A commit block is written when full to this, or earlier when the disk is free. Live: at "
+      "most its value at start."),
+    R("block.age_max", DURATION, block_age_max, 0, SEC, "0", "",
+      "A block that is not full waits this long for more events: fewer writes, later answers. 0: "
+      "it is written as soon as the disk is free."),
     K("block.count", COUNT, block_count, 4, 4096, "32", "", "Commit blocks in memory, per worker."),
-    K("block.lane_max", COUNT, block_lane_max, 1, 4094, "16", "",
-      "Blocks lent to sink threads at once, per worker; sink threads read the rest from disk."),
+    R("block.lane_max", COUNT, block_lane_max, 1, 4094, "16", "",
+      "Blocks lent to sink threads at once, per worker; sink threads read the rest from disk. "
+      "Live: at most its value at start."),
     K("input.leases_small", COUNT, leases_small, 1, 65536, "64", "",
       "64 KiB body buffers, per worker."),
     K("input.leases_medium", COUNT, leases_medium, 1, 16384, "16", "",
@@ -100,9 +111,12 @@ static const struct knob table[] = {
     K("types.unlisted", CHOICE, types_unlisted, 0, 0, "json", "json|infer|dead_letter",
       "Events of types that types.list does not name: to a table with one JSON column, to a table "
       "whose columns are inferred from the events, or dead letters."),
-    K("types.lateness", DURATION, types_lateness, 0, 3650 * DAY, "1h", "",
+    R("types.lateness", DURATION, types_lateness, 0, 3650 * DAY, "1h", "",
       "Events older than their type's newest by more than this go to objects of their own, named "
       "late."),
+    R("types.sampling", FRACTION, types_sampling, 0, 1000000, "1", "",
+      "Part of the events that is kept, of types that name none: 1 keeps all. The choice follows "
+      "from the event's bytes; what is left out is acknowledged and counted as sampled_out."),
     K("types.list", TYPES, types, 0, 0, "", "", "The known event types; see below."),
     K("schema.columns_max", COUNT, schema_columns_max, 1, SCHEMA_FIELDS_MAX, "2000", "",
       "Columns of a table whose columns are inferred or added, nested ones included; fields past "
@@ -113,7 +127,7 @@ static const struct knob table[] = {
       "Scheme, host and port of the service or an emulator. STORAGE_EMULATOR_HOST is used when "
       "this is not set."),
     K("gcs.bucket", TEXT, gcs_bucket, 0, 222, "", "", "The bucket; it must exist."),
-    K("gcs.concurrency", COUNT, gcs_concurrency, 1, 1024, "16", "",
+    R("gcs.concurrency", COUNT, gcs_concurrency, 1, 1024, "16", "",
       "Uploads under way at once, per sink thread."),
     K("gcs.resumable_bytes", SIZE, gcs_resumable_bytes, 256 * KIB, 4 * GIB, "16MiB", "",
       "Larger objects go up chunk by chunk in a resumable session, smaller ones in one request."),
@@ -144,10 +158,10 @@ static const struct knob table[] = {
       "auto_created."),
     K("bigquery.table_expiration", DURATION, bigquery_table_expiration, 0, 36500 * DAY, "90d", "",
       "Tables of a new dataset are deleted after this; 0 keeps them."),
-    K("bigquery.load_cadence", DURATION, bigquery_load_cadence, SEC, DAY, "120s", "",
+    R("bigquery.load_cadence", DURATION, bigquery_load_cadence, SEC, DAY, "120s", "",
       "Least time between two load jobs of a table. BigQuery allows 1,500 a day: below 60s is for "
       "tests."),
-    K("bigquery.load_bytes", SIZE, bigquery_load_bytes, MIB, 10 * TIB, "1GiB", "",
+    R("bigquery.load_bytes", SIZE, bigquery_load_bytes, MIB, 10 * TIB, "1GiB", "",
       "Most bytes of one load job."),
     K("bigquery.user_project", TEXT, bigquery_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
@@ -159,19 +173,19 @@ static const struct knob table[] = {
       "Key file in JSON: a service account's, or one that gcloud made for a user."),
     K("credentials.token_file", TEXT, token_file, 0, 4000, "", "",
       "File with an OAuth access token that something else renews."),
-    K("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",
+    R("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",
       "Events of one type and minute become an object when they are this many bytes..."),
-    K("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "",
+    R("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "",
       "...or when the oldest is this old."),
     K("group.memory", SIZE, group_memory, 64 * MIB, TIB, "256MiB", "",
       "Memory for open and unsent groups, per sink thread."),
     K("sinks.threads", COUNT, sinks_threads, 1, SINK_THREADS_MAX, "1", "",
       "Sink threads; tables are shared out."),
-    K("sinks.park_retry", DURATION, park_retry, SEC, DAY, "60s", "",
+    R("sinks.park_retry", DURATION, park_retry, SEC, DAY, "60s", "",
       "What was refused for good (rights, names) is tried again after this."),
-    K("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "",
+    R("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "",
       "For a new connection."),
-    K("sinks.stall_timeout", DURATION, stall_timeout, SEC, 3600 * SEC, "60s", "",
+    R("sinks.stall_timeout", DURATION, stall_timeout, SEC, 3600 * SEC, "60s", "",
       "A call on which no byte moves for this long has failed, and is retried."),
     K("sinks.ca_file", TEXT, ca_file, 0, 4000, "", "",
       "Certificate authorities (PEM) instead of the system's."),
@@ -180,9 +194,9 @@ static const struct knob table[] = {
     K("eal.huge_pages", CHOICE, eal_huge_pages, 0, 0, "auto", "auto|on|off",
       "Huge pages for DPDK: auto uses them when some are free."),
     K("eal.args", LIST, eal_args, 0, 32, "", "", "More arguments for DPDK's EAL, for experts."),
-    K("log.level", CHOICE, log_level, 0, 0, "info", "debug|info|warn|error",
+    R("log.level", CHOICE, log_level, 0, 0, "info", "debug|info|warn|error",
       "Lines below this are not written."),
-    K("shutdown.grace", DURATION, shutdown_grace, 0, DAY, "30s", "",
+    R("shutdown.grace", DURATION, shutdown_grace, 0, DAY, "30s", "",
       "On SIGTERM, how long to wait for delivery before stopping; the rest is delivered after the "
       "next start."),
 };
@@ -195,6 +209,9 @@ static const struct type_knob entry_table[] = {
      "Schema in BigQuery's JSON format, relative to this configuration's folder; or infer: columns "
      "come from the events themselves, and new ones are added live. Without it, the table has one "
      "JSON column."},
+    {"sampling", "a number from 0 to 1 with at most 6 decimal places",
+     "Part of this type's events that is kept. Without it, types.sampling. Live: `penstock set "
+     "types.NAME.sampling 0.1`."},
     {"description", "text", "Description of a new table."},
     {"clustering", "up to 4 columns", "Clustering columns of a new table: top-level and scalar."},
     {"unknown_fields", "overflow|add_column|dead_letter",
@@ -203,6 +220,7 @@ static const struct type_knob entry_table[] = {
 };
 
 static_assert(ARRAY_LEN(table) <= CONFIG_KNOBS_MAX, "origin[] holds every knob");
+static_assert(CONFIG_WORKERS_MAX + SINK_THREADS_MAX <= LIVE_READERS_MAX, "each thread reads");
 
 const struct knob *knobs_all(uint32_t *n)
 {
@@ -276,6 +294,20 @@ static void format_duration(uint64_t us, struct textbuf *out)
     textbuf_add(out, "0");
 }
 
+static void format_fraction(uint64_t ppm, struct textbuf *out)
+{
+    char digits[16];
+    int n =
+        snprintf(digits, sizeof(digits), "%" PRIu64 ".%06" PRIu64, ppm / 1000000, ppm % 1000000);
+
+    ASSERT(n > 2 && (size_t)n < sizeof(digits));
+    while (digits[n - 1] == '0')
+        n--;
+    if (digits[n - 1] == '.')
+        n--;
+    textbuf_bytes(out, digits, (size_t)n);
+}
+
 void knob_format(enum knob_kind kind, uint64_t value, struct textbuf *out)
 {
     ASSERT(out != NULL);
@@ -283,6 +315,8 @@ void knob_format(enum knob_kind kind, uint64_t value, struct textbuf *out)
         format_size(value, out);
     else if (kind == KNOB_DURATION)
         format_duration(value, out);
+    else if (kind == KNOB_FRACTION)
+        format_fraction(value, out);
     else
         textbuf_add(out, "%" PRIu64, value);
 }
@@ -307,6 +341,9 @@ void knob_allowed(const struct knob *k, struct textbuf *out)
         break;
     case KNOB_COUNT:
         allowed_range(k, "a whole number", out);
+        break;
+    case KNOB_FRACTION:
+        textbuf_add(out, "a number from 0 to 1 with at most 6 decimal places, such as 0.1");
         break;
     case KNOB_TEXT:
         textbuf_add(out, "text of %" PRIu64 " to %" PRIu64 " bytes", k->min, k->max);
@@ -333,6 +370,104 @@ void knob_allowed(const struct knob *k, struct textbuf *out)
     case KNOB_TYPES:
         textbuf_add(out, "a list of maps");
         break;
+    }
+}
+
+static const void *field_at(const struct knob *k, const struct config *c)
+{
+    ASSERT(k->offset < sizeof(*c));
+    return (const char *)c + k->offset;
+}
+
+uint64_t knob_number(const struct knob *k, const struct config *c)
+{
+    uint64_t v = 0;
+    bool b;
+
+    if (k->kind == KNOB_BOOL) {
+        memcpy(&b, field_at(k, c), sizeof(b));
+        return b ? 1 : 0;
+    }
+    ASSERT(k->kind == KNOB_SIZE || k->kind == KNOB_DURATION || k->kind == KNOB_COUNT ||
+           k->kind == KNOB_FRACTION || k->kind == KNOB_CHOICE);
+    memcpy(&v, field_at(k, c), sizeof(v));
+    return v;
+}
+
+void knob_copy(const struct knob *k, const struct config *from, struct config *to)
+{
+    size_t bytes = k->kind == KNOB_BOOL ? sizeof(bool) : sizeof(uint64_t);
+
+    ASSERT(k->phase == KNOB_RUNTIME);
+    memcpy((char *)to + k->offset, field_at(k, from), bytes);
+}
+
+static void choice_name(const struct knob *k, uint64_t index, struct textbuf *out)
+{
+    const char *p = k->choices;
+
+    ASSERT(k->kind == KNOB_CHOICE);
+    for (; index > 0; index--)
+        p += strcspn(p, "|") + 1;
+    textbuf_bytes(out, p, strcspn(p, "|"));
+}
+
+static void workers_value(const struct config *c, struct textbuf *out)
+{
+    ASSERT(c->workers <= CONFIG_WORKERS_MAX);
+    if (c->core[0] == CONFIG_CORE_AUTO) {
+        textbuf_add(out, "%" PRIu64, c->workers);
+        return;
+    }
+    for (uint64_t i = 0; i < c->workers; i++)
+        textbuf_add(out, "%s%d", i > 0 ? "," : "", c->core[i]);
+}
+
+static void list_value(const struct knob *k, const struct config *c, struct textbuf *out)
+{
+    const struct config_map *map = field_at(k, c);
+    const struct config_list *list = field_at(k, c);
+    uint32_t n = k->kind == KNOB_MAP ? map->n : list->n;
+
+    ASSERT(k->kind == KNOB_MAP || k->kind == KNOB_LIST);
+    for (uint32_t i = 0; i < n; i++) {
+        textbuf_add(out, "%s", i > 0 ? "," : "");
+        if (k->kind == KNOB_MAP)
+            textbuf_add(out, "%s=%s", map->key[i], map->value[i]);
+        else
+            textbuf_add(out, "%s", list->item[i]);
+    }
+}
+
+void knob_value(const struct knob *k, const struct config *c, struct textbuf *out)
+{
+    const char *text;
+
+    ASSERT(out != NULL);
+    switch (k->kind) {
+    case KNOB_TEXT:
+    case KNOB_ADDRESS:
+        memcpy(&text, field_at(k, c), sizeof(text));
+        textbuf_add(out, "%s", text);
+        break;
+    case KNOB_LIST:
+    case KNOB_MAP:
+        list_value(k, c, out);
+        break;
+    case KNOB_WORKERS:
+        workers_value(c, out);
+        break;
+    case KNOB_TYPES:
+        textbuf_add(out, "%" PRIu32 " types", c->types.n_types);
+        break;
+    case KNOB_BOOL:
+        textbuf_add(out, knob_number(k, c) != 0 ? "true" : "false");
+        break;
+    case KNOB_CHOICE:
+        choice_name(k, knob_number(k, c), out);
+        break;
+    default:
+        knob_format(k->kind, knob_number(k, c), out);
     }
 }
 

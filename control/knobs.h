@@ -13,6 +13,7 @@ enum knob_kind {
     KNOB_SIZE,     /* uint64_t bytes */
     KNOB_DURATION, /* uint64_t microseconds */
     KNOB_COUNT,    /* uint64_t */
+    KNOB_FRACTION, /* uint64_t parts per million */
     KNOB_BOOL,     /* bool */
     KNOB_CHOICE,   /* uint64_t: index among choices */
     KNOB_LIST,     /* struct config_list */
@@ -21,6 +22,7 @@ enum knob_kind {
     KNOB_TYPES,    /* types.list: maps of type_knobs */
 };
 
+/* KNOB_RUNTIME: `penstock set` changes it. Only numbers, choices and booleans are. */
 enum knob_phase { KNOB_STARTUP, KNOB_RUNTIME };
 
 /** One key. */
@@ -63,7 +65,17 @@ const struct type_knob *knobs_of_type(uint32_t *n);
 /** Writes what a knob allows: "a size from 1KiB to 64KiB, such as 16KiB". Thread: any. */
 void knob_allowed(const struct knob *k, struct textbuf *out);
 
-/** Writes a number as a knob's value: "64MiB", "10ms", "3". Thread: any. */
+/** Writes a number as a knob's value: "64MiB", "10ms", "3", "0.25". Thread: any. */
 void knob_format(enum knob_kind kind, uint64_t value, struct textbuf *out);
+
+/** Writes the value that a configuration has, as --set would take it. Thread: any. */
+void knob_value(const struct knob *k, const struct config *c, struct textbuf *out);
+
+/** The value as a number: bytes, microseconds, parts per million, an index among choices, 0 or 1.
+ * Only of knobs that may be changed at run time. Thread: any. */
+uint64_t knob_number(const struct knob *k, const struct config *c);
+
+/** Copies the value of a knob that may be changed at run time. Thread: any. */
+void knob_copy(const struct knob *k, const struct config *from, struct config *to);
 
 #endif

@@ -17,8 +17,8 @@
 
 #include "control/nearest.h"
 
-#define PROTOCOL_LINE_BYTES  1024
-#define PROTOCOL_ARGS_MAX    16
+#define PROTOCOL_LINE_BYTES  4096
+#define PROTOCOL_ARGS_MAX    32
 #define PROTOCOL_ANSWER_WORD "PENSTOCK"
 #define PROTOCOL_SOCKET_NAME "penstock.sock"
 #define PROTOCOL_SOCKET_PATH \
@@ -37,6 +37,9 @@ enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
       "plan everything now and wait until it is delivered (60s)")                                \
     X(DRAIN, "drain", "[--timeout DURATION]",                                                    \
       "take no more events, wait until all are delivered; stays so")                             \
+    X(GET, "get", "[NAME|PREFIX]", "knobs: value, default, from where, changed how")             \
+    X(SET, "set", "NAME VALUE | NAME=VALUE... [--for DURATION]",                                 \
+      "change knobs while everything runs; --for gives them back")                               \
     X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ") \
     X(HELP, "help", "", "this list")
 

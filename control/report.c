@@ -60,9 +60,9 @@ static void types_json(const struct totals *t, struct textbuf *b)
         textbuf_json(b, span_of(x->name));
         textbuf_add(b,
                     ",\"configured\":%s,\"events\":%" PRIu64 ",\"dead_letters\":%" PRIu64
-                    ",\"late\":%" PRIu64 ",\"watermark\":%s%s%s",
-                    x->configured ? "true" : "false", x->events, x->dead_letters, x->late,
-                    mark[0] == '-' ? "" : "\"", mark[0] == '-' ? "null" : mark,
+                    ",\"sampled_out\":%" PRIu64 ",\"late\":%" PRIu64 ",\"watermark\":%s%s%s",
+                    x->configured ? "true" : "false", x->events, x->dead_letters, x->sampled_out,
+                    x->late, mark[0] == '-' ? "" : "\"", mark[0] == '-' ? "null" : mark,
                     mark[0] == '-' ? "" : "\"");
         json_total(b, "gcs", &x->gcs);
         json_total(b, "bigquery", &x->bigquery);
@@ -74,8 +74,8 @@ static void types_json(const struct totals *t, struct textbuf *b)
 
 static void types_text(const struct totals *t, struct textbuf *b)
 {
-    textbuf_add(b, "%-28s %12s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD", "LATE",
-                "GCS EVER", "BQ EVER", "BQ PENDING", "WATERMARK");
+    textbuf_add(b, "%-28s %12s %10s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD",
+                "SAMPLED", "LATE", "GCS EVER", "BQ EVER", "BQ PENDING", "WATERMARK");
     ASSERT(t->type != NULL || t->n_types == 0);
     for (uint32_t i = 0; i < t->n_types; i++) {
         const struct type_total *x = &t->type[i];
@@ -87,12 +87,13 @@ static void types_text(const struct totals *t, struct textbuf *b)
         while (b->len < start + 28 && !b->failed)
             textbuf_bytes(b, " ", 1);
         textbuf_add(b,
-                    " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64
-                    " %12" PRIu64 "  %s\n",
-                    x->events, x->dead_letters, x->late, x->gcs.delivered, x->bigquery.delivered,
-                    x->bigquery.planned - x->bigquery.delivered, mark);
+                    " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
+                    " %12" PRIu64 " %12" PRIu64 "  %s\n",
+                    x->events, x->dead_letters, x->sampled_out, x->late, x->gcs.delivered,
+                    x->bigquery.delivered, x->bigquery.planned - x->bigquery.delivered, mark);
     }
-    textbuf_add(b, "EVENTS, DEAD and LATE since start; the rest by the ledger, ever\n");
+    textbuf_add(
+        b, "EVENTS, DEAD, SAMPLED (left out) and LATE since start; the rest by the ledger, ever\n");
 }
 
 void report_types(struct daemon *d, bool json, struct textbuf *body)

@@ -124,10 +124,12 @@ static void status_json(const struct status *s, struct textbuf *b)
     textbuf_fini(&reasons);
     textbuf_add(b,
                 ",\"requests\":%" PRIu64 ",\"received\":%" PRIu64 ",\"durable\":%" PRIu64
-                ",\"durable_ever\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"late\":%" PRIu64
-                ",\"bad_time\":%" PRIu64 ",\"normalized\":%" PRIu64 ",\"connections\":%" PRIu64,
-                t->requests, t->events + t->dead_letters, t->durable, t->durable_ever,
-                t->dead_letters, t->late, t->bad_time, t->normalized, t->connections);
+                ",\"durable_ever\":%" PRIu64 ",\"dead_lettered\":%" PRIu64
+                ",\"sampled_out\":%" PRIu64 ",\"late\":%" PRIu64 ",\"bad_time\":%" PRIu64
+                ",\"normalized\":%" PRIu64 ",\"connections\":%" PRIu64,
+                t->requests, t->events + t->dead_letters + t->sampled_out, t->durable,
+                t->durable_ever, t->dead_letters, t->sampled_out, t->late, t->bad_time,
+                t->normalized, t->connections);
     textbuf_add(
         b, ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64 "}",
         t->tcp_connections, t->tcp_lines, t->tcp_waiting);
@@ -207,8 +209,10 @@ static void status_text(const struct status *s, struct textbuf *b)
                 "since start\n  received     %12" PRIu64 "  in %" PRIu64 " requests on %" PRIu64
                 " connections now\n"
                 "  durable      %12" PRIu64 "  (%" PRIu64 " ever)\n  dead-lettered%12" PRIu64 "\n",
-                t->events + t->dead_letters, t->requests, t->connections, t->durable,
-                t->durable_ever, t->dead_letters);
+                t->events + t->dead_letters + t->sampled_out, t->requests, t->connections,
+                t->durable, t->durable_ever, t->dead_letters);
+    if (t->sampled_out > 0)
+        textbuf_add(b, "  sampled out  %12" PRIu64 "\n", t->sampled_out);
     textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late,
                 t->bad_time);
     text_inputs(s, b);

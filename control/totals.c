@@ -21,6 +21,7 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->events += READ(s->events);
     t->event_bytes += READ(s->event_bytes);
     t->dead_letters += READ(s->dead_letters);
+    t->sampled_out += READ(s->sampled_out);
     t->late += READ(s->late);
     t->bad_time += READ(s->bad_time);
     t->normalized += READ(s->normalized);
@@ -105,6 +106,7 @@ static void list_worker(struct type_list *l, const struct worker *w)
             return;
         t->events = READ(types[i].events);
         t->dead_letters = READ(types[i].dead_letters);
+        t->sampled_out = READ(types[i].sampled_out);
         t->late = READ(types[i].late);
         t->watermark_us = READ(types[i].watermark_us);
     }
@@ -190,6 +192,7 @@ static void merge_types(struct type_list *l)
         to->events += from->events;
         to->dead_letters += from->dead_letters;
         to->late += from->late;
+        to->sampled_out += from->sampled_out;
         to->watermark_us =
             from->watermark_us > to->watermark_us ? from->watermark_us : to->watermark_us;
         to->configured = to->configured || from->configured;
@@ -261,7 +264,7 @@ void totals_sample(struct daemon *d)
     s = &d->sample[d->next_sample];
     *s = (struct rate_sample){
         .at_us = clock_monotonic_us(),
-        .received = t.events + t.dead_letters,
+        .received = t.events + t.dead_letters + t.sampled_out,
         .durable = t.durable,
         .bytes = t.event_bytes,
         .confirmed = t.confirmed,

@@ -15,7 +15,7 @@ struct sink_total {
 /** One type. */
 struct type_total {
     char name[TYPE_NAME_BYTES_MAX + 1];
-    uint64_t events, dead_letters, late; /* since start */
+    uint64_t events, dead_letters, late, sampled_out; /* since start */
     int64_t watermark_us;
     struct sink_total gcs, bigquery, dead; /* ever */
     bool configured;
@@ -25,6 +25,7 @@ struct type_total {
 struct totals {
     /* since start, by the workers */
     uint64_t requests, body_bytes, events, event_bytes, dead_letters, late, bad_time, normalized;
+    uint64_t sampled_out;
     uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
     uint64_t tcp_connections, tcp_lines, tcp_waiting;
     uint64_t reason[REASON_END];

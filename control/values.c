@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOST_BYTES 64
+#define HOST_BYTES    64
+#define VALUE_MILLION UINT64_C(1000000)
 
 struct unit {
     const char *name;
@@ -95,6 +96,31 @@ int value_duration(const char *text, uint64_t *out)
 
     ASSERT(text != NULL);
     return read_unit(text, units, ARRAY_LEN(units), out);
+}
+
+int value_fraction(const char *text, uint64_t *out)
+{
+    uint64_t whole, scale = VALUE_MILLION;
+    const char *p;
+    int rc = read_digits(text, &whole, &p);
+
+    ASSERT(out != NULL);
+    if (rc != 0)
+        return rc;
+    if (whole > 1)
+        return -ERANGE;
+    *out = whole * VALUE_MILLION;
+    if (*p == '.' && p[1] != '\0') {
+        for (p++; *p >= '0' && *p <= '9'; p++) {
+            if (scale == 1) /* finer than a millionth */
+                return -ERANGE;
+            scale /= 10;
+            *out += (uint64_t)(*p - '0') * scale;
+        }
+    }
+    if (*p != '\0')
+        return -EINVAL;
+    return *out > VALUE_MILLION ? -ERANGE : 0;
 }
 
 int value_bool(const char *text, bool *out)

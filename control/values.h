@@ -23,6 +23,10 @@ int value_size(const char *text, uint64_t *out) WARN_UNUSED;
  */
 int value_duration(const char *text, uint64_t *out) WARN_UNUSED;
 
+/** Parts per million: a decimal number from 0 to 1 with at most 6 places, such as 0.25. @return 0;
+ * -EINVAL; -ERANGE. */
+int value_fraction(const char *text, uint64_t *out) WARN_UNUSED;
+
 /** true, false, yes, no, on, off. @return 0 or -EINVAL. */
 int value_bool(const char *text, bool *out) WARN_UNUSED;
 

@@ -93,11 +93,22 @@ static size_t list_format(const struct ingest_result *r, char *out, size_t room)
     return len;
 }
 
+/* `,"sampled_out":9`, or nothing: most clients never meet sampling. */
+static void sampled_format(const struct ingest_result *r, char *out, size_t room)
+{
+    out[0] = '\0';
+    if (r->sampled_out > 0) {
+        int n = snprintf(out, room, ",\"sampled_out\":%u", r->sampled_out);
+
+        ASSERT(n > 0 && (size_t)n < room);
+    }
+}
+
 /* With errors: a big buffer if there is one, otherwise only their number. */
 static COLD_PATH void answer_list(struct worker *w, struct connection *c,
                                   const struct ingest_result *r)
 {
-    char list[LIST_BYTES - 512] = "", omitted[48] = "", head[160], *out = c->answer;
+    char list[LIST_BYTES - 512] = "", omitted[48] = "", head[160], *out = c->answer, left_out[40];
     size_t room = sizeof(c->answer);
     uint32_t listed = 0;
     int n, body_len;
@@ -110,8 +121,9 @@ static COLD_PATH void answer_list(struct worker *w, struct connection *c,
     }
     if (listed < r->dead_lettered)
         snprintf(omitted, sizeof(omitted), ",\"errors_omitted\":%u", r->dead_lettered - listed);
-    n = snprintf(head, sizeof(head), "{\"accepted\":%u,\"dead_lettered\":%u,\"errors\":[",
-                 r->accepted, r->dead_lettered);
+    sampled_format(r, left_out, sizeof(left_out));
+    n = snprintf(head, sizeof(head), "{\"accepted\":%u,\"dead_lettered\":%u%s,\"errors\":[",
+                 r->accepted, r->dead_lettered, left_out);
     body_len = n + (int)strlen(list) + 1 + (int)strlen(omitted) + 2;
     n = snprintf(out, room,
                  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
@@ -124,7 +136,7 @@ static COLD_PATH void answer_list(struct worker *w, struct connection *c,
 
 void answer_accepted(struct worker *w, struct connection *c, const struct ingest_result *r)
 {
-    char body[96];
+    char body[128], left_out[40];
     int body_len, n;
 
     ASSERT(r->refused == REASON_NONE);
@@ -134,8 +146,10 @@ void answer_accepted(struct worker *w, struct connection *c, const struct ingest
         answer_list(w, c, r);
         return;
     }
-    body_len = snprintf(body, sizeof(body), "{\"accepted\":%u,\"dead_lettered\":0,\"errors\":[]}\n",
-                        r->accepted);
+    sampled_format(r, left_out, sizeof(left_out));
+    body_len =
+        snprintf(body, sizeof(body), "{\"accepted\":%u,\"dead_lettered\":0%s,\"errors\":[]}\n",
+                 r->accepted, left_out);
     n = snprintf(
         c->answer, sizeof(c->answer),
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",

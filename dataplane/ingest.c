@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "dataplane/base/clock.h"
+#include "dataplane/base/crc32c.h"
 #include "dataplane/event/dead.h"
 #include "dataplane/event/timeval.h"
 #include "dataplane/json/walk.h"
@@ -26,6 +27,7 @@ struct ingest {
     int reserved_path[3]; /* fields that ours replace; -1 when there was no room for them */
     char uuid_hex[33];
     uint64_t seq;
+    int64_t lateness_us;
     struct check_result check;
     struct json_event event[BATCH];
     /* Of the body under way. */
@@ -77,6 +79,7 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
     if (in == NULL)
         return rc;
     in->config = *config;
+    in->lateness_us = config->types->lateness_us;
     journal_uuid_hex(journal_uuid(config->journal), in->uuid_hex);
     rc = types_create(config->types, config->types_max, &in->types);
     if (rc == 0)
@@ -91,6 +94,14 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         add_time_path, in);
     *out = in;
     return 0;
+}
+
+void ingest_follow(struct ingest *in, const struct live_settings *s)
+{
+    ASSERT(s->worker.block_bytes > 0);
+    in->config.block_bytes = s->worker.block_bytes;
+    in->lateness_us = s->worker.lateness_us;
+    types_follow(in->types, s);
 }
 
 uint32_t ingest_line_max(uint32_t event_bytes_max)
@@ -262,7 +273,7 @@ static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
 
     if (mark == 0 || seen > mark)
         atomic_store_explicit(&slot->shown->watermark_us, seen, memory_order_relaxed);
-    return mark != 0 && us < mark - in->config.types->lateness_us;
+    return mark != 0 && us < mark - in->lateness_us;
 }
 
 /* What unknown_fields: dead_letter adds to the check of a type with a schema. */
@@ -357,6 +368,28 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
     stat_add(&slot->shown->events, 1);
 }
 
+/*
+ * Whether a sampled type keeps this event. It follows from its bytes: the same event has the same
+ * fate on every worker and when a client sends it again, and what a tenth keeps a fifth keeps too.
+ */
+static bool sample_keeps(const struct type_slot *slot, const struct json_event *ev)
+{
+    uint32_t h = crc32c(0, ev->ptr, ev->len);
+
+    h = (h ^ (h >> 16)) * 0x85ebca6bu; /* a CRC is linear: this is murmur's last step */
+    h = (h ^ (h >> 13)) * 0xc2b2ae35u;
+    h ^= h >> 16;
+    return ((uint64_t)h * LIVE_SAMPLING_ALL) >> 32 < slot->sampling_ppm;
+}
+
+static COLD_PATH void event_leave_out(struct ingest *in, struct type_slot *slot)
+{
+    ASSERT_HOT(slot->sampling_ppm < LIVE_SAMPLING_ALL);
+    in->result->sampled_out++;
+    stat_add(&in->config.stats->sampled_out, 1);
+    stat_add(&slot->shown->sampled_out, 1);
+}
+
 /* One document: an event, or a dead letter. */
 static void document_take(struct ingest *in, const struct json_event *ev)
 {
@@ -376,7 +409,10 @@ static void document_take(struct ingest *in, const struct json_event *ev)
         dead_letter(in, unknown, reason, "",
                     in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
     } else if (event_check(in, slot, ev)) {
-        event_take(in, slot, ev);
+        if (slot->sampling_ppm == LIVE_SAMPLING_ALL || sample_keeps(slot, ev))
+            event_take(in, slot, ev);
+        else
+            event_leave_out(in, slot);
     }
     in->position++;
 }

@@ -8,6 +8,7 @@
 #ifndef PENSTOCK_INGEST_H
 #define PENSTOCK_INGEST_H
 
+#include "dataplane/base/live.h"
 #include "dataplane/json/json.h"
 #include "dataplane/journal/writer.h"
 #include "dataplane/types.h"
@@ -32,6 +33,7 @@ struct ingest_result {
     size_t error_offset; /* of a refused array */
     uint32_t accepted;
     uint32_t dead_lettered;
+    uint32_t sampled_out; /* good, and left out as the type's sampling wants */
     uint64_t
         last_seq; /* durable when the block of this sequence number is; 0: nothing was stored */
     uint32_t n_errors; /* of dead_lettered, in order */
@@ -63,6 +65,9 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
 
 /** Frees it. NULL is allowed. Thread: control. */
 void ingest_destroy(struct ingest *in);
+
+/** Follows settings that changed. Thread: worker. */
+void ingest_follow(struct ingest *in, const struct live_settings *s);
 
 /** The longest line that a worker writes: what blocks must hold. Thread: any. */
 uint32_t ingest_line_max(uint32_t event_bytes_max);

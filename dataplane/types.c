@@ -9,6 +9,9 @@
 
 struct types {
     const struct type_set *set;
+    const struct live_settings *settings; /* that slots follow; NULL: none */
+    uint64_t settings_version;            /* of what they say of types */
+    uint32_t default_ppm;
     uint32_t max;
     uint32_t mask;
     uint32_t *index; /* hash table: slot number + 1; 0: empty */
@@ -43,6 +46,7 @@ static void slot_fill(struct type_slot *s, struct worker_type *shown, struct spa
     shown->name_len = (uint8_t)name.len;
     s->config = config;
     s->shown = shown;
+    s->sampling_ppm = LIVE_SAMPLING_ALL;
     s->events.name = (struct span){.ptr = shown->name, .len = name.len};
     s->events.kind = BLOCK_EVENT;
     s->events.schema_hash = config != NULL && config->schema != NULL ? config->schema->hash : 0;
@@ -88,6 +92,15 @@ void types_destroy(struct types *t)
     free(t);
 }
 
+/* What holds for a type's events. */
+static void slot_follow(const struct types *t, struct type_slot *s)
+{
+    const struct live_type *own = live_type_find(t->settings, s->events.name);
+
+    s->sampling_ppm = own != NULL ? own->sampling_ppm : t->default_ppm;
+    ASSERT(s->sampling_ppm <= LIVE_SAMPLING_ALL);
+}
+
 static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name)
 {
     uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
@@ -98,6 +111,8 @@ static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name
     slot_fill(s, &t->shown[n], name, type_find(t->set, name));
     s->rows = type_has_rows(t->set, s->config);
     s->time_path = t->default_time_path;
+    if (t->settings != NULL)
+        slot_follow(t, s);
     t->index[at] = n + 1;
     atomic_store_explicit(&t->n, n + 1, memory_order_release); /* partner: types_shown() */
     return s;
@@ -115,6 +130,19 @@ struct type_slot *types_get(struct types *t, struct span name)
             return s;
     }
     return slot_add(t, at, name);
+}
+
+void types_follow(struct types *t, const struct live_settings *s)
+{
+    uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
+
+    t->settings = s;
+    if (s->types_version == t->settings_version)
+        return;
+    t->settings_version = s->types_version;
+    t->default_ppm = s->worker.sampling_ppm;
+    for (uint32_t i = 0; i < n; i++)
+        slot_follow(t, &t->slot[i]);
 }
 
 struct type_slot *types_unknown(struct types *t)

@@ -16,6 +16,7 @@ struct type_slot {
     struct block_ring events;
     struct block_ring dead;
     struct worker_type *shown;
+    uint32_t sampling_ppm; /* of its events are kept */
 };
 
 struct types;
@@ -39,6 +40,9 @@ struct type_slot *types_get(struct types *t, struct span name);
 
 /** The slot for dead letters whose type is unknown. Thread: worker. */
 struct type_slot *types_unknown(struct types *t);
+
+/** Follows settings that changed; s stays valid until the next call. Thread: worker. */
+void types_follow(struct types *t, const struct live_settings *s);
 
 /** Shown slots for readers: *n are valid. Thread: any (acquire). */
 const struct worker_type *types_shown(const struct types *t, uint32_t *n);

@@ -106,7 +106,10 @@ static struct block *block_get(void *ctx)
 
     if (w->n_free_blocks == 0)
         blocks_take_back(w);
-    return w->n_free_blocks > 0 ? w->free_block[--w->n_free_blocks] : NULL;
+    if (w->n_free_blocks == 0)
+        return NULL;
+    w->free_block[--w->n_free_blocks]->full_bytes = w->config.block_bytes;
+    return w->free_block[w->n_free_blocks];
 }
 
 static uint32_t blocks_free(void *ctx)
@@ -403,10 +406,40 @@ static void tick(struct worker *w)
                               memory_order_release);
 }
 
+/* Takes over settings that were published since the last turn. */
+static COLD_PATH void settings_take(struct worker *w, const struct live_settings *s)
+{
+    struct worker_config *c = &w->config;
+
+    ASSERT(s->version > w->settings_version);
+    w->settings_version = s->version;
+    c->block_bytes = s->worker.block_bytes;
+    c->lane_blocks_max = s->worker.lane_blocks;
+    c->idle_timeout_ms = s->worker.idle_ms;
+    c->request_timeout_ms = s->worker.request_ms;
+    c->spin = s->worker.spin;
+    writer_set_age(w->writer, s->worker.block_age_us);
+    ingest_follow(w->ingest, s);
+}
+
+static void settings_follow(struct worker *w)
+{
+    const struct live_settings *s;
+
+    if (w->config.live == NULL)
+        return;
+    s = live_read(w->config.live);
+    if (unlikely(s->version != w->settings_version))
+        settings_take(w, s);
+    if (unlikely(atomic_load_explicit(&w->draining, memory_order_relaxed)))
+        writer_set_age(w->writer, 0); /* nothing more comes: nothing to wait for */
+}
+
 /* Sleeps until something completes, but not past the next tick. */
 static void wait_for_work(struct worker *w)
 {
-    int64_t us = w->next_tick_us - w->now_us;
+    int64_t due_us = writer_due_us(w->writer);
+    int64_t us = (due_us < w->next_tick_us ? due_us : w->next_tick_us) - w->now_us;
     struct __kernel_timespec ts;
     struct io_uring_cqe *cqe;
 
@@ -423,6 +456,7 @@ static void wait_for_work(struct worker *w)
 
 static void turn(struct worker *w)
 {
+    settings_follow(w);
     completions_take(w);
     (void)connections_unstall(w);
     (void)streams_unstall(w);
@@ -447,13 +481,15 @@ static void *thread_main(void *arg)
     pthread_setname_np(pthread_self(), name);
     atomic_store(&w->start_result, rc);
     if (rc < 0)
-        return NULL;
+        return NULL; /* the process ends */
     while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
         turn(w);
     while (writer_queued(w->writer) > 0 &&
            !writer_failed(w->writer)) /* what was admitted gets its flush */
         turn(w);
     io_uring_queue_exit(&w->ring);
+    if (w->config.live != NULL)
+        live_leave(w->config.live);
     return NULL;
 }
 
@@ -473,7 +509,7 @@ int worker_start(struct worker *w)
     return rc;
 }
 
-static void worker_wake(struct worker *w)
+void worker_nudge(struct worker *w)
 {
     uint64_t one = 1;
 
@@ -484,7 +520,7 @@ static void worker_wake(struct worker *w)
 void worker_drain(struct worker *w)
 {
     atomic_store(&w->draining, true);
-    worker_wake(w);
+    worker_nudge(w);
 }
 
 bool worker_drained(const struct worker *w)
@@ -497,7 +533,7 @@ void worker_stop(struct worker *w)
     if (!w->thread_started)
         return;
     atomic_store(&w->stop, true);
-    worker_wake(w);
+    worker_nudge(w);
     pthread_join(w->thread, NULL);
     w->thread_started = false;
 }

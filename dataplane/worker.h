@@ -8,6 +8,7 @@
 
 #include <netinet/in.h>
 
+#include "dataplane/base/live.h"
 #include "dataplane/base/reason.h"
 #include "dataplane/event/type.h"
 #include "dataplane/journal/journal.h"
@@ -42,6 +43,7 @@ struct worker_config {
     uint32_t request_timeout_ms; /* from its first byte to its last */
     bool spin;                   /* an idle worker spins instead of sleeping */
     bool durability_memory;      /* benchmarks only: answer before the write */
+    struct live_reader *live;    /* settings that change while it runs; NULL: none do */
 };
 
 /** Written by the worker only, readable by any (relaxed). */
@@ -51,6 +53,7 @@ struct worker_stats {
     _Atomic uint64_t events;       /* accepted into blocks */
     _Atomic uint64_t event_bytes;  /* as received */
     _Atomic uint64_t dead_letters; /* into blocks */
+    _Atomic uint64_t sampled_out;  /* acknowledged and not kept */
     _Atomic uint64_t late;
     _Atomic uint64_t bad_time;
     _Atomic uint64_t normalized;     /* rewritten: cuts, line breaks */
@@ -82,6 +85,7 @@ struct worker_type {
     uint8_t name_len;
     _Atomic uint64_t events;
     _Atomic uint64_t dead_letters;
+    _Atomic uint64_t sampled_out;
     _Atomic uint64_t late;
     _Atomic int64_t watermark_us; /* largest event time seen, not beyond now */
 };
@@ -102,6 +106,9 @@ int worker_start(struct worker *w) WARN_UNUSED;
 /** From now on answers 503 to events; what was admitted is still made durable and answered. Thread:
  * control. */
 void worker_drain(struct worker *w);
+
+/** Wakes it when it sleeps, so that it looks at its settings now. Thread: any. */
+void worker_nudge(struct worker *w);
 
 /** True when drained: nothing admitted is without its answer. Thread: any. */
 bool worker_drained(const struct worker *w);

@@ -89,7 +89,8 @@ struct connection {
 };
 
 struct worker {
-    struct worker_config config;
+    struct worker_config config; /* follows the live settings */
+    uint64_t settings_version;   /* that it follows */
     const struct type_set *types;
     struct journal *journal;
     struct lane *lane[SINK_THREADS_MAX];

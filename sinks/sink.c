@@ -344,7 +344,7 @@ static void commands_run(struct sink *s)
     }
 }
 
-static void sink_wake(const struct sink *s)
+void sink_nudge(const struct sink *s)
 {
     uint64_t one = 1;
 
@@ -374,7 +374,7 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
     s->call_result = 1;
     s->call_deadline_us = clock_monotonic_us() + timeout_us;
     atomic_store(&s->command, (int)command + 1);
-    sink_wake(s);
+    sink_nudge(s);
     while (!call_wait(s)) {
         int mine = (int)command + 1;
 
@@ -428,11 +428,44 @@ static void tick(struct sink *s)
     gauges_set(s);
 }
 
+/* Takes over settings that were published since the last turn. */
+static void settings_take(struct sink *s, const struct live_settings *now)
+{
+    const struct live_sink *l = &now->sink;
+    struct sink_config *c = &s->config;
+
+    ASSERT(now->version > s->settings_version);
+    s->settings_version = now->version;
+    c->group_bytes_max = l->group_bytes_max;
+    c->group_age_us_max = l->group_age_us_max;
+    c->load_cadence_us = l->load_cadence_us;
+    c->load_bytes_max = l->load_bytes_max;
+    c->park_retry_us = l->park_retry_us;
+    c->http.connections_max += l->puts_max - c->puts_max; /* a few more than uploads */
+    c->puts_max = l->puts_max;
+    c->http.connect_timeout_ms = l->connect_timeout_ms;
+    c->http.stall_timeout_ms = l->stall_timeout_ms;
+    http_client_adjust(s->http, &c->http);
+    auth_set_refused_retry(&s->auth, c->park_retry_us);
+}
+
+static void settings_follow(struct sink *s)
+{
+    const struct live_settings *now;
+
+    if (s->config.live == NULL)
+        return;
+    now = live_read(s->config.live);
+    if (now->version != s->settings_version)
+        settings_take(s, now);
+}
+
 static void turn(struct sink *s)
 {
     bool more;
 
     s->now_us = clock_monotonic_us();
+    settings_follow(s);
     records_run(s);
     more = reload_run(s);
     more |= consume(s);
@@ -453,6 +486,8 @@ static void *thread_main(void *arg)
     pthread_setname_np(pthread_self(), name);
     while (!atomic_load(&s->stop))
         turn(s);
+    if (s->config.live != NULL)
+        live_leave(s->config.live);
     atomic_store(&s->ended, true); /* partner: sink_call() takes back what comes from now on */
     return NULL;
 }
@@ -470,7 +505,7 @@ void sink_stop(struct sink *s)
     if (!s->thread_started)
         return;
     atomic_store(&s->stop, true);
-    sink_wake(s);
+    sink_nudge(s);
     pthread_join(s->thread, NULL);
     s->thread_started = false;
 }

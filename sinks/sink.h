@@ -6,6 +6,7 @@
 #ifndef PENSTOCK_SINK_H
 #define PENSTOCK_SINK_H
 
+#include "dataplane/base/live.h"
 #include "dataplane/event/type.h"
 #include "dataplane/journal/journal.h"
 #include "dataplane/lane.h"
@@ -32,6 +33,7 @@ struct sink_config {
     struct http_config http;
     struct gcs_config gcs;
     struct bq_config bq;
+    struct live_reader *live; /* settings that change while it runs; NULL: none do */
 };
 
 /** Written by the sink thread only, readable by any (relaxed). */
@@ -111,6 +113,9 @@ int sink_start(struct sink *s) WARN_UNUSED;
  */
 int sink_call(struct sink *s, enum sink_command command, struct sink_report *report,
               int64_t timeout_us) WARN_UNUSED;
+
+/** Wakes it, so that it looks at its settings now. Thread: any. */
+void sink_nudge(const struct sink *s);
 
 /** Ends the thread at once; what is pending continues at the next start. Thread: control. */
 void sink_stop(struct sink *s);

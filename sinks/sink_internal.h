@@ -198,7 +198,8 @@ struct pending_record {
 };
 
 struct sink {
-    struct sink_config config;
+    struct sink_config config; /* follows the live settings */
+    uint64_t settings_version; /* that it follows */
     const struct type_set *types;
     struct dlog *dlog;
     struct dlog_port *port;

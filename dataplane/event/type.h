@@ -8,7 +8,8 @@
 #include "dataplane/event/names.h"
 #include "dataplane/event/schema.h"
 
-#define TYPE_CLUSTERING_MAX 4
+#define TYPE_CLUSTERING_MAX   4
+#define TYPE_SAMPLING_DEFAULT (-1)
 
 /* What happens to fields that a schema does not name. */
 enum unknown_fields {
@@ -35,6 +36,8 @@ struct type_config {
     const struct schema *schema; /* NULL: a table with one JSON column, unless infer */
     bool infer;                  /* columns are inferred from the events; schema is NULL */
     enum unknown_fields unknown;
+    int32_t sampling_ppm; /* of its events are kept, in parts per million; TYPE_SAMPLING_DEFAULT: as
+                             the settings say for all types */
 };
 
 /** All of them, and what holds for the rest. */

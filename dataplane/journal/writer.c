@@ -39,6 +39,8 @@ struct writer {
     uint64_t events; /* of the journal, queued ones included */
     uint64_t durable_events;
     struct block *open;
+    int64_t age_us;    /* that the open block may wait for more lines */
+    int64_t opened_us; /* monotonic, with age_us: when its first lines were seen; 0: not yet */
     struct slot *slot; /* ring of n_slots; [head, tail) are queued, in order */
     uint32_t n_slots;
     uint32_t head, tail;
@@ -180,6 +182,7 @@ int writer_open(struct writer *w, struct block *b, uint64_t seq)
         return -ENOSPC;
     block_open(b, seq, lsn_make(w->segment->number, w->offset));
     w->open = b;
+    w->opened_us = 0;
     return 0;
 }
 
@@ -307,6 +310,31 @@ static void move_blocks(struct writer *w)
     w->failed = false;
 }
 
+void writer_set_age(struct writer *w, int64_t age_us)
+{
+    ASSERT(age_us >= 0);
+    w->age_us = age_us;
+}
+
+int64_t writer_due_us(const struct writer *w)
+{
+    return w->open == NULL || w->opened_us == 0 || w->age_us == 0 ? INT64_MAX
+                                                                  : w->opened_us + w->age_us;
+}
+
+/* Whether the open block has waited long enough for more lines. */
+static bool open_is_due(struct writer *w)
+{
+    int64_t now;
+
+    if (w->age_us == 0)
+        return true;
+    now = clock_monotonic_us();
+    if (w->opened_us == 0)
+        w->opened_us = now;
+    return now - w->opened_us >= w->age_us;
+}
+
 void writer_pump(struct writer *w, struct io_uring *ring)
 {
     if (w->collect) {
@@ -317,7 +345,7 @@ void writer_pump(struct writer *w, struct io_uring *ring)
     if (w->failed)
         move_blocks(w);
     if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL &&
-        w->open->n_entries > 0)
+        w->open->n_entries > 0 && open_is_due(w))
         writer_seal(w);
     submit_queued(w, ring);
 }

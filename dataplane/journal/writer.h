@@ -3,8 +3,9 @@
  *
  *     open block ── sealed ──> queue ── at most two writes in flight ──> durable, in order
  *
- * Each write is O_DIRECT with RWF_DSYNC, so its completion is its flush. No timer: what gathers
- * while one write is in flight becomes the next block, so batching follows the load by itself.
+ * Each write is O_DIRECT with RWF_DSYNC, so its completion is its flush. No timer unless asked for:
+ * what gathers while one write is in flight becomes the next block, so batching follows the load by
+ * itself. writer_set_age() trades latency for fewer, larger writes.
  *
  * After a failed or short write the segment is never written again: when nothing is in flight any
  * more, the blocks that are not durable move to a fresh segment whose header says where the failed
@@ -74,6 +75,12 @@ struct block *writer_open_block(const struct writer *w);
  * Call after each batch of input and completions, and about every 100 ms while writer_failed().
  */
 void writer_pump(struct writer *w, struct io_uring *ring);
+
+/** From now on an open block that is not full waits this long for more lines; 0: for nothing. */
+void writer_set_age(struct writer *w, int64_t age_us);
+
+/** When the open block is due, by the monotonic clock; INT64_MAX when it waits for no time. */
+int64_t writer_due_us(const struct writer *w);
 
 /** Takes a completion of this writer: its user_data and result. */
 void writer_complete(struct writer *w, uint64_t user_data, int result);

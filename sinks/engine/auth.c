@@ -22,6 +22,12 @@ static bool is_fetched(const struct auth *a)
     return a->_kind == AUTH_KEY_FILE || a->_kind == AUTH_METADATA;
 }
 
+void auth_set_refused_retry(struct auth *a, int64_t retry_us)
+{
+    ASSERT(retry_us > 0);
+    a->_config.refused_retry_us = retry_us;
+}
+
 int auth_init(struct auth *a, const struct auth_config *config, char *error, size_t error_len)
 {
     int rc;

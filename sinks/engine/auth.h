@@ -130,4 +130,7 @@ const char *auth_quota_project(const struct auth *a);
 /** The key file's project, or NULL. */
 const char *auth_project(const struct auth *a);
 
+/** Another pause after a refusal, from the next one on. Thread: the loop's. */
+void auth_set_refused_retry(struct auth *a, int64_t retry_us);
+
 #endif

@@ -219,6 +219,18 @@ static bool multi_configure(struct http_client *c)
            curl_multi_setopt(c->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX) == CURLM_OK;
 }
 
+void http_client_adjust(struct http_client *c, const struct http_config *config)
+{
+    ASSERT(config->connections_max > 0);
+    ASSERT(config->stall_timeout_ms > 0 && config->connect_timeout_ms > 0);
+    c->config.connect_timeout_ms = config->connect_timeout_ms;
+    c->config.stall_timeout_ms = config->stall_timeout_ms;
+    if (c->config.connections_max == config->connections_max)
+        return;
+    c->config.connections_max = config->connections_max;
+    (void)multi_configure(c); /* the numbers are plain stores: they cannot fail half-way */
+}
+
 int http_client_create(struct loop *l, const struct http_config *config, struct http_client **out)
 {
     struct http_client *c;

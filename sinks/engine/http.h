@@ -58,6 +58,9 @@ int http_client_create(struct loop *l, const struct http_config *config,
  * is allowed. */
 void http_client_destroy(struct http_client *c);
 
+/** Takes other timeouts and another number of connections: for calls that start from now on. */
+void http_client_adjust(struct http_client *c, const struct http_config *config);
+
 /** Starts a call. @return 0; or -errno, and done never runs. */
 int http_call_start(struct http_client *c, struct http_call *call) WARN_UNUSED;
 

@@ -1,4 +1,4 @@
-// sources: control/cli_parse.c control/values.c control/textbuf.c dataplane/base/compiler.c
+// sources: control/cli_parse.c control/knobs.c control/values.c control/textbuf.c dataplane/base/compiler.c
 /* Any bytes as a request of the CLI socket: a known command, or a message and the status for wrong
  * usage. */
 #include "control/cli.h"
@@ -17,7 +17,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(status == PROTOCOL_OK || status == PROTOCOL_USAGE);
     ASSERT((error.len > 0) == (status == PROTOCOL_USAGE));
     if (status == PROTOCOL_OK)
-        ASSERT(r.command < PROTOCOL_COMMANDS && r.timeout_us >= 0);
+        ASSERT(r.command < PROTOCOL_COMMANDS && r.timeout_us >= 0 && r.for_us >= 0 &&
+               r.n_args <= PROTOCOL_ARGS_MAX);
+    for (uint32_t i = 0; status == PROTOCOL_OK && i < r.n_args; i++)
+        ASSERT(r.arg[i][0] > 0x20 && strlen(r.arg[i]) < size);
     textbuf_fini(&error);
     return 0;
 }

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Goal: knobs change, sinks and types pause and resume, types are sampled while events flow, and
+nothing is lost or doubled by it.
+
+Method: the real daemon under penstock-gen's load, with several clients on its socket that set,
+reset, pause and resume all the while; then every event is read back, once, and verify is clean.
+"""
+import collections
+import json
+import os
+import random
+import socket
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from penstock import Gen, Place, compare, equal, expect, run_tests, until  # noqa: E402
+
+
+class Control:
+    """A kept connection to the daemon's socket."""
+
+    def __init__(self, daemon):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(daemon.config["control"]["socket"])
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.socket.close()
+
+    def ask(self, line):
+        self.socket.sendall(line.encode() + b"\n")
+        word, status, size = self.file.readline().split()
+        equal(word, b"PENSTOCK", "answer")
+        return int(status), self.file.read(int(size)).decode()
+
+    def ok(self, line):
+        status, text = self.ask(line)
+        equal(status, 0, f"{line}: {text[:400]}")
+        return text
+
+    def refused(self, line, *parts):
+        status, text = self.ask(line)
+        equal(status, 2, f"status of {line}: {text[:300]}")
+        for part in parts:
+            expect(part in text, f"{line}: {part!r} is not in {text[:500]!r}")
+
+    def value(self, name):
+        knobs = json.loads(self.ok(f"get {name} --json"))["knobs"]
+        return {k["name"]: k for k in knobs}[name]
+
+
+def plain(count, event_type="page", first=0):
+    return b"".join(b'{"event_type":"%s","n":%d,"text":"%s"}\n' % (event_type.encode(), i, b"x" * (i % 50))
+                    for i in range(first, first + count))
+
+
+def test_get_and_set():
+    with Place() as place:
+        daemon = place.daemon(place.cloud(), types={"list": [{"name": "page", "sampling": 0.5}]})
+        with Control(daemon) as c:
+            knob = c.value("group.age_max")
+            equal((knob["value"], knob["number"], knob["phase"], knob["default"], knob["unit"], knob["until"]),
+                  ("300ms", 300000, "runtime", "60s", "microseconds", None), "group.age_max")
+            expect(knob["from"].startswith("file:"), knob["from"])
+            equal(c.value("data_dir")["phase"], "startup", "data_dir")
+            expect("forgotten at the next start" in c.ok("set group.age_max 100ms"), "the answer says so")
+            knob = c.value("group.age_max")
+            equal((knob["value"], knob["from"]), ("100ms", "live"), "after set")
+            answer = json.loads(c.ok("--json set gcs.concurrency=4 log.level=debug"))
+            equal([x["name"] for x in answer["changes"]], ["gcs.concurrency", "log.level"], "changes")
+            equal((answer["changes"][0]["was"], answer["threads_behind"]), ("16", 0), "answer")
+            c.refused("set gcs.concurrency=5 log.level=loud", "one of debug|info|warn|error")
+            equal(c.value("gcs.concurrency")["value"], "4", "nothing of a wrong request is done")
+            c.refused("set group.agemax 1s", 'did you mean "group.age_max"?')
+            c.refused("set data_dir /tmp", "needs a restart")
+            c.refused("set group.age_max", "allowed: set NAME VALUE")
+            c.refused("set", "usage: set NAME VALUE")
+            c.refused("set group.age_max 1s --for 1ms", "--for: found", "from 1s up to 365d")
+            c.refused("set types.pgae.sampling 1", 'did you mean "page"?')
+            c.refused("get grupe", "no knob")
+            equal(len(json.loads(c.ok("--json get group."))["knobs"]), 3, "knobs of a section")
+            equal(c.value("types.page.sampling")["value"], "0.5", "sampling of the file")
+            c.ok("set types.page.sampling 0.25 --for 2s")
+            equal((c.value("types.page.sampling")["value"], c.value("types.page.sampling")["then"]),
+                  ("0.25", "0.5"), "sampling for a time")
+            c.ok("set group.age_max 1s --for 1s")
+            until(lambda: c.value("group.age_max")["value"] == "100ms", 10, "the value to come back")
+            until(lambda: c.value("types.page.sampling")["value"] == "0.5", 10, "the sampling to come back")
+        daemon.restart()
+        with Control(daemon) as c:
+            equal(c.value("group.age_max")["value"], "300ms", "the file holds after a restart")
+
+
+def test_sampling():
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud)
+        with Control(daemon) as c:
+            equal(daemon.post_ok(plain(100)), {"accepted": 100, "dead_lettered": 0, "errors": []}, "all kept")
+            c.ok("set types.page.sampling 0.2")
+            answer = daemon.post_ok(plain(20000, first=100) + b"{nothing}\n")
+            kept, out = answer["accepted"], answer["sampled_out"]
+            equal((kept + out, answer["dead_lettered"]), (20000, 1), "dead letters are not sampled")
+            expect(3700 < kept < 4300, f"{kept} of 20000 kept at 0.2")
+            again = daemon.post_ok(plain(20000, first=100))
+            equal((again["accepted"], again["sampled_out"]), (kept, out), "the same events, the same fate")
+            c.ok("set types.page.sampling 0.4")
+            more = daemon.post_ok(plain(20000, first=100))["accepted"]
+            expect(7600 < more < 8400, f"{more} of 20000 kept at 0.4")
+            c.ok("set types.sampling=0")
+            equal(daemon.post_ok(plain(10, "other")), {"accepted": 0, "dead_lettered": 0, "sampled_out": 10,
+                                                       "errors": []}, "types without their own")
+            left_out = 20000 * 3 - 2 * kept - more + 10
+        daemon.settle()
+        status = daemon.status()
+        equal((status["sampled_out"], status["dead_lettered"]), (left_out, 1), "status")
+        equal(status["received"], status["durable"] + left_out, "what came is kept or counted as left out")
+        types = {t["type"]: t for t in daemon.cli_json("types")["types"]}
+        equal((types["page"]["sampled_out"], types["page"]["events"]),
+              (left_out - 10, 100 + 2 * kept + more), "the type")
+        stored = [json.loads(line)["n"] for _, line in cloud.lines("output/page/")]
+        equal(len(stored), 100 + 2 * kept + more, "stored")
+        counts = collections.Counter(stored)
+        equal({counts[n] for n in range(100, 20100)}, {0, 1, 3}, "a tenth is part of a fifth")
+        metrics = daemon.admin("/metrics")[1]
+        expect(f'penstock_sampled_out_events_total{{worker="0"}} {left_out}\n' in metrics, "metrics")
+
+
+LIVE = [("group.age_max", ("50ms", "300ms", "2s")), ("group.bytes_max", ("64KiB", "1MiB", "16MiB")),
+        ("gcs.concurrency", ("1", "4", "64")), ("block.bytes", ("640KiB", "1MiB")),
+        ("block.age_max", ("0", "1ms", "5ms")), ("block.lane_max", ("1", "4", "16")),
+        ("bigquery.load_cadence", ("1s", "2s")), ("bigquery.load_bytes", ("1MiB", "1GiB")),
+        ("types.lateness", ("1h", "2h")), ("worker.spin", ("true", "false")),
+        ("http.idle_timeout", ("60s", "75s")), ("sinks.stall_timeout", ("30s", "60s")),
+        ("log.level", ("info", "warn"))]
+
+
+def turn_knobs(daemon, seed, stop, done, errors):
+    """Sets one knob or several after the other, some for a time, until told to stop."""
+    rng = random.Random(seed)
+    try:
+        with Control(daemon) as c:
+            while not stop.is_set():
+                pairs = [(name, rng.choice(values)) for name, values in rng.sample(LIVE, rng.randint(1, 3))]
+                c.ok("set " + " ".join(f"{n}={v}" for n, v in pairs) + rng.choice(("", "", " --for 1s")))
+                done[0] += 1
+    except Exception as error:  # told to the test's thread
+        errors.append(error)
+
+
+def test_under_load():
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, workers=2)
+        gen = Gen(place, daemon, count=200000, rate=25000, malformed=1, late=2)
+        stop, done, errors = threading.Event(), [0], []
+        threads = [threading.Thread(target=turn_knobs, args=(daemon, i, stop, done, errors)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        report = gen.wait()
+        until(lambda: done[0] >= 3000 or errors, 60, lambda: f"3000 changes; {done[0]} so far")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        expect(not errors, errors[:1])
+        equal(report["acked"], 200000, "acknowledged")
+        print(f"{done[0]} changes under load")
+        with Control(daemon) as c:
+            c.ok("set group.age_max=100ms block.age_max=0 gcs.concurrency=16 bigquery.load_cadence=1s "
+                 "log.level=info worker.spin=false")
+        daemon.settle()
+        compare(gen, cloud)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests([test_get_and_set, test_sampling, test_under_load]))
