@@ -198,6 +198,7 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
         .gcs_enabled = c->gcs_enabled,
         .bigquery_enabled = c->bigquery_enabled,
         .node = c->node,
+        .columns_max = (uint32_t)c->schema_columns_max,
         .http =
             {
                 .connections_max = (uint32_t)c->gcs_concurrency + HTTP_SPARE_CONNECTIONS,

@@ -293,8 +293,7 @@ static void check_clustering(struct loader *l, const struct entry *e)
         ASSERT(column != NULL);
         if (f == NULL)
             entry_problem(l, e, "clustering", e->at, column, "a top-level column of the schema");
-        else if (f->mode == COLUMN_REPEATED || f->type == COLUMN_RECORD || f->type == COLUMN_JSON ||
-                 f->type == COLUMN_BYTES || f->type == COLUMN_FLOAT || f->type == COLUMN_TIME)
+        else if (!schema_may_cluster(f))
             entry_problem(l, e, "clustering", e->at, column,
                           "a column that is not REPEATED, RECORD, JSON, BYTES, FLOAT or TIME");
     }

@@ -6,6 +6,7 @@
  *     DATA_DIR/machine-id     only where /etc/machine-id is missing
  *     DATA_DIR/journal/NN/    one journal each
  *     DATA_DIR/delivery/      delivery log and ledger
+ *     DATA_DIR/columns/       versions of tables whose columns are inferred or added
  *     DATA_DIR/penstock.sock  CLI socket, unless configured elsewhere
  */
 #ifndef PENSTOCK_CONTROL_PLACE_H
@@ -21,6 +22,7 @@ struct place_dir {
     int lock_fd;
     char machine_id[PLACE_ID_BYTES];
     char delivery_dir[PLACE_PATH_BYTES];
+    char columns_dir[PLACE_PATH_BYTES];
 };
 
 /**

@@ -137,6 +137,11 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
                     ",\"loaded_rows\":%" PRIu64 ",\"jobs\":%" PRIu32 ",\"state\":",
                     t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
         textbuf_json(b, span_of(t->state));
+        if (t->version > 0)
+            textbuf_add(b,
+                        ",\"columns\":{\"version\":%" PRIu32 ",\"n\":%" PRIu32 ",\"added\":%" PRIu32
+                        ",\"overflowed\":%" PRIu64 ",\"normalized\":%" PRIu64 "}",
+                        t->version, t->columns, t->columns_added, t->overflowed, t->normalized);
         textbuf_add(b, ",\"text\":");
         textbuf_json(b, span_of(t->text));
         textbuf_add(b, "}");
@@ -173,6 +178,11 @@ static void thread_text(const struct daemon *d, uint32_t i, const struct sink_re
                     t->table, t->state, t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
         textbuf_printable(b, span_of(t->text));
         textbuf_add(b, "\n");
+        if (t->version > 0)
+            textbuf_add(b,
+                        "    inferred: version %" PRIu32 ", %" PRIu32 " columns, %" PRIu32
+                        " added, %" PRIu64 " values in penstock_overflow, %" PRIu64 " rewritten\n",
+                        t->version, t->columns, t->columns_added, t->overflowed, t->normalized);
     }
 }
 

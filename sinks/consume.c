@@ -28,7 +28,7 @@ static struct type_route *route_create(struct sink *s, struct span name)
     return r;
 }
 
-const struct type_route *route_get(struct sink *s, struct span name)
+struct type_route *route_get(struct sink *s, struct span name)
 {
     struct type_route **bucket = &s->route[crc32c(0, name.ptr, name.len) % ROUTE_BUCKETS];
     struct type_route *r;
@@ -46,7 +46,30 @@ const struct type_route *route_get(struct sink *s, struct span name)
     return r;
 }
 
+struct columns *route_columns(struct sink *s, struct type_route *route)
+{
+    char table[TABLE_NAME_BYTES_MAX];
+
+    ASSERT(route->owned);
+    if (route->columns == NULL) {
+        type_table(s->types, (struct span){route->name, route->name_len}, table, sizeof(table));
+        route->columns = columns_get(s, table, route->config);
+    }
+    return route->columns;
+}
+
 /* ---- what was planned before ---- */
+
+/* Versions of a table's columns follow one another: see columns.h. So the furthest plan counts,
+ * whichever version it names. */
+static struct plan_key planned_key(const struct plan_key *key)
+{
+    struct plan_key k = *key;
+
+    if (k.encoding == ENCODING_ROWS)
+        k.schema_hash = 0;
+    return k;
+}
 
 static struct planned_before **planned_bucket(struct sink *s, const struct plan_key *key,
                                               uint32_t journal)
@@ -54,15 +77,30 @@ static struct planned_before **planned_bucket(struct sink *s, const struct plan_
     return &s->planned[crc32c(journal, key, sizeof(*key)) % PLANNED_BUCKETS];
 }
 
+static struct planned_before *planned_find(struct sink *s, const struct plan_key *key,
+                                           uint32_t journal)
+{
+    struct planned_before *p = *planned_bucket(s, key, journal);
+
+    while (p != NULL && (p->journal != journal || memcmp(&p->key, key, sizeof(*key)) != 0))
+        p = p->next;
+    return p;
+}
+
 int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal, lsn_t to)
 {
-    struct planned_before **bucket = planned_bucket(s, key, journal);
-    struct planned_before *p = calloc(1, sizeof(*p));
+    struct plan_key k = planned_key(key);
+    struct planned_before **bucket = planned_bucket(s, &k, journal);
+    struct planned_before *p = planned_find(s, &k, journal);
 
-    if (p == NULL)
-        return -ENOMEM;
-    *p = (struct planned_before){.next = *bucket, .key = *key, .journal = journal, .to = to};
-    *bucket = p;
+    if (p == NULL) {
+        p = calloc(1, sizeof(*p));
+        if (p == NULL)
+            return -ENOMEM;
+        *p = (struct planned_before){.next = *bucket, .key = k, .journal = journal};
+        *bucket = p;
+    }
+    p->to = to > p->to ? to : p->to;
     if (to > s->feed[journal].planned_max)
         s->feed[journal].planned_max = to;
     return 0;
@@ -71,13 +109,14 @@ int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journa
 static bool planned_already(struct sink *s, const struct plan_key *key, const struct feed *f,
                             lsn_t lsn)
 {
+    struct planned_before *p;
+    struct plan_key k;
+
     if (lsn >= f->planned_max)
         return false;
-    for (struct planned_before *p = *planned_bucket(s, key, f->index); p != NULL; p = p->next) {
-        if (p->journal == f->index && memcmp(&p->key, key, sizeof(*key)) == 0)
-            return lsn < p->to;
-    }
-    return false;
+    k = planned_key(key);
+    p = planned_find(s, &k, f->index);
+    return p != NULL && lsn < p->to;
 }
 
 /* ---- lines ---- */
@@ -86,28 +125,17 @@ void plan_key_of(const struct block_run *run, const struct type_route *route,
                  const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key)
 {
     plan_key_init(key, (struct span){route->name, route->name_len}, (enum plan_kind)run->kind);
-    key->schema_hash = run->schema_hash;
+    /* A line of which a row is still to be made is not loaded as it is. */
+    key->schema_hash = (e->flags & BLOCK_ENTRY_ROWS) != 0 ? 0 : run->schema_hash;
     key->encoding = (uint8_t)encoding;
-    if (encoding == ENCODING_WRAPPED) {
+    if (encoding_is_staged(key->encoding)) {
         /* Coarse, because its object only passes through; but one must not touch too many
          * partitions. */
-        key->minute = e->minute - (e->minute % WRAPPED_MINUTES + WRAPPED_MINUTES) % WRAPPED_MINUTES;
+        key->minute = e->minute - (e->minute % STAGED_MINUTES + STAGED_MINUTES) % STAGED_MINUTES;
         return;
     }
     key->minute = e->minute;
     key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
-}
-
-/* The group that a line goes to; false without memory. *out stays NULL when the line is planned
- * already. */
-static bool group_for(struct sink *s, const struct plan_key *key, const struct feed *f, lsn_t lsn,
-                      struct group **out)
-{
-    *out = NULL;
-    if (planned_already(s, key, f, lsn))
-        return true;
-    *out = group_get(&s->groups, key, s->now_us);
-    return *out != NULL;
 }
 
 void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
@@ -125,7 +153,7 @@ void line_place(const struct block_view *v, const struct block_entry *e, uint32_
 static void plan_if_full(struct sink *s, struct group *g)
 {
     if (g != NULL && g->bytes >= s->config.group_bytes_max)
-        plan_group(s, g);
+        (void)plan_group(s, g); /* later, if not now */
 }
 
 bool wrap_room(struct sink *s, size_t bytes)
@@ -142,38 +170,94 @@ bool wrap_room(struct sink *s, size_t bytes)
     return true;
 }
 
-/* Copies a line into its group or groups. False, without a trace, when group memory is short. */
-static bool line_group(struct sink *s, const struct type_route *route, const struct feed *f,
+/* One line of the block under way, and the groups that take it. */
+struct line {
+    const struct block_run *run;
+    const struct block_entry *e;
+    struct span text;
+    struct plan_key archive, staging;
+    bool to_archive, to_staging; /* not planned already */
+    struct span staged;          /* in s->wrap_buf */
+};
+
+/* In what form a line is copied a second time, for a load of its own; ENCODING_ARCHIVE: not at all. */
+static enum plan_encoding staging_of(const struct sink *s, const struct line *l)
+{
+    if (l->run->kind != BLOCK_EVENT || !s->config.bigquery_enabled)
+        return ENCODING_ARCHIVE;
+    if ((l->e->flags & BLOCK_ENTRY_ROWS) != 0)
+        return ENCODING_ROWS;
+    return l->run->schema_hash == 0 ? ENCODING_WRAPPED : ENCODING_ARCHIVE;
+}
+
+/* The line as its staging group takes it. False when it must be tried again later. */
+static bool line_stage(struct sink *s, struct type_route *route, const struct feed *f,
+                       struct line *l)
+{
+    struct columns_line row = {.view = &f->view, .run = l->run, .entry = f->entry};
+    struct columns *c;
+
+    ASSERT_HOT(l->to_staging);
+    if (l->staging.encoding == ENCODING_WRAPPED) {
+        if (!wrap_room(s, l->text.len + WRAP_BYTES))
+            return false;
+        l->staged.ptr = s->wrap_buf;
+        l->staged.len = event_wrap(l->text.ptr, l->text.len, l->e->added, s->wrap_buf);
+        return true;
+    }
+    c = route_columns(s, route);
+    if (c == NULL || !columns_take(c, &row))
+        return false;
+    l->staged = row.out;
+    l->staging.schema_hash = row.schema_hash;
+    return true;
+}
+
+/* Where a line goes, and as what. */
+static bool line_prepare(struct sink *s, struct type_route *route, const struct feed *f,
+                         struct line *l)
+{
+    lsn_t lsn = f->view.header->lsn + l->e->offset;
+    enum plan_encoding staging = staging_of(s, l);
+
+    l->text = (struct span){.ptr = f->view.buf + l->e->offset, .len = l->e->len};
+    plan_key_of(l->run, route, l->e, ENCODING_ARCHIVE, &l->archive);
+    l->to_archive = !planned_already(s, &l->archive, f, lsn);
+    if (staging == ENCODING_ARCHIVE)
+        return true;
+    plan_key_of(l->run, route, l->e, staging, &l->staging);
+    l->to_staging = !planned_already(s, &l->staging, f, lsn);
+    return !l->to_staging || line_stage(s, route, f, l);
+}
+
+/* Copies a line into its group or groups. False, without a trace in them, when it must be tried again
+ * later: mostly because group memory is short. */
+static bool line_group(struct sink *s, struct type_route *route, const struct feed *f,
                        const struct block_run *run, const struct block_entry *e)
 {
-    struct span line = {.ptr = f->view.buf + e->offset, .len = e->len};
-    lsn_t lsn = f->view.header->lsn + e->offset;
-    bool wrapped = run->kind == BLOCK_EVENT && run->schema_hash == 0 && s->config.bigquery_enabled;
-    struct group *archive, *staging = NULL;
+    struct group *archive = NULL, *staging = NULL;
     struct line_place place;
-    struct plan_key key;
-    struct span wrap;
+    struct line l; /* not zeroed: its keys are large, and this runs for every event */
+    uint64_t need;
 
-    if (s->pool.n_free <
-        PACK_CHUNKS + s->reload_reserved + (wrapped ? 2 : 1) * chunks_for(e->len + WRAP_BYTES))
+    l.run = run;
+    l.e = e;
+    l.to_staging = false;
+    l.staged = (struct span){NULL, 0};
+    need = PACK_CHUNKS + s->reload_reserved + chunks_for(e->len);
+    if (s->pool.n_free < need || !line_prepare(s, route, f, &l))
         return false;
-    plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
-    if (!group_for(s, &key, f, lsn, &archive))
+    if (s->pool.n_free < need + chunks_for(l.staged.len))
         return false;
-    if (wrapped) {
-        if (!wrap_room(s, e->len + WRAP_BYTES))
-            return false;
-        plan_key_of(run, route, e, ENCODING_WRAPPED, &key);
-        if (!group_for(s, &key, f, lsn, &staging))
-            return false;
-    }
+    if (l.to_archive && (archive = group_get(&s->groups, &l.archive, s->now_us)) == NULL)
+        return false;
+    if (l.to_staging && (staging = group_get(&s->groups, &l.staging, s->now_us)) == NULL)
+        return false;
     line_place(&f->view, e, f->index, &place);
     if (archive != NULL)
-        group_append(&s->pool, archive, &place, line);
-    if (staging != NULL) {
-        wrap = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
-        group_append(&s->pool, staging, &place, wrap);
-    }
+        group_append(&s->pool, archive, &place, l.text);
+    if (staging != NULL)
+        group_append(&s->pool, staging, &place, l.staged);
     plan_if_full(s, archive);
     plan_if_full(s, staging);
     stat_add(&s->stats.events, (e->flags & BLOCK_ENTRY_PART) ? 0 : 1);
@@ -187,7 +271,7 @@ static bool block_consume(struct sink *s, struct feed *f)
 
     for (; f->run < h->n_runs; f->run++, f->entry = 0) {
         const struct block_run *run = &f->view.runs[f->run];
-        const struct type_route *route = route_get(s, block_run_name(&f->view, run));
+        struct type_route *route = route_get(s, block_run_name(&f->view, run));
 
         if (route == NULL)
             return false;

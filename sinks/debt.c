@@ -138,7 +138,7 @@ void staging_delete(struct sink *s, struct debt *d)
 {
     struct staged *g = calloc(1, sizeof(*g));
 
-    ASSERT(d->encoding == ENCODING_WRAPPED);
+    ASSERT(encoding_is_staged(d->encoding));
     ASSERT(g != NULL); /* a few hundred bytes; a restart finds the object in the log */
     g->sink = s;
     g->debt = d;

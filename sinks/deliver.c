@@ -141,7 +141,7 @@ static void object_name(const struct sink *s, struct plan *p)
     if (p->key.kind == PLAN_DEAD)
         n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
                      path, compact, tail);
-    else if (p->key.encoding == ENCODING_WRAPPED)
+    else if (encoding_is_staged(p->key.encoding))
         n = snprintf(p->object, sizeof(p->object), "staging/%s/%.*s_%s", type, OBJECT_TYPE_BYTES,
                      type, tail);
     else
@@ -162,7 +162,7 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
     p->planned_us = clock_wall_us();
     p->gzip = s->config.gzip && g->key.encoding != ENCODING_INSERT; /* which has no object */
     p->to_load = s->config.bigquery_enabled && g->key.kind == PLAN_EVENTS &&
-                 (g->key.encoding == ENCODING_WRAPPED || g->key.schema_hash != 0);
+                 (encoding_is_staged(g->key.encoding) || g->key.schema_hash != 0);
     for (uint32_t j = 0; j < g->n_journals; j++) {
         const struct chain *c = &g->chain[j];
 
@@ -190,6 +190,12 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
         free(d);
         return NULL;
     }
+    if (plan->key.encoding == ENCODING_ROWS) {
+        d->version = columns_find(d->table->columns, plan->key.schema_hash);
+        ASSERT(d->version !=
+               NULL); /* durable before the plan; looked for before it is taken over */
+        d->version->refs++;
+    }
     d->since_us = s->now_us;
     return d;
 }
@@ -210,16 +216,18 @@ static void plan_durable(struct sink *s, void *ctx)
     delivery_content_there(ctx, &s->planning);
 }
 
-void plan_group(struct sink *s, struct group *g)
+bool plan_group(struct sink *s, struct group *g)
 {
     struct plan plan = {0};
     struct delivery *d;
     struct record r = {.type = RECORD_PLAN};
 
+    if (!columns_settle(s, g))
+        return false;
     group_take(&s->groups, g);
     if (g->lines == 0) {
         group_free(&s->pool, g);
-        return;
+        return true;
     }
     plan_fill(s, g, &plan);
     d = delivery_new(s, &plan);
@@ -230,17 +238,21 @@ void plan_group(struct sink *s, struct group *g)
     stat_add(&s->stats.planned_events, plan.events);
     delivery_move(d, NULL, &s->planning, DELIVERY_PLANNING);
     record_submit(s, &r, plan_durable, d);
+    return true;
 }
 
-void plan_due(struct sink *s, bool all)
+bool plan_due(struct sink *s, bool all)
 {
-    while (s->groups.n > 0) {
-        struct group *g = s->groups.oldest.next;
+    struct group *next;
+    bool planned = true;
 
+    for (struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = next) {
+        next = g->next;
         if (!all && s->now_us - g->opened_us < s->config.group_age_us_max)
-            return;
-        plan_group(s, g);
+            return planned;
+        planned &= plan_group(s, g);
     }
+    return planned;
 }
 
 void plan_for_memory(struct sink *s)
@@ -256,7 +268,7 @@ void plan_for_memory(struct sink *s)
     for (; g != &s->groups.oldest; g = next) {
         next = g->next;
         if (g->n_chunks >= bytes)
-            plan_group(s, g);
+            (void)plan_group(s, g); /* later, if not now */
     }
 }
 
@@ -309,6 +321,8 @@ void delivery_finish(struct delivery *d, struct delivery_list *l)
     list_remove(l, d);
     content_drop(d);
     loop_timer_cancel(d->sink->loop, &d->retry);
+    if (d->version != NULL)
+        columns_release(d->table->columns, d->version);
     free(d);
 }
 

@@ -115,7 +115,8 @@ struct group *group_get(struct group_table *t, const struct plan_key *key, int64
     return g;
 }
 
-void group_take(struct group_table *t, struct group *g)
+/* Takes a group out of its bucket. */
+static void bucket_remove(struct group_table *t, struct group *g)
 {
     struct group **at = &t->bucket[key_hash(&g->key) & t->mask];
 
@@ -124,21 +125,63 @@ void group_take(struct group_table *t, struct group *g)
         at = &(*at)->next_hash;
     }
     *at = g->next_hash;
+}
+
+void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash)
+{
+    struct group **bucket;
+
+    bucket_remove(t, g);
+    g->key.schema_hash = schema_hash;
+    bucket = &t->bucket[key_hash(&g->key) & t->mask];
+    for (const struct group *other = *bucket; other != NULL; other = other->next_hash)
+        ASSERT(!key_equal(&other->key, &g->key));
+    g->next_hash = *bucket;
+    *bucket = g;
+}
+
+void group_take(struct group_table *t, struct group *g)
+{
+    bucket_remove(t, g);
     g->prev->next = g->next;
     g->next->prev = g->prev;
     g->next_hash = g->prev = g->next = NULL;
     t->n--;
 }
 
-static struct chunk *chunk_add(struct chunk_pool *pool, struct group *g, struct chain *chain)
+/* From the pool, or overdrawn: see group_write(). */
+static struct chunk *chunk_get(struct chunk_pool *pool)
 {
     struct chunk *c = pool->free;
 
-    ASSERT(c != NULL); /* the caller has looked */
+    if (c == NULL) {
+        c = malloc(sizeof(*c));
+        ASSERT(c != NULL);
+        return c;
+    }
     pool->free = c->next;
     pool->n_free--;
+    return c;
+}
+
+void chunk_give(struct chunk_pool *pool, struct chunk *c)
+{
+    if ((char *)c < pool->memory || (char *)c >= pool->memory + pool->memory_bytes) {
+        free(c);
+        return;
+    }
+    c->next = pool->free;
+    pool->free = c;
+    pool->n_free++;
+    ASSERT(pool->n_free <= pool->n_total);
+}
+
+static struct chunk *chunk_add(struct chunk_pool *pool, struct group *g, struct chain *chain)
+{
+    struct chunk *c = chunk_get(pool);
+
     c->next = NULL;
-    c->used = 0;
+    c->used = c->taken = 0;
     if (chain->last != NULL)
         chain->last->next = c;
     else
@@ -167,6 +210,37 @@ static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *c
     }
 }
 
+void group_write(struct chunk_pool *pool, struct group *g, struct chain *to, struct span bytes)
+{
+    ASSERT(to >= g->chain && to < g->chain + g->n_journals);
+    chain_copy(pool, g, to, bytes);
+    to->bytes += bytes.len;
+    g->bytes += bytes.len;
+}
+
+void group_read(struct chunk_pool *pool, struct group *g, struct chain *from, char *buf, size_t n)
+{
+    ASSERT(n <= from->bytes && n <= g->bytes);
+    from->bytes -= n;
+    g->bytes -= n;
+    while (n > 0) {
+        struct chunk *c = from->first;
+        size_t part = c->used - c->taken < n ? c->used - c->taken : n;
+
+        memcpy(buf, c->data + c->taken, part);
+        c->taken += (uint32_t)part;
+        buf += part;
+        n -= part;
+        if (c->taken < c->used)
+            return;
+        from->first = c->next;
+        chunk_give(pool, c);
+        g->n_chunks--;
+    }
+    if (from->first == NULL)
+        from->last = NULL;
+}
+
 void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
                   struct span line)
 {
@@ -174,6 +248,7 @@ void group_append(struct chunk_pool *pool, struct group *g, const struct line_pl
     lsn_t lsn = place->block + place->offset;
 
     ASSERT_HOT(place->journal < g->n_journals && (chain->bytes == 0 || lsn >= chain->to));
+    ASSERT_HOT(pool->n_free * sizeof(struct chunk) >= line.len); /* the caller has looked */
     if (chain->bytes == 0) {
         chain->from = lsn;
         chain->from_block = place->block;
@@ -218,11 +293,8 @@ void group_free(struct chunk_pool *pool, struct group *g)
             struct chunk *c = g->chain[j].first;
 
             g->chain[j].first = c->next;
-            c->next = pool->free;
-            pool->free = c;
-            pool->n_free++;
+            chunk_give(pool, c);
         }
     }
-    ASSERT(pool->n_free <= pool->n_total);
     free(g);
 }

@@ -21,7 +21,7 @@
 struct chunk {
     struct chunk *next;
     uint32_t used;
-    uint32_t reserved;
+    uint32_t taken; /* by group_read() */
     char data[CHUNK_BYTES - 16];
 };
 static_assert(sizeof(struct chunk) == CHUNK_BYTES, "chunks fill the pool");
@@ -70,6 +70,9 @@ int chunk_pool_create(struct chunk_pool *p, uint64_t bytes) WARN_UNUSED;
 /** Frees it. Thread: control, when the sink thread has ended. */
 void chunk_pool_destroy(struct chunk_pool *p);
 
+/** Gives a chunk back; one that group_write() overdrew goes to the heap. */
+void chunk_give(struct chunk_pool *p, struct chunk *c);
+
 /** Chunks that appending len bytes to a chain may need at most. */
 uint32_t chunks_for(size_t len);
 
@@ -101,6 +104,23 @@ struct line_place {
 /** Appends one line; the pool holds chunks_for(line.len). */
 void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
                   struct span line);
+
+/**
+ * Takes the first n bytes of a chain out of its group; emptied chunks go back to the pool. For
+ * rewriting a group: the chain's bytes are taken off and read to their end, rows come in their
+ * place by group_write().
+ * @param buf receives them.
+ */
+void group_read(struct chunk_pool *pool, struct group *g, struct chain *from, char *buf, size_t n);
+
+/**
+ * Puts bytes behind those of a chain of g, as part of lines that it has. Where the pool has no chunk
+ * left it is overdrawn from the heap: what group_read() gave back was nearly as much.
+ */
+void group_write(struct chunk_pool *pool, struct group *g, struct chain *to, struct span bytes);
+
+/** Gives an open group another schema hash; there is none of that key yet. */
+void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash);
 
 /** The content as I/O vectors, in journal order; iov holds g->n_chunks. @return how many. */
 uint32_t group_iovec(const struct group *g, struct iovec *iov);

@@ -36,14 +36,6 @@ int packer_create(struct chunk_pool *pool, struct packer **out)
     return 0;
 }
 
-static void chunk_give(struct chunk_pool *pool, struct chunk *c)
-{
-    ASSERT(pool->n_free < pool->n_total);
-    c->next = pool->free;
-    pool->free = c;
-    pool->n_free++;
-}
-
 void packer_destroy(struct packer *p)
 {
     if (p == NULL)

@@ -102,12 +102,32 @@ static void line_take(struct sink *s, struct delivery *d, const struct block_vie
         if (!wrap_room(s, e->len + WRAP_BYTES))
             return;
         line = (struct span){s->wrap_buf, event_wrap(line.ptr, line.len, e->added, s->wrap_buf)};
+    } else if (d->plan.key.encoding == ENCODING_ROWS && !columns_row(s, d->version, v, e, &line)) {
+        return;
     }
     if (d->content->bytes + line.len > d->plan.bytes)
         return; /* more than was planned: the check at the end says so */
     line_place(v, e, s->reload_feed, &place);
     group_append(&s->pool, d->content, &place, line); /* its chunks are reserved */
     s->reload_reserved -= d->content->n_chunks - chunks;
+}
+
+/* Whether a line has the key of a plan. The version of a row is no part of the line: what lies in
+ * the range of a plan of rows is of its version. */
+static bool line_is_of(const struct plan *p, const struct block_run *run,
+                       const struct type_route *route, const struct block_entry *e)
+{
+    struct plan_key key;
+
+    plan_key_of(run, route, e, (enum plan_encoding)p->key.encoding, &key);
+    if (p->key.encoding == ENCODING_ROWS) {
+        if ((e->flags & BLOCK_ENTRY_ROWS) == 0)
+            return false;
+        key.schema_hash = p->key.schema_hash;
+    } else if (p->key.encoding == ENCODING_WRAPPED && (e->flags & BLOCK_ENTRY_ROWS) != 0) {
+        return false;
+    }
+    return memcmp(&key, &p->key, sizeof(key)) == 0;
 }
 
 /* Gives every line of a run to the plans that hold it. */
@@ -127,12 +147,8 @@ static void run_take(struct sink *s, const struct block_view *v, const struct bl
         for (uint32_t i = 0; i < run->n_entries; i++) {
             const struct block_entry *e = &v->entries[run->first + i];
             lsn_t lsn = v->header->lsn + e->offset;
-            struct plan_key key;
 
-            if (lsn < range->from || lsn >= range->to)
-                continue;
-            plan_key_of(run, route, e, (enum plan_encoding)d->plan.key.encoding, &key);
-            if (memcmp(&key, &d->plan.key, sizeof(key)) == 0)
+            if (lsn >= range->from && lsn < range->to && line_is_of(&d->plan, run, route, e))
                 line_take(s, d, v, e);
         }
     }

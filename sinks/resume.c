@@ -16,7 +16,41 @@ struct resume {
     int rc;
     uint32_t plans, loads;
     struct debt_list taken; /* plans that a load has taken, until that load is visited */
+    char *error;            /* says more than rc, unless "" */
+    size_t error_len;
 };
+
+/*
+ * Plans of rows need the version of the columns that they name; once they are stored, only what the
+ * table should look like.
+ */
+static int version_check(struct resume *r, const char *table, uint32_t hash, const char *object)
+{
+    struct columns *c = columns_get(r->sink, table, NULL);
+
+    if (c == NULL)
+        return -ENOMEM;
+    if (c->newest != NULL && (hash == 0 || columns_find(c, hash) != NULL))
+        return 0;
+    snprintf(
+        r->error, r->error_len,
+        "object %.300s is to be delivered to table %.300s by version %08x of its inferred "
+        "columns, which is not in %.300s: restore that folder; or, if the table of the type was "
+        "renamed, give it its old name until all is delivered",
+        object, table, hash, r->sink->config.columns_dir);
+    return -EUCLEAN;
+}
+
+static int plan_version_check(struct resume *r, const struct plan *plan, uint32_t hash)
+{
+    struct span type = {plan->key.type, plan->key.type_len};
+    char table[TABLE_NAME_BYTES_MAX];
+
+    if (plan->key.encoding != ENCODING_ROWS)
+        return 0;
+    type_table(r->sink->types, type, table, sizeof(table));
+    return version_check(r, table, hash, plan->object);
+}
 
 static int feed_of(const struct sink *s, const struct journal_uuid *uuid)
 {
@@ -60,6 +94,10 @@ static int confirmed_resume(struct resume *r, const struct plan *plan, uint64_t 
     if (route == NULL)
         return -ENOMEM;
     if (load_id == 0) {
+        int rc = route->owned ? plan_version_check(r, plan, 0) : 0;
+
+        if (rc < 0)
+            return rc;
         t = route->owned ? route_table(r->sink, route, (enum plan_encoding)plan->key.encoding)
                          : NULL;
         if (t != NULL)
@@ -75,10 +113,14 @@ static int confirmed_resume(struct resume *r, const struct plan *plan, uint64_t 
 }
 
 /* Plans that were parked are tried again at once: the log hears of them with their next outcome. */
-static int pending_resume(struct sink *s, const struct plan *plan, const char *text)
+static int pending_resume(struct resume *r, const struct plan *plan, const char *text)
 {
-    struct delivery *d = delivery_new(s, plan);
+    struct sink *s = r->sink;
+    int rc = plan_version_check(r, plan, plan->key.schema_hash);
+    struct delivery *d = rc == 0 ? delivery_new(s, plan) : NULL;
 
+    if (rc < 0)
+        return rc;
     if (d == NULL)
         return -ENOMEM;
     snprintf(d->text, sizeof(d->text), "%s", text != NULL ? text : "");
@@ -97,7 +139,7 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
         r->rc = confirmed_resume(r, plan, load_id);
     } else if (key_owned(s, &plan->key, &r->rc)) {
         r->plans++;
-        r->rc = pending_resume(s, plan, text);
+        r->rc = pending_resume(r, plan, text);
     }
 }
 
@@ -119,10 +161,13 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
             staging_delete(r->sink, d);
         return;
     }
-    t = table_get(r->sink, load->table, (enum plan_encoding)mine.first->encoding,
-                  mine.first->config);
+    if (mine.first->encoding == ENCODING_ROWS)
+        r->rc = version_check(r, load->table, 0, mine.first->object);
+    t = r->rc == 0 ? table_get(r->sink, load->table, (enum plan_encoding)mine.first->encoding,
+                               mine.first->config)
+                   : NULL;
     if (t == NULL) {
-        r->rc = -ENOMEM;
+        r->rc = r->rc < 0 ? r->rc : -ENOMEM;
         debt_list_free(&mine);
         return;
     }
@@ -156,18 +201,20 @@ static int feeds_resume(struct sink *s, char *error, size_t error_len)
 int sink_resume(struct sink *s, char *error, size_t error_len)
 {
     const struct delivery_state *state = dlog_state(s->dlog);
-    struct resume r = {.sink = s};
+    struct resume r = {.sink = s, .error = error, .error_len = error_len};
+
     r.rc = feeds_resume(s, error, error_len);
     if (r.rc < 0)
         return r.rc;
+    error[0] = '\0';
     state_each_planned(state, planned_visit, &r);
     state_each_plan(state, plan_visit, &r);
     state_each_load(state, load_visit, &r);
     ASSERT(r.rc < 0 || r.taken.n == 0);
     debt_list_free(&r.taken);
-    if (r.rc < 0)
+    if (r.rc < 0 && error[0] == '\0')
         snprintf(error, error_len, "out of memory while taking over the delivery state");
-    else if (r.plans + r.loads > 0)
+    else if (r.rc == 0 && r.plans + r.loads > 0)
         log_info("sink", "thread %u takes over %u plans and %u loads", s->config.index, r.plans,
                  r.loads);
     return r.rc;

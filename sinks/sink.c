@@ -84,6 +84,9 @@ static int parts_create(struct sink *s, struct journal *const *journals, uint32_
         return rc;
     s->port = dlog_port(s->dlog, loop_wake_fd(s->loop));
     s->now_us = clock_monotonic_us();
+    rc = columns_load(s, error, error_len);
+    if (rc < 0)
+        return rc;
     return sink_resume(s, error, error_len);
 }
 
@@ -119,8 +122,10 @@ static void list_destroy(struct delivery_list *l)
 {
     struct delivery *d;
 
-    while ((d = delivery_first(l)) != NULL)
+    while ((d = delivery_first(l)) != NULL) {
+        d->version = NULL; /* the plan will want it at the next start */
         delivery_finish(d, l);
+    }
 }
 
 static void maps_destroy(struct sink *s)
@@ -161,6 +166,7 @@ void sink_destroy(struct sink *s)
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);
     tables_destroy(s);
+    columns_destroy(s);
     staging_free(s);
     packer_destroy(s->packer);
     group_table_destroy(&s->groups);
@@ -229,12 +235,21 @@ static void table_report(const struct table *t, struct sink_table_report *out)
         why = t->ensure.waiting;
     if (t->state == TABLE_LOADING && t->job.waiting != NULL)
         why = t->job.waiting;
+    if (why[0] == '\0' && t->columns != NULL)
+        why = t->columns->text;
     memset(out, 0, sizeof(*out));
     snprintf(out->table, sizeof(out->table), "%s", t->name);
     out->debt_events = t->debt_events + (t->loading.n > 0 ? t->load.rows : 0);
     out->debt_objects = t->debts.n + t->loading.n;
     out->loaded_rows = t->loaded_rows;
     out->jobs = t->jobs;
+    if (t->columns != NULL && t->columns->newest != NULL) {
+        out->version = t->columns->newest->number;
+        out->columns = t->columns->newest->rows->n_columns;
+        out->columns_added = t->columns->added;
+        out->overflowed = t->columns->counts.overflowed + t->columns->counts.whole;
+        out->normalized = t->columns->counts.normalized;
+    }
     snprintf(out->state, sizeof(out->state), "%s", state[t->state]);
     snprintf(out->text, sizeof(out->text), "%s", why);
 }
@@ -256,12 +271,15 @@ static void report(struct sink *s, struct sink_report *out)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);
 }
 
-static void flush(struct sink *s)
+/* Plans everything. False when something must be tried again later. */
+static bool flush(struct sink *s)
 {
-    plan_due(s, true);
+    bool planned = plan_due(s, true);
+
     s->flush_id = dlog_next_id(s->dlog);
     for (struct table *t = s->tables; t != NULL; t = t->next)
         t->flush = t->debts.n > 0;
+    return planned;
 }
 
 static bool list_has_before(const struct delivery_list *l, uint64_t id)
@@ -300,7 +318,8 @@ static void idle_check(struct sink *s)
             if (s->feed[i].cursor < s->idle_lsn[i])
                 goto wait;
         }
-        flush(s);
+        if (!flush(s))
+            goto wait;
         s->idle_planned = true;
     }
     if (delivered_before(s, s->flush_id)) {
@@ -325,7 +344,7 @@ static void commands_run(struct sink *s)
 
     switch (command) {
     case SINK_FLUSH:
-        flush(s);
+        (void)flush(s); /* what could not be planned is when it is due */
         call_finish(s, 0);
         break;
     case SINK_REPORT:

@@ -29,6 +29,8 @@ struct sink_config {
     int64_t park_retry_us;   /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
+    const char *columns_dir; /* exists; versions of inferred columns live here */
+    uint32_t columns_max;    /* of a table whose columns are inferred or added */
     struct auth_config auth;
     struct http_config http;
     struct gcs_config gcs;
@@ -50,8 +52,11 @@ struct sink_stats {
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
     _Atomic uint64_t loaded_events;
-    _Atomic uint64_t loads_waiting; /* gauge: tables with debt */
-    _Atomic uint64_t loads_parked;  /* gauge */
+    _Atomic uint64_t columns_added;   /* to tables whose columns are inferred or added */
+    _Atomic uint64_t rows_overflowed; /* values that no column of those tables took */
+    _Atomic uint64_t rows_normalized; /* values and names of those that were rewritten */
+    _Atomic uint64_t loads_waiting;   /* gauge: tables with debt */
+    _Atomic uint64_t loads_parked;    /* gauge */
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
     _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
     _Atomic uint64_t gzip_bytes;       /* ...into these */
@@ -65,6 +70,11 @@ struct sink_table_report {
     uint64_t debt_objects;
     uint64_t loaded_rows;         /* since start */
     uint32_t jobs;                /* since start */
+    uint32_t version;             /* of inferred columns; 0: none */
+    uint32_t columns;             /* in that version */
+    uint32_t columns_added;       /* since start */
+    uint64_t overflowed;          /* values that no column took, since start */
+    uint64_t normalized;          /* values and names that were rewritten, since start */
     char state[24];               /* "idle", "waiting", "creating", "loading", "parked" */
     char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
 };

@@ -1,6 +1,6 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, deliver.c, reload.c, tables.c, debt.c and
- * resume.c only.
+ * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, reload.c, tables.c,
+ * debt.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
  *                                        ^                          └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
@@ -13,6 +13,7 @@
 #include <semaphore.h>
 
 #include "dataplane/base/stats.h"
+#include "sinks/columns.h"
 #include "sinks/delivery/state.h"
 #include "sinks/engine/loop.h"
 #include "sinks/group.h"
@@ -23,10 +24,9 @@
 #define WRAP_BYTES 16u /* that event_wrap() may add to a line */
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
-#define CONSUME_BLOCKS 32 /* per turn, so that the network gets its share */
-#define WRAPPED_MINUTES \
-    (512 * 1440)                 /* event time that one wrapped object spans at most: 512 days */
-#define LOAD_PARTITION_MAX 4000u /* BigQuery: partitions that one job may touch */
+#define CONSUME_BLOCKS     32           /* per turn, so that the network gets its share */
+#define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
+#define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
 
 struct sink;
 struct table;
@@ -71,8 +71,9 @@ enum delivery_state_name {
 struct delivery {
     struct delivery *prev, *next;
     struct sink *sink;
-    struct table *table; /* of its type; NULL when it is not to be loaded */
-    uint8_t state;       /* enum delivery_state_name */
+    struct table *table;             /* of its type; NULL when it is not to be loaded */
+    struct columns_version *version; /* ENCODING_ROWS: held */
+    uint8_t state;                   /* enum delivery_state_name */
     struct plan plan;
     struct group *content; /* NULL: must be read again before sending */
     bool packed;           /* content is compressed: */
@@ -143,9 +144,14 @@ struct table {
     struct table *next;
     struct sink *sink;
     char name[TABLE_NAME_BYTES_MAX];
-    uint8_t encoding; /* enum plan_encoding */
+    uint8_t encoding;                 /* enum plan_encoding */
+    const struct type_config *config; /* of the type that it was made for, or NULL */
     struct bq_table_spec spec;
-    uint8_t state; /* enum table_state */
+    struct columns *columns; /* ENCODING_ROWS, else NULL */
+    struct columns_version
+        *ensures;           /* ENCODING_ROWS: what the table has, or is being made to have; held */
+    int64_t next_ensure_us; /* monotonic: tables change only so often */
+    uint8_t state;          /* enum table_state */
     bool ensured;
     bool flush; /* load as soon as there is debt */
     struct debt_list debts;
@@ -173,8 +179,8 @@ struct type_route {
     char name[TYPE_NAME_BYTES_MAX];
     uint8_t name_len;
     bool owned;
-    struct table *table[2]; /* by encoding, when owned; made when first needed */
     const struct type_config *config;
+    struct columns *columns; /* of its table; NULL until a line needs them */
 };
 
 /** How far a key had been planned before this start. */
@@ -186,6 +192,7 @@ struct planned_before {
 };
 
 #define ROUTE_BUCKETS   4096u
+#define COLUMNS_BUCKETS 1024u
 #define PLANNED_BUCKETS 4096u
 
 /** A record on its way into the log: what to do when it is durable. */
@@ -234,6 +241,7 @@ struct sink {
     struct type_route *route[ROUTE_BUCKETS];
     struct planned_before *planned[PLANNED_BUCKETS];
     struct table *tables;
+    struct columns *columns[COLUMNS_BUCKETS]; /* by table */
     /* Time. */
     int64_t now_us; /* monotonic, of this turn */
     int64_t next_tick_us;
@@ -283,7 +291,10 @@ void line_place(const struct block_view *v, const struct block_entry *e, uint32_
                 struct line_place *out);
 
 /** The route of a type. @return NULL without memory. */
-const struct type_route *route_get(struct sink *s, struct span name);
+struct type_route *route_get(struct sink *s, struct span name);
+
+/** The columns of a route's table. @return NULL without memory. */
+struct columns *route_columns(struct sink *s, struct type_route *route);
 
 /** Remembers how far a key was planned before this start. Thread: init. @return 0 or -ENOMEM. */
 int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journal,
@@ -304,11 +315,12 @@ void delivery_move(struct delivery *d, struct delivery_list *from, struct delive
 /** The first, or NULL. */
 struct delivery *delivery_first(const struct delivery_list *l);
 
-/** Closes a group: it becomes a plan. */
-void plan_group(struct sink *s, struct group *g);
+/** Closes a group: it becomes a plan. @return false when that must be tried again later. */
+bool plan_group(struct sink *s, struct group *g);
 
-/** Plans what is due by size or age, or everything. */
-void plan_due(struct sink *s, bool all);
+/** Plans what is due by size or age, or everything. @return false when something must be tried again
+ * later. */
+bool plan_due(struct sink *s, bool all);
 
 /** Plans the larger groups, because group memory is short. */
 void plan_for_memory(struct sink *s);

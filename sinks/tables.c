@@ -14,6 +14,8 @@
 
 #define MINUTES_A_DAY 1440
 
+#define ENSURE_US 2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
+
 static void load_begin(struct table *t);
 static void load_ensure(struct table *t);
 
@@ -24,14 +26,38 @@ static void spec_fill(struct table *t, const struct type_set *set, const struct 
     bool wrapped = t->encoding == ENCODING_WRAPPED || c == NULL || c->schema == NULL;
 
     t->spec.table = t->name;
-    t->spec.schema = wrapped ? set->json_schema : c->schema;
     t->spec.description =
         c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
+    t->config = c;
+    if (t->columns != NULL)
+        return; /* the rest with each version */
+    t->spec.schema = wrapped ? set->json_schema : c->schema;
     if (wrapped)
         return;
     t->spec.n_clustering = c->n_clustering;
     for (uint32_t i = 0; i < c->n_clustering; i++)
         t->spec.clustering[i] = c->clustering[i];
+}
+
+/* The newest columns become what the table is to have. Clustering is left to columns that are there:
+ * BigQuery would refuse the others for good. */
+static void spec_renew(struct table *t)
+{
+    const struct type_config *c = t->config;
+
+    ASSERT(t->columns->newest != NULL); /* its rows were planned */
+    if (t->ensures != NULL)
+        columns_release(t->columns, t->ensures);
+    t->ensures = t->columns->newest;
+    t->ensures->refs++;
+    t->spec.schema = t->ensures->rows->schema;
+    t->spec.n_clustering = 0;
+    for (uint32_t i = 0; c != NULL && i < c->n_clustering; i++) {
+        const struct schema_field *f = schema_find(t->spec.schema, span_of(c->clustering[i]));
+
+        if (f != NULL && schema_may_cluster(f))
+            t->spec.clustering[t->spec.n_clustering++] = c->clustering[i];
+    }
 }
 
 bool table_owned(const struct sink *s, const char *name)
@@ -55,6 +81,11 @@ struct table *table_get(struct sink *s, const char *name, enum plan_encoding enc
     snprintf(t->name, sizeof(t->name), "%s", name);
     t->encoding = (uint8_t)encoding;
     t->sink = s;
+    t->columns = encoding == ENCODING_ROWS ? columns_get(s, name, config) : NULL;
+    if (encoding == ENCODING_ROWS && t->columns == NULL) {
+        free(t);
+        return NULL;
+    }
     spec_fill(t, s->types, config);
     t->next = s->tables;
     s->tables = t;
@@ -202,7 +233,7 @@ static void loaded_durable(struct sink *s, void *ctx)
 
     while ((d = debt_pop(&t->loading)) != NULL) {
         stat_add(&s->stats.loaded_events, d->events);
-        if (d->encoding == ENCODING_WRAPPED)
+        if (encoding_is_staged(d->encoding))
             staging_delete(s, d);
         else
             free(d);
@@ -280,10 +311,28 @@ static void attempt_begin(struct table *t)
     record_submit(t->sink, &r, job_start, t);
 }
 
+/* What can be done about a table that does not take inferred columns. */
+static void park_conflict(struct table *t, const char *text)
+{
+    char more[REASON_TEXT_BYTES];
+
+    snprintf(
+        more, sizeof(more),
+        "%.240s; ours were inferred from the events: rename that column (ALTER TABLE ... RENAME "
+        "COLUMN) or move the table away, and Penstock adds its own",
+        text);
+    table_park(t, more);
+}
+
 static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *text)
 {
     struct table *t = container_of(e, struct table, ensure);
 
+    t->next_ensure_us = t->sink->now_us + ENSURE_US;
+    if (result == BQ_CONFLICT && t->columns != NULL) {
+        park_conflict(t, text);
+        return;
+    }
     if (result != BQ_DONE) {
         table_park(t, text);
         return;
@@ -295,6 +344,16 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
 static void load_ensure(struct table *t)
 {
     t->state = TABLE_ENSURING;
+    if (t->columns != NULL && t->columns->newest != t->ensures &&
+        t->sink->now_us < t->next_ensure_us) {
+        t->timer.fire = table_timer;
+        loop_timer_set(t->sink->loop, &t->timer, t->next_ensure_us - t->sink->now_us);
+        return;
+    }
+    if (t->columns != NULL && t->columns->newest != t->ensures) {
+        t->ensured = false;
+        spec_renew(t);
+    }
     t->ensure = (struct bq_ensure){.spec = &t->spec, .done = ensure_done};
     if (t->ensured) {
         attempt_begin(t);
@@ -375,11 +434,11 @@ static bool day_add(struct day_set *set, int32_t day)
     return true;
 }
 
-/* Adds the days that an object may touch: one, or all that a wrapped one spans. */
+/* Adds the days that an object may touch: one, or all that a staging object spans. */
 static bool days_add(struct day_set *set, const struct debt *d)
 {
     int32_t first = d->minute / MINUTES_A_DAY - (d->minute % MINUTES_A_DAY < 0 ? 1 : 0);
-    int32_t n = d->encoding == ENCODING_WRAPPED ? WRAPPED_MINUTES / MINUTES_A_DAY + 1 : 1;
+    int32_t n = encoding_is_staged(d->encoding) ? STAGED_MINUTES / MINUTES_A_DAY + 1 : 1;
 
     for (int32_t i = 0; i < n; i++) {
         if (!day_add(set, first + i))

@@ -166,6 +166,13 @@ const struct schema_field *schema_find(const struct schema *s, struct span name)
     return schema_field_find(&s->root, name);
 }
 
+bool schema_may_cluster(const struct schema_field *f)
+{
+    ASSERT(f != NULL);
+    return f->mode != COLUMN_REPEATED && f->type != COLUMN_RECORD && f->type != COLUMN_JSON &&
+           f->type != COLUMN_BYTES && f->type != COLUMN_FLOAT && f->type != COLUMN_TIME;
+}
+
 /* Depth is bounded by SCHEMA_DEPTH_MAX. */
 static void free_fields(struct schema_field *f)
 {

@@ -98,6 +98,9 @@ const struct schema_field *schema_field_find(const struct schema_field *record, 
 /** The top-level column of this name (exact case), or NULL. */
 const struct schema_field *schema_find(const struct schema *s, struct span name);
 
+/** Whether a table may be clustered by a top-level column. */
+bool schema_may_cluster(const struct schema_field *f);
+
 /** BigQuery's legacy name of a type ("INTEGER", "RECORD", ...). */
 const char *column_type_name(enum column_type type);
 

@@ -157,12 +157,60 @@ static void test_age_and_random_use(void **state)
     group_free(&pool, NULL);
 }
 
+/* Lines of a full pool become longer ones: in order, in their places, and all memory comes back. */
+static void test_rewrite(void **state)
+{
+    struct plan_key key = key_of("order");
+    struct group *g = group_get(&table, &key, 1);
+    static char in[1000], out[1500], *copy;
+    struct iovec *iov;
+    struct chain whole;
+    uint64_t lines = 0;
+    size_t at = 0;
+
+    (void)state;
+    while (pool.n_free >= chunks_for(sizeof(in))) {
+        struct line_place place = {
+            .journal = 1, .block = lines * sizeof(in), .len = sizeof(in), .counts = true};
+
+        memset(in, (int)('a' + lines++ % 26), sizeof(in));
+        group_append(&pool, g, &place, (struct span){in, sizeof(in)});
+    }
+    whole = g->chain[1];
+    g->chain[1].first = g->chain[1].last = NULL;
+    g->chain[1].bytes = 0;
+    for (struct chain from = whole; from.bytes > 0;) {
+        group_read(&pool, g, &from, in, sizeof(in));
+        memset(out, in[sizeof(in) - 1], sizeof(out));
+        group_write(&pool, g, &g->chain[1], (struct span){out, sizeof(out)});
+    }
+    assert_true(g->n_chunks > pool.n_total); /* more was taken from the heap */
+    assert_int_equal(g->bytes, lines * sizeof(out));
+    assert_int_equal(g->lines, lines);
+    assert_int_equal(g->chain[1].from, whole.from);
+    assert_int_equal(g->chain[1].to, whole.to);
+    copy = malloc(g->bytes);
+    for (uint64_t i = 0; i < lines; i++)
+        memset(copy + i * sizeof(out), (int)('a' + i % 26), sizeof(out));
+    iov = calloc(g->n_chunks, sizeof(*iov));
+    for (uint32_t i = 0, n = group_iovec(g, iov); i < n; at += iov[i++].iov_len)
+        assert_memory_equal(iov[i].iov_base, copy + at, iov[i].iov_len);
+    assert_int_equal(at, g->bytes);
+    group_rename(&table, g, 5);
+    key.schema_hash = 5;
+    assert_ptr_equal(group_get(&table, &key, 2), g);
+    key.schema_hash = 0;
+    assert_ptr_not_equal(group_get(&table, &key, 2), g);
+    free(copy);
+    free(iov);
+}
+
 #define FRESH(f) cmocka_unit_test_setup_teardown(f, up, down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {FRESH(test_content), FRESH(test_keys),
-                                       FRESH(test_age_and_random_use)};
+                                       FRESH(test_age_and_random_use), FRESH(test_rewrite)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
