@@ -28,6 +28,9 @@ struct series {
 static const struct series worker_series[] = {
     COUNTER(worker_stats, requests, "requests", "HTTP requests with events."),
     COUNTER(worker_stats, body_bytes, "body_bytes", "Bytes of request bodies."),
+    COUNTER(worker_stats, expanded_requests, "compressed_requests",
+            "HTTP requests with a compressed body."),
+    COUNTER(worker_stats, expanded_bytes, "expanded_bytes", "Bytes of their bodies, decompressed."),
     COUNTER(worker_stats, events, "events", "Events accepted."),
     COUNTER(worker_stats, event_bytes, "event_bytes", "Bytes of accepted events as received."),
     COUNTER(worker_stats, dead_letters, "dead_letters", "Dead letters kept."),

@@ -113,6 +113,7 @@ static void connection_reap(struct worker *w, struct connection *c)
     close(c->fd);
     c->fd = -1;
     lease_release(w->leases, &c->lease);
+    lease_release(w->leases, &c->expanded);
     answer_release(w, c);
     c->state = CONNECTION_FREE;
     c->next = w->free_connection;
@@ -160,7 +161,7 @@ void connection_open(struct worker *w, int fd)
     c->fd = fd;
     c->next = NULL;
     c->len = 0;
-    c->lease = (struct lease){0};
+    c->lease = c->expanded = (struct lease){0};
     c->list = NULL;
     c->close_after = false;
     c->linger = false;
@@ -259,18 +260,27 @@ static enum reason path_type(struct span path, char *out, struct span *type)
                                                                   : REASON_BAD_PATH_TYPE;
 }
 
-/* There will be room soon: the request waits in a lease. False when it cannot. */
-static bool request_stall(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+/* A whole request waits, in a lease. False when there is none. */
+static bool request_hold(struct worker *w, struct connection *c)
 {
     const char *base = c->buf;
 
-    if (c->state == CONNECTION_STALLED)
-        return w->now_us < c->deadline_us;
+    ASSERT_HOT(c->have_head);
     if (!gather(w, c, c->len))
         return false;
     c->request.path.ptr = c->buf + (c->request.path.ptr - base);
-    c->stalled_body = body_len;
-    c->stalled_used = used;
+    return true;
+}
+
+/* There will be room soon: the request waits. False when it cannot. */
+static bool request_stall(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+{
+    if (c->state == CONNECTION_STALLED)
+        return w->now_us < c->deadline_us;
+    if (!request_hold(w, c))
+        return false;
+    c->held_body = body_len;
+    c->held_used = used;
     c->state = CONNECTION_STALLED;
     c->deadline_us = w->now_us + STALL_US;
     c->next = NULL;
@@ -285,8 +295,9 @@ static bool request_stall(struct worker *w, struct connection *c, uint32_t body_
 /* Answers a request that was taken, or refused as a whole; its bytes are not needed any more. */
 static void request_answer(struct worker *w, struct connection *c, uint32_t used)
 {
-    char detail[48] = "";
+    char detail[64] = "";
 
+    lease_release(w->leases, &c->expanded);
     if (!request_consume(w, c, used)) {
         c->close_after = true;
         c->len = 0;
@@ -294,6 +305,8 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
     if (w->result.refused != REASON_NONE) {
         if (w->result.refused == REASON_BAD_ARRAY)
             snprintf(detail, sizeof(detail), "at byte %zu", w->result.error_offset);
+        else if (w->result.refused == REASON_BAD_ENCODING)
+            snprintf(detail, sizeof(detail), "%s", expand_error(w->expander));
         answer_refused(w, c, w->result.refused, detail);
         send_start(w, c);
         return;
@@ -321,7 +334,13 @@ static bool request_take(struct worker *w, struct connection *c, uint32_t body_l
     enum reason reason = path_type(c->request.path, type, &body.type);
 
     ASSERT(reason == REASON_NONE); /* seen by head_check() */
-    if (draining) {
+    if (c->expanded.buf != NULL) {
+        body.buf = c->expanded.buf;
+        body.len = c->expanded_len;
+    }
+    if (c->expand_refused != REASON_NONE) {
+        w->result = (struct ingest_result){.refused = (enum reason)c->expand_refused};
+    } else if (draining) {
         w->result = (struct ingest_result){.refused = REASON_DRAINING};
     } else {
         ingest_body(w->ingest, &body, &w->result);
@@ -342,13 +361,80 @@ bool connections_unstall(struct worker *w)
     while ((c = w->stalled_first) != NULL) {
         struct connection *next = c->next;
 
-        if (!request_take(w, c, c->stalled_body, c->stalled_used))
+        if (!request_take(w, c, c->held_body, c->held_used))
             return true;
         w->stalled_first = next; /* answered: it may be in the waiting queue by now */
         if (next == NULL)
             w->stalled_last = NULL;
     }
     return false;
+}
+
+/*
+ * A whole request with a compressed body is here. What takes more than a slice, or finds another one
+ * under way, waits in line.
+ */
+static void request_expand(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+{
+    enum reason reason = REASON_NO_LEASE;
+    bool first = w->expanding_first == NULL;
+
+    ASSERT(c->request.coding == HTTP_CODING_GZIP || c->request.coding == HTTP_CODING_ZSTD);
+    if (first) {
+        reason = compressed_start(w, c, c->buf + c->request.head_len, body_len);
+        c->expand_refused = (uint8_t)reason;
+        if (reason != REASON_NONE || compressed_slice(w, c, &reason)) {
+            c->expand_refused = (uint8_t)reason;
+            request_take(w, c, body_len, used);
+            return;
+        }
+    }
+    if (!request_hold(w, c)) {
+        c->expand_refused = REASON_NO_LEASE;
+        request_take(w, c, body_len, used);
+        return;
+    }
+    if (first)
+        expand_move(w->expander, c->buf + c->request.head_len);
+    c->held_body = body_len;
+    c->held_used = used;
+    c->state = CONNECTION_EXPANDING;
+    c->next = NULL;
+    if (first)
+        w->expanding_first = c;
+    else
+        w->expanding_last->next = c;
+    w->expanding_last = c;
+}
+
+bool connections_expand(struct worker *w)
+{
+    struct connection *c = w->expanding_first;
+    enum reason reason = REASON_NONE;
+
+    if (c == NULL)
+        return false;
+    ASSERT_HOT(c->state == CONNECTION_EXPANDING);
+    if (c->expanded.buf == NULL)
+        reason = compressed_start(w, c, c->buf + c->request.head_len, c->held_body);
+    if (reason == REASON_NONE && !compressed_slice(w, c, &reason))
+        return true;
+    w->expanding_first = c->next;
+    c->next = NULL;
+    c->expand_refused = (uint8_t)reason;
+    request_take(w, c, c->held_body, c->held_used);
+    return w->expanding_first != NULL;
+}
+
+/* A whole request is here. */
+static void request_ready(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
+{
+    ASSERT_HOT(c->state == CONNECTION_READING && c->expanded.buf == NULL);
+    c->expand_refused = REASON_NONE;
+    if (c->request.coding == HTTP_CODING_IDENTITY)
+        request_take(w, c, body_len, used);
+    else
+        request_expand(w, c, body_len, used);
 }
 
 /* What the head alone decides. */
@@ -364,7 +450,7 @@ static enum reason head_check(struct worker *w, const struct http_request *r)
         return REASON_BAD_METHOD;
     if (!r->has_length && !r->chunked)
         return REASON_BAD_LENGTH;
-    if (r->media == HTTP_MEDIA_OTHER || r->coding != HTTP_CODING_IDENTITY)
+    if (r->media == HTTP_MEDIA_OTHER || r->coding == HTTP_CODING_OTHER)
         return REASON_BAD_MEDIA_TYPE;
     if (r->has_length && r->content_length > w->config.body_bytes_max)
         return REASON_BODY_TOO_BIG;
@@ -412,7 +498,7 @@ static void chunked_take(struct worker *w, struct connection *c)
     if (c->body > w->config.body_bytes_max) {
         refuse(w, c, REASON_BODY_TOO_BIG, "");
     } else if (rc == 1) {
-        request_take(w, c, c->body, c->raw);
+        request_ready(w, c, c->body, c->raw);
     } else {
         c->len = c->raw = head + c->body; /* framing is gone: go on right behind the payload */
     }
@@ -450,7 +536,7 @@ static void request_step(struct worker *w, struct connection *c)
     if (r->chunked)
         chunked_take(w, c);
     else if (c->len - r->head_len >= r->content_length)
-        request_take(w, c, (uint32_t)r->content_length, r->head_len + (uint32_t)r->content_length);
+        request_ready(w, c, (uint32_t)r->content_length, r->head_len + (uint32_t)r->content_length);
 }
 
 /* Runs the connection on what it has, then asks the kernel for more if it still reads. */
@@ -625,7 +711,7 @@ bool connections_quiet(const struct worker *w)
         const struct connection *c = &w->connection[i];
 
         if (c->state == CONNECTION_WAITING || c->state == CONNECTION_SENDING ||
-            c->state == CONNECTION_STALLED)
+            c->state == CONNECTION_STALLED || c->state == CONNECTION_EXPANDING)
             return false;
     }
     return true;

@@ -61,6 +61,7 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
+    sum += expand_memory_bytes();                                    /* decompression */
     sum += streams_memory_bytes(c);           /* TCP: receive buffers, connections */
     sum += ingest_memory_bytes(c->types_max); /* types, reference rings */
     return sum;
@@ -157,6 +158,11 @@ static int inputs_create(struct worker *w, char *error, size_t error_len)
         snprintf(error, error_len, "input.leases_*: out of memory");
         return rc;
     }
+    rc = expander_create(&w->expander);
+    if (rc < 0) {
+        snprintf(error, error_len, "out of memory for decompression");
+        return rc;
+    }
     if ((rc = connections_create(w, error, error_len)) < 0 ||
         (rc = streams_create(w, error, error_len)) < 0)
         return rc;
@@ -232,6 +238,7 @@ void worker_destroy(struct worker *w)
     connections_destroy(w);
     streams_destroy(w);
     lease_pool_destroy(w->leases);
+    expander_destroy(w->expander);
     ingest_destroy(w->ingest);
     writer_destroy(w->writer);
     if (w->wake_fd >= 0)
@@ -446,7 +453,7 @@ static void wait_for_work(struct worker *w)
     if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL) &&
         us > RETRY_US)
         us = RETRY_US;
-    if (w->config.spin || us <= 0) {
+    if (w->config.spin || us <= 0 || w->expanding_first != NULL) {
         io_uring_submit_and_get_events(&w->ring);
         return;
     }
@@ -458,6 +465,7 @@ static void turn(struct worker *w)
 {
     settings_follow(w);
     completions_take(w);
+    (void)connections_expand(w);
     (void)connections_unstall(w);
     (void)streams_unstall(w);
     writer_pump(w->writer, &w->ring);

@@ -50,10 +50,12 @@ struct worker_config {
 struct worker_stats {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t requests;
     _Atomic uint64_t body_bytes;
-    _Atomic uint64_t events;       /* accepted into blocks */
-    _Atomic uint64_t event_bytes;  /* as received */
-    _Atomic uint64_t dead_letters; /* into blocks */
-    _Atomic uint64_t sampled_out;  /* acknowledged and not kept */
+    _Atomic uint64_t expanded_requests; /* with a compressed body */
+    _Atomic uint64_t expanded_bytes;    /* what became of their bodies */
+    _Atomic uint64_t events;            /* accepted into blocks */
+    _Atomic uint64_t event_bytes;       /* as received */
+    _Atomic uint64_t dead_letters;      /* into blocks */
+    _Atomic uint64_t sampled_out;       /* acknowledged and not kept */
     _Atomic uint64_t late;
     _Atomic uint64_t bad_time;
     _Atomic uint64_t normalized;     /* rewritten: cuts, line breaks */

@@ -7,6 +7,7 @@
 
 #include "dataplane/base/stats.h"
 #include "dataplane/ingest.h"
+#include "dataplane/input/expand.h"
 #include "dataplane/input/http_parser.h"
 #include "dataplane/lane.h"
 #include "dataplane/lease.h"
@@ -48,13 +49,15 @@ struct listener {
 
 /*
  *   READING ── whole request ──> WAITING ── its last block is durable ──> SENDING ── sent ──> READING
+ *      │  ├─ compressed ──> EXPANDING ──┤                                  │
  *      │  └─ no room yet ──> STALLED ── room ──┘                           │
  *      └── refused ──> SENDING, then LINGERING until the client is done ── CLOSED
  */
 enum connection_state {
     CONNECTION_FREE,
     CONNECTION_READING,
-    CONNECTION_STALLED, /* a whole request waits for commit blocks or journal segments */
+    CONNECTION_EXPANDING, /* a whole request: its body is being decompressed, or waits for that */
+    CONNECTION_STALLED,   /* a whole request waits for commit blocks or journal segments */
     CONNECTION_WAITING,
     CONNECTION_SENDING,
     CONNECTION_LINGERING, /* input is dropped, or closing would reset the answer away */
@@ -75,12 +78,15 @@ struct connection {
     uint32_t len;  /* bytes in buf */
     uint32_t body; /* chunked: payload bytes squeezed so far */
     uint32_t raw;  /* chunked: offset of the first byte that is not squeezed */
-    uint32_t stalled_body, stalled_used; /* of the request that waits for room */
+    uint32_t held_body, held_used; /* of a whole request that waits */
+    uint8_t expand_refused;        /* enum reason: what is wrong with its compressed body */
+    struct lease expanded;         /* the body, decompressed */
+    uint32_t expanded_len;
     struct http_request request;
     struct http_chunked chunked;
     int64_t deadline_us;
     uint64_t wait_seq;
-    struct connection *next; /* in the waiting or stalled queue, or in the free list */
+    struct connection *next; /* in the waiting, stalled or expanding queue, or in the free list */
     char *list;              /* a big answer buffer, or NULL */
     const char *out;         /* what is being sent */
     uint32_t out_len, out_sent;
@@ -119,6 +125,8 @@ struct worker {
     uint32_t n_connections;
     struct connection *waiting_first, *waiting_last;
     struct connection *stalled_first, *stalled_last;
+    struct connection *expanding_first, *expanding_last; /* the first one has the expander */
+    struct expander *expander;
     struct lease_pool *leases;
     struct receive_pool receive;
     char *list_memory;
@@ -190,11 +198,24 @@ void connections_durable(struct worker *w);
 /** Tries requests again that had to wait for room. Thread: worker. @return true while some still wait. */
 bool connections_unstall(struct worker *w);
 
+/** Decompresses a slice of the first body that waits for it. Thread: worker. @return true while there is
+ * more to do. */
+bool connections_expand(struct worker *w);
+
 /** Times out slow and idle connections. Thread: worker. */
 void connections_tick(struct worker *w);
 
 /** True when no request is between its admission and its answer. Thread: worker. */
 bool connections_quiet(const struct worker *w);
+
+/* ---- compressed.c ---- */
+
+/** Begins to decompress len bytes into c->expanded. Thread: worker. @return REASON_NONE, or
+ * REASON_NO_LEASE. */
+enum reason compressed_start(struct worker *w, struct connection *c, const char *in, uint32_t len);
+
+/** Goes on for a slice. Thread: worker. @return true at its end, with the reason if it is a bad one. */
+bool compressed_slice(struct worker *w, struct connection *c, enum reason *reason);
 
 /* ---- tcp.c ---- */
 
