@@ -417,7 +417,7 @@ static void count_taken(struct worker *w, struct stream *s, uint32_t n_lines)
     const struct ingest_result *r = &w->result;
 
     ASSERT_HOT(r->refused == REASON_NONE);
-    s->n_events += r->accepted + r->dead_lettered;
+    s->n_events += r->accepted + r->sampled_out + r->dead_lettered;
     s->n_lines += n_lines;
     if (r->last_seq > s->last_seq)
         s->last_seq = r->last_seq;
