@@ -139,7 +139,7 @@ static void job_seen(struct load_op *op, const struct http_answer *a)
     op->lost = 0;
     op->state = LOAD_POLL;
     request_progress(&op->request);
-    request_pause(&op->request, op->poll_us);
+    request_pause(&op->request, op->poll_us, NULL);
     op->poll_us = 2 * op->poll_us < POLL_US_MAX ? 2 * op->poll_us : POLL_US_MAX;
 }
 

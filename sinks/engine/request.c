@@ -3,14 +3,76 @@
 
 #include <stdio.h>
 
+#include "dataplane/base/clock.h"
+
 #define PROJECT_BYTES 256
 #define TYPE_BYTES    160
+
+/* ---- the end of an outage ---- */
+
+static void list_add(struct request *r)
+{
+    ASSERT(!r->_listed);
+    r->_listed = true;
+    r->_prev = NULL;
+    r->_next = r->env->_waiting;
+    if (r->_next != NULL)
+        r->_next->_prev = r;
+    r->env->_waiting = r;
+}
+
+static void list_remove(struct request *r)
+{
+    if (!r->_listed)
+        return;
+    ASSERT(r->_prev != NULL || r->env->_waiting == r);
+    if (r->_prev != NULL)
+        r->_prev->_next = r->_next;
+    else
+        r->env->_waiting = r->_next;
+    if (r->_next != NULL)
+        r->_next->_prev = r->_prev;
+    r->_listed = false;
+}
+
+/* The service answers again: those who wait come soon, but not before they were asked to. */
+static void wake_all(struct request_env *env)
+{
+    int64_t now_us = clock_monotonic_us();
+    struct request *r;
+
+    env->_prober = NULL;
+    while ((r = env->_waiting) != NULL) {
+        int64_t delay = retry_wake_us(&r->_retry);
+
+        list_remove(r);
+        ASSERT(r->_timer._heap_index != 0);
+        if (r->_not_before_us - now_us > delay)
+            delay = r->_not_before_us - now_us;
+        loop_timer_set(env->loop, &r->_timer, delay);
+    }
+}
+
+/* The one that probes goes away: another takes its place. */
+static void prober_leave(struct request *r)
+{
+    struct request *next = r->env->_waiting;
+
+    if (r->env->_prober != r)
+        return;
+    r->env->_prober = next;
+    if (next == NULL)
+        return;
+    ASSERT(next != r && next->_timer._heap_index != 0);
+    loop_timer_set(r->env->loop, &next->_timer, retry_probe_us(&next->_retry, NULL));
+}
 
 static void on_timer(struct loop_timer *t)
 {
     struct request *r = container_of(t, struct request, _timer);
 
     ASSERT(r->resume != NULL);
+    list_remove(r);
     if (r->waiting != NULL)
         *r->waiting = NULL;
     r->resume(r);
@@ -26,7 +88,7 @@ static void on_token(struct auth_waiter *w)
     request_send(r);
 }
 
-void request_init(struct request *r, const struct request_env *env)
+void request_init(struct request *r, struct request_env *env)
 {
     ASSERT(env->loop != NULL && env->http != NULL);
     ASSERT(r->answered != NULL && r->resume != NULL);
@@ -68,6 +130,8 @@ static void on_answer(struct http_call *call, const struct http_answer *a)
     enum answer_class c = answer_classify(a);
 
     ASSERT(r->answered != NULL);
+    if (retry_circuit_heard(&r->env->_circuit, a))
+        wake_all(r->env);
     if (c == ANSWER_AUTH && !r->_refreshed && r->env->auth != NULL) {
         r->_refreshed = true;
         auth_refused(r->env->auth, r->_generation);
@@ -155,11 +219,29 @@ static void wait_then_resume(struct request *r, int64_t delay_us)
     loop_timer_set(r->env->loop, &r->_timer, delay_us);
 }
 
+/* Joins those who wait for the end of an outage; one of them probes. @return its delay. */
+static int64_t outage_join(struct request *r, int64_t delay_us, const struct http_answer *a)
+{
+    struct request_env *env = r->env;
+
+    ASSERT(retry_is_outage(a));
+    r->_not_before_us = a->retry_after_s > 0 ? clock_monotonic_us() + delay_us : 0;
+    list_add(r);
+    if (!retry_circuit_open(&env->_circuit) || (env->_prober != NULL && env->_prober != r))
+        return delay_us;
+    env->_prober = r;
+    return retry_probe_us(&r->_retry, a);
+}
+
 void request_later(struct request *r, enum answer_class c, const struct http_answer *a)
 {
+    int64_t delay_us = retry_delay_us(&r->_retry, c, a);
+
     ASSERT(a != NULL);
     answer_describe(a, r->_why);
-    wait_then_resume(r, retry_delay_us(&r->_retry, c, a));
+    if (retry_is_outage(a))
+        delay_us = outage_join(r, delay_us, a);
+    wait_then_resume(r, delay_us);
 }
 
 void request_later_because(struct request *r, const char *why)
@@ -169,9 +251,14 @@ void request_later_because(struct request *r, const char *why)
     wait_then_resume(r, retry_delay_us(&r->_retry, ANSWER_TRANSIENT, NULL));
 }
 
-void request_pause(struct request *r, int64_t delay_us)
+void request_pause(struct request *r, int64_t delay_us, const char *why)
 {
     ASSERT(r->_timer._heap_index == 0);
+    if (why != NULL) {
+        snprintf(r->_why, sizeof(r->_why), "%s", why);
+        if (r->waiting != NULL)
+            *r->waiting = r->_why;
+    }
     loop_timer_set(r->env->loop, &r->_timer, delay_us);
 }
 
@@ -190,6 +277,8 @@ bool request_waits_for_token(const struct request *r)
 void request_cancel(struct request *r)
 {
     ASSERT(r->env != NULL);
+    list_remove(r);
+    prober_leave(r);
     http_call_cancel(r->env->http, &r->_call);
     loop_timer_cancel(r->env->loop, &r->_timer);
     auth_wait_cancel(&r->_token);

@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 
+#include "dataplane/base/stats.h"
 #include "sinks/engine/auth.h"
 #include "sinks/engine/retry.h"
 #include "sinks/engine/text.h"
@@ -28,11 +29,14 @@ struct request_env {
     const char *user_project; /* or NULL: the credentials' quota project, if any */
     _Atomic uint64_t *calls;
     _Atomic uint64_t *retries;
+    struct retry_circuit _circuit;
+    struct request *_waiting; /* after an outage's answer, latest first */
+    struct request *_prober;  /* while there is an outage: waits or is under way */
 };
 
 /** A request and its retries, embedded in an operation. Zero it, then request_init(). */
 struct request {
-    const struct request_env *env;
+    struct request_env *env;
     /** Class AUTH never arrives here: it is retried once and then PERMANENT. The answer's spans end
      * with the call. */
     void (*answered)(struct request *r, enum answer_class c, const struct http_answer *a);
@@ -53,8 +57,11 @@ struct request {
     struct http_call _call;
     struct loop_timer _timer;
     struct retry_state _retry;
-    struct auth_waiter _token; /* while there is none */
-    uint64_t _generation;      /* of the token that was sent */
+    struct auth_waiter _token;     /* while there is none */
+    struct request *_prev, *_next; /* among those that wait for the end of an outage */
+    bool _listed;
+    int64_t _not_before_us; /* monotonic: the server asked for it */
+    uint64_t _generation;   /* of the token that was sent */
     struct iovec _text_body;
     bool _body_failed; /* its text could not be made */
     bool _refreshed;   /* the token, since the last answer that was not 401 */
@@ -62,7 +69,7 @@ struct request {
 };
 
 /** Binds a zeroed request. */
-void request_init(struct request *r, const struct request_env *env);
+void request_init(struct request *r, struct request_env *env);
 
 /** Empties method, URL and body for another call of the same operation, and gives the URL to fill.
  */
@@ -75,14 +82,16 @@ void request_body(struct request *r, const struct text *json);
  * status. */
 void request_send(struct request *r);
 
-/** After an answer that may be better later: waits by the policy, then runs resume. */
+/** After an answer that may be better later: waits by the policy, then runs resume; sooner when
+ * other requests of the same client find that an outage is over. */
 void request_later(struct request *r, enum answer_class c, const struct http_answer *a);
 
 /** As request_later(), for a reason of the owner's own. */
 void request_later_because(struct request *r, const char *why);
 
-/** Waits for a fixed time without counting as a retry, then runs resume. */
-void request_pause(struct request *r, int64_t delay_us);
+/** Waits for a fixed time without counting as a retry, then runs resume. why: for status, or
+ * NULL. */
+void request_pause(struct request *r, int64_t delay_us, const char *why);
 
 /** Starts the delays anew: the operation made progress. */
 void request_progress(struct request *r);
@@ -95,13 +104,5 @@ void request_cancel(struct request *r);
 
 /** Cancels everything and frees the URL. */
 void request_fini(struct request *r);
-
-/** One step of a single-writer counter that others read. */
-static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
-{
-    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
-
-    atomic_store_explicit(counter, now + n, memory_order_relaxed);
-}
 
 #endif

@@ -13,6 +13,7 @@
 #define DELAY_US_MIN ((int64_t)20000)
 #define DELAY_CAP    64 /* times the base */
 #define QUOTA_US     ((int64_t)600 * 1000000)
+#define WAKE_US      ((int64_t)250000)
 #define SERVER_S_MAX ((int64_t)3600) /* a longer Retry-After is not believed */
 #define REASON_BYTES 64
 
@@ -146,6 +147,54 @@ static uint64_t random_next(struct retry_state *r)
     return x * UINT64_C(0x2545F4914F6CDD1D);
 }
 
+bool retry_is_outage(const struct http_answer *a)
+{
+    ASSERT(a != NULL);
+    return a->status == 0 || a->status == 408 || a->status >= 500;
+}
+
+bool retry_circuit_open(const struct retry_circuit *c)
+{
+    return c->failures >= RETRY_OUTAGE_ANSWERS;
+}
+
+bool retry_circuit_heard(struct retry_circuit *c, const struct http_answer *a)
+{
+    bool was_open = retry_circuit_open(c);
+
+    ASSERT(a != NULL);
+    if (retry_is_outage(a)) {
+        c->failures += was_open ? 0 : 1;
+        return false;
+    }
+    c->failures = 0;
+    return was_open;
+}
+
+/* What the server asked for, if that is longer. */
+static int64_t at_least_asked(int64_t delay, const struct http_answer *a)
+{
+    int64_t asked_s = a == NULL ? 0 : a->retry_after_s;
+
+    ASSERT(delay >= 0);
+    if (asked_s > SERVER_S_MAX)
+        asked_s = SERVER_S_MAX;
+    return asked_s * 1000000 > delay ? asked_s * 1000000 : delay;
+}
+
+int64_t retry_probe_us(struct retry_state *r, const struct http_answer *a)
+{
+    ASSERT(r != NULL);
+    return at_least_asked(
+        2 * retry_base_us + (int64_t)(random_next(r) % (uint64_t)(2 * retry_base_us)), a);
+}
+
+int64_t retry_wake_us(struct retry_state *r)
+{
+    ASSERT(r != NULL);
+    return (int64_t)(random_next(r) % (uint64_t)WAKE_US);
+}
+
 int64_t retry_delay_us(struct retry_state *r, enum answer_class c, const struct http_answer *a)
 {
     uint32_t shift = r->tries < 6 ? r->tries : 6;
@@ -159,12 +208,6 @@ int64_t retry_delay_us(struct retry_state *r, enum answer_class c, const struct 
         delay = retry_base_us < DELAY_US_MIN ? retry_base_us : DELAY_US_MIN;
     if (c == ANSWER_QUOTA)
         delay += QUOTA_US;
-    if (a != NULL && a->retry_after_s > 0) {
-        int64_t server_s = a->retry_after_s < SERVER_S_MAX ? a->retry_after_s : SERVER_S_MAX;
-
-        if (server_s * 1000000 > delay)
-            delay = server_s * 1000000;
-    }
     r->tries++;
-    return delay;
+    return at_least_asked(delay, a);
 }
