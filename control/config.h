@@ -70,7 +70,8 @@ struct config {
     uint64_t schema_columns_max;
     bool gcs_enabled;
     const char *gcs_endpoint, *gcs_bucket, *gcs_user_project;
-    uint64_t gcs_concurrency, gcs_resumable_bytes, gcs_chunk_bytes, gcs_gzip_level;
+    uint64_t gcs_concurrency, gcs_objects_per_second, gcs_resumable_bytes, gcs_chunk_bytes,
+        gcs_gzip_level;
     bool gcs_gzip;
     bool bigquery_enabled;
     const char *bigquery_endpoint, *bigquery_project, *bigquery_dataset, *bigquery_location;

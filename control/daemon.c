@@ -107,6 +107,7 @@ static int create_sinks(struct daemon *d)
 {
     char error[ERROR_BYTES] = "";
 
+    gcs_ramp_init(&d->ramp, d->config->gcs_objects_per_second, clock_monotonic_us());
     for (uint32_t i = 0; i < d->config->sinks_threads; i++) {
         struct daemon_sink *s = &d->sink[i];
         int rc;
@@ -114,6 +115,7 @@ static int create_sinks(struct daemon *d)
         config_fill_sink(d->config, i, s->labels, &s->config);
         s->config.live = live_join(tuning_live(d->tuning));
         s->config.columns_dir = d->place.columns_dir;
+        s->config.gcs.ramp = &d->ramp;
         pthread_mutex_init(&s->calling, NULL);
         rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,
                          &s->sink, error, sizeof(error));

@@ -60,6 +60,7 @@ struct daemon {
     struct worker_config worker_config[CONFIG_WORKERS_MAX];
     struct worker *worker[CONFIG_WORKERS_MAX];
     int worker_journal[CONFIG_WORKERS_MAX]; /* index of its journal */
+    struct gcs_ramp ramp;                   /* of the bucket, for all sink threads */
     uint32_t n_sinks;
     struct daemon_sink sink[SINK_THREADS_MAX];
     struct lane *lane[CONFIG_WORKERS_MAX][SINK_THREADS_MAX];

@@ -129,6 +129,9 @@ static const struct knob table[] = {
     K("gcs.bucket", TEXT, gcs_bucket, 0, 222, "", "", "The bucket; it must exist."),
     R("gcs.concurrency", COUNT, gcs_concurrency, 1, 1024, "16", "",
       "Uploads under way at once, per sink thread."),
+    K("gcs.objects_per_second", COUNT, gcs_objects_per_second, 1, 1000000, "1000", "",
+      "Objects written or deleted a second, by all sink threads, to begin with: 20 minutes at the "
+      "limit double it, 429 halves it again."),
     K("gcs.resumable_bytes", SIZE, gcs_resumable_bytes, 256 * KIB, 4 * GIB, "16MiB", "",
       "Larger objects go up chunk by chunk in a resumable session, smaller ones in one request."),
     K("gcs.chunk_bytes", SIZE, gcs_chunk_bytes, 256 * KIB, GIB, "16MiB", "",

@@ -256,7 +256,7 @@ static void table_report(const struct table *t, struct sink_table_report *out)
 
 static void report(struct sink *s, struct sink_report *out)
 {
-    const struct delivery *d = delivery_first(&s->putting);
+    const struct delivery *d = s->putting.head.next;
 
     out->n_tables = 0;
     out->gcs_waiting[0] = 0;
@@ -265,7 +265,9 @@ static void report(struct sink *s, struct sink_report *out)
         if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0)
             table_report(t, &out->table[out->n_tables++]);
     }
-    if (d != NULL && d->put.waiting != NULL)
+    while (d != &s->putting.head && d->put.waiting == NULL)
+        d = d->next;
+    if (d != &s->putting.head)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "%s", d->put.waiting);
     else if ((d = delivery_first(&s->parked)) != NULL)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);

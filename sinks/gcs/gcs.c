@@ -2,8 +2,10 @@
 #include "sinks/gcs/gcs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "dataplane/base/clock.h"
 #include "sinks/engine/answer.h"
 #include "sinks/gcs/gcs_internal.h"
 
@@ -79,6 +81,39 @@ bool object_facts_read(struct span body, struct object_facts *out)
     return true;
 }
 
+bool ramp_pass(struct gcs *g, struct request *r, bool *slot)
+{
+    struct gcs_ramp *ramp = g->config->ramp;
+    char why[REASON_TEXT_BYTES];
+    uint64_t limit;
+    int64_t wait_us;
+
+    ASSERT(slot != NULL);
+    if (ramp == NULL || *slot) {
+        *slot = false; /* used up by what is sent now */
+        return true;
+    }
+    wait_us = gcs_ramp_take(ramp, clock_monotonic_us());
+    limit = gcs_ramp_limit(ramp);
+    stat_set(&g->stats->ramp_per_s, limit);
+    if (wait_us == 0)
+        return true;
+    *slot = true;
+    stat_add(&g->stats->ramp_waits, 1);
+    snprintf(why, sizeof(why),
+             "the bucket's ramp lets %llu objects a second through (gcs.objects_per_second)",
+             (unsigned long long)limit);
+    request_pause(r, wait_us, why);
+    return false;
+}
+
+void ramp_heard(struct gcs *g, enum answer_class c, const struct http_answer *a)
+{
+    ASSERT(a != NULL);
+    if (g->config->ramp != NULL && c == ANSWER_TRANSIENT && (a->status == 429 || a->status == 403))
+        gcs_ramp_refused(g->config->ramp, clock_monotonic_us());
+}
+
 int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
                const struct gcs_config *config, struct gcs_stats *stats, struct gcs **out)
 {
@@ -108,8 +143,7 @@ void gcs_destroy(struct gcs *g)
     ASSERT(g->config != NULL);
     while (g->puts != NULL)
         put_op_destroy(g->puts);
-    while (g->deletes != NULL)
-        delete_op_destroy(g->deletes);
+    deletes_destroy(g);
     while (g->cancels != NULL)
         cancel_op_destroy(g->cancels);
     free(g);

@@ -10,8 +10,10 @@
 #include "sinks/engine/auth.h"
 #include "sinks/engine/http.h"
 #include "sinks/engine/retry.h"
+#include "sinks/gcs/gcs_ramp.h"
 
-#define GCS_CHUNK_UNIT ((uint64_t)256 << 10) /* chunks but the last are multiples of this */
+#define GCS_DELETES_MAX 16 /* under way at once, so that uploads get their share of connections */
+#define GCS_CHUNK_UNIT  ((uint64_t)256 << 10) /* chunks but the last are multiples of this */
 
 struct gcs_config {
     const char *endpoint; /* "https://storage.googleapis.com", or an emulator's, without a path */
@@ -19,6 +21,7 @@ struct gcs_config {
     const char *node;         /* goes into object metadata */
     const char *user_project; /* quota project header, or NULL */
     uint64_t resumable_bytes; /* larger objects go up in a resumable session; 0: none does */
+    struct gcs_ramp *ramp;    /* shared by all threads; NULL: as fast as it goes */
     uint64_t chunk_bytes;     /* of one request of a session: a multiple of GCS_CHUNK_UNIT */
 };
 
@@ -31,6 +34,8 @@ struct gcs_stats {
     _Atomic uint64_t recognised; /* 412 or lost answer, found to be ours */
     _Atomic uint64_t conflicts;
     _Atomic uint64_t permanent;
+    _Atomic uint64_t ramp_waits; /* objects and deletions that waited for the bucket's ramp */
+    _Atomic uint64_t ramp_per_s; /* gauge: objects a second that the ramp lets through */
     _Atomic uint64_t sessions; /* resumable uploads begun, those that replace a lost one included */
     _Atomic uint64_t resumed;  /* sessions that went on behind what the server had kept */
     _Atomic uint64_t sessions_lost; /* 404 or 410, or given up: begun again from the first byte */
@@ -89,7 +94,7 @@ void gcs_destroy(struct gcs *g);
  */
 int gcs_put_start(struct gcs *g, struct gcs_put *p) WARN_UNUSED;
 
-/** Starts to delete an object. */
+/** Starts to delete an object; at most GCS_DELETES_MAX are under way, the rest wait in order. */
 int gcs_delete_start(struct gcs *g, struct gcs_delete *d) WARN_UNUSED;
 
 /** One object of a listing. Borrowed for the call. */

@@ -22,7 +22,9 @@ struct gcs {
     struct gcs_stats *stats;
     struct request_env env;
     struct put_op *puts;
-    struct delete_op *deletes;
+    struct delete_op *deletes;           /* under way */
+    struct delete_op *queue, *queue_end; /* deletions that wait for their turn */
+    uint32_t n_deletes;
     struct cancel_op *cancels;
 };
 
@@ -55,6 +57,7 @@ struct put_op {
     struct request request;
     enum put_state state;
     bool resumable;
+    bool slot;            /* the ramp has given this attempt its moment */
     uint32_t odd_answers; /* in a row that made no sense */
     struct text head;     /* metadata; in a multipart request with the boundaries around it */
     struct text tail;
@@ -79,6 +82,15 @@ struct object_facts {
     uint64_t plain_bytes;
     uint32_t plain_crc32c;
 };
+
+/**
+ * Whether an object may be written or deleted now, by the bucket's ramp. If not, r resumes when its
+ * moment has come; *slot remembers that it has one.
+ */
+bool ramp_pass(struct gcs *g, struct request *r, bool *slot);
+
+/** Tells the ramp of an answer that says it is too much. */
+void ramp_heard(struct gcs *g, enum answer_class c, const struct http_answer *a);
 
 /** Google's form of a CRC-32C: base64 of the four bytes, most significant first. */
 void crc_text(uint32_t crc, char *out);
@@ -139,7 +151,7 @@ bool session_url_good(const char *endpoint, struct span url);
 /** Cancels and frees the cancelling of a session. */
 void cancel_op_destroy(struct cancel_op *op);
 
-/** Cancels and frees a deletion. */
-void delete_op_destroy(struct delete_op *op);
+/** Cancels and frees every deletion. */
+void deletes_destroy(struct gcs *g);
 
 #endif

@@ -212,6 +212,7 @@ static void put_answered(struct request *r, enum answer_class c, const struct ht
     struct put_op *op = container_of(r, struct put_op, request);
 
     ASSERT(op->put->_op == op);
+    ramp_heard(op->gcs, c, a);
     if (op->state == PUT_SEND)
         sent_answered(op, c, a);
     else if (op->state == PUT_CHECK)
@@ -260,6 +261,8 @@ void put_run(struct put_op *op)
     struct request *r = &op->request;
 
     ASSERT(op->put->_op == op);
+    if ((op->state == PUT_SEND || op->state == PUT_OPEN) && !ramp_pass(op->gcs, r, &op->slot))
+        return;
     if (op->state == PUT_SEND) {
         multipart_send(op);
     } else if (op->state == PUT_CHECK) {

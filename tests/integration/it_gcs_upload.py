@@ -173,5 +173,23 @@ def replaced(cloud, daemon):
     expect(status != 0 and "somebody replaced the object" in text, "verify said", status, text[:600])
 
 
+def test_ramp():
+    """Two sink threads share the bucket's ramp, and say that they wait for it."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, gcs={"objects_per_second": 15}, sinks={"threads": 2},
+                              group={"age_max": "1h"})
+        lines = [json.dumps({"event_type": f"t{n}", "number": n}).encode() for n in range(40)]
+        equal(daemon.post_ok(b"\n".join(lines))["accepted"], 40, "accepted")
+        daemon.cli("flush", "--timeout", "1s")
+        until(lambda: "the bucket's ramp lets 15 objects a second through" in daemon.cli("sinks")[1], 20,
+              "sinks to say why it waits")
+        daemon.settle()
+        equal(sorted(strip_added(line) for _, line in cloud.lines("output/")), sorted(lines), "lines")
+        expect(metric(daemon, "gcs_ramp_waits") > 20, "waits", metric(daemon, "gcs_ramp_waits"))
+        daemon.clean()
+        daemon.stop()
+
+
 if __name__ == "__main__":
-    sys.exit(run_tests([test_interrupted, test_gzip_switched, test_gzip_recognised]))
+    sys.exit(run_tests([test_interrupted, test_gzip_switched, test_gzip_recognised, test_ramp]))

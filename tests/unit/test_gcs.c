@@ -32,6 +32,7 @@ static bool allocation_fails(void)
 #undef calloc
 #undef realloc
 
+#include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
 #include "sinks/gcs/gcs.h"
 #include "sinks/gcs/gcs_internal.h"
@@ -529,6 +530,68 @@ static void delete_one(struct tcloud_bed *bed, struct gcs *g, const char *name)
     assert_true(tcloud_bed_run(bed, &deleted));
 }
 
+#define DELETES 60
+
+struct deletes {
+    struct gcs_delete del[DELETES];
+    uint32_t left;
+};
+
+static struct deletes deletes;
+
+static void on_one_deleted(struct gcs_delete *d, enum gcs_result result, const char *text)
+{
+    (void)d, (void)text;
+    assert_int_equal(result, GCS_DONE);
+    deletes.left--;
+}
+
+/* A load may leave thousands: a few are under way, the rest queues; the client may go at any time. */
+static void delete_many(struct tcloud_bed *bed, struct gcs *g)
+{
+    deletes.left = DELETES;
+    for (int i = 0; i < DELETES; i++) {
+        deletes.del[i] = (struct gcs_delete){.name = "none/x", .done = on_one_deleted};
+        assert_int_equal(gcs_delete_start(g, &deletes.del[i]), 0);
+        assert_true(g->n_deletes <= GCS_DELETES_MAX);
+    }
+    for (int i = 0; i < 4000 && deletes.left > 0; i++) {
+        (void)loop_run_once(bed->loop, 5000);
+        assert_true(g->n_deletes <= GCS_DELETES_MAX);
+    }
+    assert_int_equal(deletes.left, 0);
+    assert_int_equal(g->n_deletes, 0);
+    for (int i = 0; i < DELETES; i++) {
+        deletes.del[i] = (struct gcs_delete){.name = "none/x", .done = on_one_deleted};
+        assert_int_equal(gcs_delete_start(g, &deletes.del[i]), 0);
+    }
+    deletes.left = DELETES; /* gcs_destroy() cancels them */
+}
+
+/* Uploads wait for the ramp and say so. */
+static void put_slowly(struct tcloud_bed *bed, struct gcs *g, struct gcs_config *config,
+                       const struct iovec *body)
+{
+    static const char *const names[] = {"r/1", "r/2", "r/3"};
+    struct gcs_ramp ramp;
+    bool said = false;
+
+    gcs_ramp_init(&ramp, 4, clock_monotonic_us()); /* one now, one more in burst, then a wait */
+    config->ramp = &ramp;
+    many = (struct put_many){.left = 3};
+    for (int i = 0; i < 3; i++) {
+        fill(&many.put[i], body, 1);
+        many.put[i].name = names[i];
+        many.put[i].done = on_many;
+        assert_int_equal(gcs_put_start(g, &many.put[i]), 0);
+        said |= many.put[i].waiting != NULL && strstr(many.put[i].waiting, "lets 4 objects a sec");
+    }
+    assert_true(tcloud_bed_run(bed, &many.over));
+    assert_int_equal(many.last, GCS_DONE);
+    assert_true(said);
+    config->ramp = NULL;
+}
+
 static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struct gcs *g,
                        struct gcs_config *config, struct gcs_stats *stats)
 {
@@ -564,9 +627,13 @@ static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struc
         cloud, "{\"service\":\"storage\",\"method\":\"DELETE\",\"lose_answer\":true,\"count\":1}");
     delete_one(bed, g, names[0]);
     delete_one(bed, g, names[0]);
+    put_slowly(bed, g, config, &small);
+    assert_int_equal(stats->ramp_waits, 1);
+    assert_int_equal(stats->ramp_per_s, 4);
     n = 0;
     assert_int_equal(gcs_list(config, &bed->auth, "", on_listed, &n, error, sizeof(error)), 0);
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 7);
+    delete_many(bed, g);
 }
 
 static void test_local_cloud(void **state)
