@@ -18,6 +18,11 @@
 #define TIME_US_END   ((int64_t)INT32_MAX * 60000000)
 #define LINE_OVERHEAD_MAX \
     640 /* added fields or a dead letter's frame, its entry, run and type name */
+#define INJECT_SOURCE_BYTES 160
+#define DOCUMENT_OVERHEAD_MAX                      \
+    (EVENT_ADDED_BYTES_MAX + CHECK_SCRATCH_BYTES + \
+     16 * CHECK_CUTS_MAX) /* beside its bytes, twice */
+#define DEAD_DETAIL_BYTES 80
 
 struct ingest {
     struct ingest_config config;
@@ -36,6 +41,8 @@ struct ingest {
     struct type_slot *body_type;
     uint32_t position;
     int64_t now_us;
+    const struct inject_doc *doc;     /* of an injection; NULL otherwise */
+    char source[INJECT_SOURCE_BYTES]; /* its source and line */
 };
 
 static int add_time_path(void *ctx, const char *field)
@@ -141,6 +148,7 @@ static struct block *block_with_room(struct ingest *in, const struct block_ring 
     ASSERT_HOT(len_max < UINT32_MAX);
     if (b != NULL && block_fits(b, ring, (uint32_t)len_max))
         return b;
+    ASSERT(in->doc == NULL); /* an injection has made room for the whole document */
     if (b != NULL)
         writer_seal(w);
     b = in->config.block_get(in->config.ctx);
@@ -156,7 +164,7 @@ static void line_commit(struct ingest *in, struct block *b, struct block_ring *r
 {
     block_commit(b, ring, line);
     in->result->last_seq = b->seq;
-    if (block_is_full(b))
+    if (block_is_full(b) && in->doc == NULL) /* an injection sets its mark first */
         writer_seal(in->config.writer);
 }
 
@@ -173,6 +181,76 @@ static void error_note(struct ingest *in, enum reason reason)
     stat_add(&in->config.stats->reason[reason], 1);
 }
 
+/* ---- documents of an injection ---- */
+
+static size_t put_decimal(char *out, uint64_t v)
+{
+    char digits[20];
+    size_t n = 0, len = 0;
+
+    do {
+        digits[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    while (n > 0)
+        out[len++] = digits[--n];
+    return len;
+}
+
+/* "SOURCE:LINE" of the document under way. */
+static const char *document_source(struct ingest *in)
+{
+    size_t len = strnlen(in->doc->source, sizeof(in->source) - 24);
+
+    memcpy(in->source, in->doc->source, len);
+    if (in->doc->line > 0) {
+        in->source[len++] = ':';
+        len += put_decimal(in->source + len, in->doc->line);
+    }
+    ASSERT(len < sizeof(in->source));
+    in->source[len] = '\0';
+    return in->source;
+}
+
+/* Lines that a dead letter of so many bytes takes at most, and their bytes. */
+static uint32_t letter_lines(uint64_t len, uint64_t line_max)
+{
+    return (uint32_t)(2 * len / (line_max - DEAD_HEAD_BYTES_MAX)) + 1;
+}
+
+static uint64_t document_bytes(uint64_t len, uint64_t line_max)
+{
+    return 2 * len + DOCUMENT_OVERHEAD_MAX +
+           (uint64_t)letter_lines(len, line_max) * DEAD_FRAME_BYTES_MAX;
+}
+
+/*
+ * A document is stored in one block. A dead letter that does not fit one (events as large as blocks,
+ * most of it to be escaped) keeps its head; the detail tells its length, as for a document of which
+ * only the head is here.
+ */
+static void document_cut(struct ingest *in, struct dead_letter *d, size_t line_max, char *detail)
+{
+    const struct block *b = writer_open_block(in->config.writer);
+    uint64_t whole = in->doc->whole > d->raw.len ? in->doc->whole : d->raw.len;
+    size_t len = 0;
+
+    ASSERT(b != NULL);
+    while (!block_has_room(b, document_bytes(d->raw.len, line_max),
+                           letter_lines(d->raw.len, line_max), 1)) {
+        ASSERT(d->raw.len > 0); /* an empty one fits */
+        d->raw.len -= d->raw.len / 16 + 1;
+    }
+    if (d->raw.len == whole)
+        return;
+    memcpy(detail, "the first ", 10);
+    len = 10 + put_decimal(detail + 10, d->raw.len);
+    memcpy(detail + len, " of ", 4);
+    len += 4 + put_decimal(detail + len + 4, whole);
+    memcpy(detail + len, " bytes", sizeof(" bytes"));
+    d->detail = detail;
+}
+
 static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
                                   const char *detail, uint32_t error_offset, struct span raw)
 {
@@ -184,13 +262,17 @@ static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enu
         .event_type = slot->dead.name,
         .position = in->position,
         .error_offset = error_offset,
-        .source = in->body->source,
+        .source = in->doc != NULL ? document_source(in) : in->body->source,
         .received_us = in->now_us,
         .raw = raw,
         .journal_hex = in->uuid_hex,
     };
-    uint32_t parts = dead_parts(&d, line_max);
+    char cut[DEAD_DETAIL_BYTES];
+    uint32_t parts;
 
+    if (in->doc != NULL)
+        document_cut(in, &d, line_max, cut);
+    parts = dead_parts(&d, line_max);
     for (uint32_t part = 0; part < parts; part++) {
         struct block *b = block_with_room(in, &slot->dead, line_max);
         struct block_line line = {
@@ -538,4 +620,144 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
     in->now_us = clock_wall_us();
     dead_letter(in, types_unknown(in->types), reason, detail, 0,
                 (struct span){.ptr = body->buf, .len = body->len});
+}
+
+/* ---- injections ---- */
+
+static uint64_t letter_line_max(uint32_t event_bytes_max)
+{
+    return event_bytes_max > DEAD_LINE_MIN ? event_bytes_max : DEAD_LINE_MIN;
+}
+
+uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
+                     const struct inject_doc *doc, uint32_t n_docs)
+{
+    uint64_t line_max = letter_line_max(event_bytes_max), bytes = 0, lines = 0;
+    struct block empty = {.capacity = block_capacity};
+    uint32_t n;
+
+    ASSERT(n_docs > 0);
+    block_open(&empty, 0, 0);
+    for (n = 0; n < n_docs; n++) {
+        bytes += document_bytes(doc[n].raw.len, line_max);
+        lines += letter_lines(doc[n].raw.len, line_max);
+        if (lines > BLOCK_ENTRIES_MAX || !block_has_room(&empty, bytes, (uint32_t)lines, n + 1))
+            break;
+    }
+    return n > 0 ? n : 1;
+}
+
+/* Whether a block can be opened for an injection. */
+static enum reason block_available(struct ingest *in)
+{
+    const struct ingest_config *c = &in->config;
+
+    if (writer_failed(c->writer))
+        return REASON_DISK_ERROR;
+    if (writer_room(c->writer) == 0) {
+        if (journal_full(c->journal))
+            return REASON_JOURNAL_FULL;
+        return journal_disk_error(c->journal) ? REASON_DISK_ERROR : REASON_BLOCKS_BUSY;
+    }
+    return c->blocks_free(c->ctx) <= c->blocks_total / 4 ? REASON_BLOCKS_BUSY : REASON_NONE;
+}
+
+/* Opens a block with room for the next document, or for the whole batch, if the open one has none.
+ */
+static enum reason batch_open(struct ingest *in, const struct ingest_batch *b,
+                              const struct block_mark *mark)
+{
+    uint32_t n = b->whole ? b->n_docs - b->taken : 1, lines = 0;
+    uint64_t line_max = letter_line_max(in->config.event_bytes_max), bytes = 0;
+    struct block *open = writer_open_block(in->config.writer);
+    enum reason reason;
+    int rc;
+
+    for (uint32_t i = b->taken; i < b->taken + n; i++) {
+        bytes += document_bytes(b->doc[i].raw.len, line_max);
+        lines += letter_lines(b->doc[i].raw.len, line_max);
+    }
+    if (writer_failed(in->config.writer))
+        return REASON_DISK_ERROR;
+    if (open != NULL && block_takes_mark(open, mark) &&
+        (open->n_entries == 0 || block_has_room(open, bytes, lines, n)))
+        return REASON_NONE;
+    reason = block_available(in);
+    if (reason != REASON_NONE)
+        return reason;
+    if (open != NULL)
+        writer_seal(in->config.writer);
+    open = in->config.block_get(in->config.ctx);
+    ASSERT(open != NULL);
+    rc = writer_open(in->config.writer, open, ++in->seq);
+    ASSERT(rc == 0);
+    return REASON_NONE;
+}
+
+/* Where the document's type comes from. @return false when it has become a dead letter. */
+static bool document_type(struct ingest *in, const struct inject_doc *doc)
+{
+    struct ingest_result unused = {.refused = REASON_NONE};
+    struct ingest_body body = {.type = doc->type};
+
+    ASSERT_HOT(doc->type.len <= TYPE_NAME_BYTES_MAX);
+    if (body_type_set(in, &body, &unused))
+        return true;
+    in->body_type = NULL;
+    dead_letter(in, types_unknown(in->types), unused.refused, "", 0, doc->raw);
+    return false;
+}
+
+/* One document of an injection: an event or a dead letter, in the open block. */
+static void inject_take(struct ingest *in, const struct inject_doc *doc)
+{
+    struct json_event *ev = &in->event[0];
+    struct json_stream s;
+
+    in->doc = doc;
+    if (!document_type(in, doc)) {
+        in->position++;
+    } else if (unlikely(doc->whole > doc->raw.len)) {
+        dead_letter(in, in->body_type != NULL ? in->body_type : types_unknown(in->types),
+                    REASON_OVERSIZE, "", 0, doc->raw);
+        in->position++;
+    } else {
+        json_stream_init(&s, doc->raw.ptr, doc->raw.len, &in->paths, JSON_FRAMING_SINGLE);
+        if (json_next(&s, ev, 1) == 0)
+            *ev = (struct json_event){
+                .ptr = doc->raw.ptr, .len = (uint32_t)doc->raw.len, .error = JSON_ERROR_EMPTY};
+        document_take(in, ev);
+    }
+    in->doc = NULL;
+}
+
+enum reason ingest_documents(struct ingest *in, struct ingest_batch *b, struct ingest_result *out)
+{
+    struct block_mark mark = {0};
+
+    ASSERT(b->taken < b->n_docs && in->doc == NULL);
+    memcpy(mark.session, b->session, sizeof(mark.session));
+    in->body = NULL;
+    in->result = out;
+    in->position = b->taken;
+    in->now_us = clock_wall_us();
+    while (b->taken < b->n_docs) {
+        const struct inject_doc *doc = &b->doc[b->taken];
+        bool begin = b->taken == 0 || !b->whole;
+        enum reason reason = begin ? batch_open(in, b, &mark) : REASON_NONE;
+        struct block *open;
+
+        if (reason != REASON_NONE)
+            return reason;
+        inject_take(in, doc);
+        b->taken++;
+        mark.seq = doc->seq;
+        mark.note = doc->note;
+        open = writer_open_block(in->config.writer);
+        if (open->n_entries > 0)
+            block_set_mark(open, &mark);
+        if (block_is_full(open) && (!b->whole || b->taken == b->n_docs))
+            writer_seal(in->config.writer);
+    }
+    return REASON_NONE;
 }

@@ -43,6 +43,30 @@ struct ingest_result {
     } error[INGEST_ERRORS_MAX];
 };
 
+/** One document of an injection. Its bytes stay where they are until it has been taken. */
+struct inject_doc {
+    struct span raw;    /* JSON_PADDING_BYTES readable behind it */
+    struct span type;   /* 1 to TYPE_NAME_BYTES_MAX bytes, or empty: from the event */
+    const char *source; /* for dead letters: "file orders.ndjson" */
+    uint64_t line;      /* shown behind the source, as ":17"; 0: not shown */
+    uint64_t whole; /* more than raw.len: raw is the head of a document of so many bytes, which is
+                       refused as oversize */
+    uint64_t seq;   /* of the mark once it is stored; rises from document to document */
+    uint64_t note;  /* of the mark */
+};
+
+/**
+ * Documents that go in under marks: in each block that holds some of them, the mark tells how far
+ * its session has come. So documents and the knowledge of them become durable together.
+ */
+struct ingest_batch {
+    uint8_t session[16];
+    const struct inject_doc *doc;
+    uint32_t n_docs;
+    uint32_t taken; /* so far, in order */
+    bool whole;     /* all in one block or none: the documents share a seq; see ingest_fits() */
+};
+
 /** How to get at blocks. */
 struct ingest_config {
     const struct type_set *types;
@@ -81,6 +105,20 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
 
 /** The longest document that room can be found for at all, when all blocks are free. Thread: any. */
 uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes);
+
+/**
+ * Takes documents of b from b->taken on, while there is room for them; live requests keep a quarter
+ * of the blocks. out is added to: zero it before the first call.
+ * @return REASON_NONE when all are taken; else why there is no room: call again later.
+ */
+enum reason ingest_documents(struct ingest *in, struct ingest_batch *b, struct ingest_result *out);
+
+/**
+ * How many of these documents certainly fit one empty block of a worker with these limits; at least
+ * one. Thread: any.
+ */
+uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
+                     const struct inject_doc *doc, uint32_t n_docs);
 
 /** The worker's types. */
 const struct types *ingest_types(const struct ingest *in);

@@ -186,6 +186,8 @@ static int parts_create(struct worker *w, char *error, size_t error_len)
     int rc = blocks_create(w);
 
     if (rc == 0)
+        rc = injections_create(w);
+    if (rc == 0)
         rc = writer_create(w->journal, w->config.blocks, capacity_of(&w->config),
                            (uint64_t)OP_JOURNAL << OP_SHIFT, block_durable, w, &w->writer);
     if (rc < 0) {
@@ -239,6 +241,7 @@ void worker_destroy(struct worker *w)
     streams_destroy(w);
     lease_pool_destroy(w->leases);
     expander_destroy(w->expander);
+    injections_destroy(w);
     ingest_destroy(w->ingest);
     writer_destroy(w->writer);
     if (w->wake_fd >= 0)
@@ -406,7 +409,7 @@ static void tick(struct worker *w)
         stat_set(&w->stats.malloc_bytes, *w->malloc_counter);
     if (worker_draining(w))
         atomic_store_explicit(&w->drained,
-                              connections_quiet(w) && streams_quiet(w) &&
+                              connections_quiet(w) && streams_quiet(w) && injections_quiet(w) &&
                                   writer_queued(w->writer) == 0 &&
                                   (writer_open_block(w->writer) == NULL ||
                                    writer_open_block(w->writer)->n_entries == 0),
@@ -450,10 +453,11 @@ static void wait_for_work(struct worker *w)
     struct __kernel_timespec ts;
     struct io_uring_cqe *cqe;
 
-    if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL) &&
+    if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL ||
+         w->inject_first != NULL) &&
         us > RETRY_US)
         us = RETRY_US;
-    if (w->config.spin || us <= 0 || w->expanding_first != NULL) {
+    if (w->config.spin || us <= 0 || w->expanding_first != NULL || w->inject_more) {
         io_uring_submit_and_get_events(&w->ring);
         return;
     }
@@ -468,9 +472,11 @@ static void turn(struct worker *w)
     (void)connections_expand(w);
     (void)connections_unstall(w);
     (void)streams_unstall(w);
+    injections_run(w);
     writer_pump(w->writer, &w->ring);
     connections_durable(w);
     streams_durable(w);
+    injections_durable(w);
     for (uint32_t i = 0; i < w->n_lanes; i++)
         lane_wake(w->lane[i]);
     if (w->now_us >= w->next_tick_us)
@@ -495,6 +501,7 @@ static void *thread_main(void *arg)
     while (writer_queued(w->writer) > 0 &&
            !writer_failed(w->writer)) /* what was admitted gets its flush */
         turn(w);
+    injections_end(w);
     io_uring_queue_exit(&w->ring);
     if (w->config.live != NULL)
         live_leave(w->config.live);

@@ -63,6 +63,8 @@ struct worker_stats {
     _Atomic uint64_t blocks_written;
     _Atomic uint64_t journal_bytes;
     _Atomic uint64_t journal_errors; /* failed writes or flushes */
+    _Atomic uint64_t injections;     /* batches of documents from control: backfill, replay */
+    _Atomic uint64_t injected;       /* their documents; in events and dead_letters too */
     _Atomic uint64_t blocks_lent;    /* gauge */
     _Atomic uint64_t blocks_free;    /* gauge */
     _Atomic uint64_t lane_skips;     /* durable blocks that sinks must read from disk */

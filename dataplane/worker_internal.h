@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 #include "dataplane/base/stats.h"
-#include "dataplane/ingest.h"
+#include "dataplane/inject.h"
 #include "dataplane/input/expand.h"
 #include "dataplane/input/http_parser.h"
 #include "dataplane/lane.h"
@@ -119,6 +119,11 @@ struct worker {
     struct ingest *ingest;
     struct ingest_result result;
     uint64_t durable_seq;
+    /* Injections. */
+    struct rte_ring *injections;                                  /* control -> worker */
+    struct injection *inject_first, *inject_last;                 /* not all in blocks yet */
+    struct injection *inject_waiting_first, *inject_waiting_last; /* for their last block */
+    bool inject_more; /* the turn ended before the queue did */
     /* Connections and receive memory. */
     struct connection *connection;
     struct connection *free_connection;
@@ -247,6 +252,26 @@ void streams_tick(struct worker *w);
 
 /** True when nothing that was read lacks its place or its acknowledgement. Thread: worker. */
 bool streams_quiet(const struct worker *w);
+
+/* ---- inject.c ---- */
+
+/** Takes the ring. Thread: init. @return 0 or -ENOMEM. */
+int injections_create(struct worker *w) WARN_UNUSED;
+
+/** Frees it; injections_end() has run, or nothing ever ran. Thread: control. */
+void injections_destroy(struct worker *w);
+
+/** Takes what has been submitted into blocks, as far as there is room. Thread: worker. */
+void injections_run(struct worker *w);
+
+/** Ends those whose documents are durable up to w->durable_seq. Thread: worker. */
+void injections_durable(struct worker *w);
+
+/** True when none is under way. Thread: worker. */
+bool injections_quiet(const struct worker *w);
+
+/** Ends all that are left, when the worker's loop has ended. Thread: worker. */
+void injections_end(struct worker *w);
 
 /* ---- answer.c ---- */
 

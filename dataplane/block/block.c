@@ -52,6 +52,7 @@ void block_open(struct block *b, uint64_t seq, lsn_t lsn)
     b->_names_bytes = 0;
     b->_touched_first = NULL;
     b->_touched_last = NULL;
+    b->_mark = (struct block_mark){0};
 }
 
 bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t len)
@@ -64,6 +65,30 @@ bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t l
         return false;
     return (uint64_t)b->_data_end + len + directory_bytes(b->n_entries + 1, runs, names) <=
            b->capacity;
+}
+
+bool block_has_room(const struct block *b, uint64_t bytes, uint32_t lines, uint32_t runs)
+{
+    if (b->n_entries + lines > BLOCK_ENTRIES_MAX)
+        return false;
+    return b->_data_end + bytes +
+               directory_bytes(b->n_entries + lines, b->_n_runs + runs,
+                               b->_names_bytes + runs * UINT8_MAX) <=
+           b->capacity;
+}
+
+bool block_takes_mark(const struct block *b, const struct block_mark *mark)
+{
+    ASSERT_HOT(!block_mark_empty(mark));
+    return b->n_entries == 0 || block_mark_empty(&b->_mark) ||
+           memcmp(b->_mark.session, mark->session, sizeof(mark->session)) == 0;
+}
+
+void block_set_mark(struct block *b, const struct block_mark *mark)
+{
+    ASSERT(b->len == 0 && b->n_entries > 0 && block_takes_mark(b, mark));
+    ASSERT(block_mark_empty(&b->_mark) || mark->seq >= b->_mark.seq);
+    b->_mark = *mark;
 }
 
 bool block_is_full(const struct block *b)
@@ -161,6 +186,7 @@ static void header_write(struct block *b, const struct block_seal *seal)
     h->durable = seal->durable;
     h->events_before = seal->events_before;
     h->sealed_us = seal->now_us;
+    h->mark = b->_mark;
     h->crc32c = 0;
     h->crc32c = crc32c(0, b->buf, b->len);
 }

@@ -56,7 +56,11 @@ struct block_header {
     uint32_t runs_offset;
     uint32_t n_runs;
     uint32_t names_offset;
-    uint8_t reserved[32];
+    struct block_mark {
+        uint8_t session[16]; /* all zero: no mark */
+        uint64_t seq;        /* everything of the session up to it is in this block or before */
+        uint64_t note;       /* the session's own */
+    } mark;                  /* blocks written before there were marks hold zeros */
 };
 static_assert(sizeof(struct block_header) == 128, "on-disk layout");
 
@@ -114,6 +118,7 @@ struct block {
     uint32_t _data_end;
     uint32_t _n_runs;
     uint32_t _names_bytes;
+    struct block_mark _mark;
     struct block_entry *_entries;
     struct block_ring *_touched_first, *_touched_last;
     struct rte_ring *_returns; /* of the worker it belongs to */
@@ -156,6 +161,12 @@ void block_open(struct block *b, uint64_t seq, lsn_t lsn);
 /** Whether a line of at most len bytes of this ring still fits. Thread: worker. */
 bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t len);
 
+/**
+ * Whether lines that take `bytes` in all, in `lines` references and `runs` new runs with type names
+ * of any length, certainly fit. Thread: worker.
+ */
+bool block_has_room(const struct block *b, uint64_t bytes, uint32_t lines, uint32_t runs);
+
 /** True when the block should be sealed. Thread: worker. */
 bool block_is_full(const struct block *b);
 
@@ -167,6 +178,15 @@ lsn_t block_tail_lsn(const struct block *b);
 
 /** Takes the line that was written at block_tail() and references it in ring. Thread: worker. */
 void block_commit(struct block *b, struct block_ring *ring, const struct block_line *line);
+
+/**
+ * Whether the open block may take a mark of this session: it has none, or an earlier one of the same.
+ * Thread: worker.
+ */
+bool block_takes_mark(const struct block *b, const struct block_mark *mark);
+
+/** Sets the mark of an open block with lines; it becomes durable with them. Thread: worker. */
+void block_set_mark(struct block *b, const struct block_mark *mark);
 
 /** Writes the directory and the header; the block is ready for the disk. Thread: worker. */
 void block_seal(struct block *b, const struct block_seal *seal);
@@ -207,11 +227,27 @@ struct block_view {
 int block_view(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn,
                struct block_view *out) WARN_UNUSED;
 
+/**
+ * Reads a header alone, for walking over blocks that are known to be durable: magic, version, UUID
+ * and LSN are compared, the CRC is not. Thread: any.  Alloc: none.  buf is aligned to 8.
+ * @return 0 with the block's length and mark; -EBADMSG.
+ */
+int block_peek(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn,
+               uint32_t *block_len, struct block_mark *mark) WARN_UNUSED;
+
 /** The view of a block that this process sealed: not verified again. Thread: any. */
 void block_view_own(const struct block *b, struct block_view *out);
 
 /** The length that a header claims, for reading more; 0 when it cannot be one. Thread: any. */
 uint32_t block_len_hint(const char *buf, size_t len);
+
+/** Whether a mark is none. Thread: any. */
+static inline bool block_mark_empty(const struct block_mark *m)
+{
+    static const uint8_t none[sizeof(m->session)];
+
+    return memcmp(m->session, none, sizeof(none)) == 0;
+}
 
 /** A run's type name. Thread: any. */
 static inline struct span block_run_name(const struct block_view *v, const struct block_run *r)

@@ -91,6 +91,19 @@ int block_view(const char *buf, size_t len, const struct journal_uuid *uuid, lsn
     return 0;
 }
 
+int block_peek(const char *buf, size_t len, const struct journal_uuid *uuid, lsn_t lsn,
+               uint32_t *block_len, struct block_mark *mark)
+{
+    const struct block_header *h = (const struct block_header *)buf;
+
+    ASSERT(((uintptr_t)buf & 7) == 0);
+    *block_len = block_len_hint(buf, len);
+    if (*block_len == 0 || h->lsn != lsn || memcmp(h->uuid, uuid->byte, sizeof(h->uuid)) != 0)
+        return -EBADMSG;
+    *mark = h->mark;
+    return 0;
+}
+
 void block_view_own(const struct block *b, struct block_view *out)
 {
     ASSERT(b->len > 0);

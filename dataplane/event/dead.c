@@ -22,6 +22,14 @@ static_assert(FIXED_BYTES_MAX +
                   LINE_BYTES_MIN - 512,
               "room for raw in the shortest line");
 
+static_assert(FIXED_BYTES_MAX +
+                      ESCAPE_MAX * (CHECK_DETAIL_BYTES + TYPE_BYTES_MAX + SOURCE_BYTES_MAX) <=
+                  DEAD_HEAD_BYTES_MAX,
+              "raw_room() leaves the rest of a line to raw");
+static_assert(FIXED_BYTES_MAX + 2 * (CHECK_DETAIL_BYTES + TYPE_BYTES_MAX + SOURCE_BYTES_MAX) <=
+                  DEAD_FRAME_BYTES_MAX,
+              "put_shown() escapes one byte by two at most");
+
 /* A part of raw. */
 struct piece {
     size_t from;

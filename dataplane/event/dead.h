@@ -18,6 +18,9 @@
 #include "dataplane/base/reason.h"
 #include "dataplane/event/assemble.h"
 
+#define DEAD_HEAD_BYTES_MAX  3328 /* that are kept free of raw in each line, whatever they hold */
+#define DEAD_FRAME_BYTES_MAX 1536 /* that a line really takes beside its raw */
+
 /** What is known of a dead letter. */
 struct dead_letter {
     enum reason reason;
