@@ -12,6 +12,7 @@
 #include "control/admin.h"
 #include "control/cli.h"
 #include "control/eal.h"
+#include "control/inject.h"
 #include "control/options.h"
 #include "control/values.h"
 #include "control/version.h"
@@ -302,7 +303,7 @@ static int start_all(struct daemon *d)
     }
     ASSERT(d->n_workers > 0);
     if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = create_sinks(d)) != 0 ||
-        (rc = create_lanes(d)) != 0 || (rc = create_workers(d)) != 0)
+        (rc = create_lanes(d)) != 0 || (rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
         return rc;
     warn_space(d);
     memory_plan(d);
@@ -334,6 +335,7 @@ static void destroy_all(struct daemon *d)
     bool eal = d->n_workers > 0;
 
     ASSERT(d->cli == NULL && d->admin == NULL);
+    inject_stop(d->inject);
     for (uint32_t i = 0; i < d->n_sinks; i++)
         sink_destroy(d->sink[i].sink);
     for (uint32_t w = 0; w < d->n_workers; w++)

@@ -47,6 +47,7 @@ struct daemon_sink {
 
 struct admin;
 struct cli;
+struct inject;
 
 struct daemon {
     const struct config *config; /* as loaded; values of knobs that change live are in tuning */
@@ -67,6 +68,7 @@ struct daemon {
     struct dlog *dlog;
     struct admin *admin;
     struct cli *cli;
+    struct inject *inject; /* sessions of injections */
     pthread_t keeper;
     _Atomic bool keeper_running;
     bool dlog_running;

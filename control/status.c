@@ -133,6 +133,8 @@ static void status_json(const struct status *s, struct textbuf *b)
     textbuf_add(
         b, ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64 "}",
         t->tcp_connections, t->tcp_lines, t->tcp_waiting);
+    textbuf_add(b, ",\"injected\":{\"documents\":%" PRIu64 ",\"batches\":%" PRIu64 "}", t->injected,
+                t->injections);
     json_reasons(s, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
     json_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     json_sinks(s, b);
@@ -194,6 +196,9 @@ static void text_inputs(const struct status *s, struct textbuf *b)
                     "  by TCP       %12" PRIu64 "  lines on %" PRIu64 " connections now, %" PRIu64
                     " waiting for room\n",
                     t->tcp_lines, t->tcp_connections, t->tcp_waiting);
+    if (t->injections > 0)
+        textbuf_add(b, "  injected     %12" PRIu64 "  documents in %" PRIu64 " batches\n",
+                    t->injected, t->injections);
 }
 
 static void status_text(const struct status *s, struct textbuf *b)

@@ -33,6 +33,8 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->tcp_connections += READ(s->tcp_connections);
     t->tcp_lines += READ(s->tcp_lines);
     t->tcp_waiting += READ(s->tcp_waiting);
+    t->injections += READ(s->injections);
+    t->injected += READ(s->injected);
     for (int i = 0; i < REASON_END; i++)
         t->reason[i] += READ(s->reason[i]);
 }

@@ -28,6 +28,7 @@ struct totals {
     uint64_t sampled_out;
     uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
     uint64_t tcp_connections, tcp_lines, tcp_waiting;
+    uint64_t injections, injected; /* batches and documents of backfill and replay */
     uint64_t reason[REASON_END];
     /* since start, by the sink threads */
     uint64_t confirmed, loaded;

@@ -294,6 +294,7 @@ static void block_begin(struct feed *f, struct block *lent)
 
 static void block_end(struct feed *f)
 {
+    mark_note(f->sink, f);
     f->cursor = f->view.header->lsn + f->view.header->len;
     f->in_block = false;
     if (f->lent != NULL) {
@@ -409,7 +410,7 @@ void feed_fini(struct feed *f)
 
 lsn_t feed_floor(const struct sink *s, const struct feed *f)
 {
-    lsn_t floor = f->cursor;
+    lsn_t floor = marks_floor(s, f->index, f->cursor);
 
     for (const struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = g->next) {
         if (g->chain[f->index].bytes > 0 && g->chain[f->index].from_block < floor)

@@ -169,6 +169,7 @@ void sink_destroy(struct sink *s)
     columns_destroy(s);
     staging_free(s);
     packer_destroy(s->packer);
+    marks_free(s);
     group_table_destroy(&s->groups);
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         feed_fini(&s->feed[i]);
@@ -491,6 +492,7 @@ static void turn(struct sink *s)
     more = reload_run(s);
     more |= consume(s);
     more |= pack_run(s);
+    marks_run(s);
     deliver_start(s);
     if (s->now_us >= s->next_tick_us)
         tick(s);

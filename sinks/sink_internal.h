@@ -226,8 +226,10 @@ struct sink {
     char *wrap_buf; /* one wrapped line */
     size_t wrap_bytes;
     struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked;
-    struct packer *packer; /* works on the first of packing; NULL until it is needed */
-    struct staged *staged; /* loaded staging objects, being deleted */
+    struct packer *packer;    /* works on the first of packing; NULL until it is needed */
+    struct staged *staged;    /* loaded staging objects, being deleted */
+    struct noted_mark *marks; /* of injections, not in the log yet */
+    uint32_t marks_recording;
     struct pending_record *backlog_first,
         *backlog_last; /* records that the log's ring had no room for */
     uint32_t n_pending_records;
@@ -302,6 +304,20 @@ int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journa
 
 /** The largest LSN below which all of this thread's lines of a journal are planned, durably. */
 lsn_t feed_floor(const struct sink *s, const struct feed *f);
+
+/* ---- marks.c: thread: the sink's ---- */
+
+/** Notes the mark of the block that a feed has read, if it bears one and this is the first thread. */
+void mark_note(struct sink *s, const struct feed *f);
+
+/** Has noted marks recorded. */
+void marks_run(struct sink *s);
+
+/** A floor that does not pass a block whose mark is not recorded yet. */
+lsn_t marks_floor(const struct sink *s, uint32_t feed, lsn_t floor);
+
+/** Frees what is noted. */
+void marks_free(struct sink *s);
 
 /* ---- deliver.c: thread: the sink's ---- */
 

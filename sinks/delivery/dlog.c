@@ -52,6 +52,7 @@ static int create(const struct dlog_config *c, const struct storage *storage, st
     list_init(&d->pending);
     list_init(&d->unshown);
     pthread_mutex_init(&d->journals_lock, NULL);
+    pthread_mutex_init(&d->marks_lock, NULL);
     pthread_mutex_init(&d->ledger_lock, NULL);
     pthread_cond_init(&d->ledger_moved, NULL);
     d->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -347,6 +348,7 @@ void dlog_close(struct dlog *d)
     pthread_cond_destroy(&d->ledger_moved);
     pthread_mutex_destroy(&d->ledger_lock);
     pthread_mutex_destroy(&d->journals_lock);
+    pthread_mutex_destroy(&d->marks_lock);
     free(d->port);
     free(d->buf);
     free(d);
@@ -450,6 +452,14 @@ void dlog_set_floor(struct dlog_port *p, const struct journal_uuid *journal, lsn
     ASSERT(i >= 0); /* no process reads more than JOURNALS_MAX journals */
     if (lsn > atomic_load_explicit(&p->floor[i], memory_order_relaxed))
         atomic_store_explicit(&p->floor[i], lsn, memory_order_release);
+}
+
+void dlog_each_mark(struct dlog *d, dlog_mark_visitor visit, void *ctx)
+{
+    ASSERT(d->state != NULL);
+    pthread_mutex_lock(&d->marks_lock);
+    marks_each(&d->state->marks, visit, ctx);
+    pthread_mutex_unlock(&d->marks_lock);
 }
 
 lsn_t dlog_free_lsn(struct dlog *d, const struct journal_uuid *journal)

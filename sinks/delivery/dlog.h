@@ -16,6 +16,7 @@
 #define PENSTOCK_DELIVERY_DLOG_H
 
 #include "dataplane/base/storage.h"
+#include "dataplane/block/block.h"
 #include "sinks/delivery/plan.h"
 
 enum record_type {
@@ -32,6 +33,7 @@ enum record_type {
     RECORD_STAGING_GONE,   /* plan_id: the staging object of a loaded plan is deleted */
     RECORD_FLOOR,    /* journal, lsn: every line below is planned; written by the log itself */
     RECORD_INSERTED, /* plan_id, outcome: each row of the plan is in its table, or a dead letter */
+    RECORD_MARK, /* mark: a block that bore it has been read; kept when its segment is recycled */
 };
 
 /** A record to submit. Pointers are borrowed until dlog_submit() returns. */
@@ -46,6 +48,7 @@ struct record {
     const struct plan *plan;
     const struct load *load;
     const struct plan_outcome *outcome;
+    struct block_mark mark;
 };
 
 struct dlog_config {
@@ -136,6 +139,16 @@ int dlog_reap(struct dlog_port *p, void **cookies, int max) WARN_UNUSED;
  * back. Thread: the port's sink thread.
  */
 void dlog_set_floor(struct dlog_port *p, const struct journal_uuid *journal, lsn_t lsn);
+
+/** Called for each mark. */
+typedef void (*dlog_mark_visitor)(void *ctx, const struct block_mark *mark);
+
+/**
+ * Visits the newest durable mark of each injection session, in the order of their last use; 16,384
+ * sessions are known. Marks of blocks that are not read yet are in the journals alone. visit must
+ * not call the log. Thread: any.
+ */
+void dlog_each_mark(struct dlog *d, dlog_mark_visitor visit, void *ctx);
 
 /**
  * Everything below this LSN is confirmed in the cloud or not ours any more: its segments may be

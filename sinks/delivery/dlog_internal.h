@@ -108,7 +108,8 @@ struct dlog {
     _Atomic uint32_t n_journals;
     _Atomic uint64_t durable_seq; /* writer */
     _Atomic int sync_wanted;
-    _Atomic bool started; /* from then on only the writer touches the state */
+    _Atomic bool started;       /* from then on only the writer touches the state */
+    pthread_mutex_t marks_lock; /* of the state's marks: the writer changes them, any may look */
     pthread_mutex_t ledger_lock;
     pthread_cond_t ledger_moved;
     uint64_t ledger_shown; /* under ledger_lock: every record up to here is in the ledger */

@@ -150,7 +150,7 @@ int dlog_ledger_flush(struct dlog *d)
 void dlog_ledger_queue(struct dlog *d, struct submission *s)
 {
     ASSERT(s->seq > d->ledger_seq);
-    if (s->bytes[RECORD_TYPE_AT] == RECORD_FLOOR) {
+    if (s->bytes[RECORD_TYPE_AT] == RECORD_FLOOR || s->bytes[RECORD_TYPE_AT] == RECORD_MARK) {
         free(s); /* of no interest to it */
         return;
     }

@@ -132,6 +132,20 @@ void dlog_publish_free(struct dlog *d)
                               state_free_lsn(d->state, &d->journal[i].uuid), memory_order_release);
 }
 
+/* Marks are the one part of the state that other threads look at. */
+static int apply_view(struct dlog *d)
+{
+    int rc;
+
+    ASSERT(d->state != NULL);
+    if (d->view.type != RECORD_MARK)
+        return state_apply(d->state, &d->view);
+    pthread_mutex_lock(&d->marks_lock);
+    rc = state_apply(d->state, &d->view);
+    pthread_mutex_unlock(&d->marks_lock);
+    return rc;
+}
+
 static void apply_first(struct dlog *d, uint32_t n_records)
 {
     struct submission *s = d->pending.head;
@@ -140,7 +154,7 @@ static void apply_first(struct dlog *d, uint32_t n_records)
         int rc = record_decode(s->bytes, s->len, &d->view);
 
         ASSERT(rc == 0);
-        if (state_apply(d->state, &d->view) != 0)
+        if (apply_view(d) != 0)
             log_error("delivery", "the record %s with number %llu does not fit the state; ignored",
                       record_type_name(d->view.type), (unsigned long long)s->seq);
     }

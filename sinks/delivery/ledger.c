@@ -368,7 +368,7 @@ int ledger_apply(struct ledger *l, const struct record_view *r)
         rc = apply_update(l, STMT_INSERTED, r);
         return rc != 0 ? rc : apply_update(l, STMT_INSERTED_PLAN, r);
     default:
-        return 0; /* floors are not its business */
+        return 0; /* floors and marks are not its business */
     }
 }
 

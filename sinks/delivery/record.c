@@ -37,6 +37,7 @@ const char *record_type_name(uint8_t type)
         [RECORD_STAGING_GONE] = "STAGING_GONE",
         [RECORD_FLOOR] = "FLOOR",
         [RECORD_INSERTED] = "INSERTED",
+        [RECORD_MARK] = "MARK",
         [RECORD_SNAP_COUNTERS] = "SNAP_COUNTERS",
         [RECORD_SNAP_PLAN] = "SNAP_PLAN",
         [RECORD_SNAP_LOAD] = "SNAP_LOAD",
@@ -57,7 +58,7 @@ size_t record_encoded_max(const struct record *r)
 {
     size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
 
-    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_INSERTED && r->type != RECORD_FLOOR);
+    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_MARK && r->type != RECORD_FLOOR);
     if (r->type == RECORD_PLAN) {
         ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
         n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES;
@@ -166,6 +167,14 @@ static void put_outcome(struct byte_writer *w, const struct plan_outcome *o)
     put_bytes(w, o->table, table_len);
 }
 
+static void put_mark(struct byte_writer *w, const struct block_mark *m)
+{
+    ASSERT(!block_mark_empty(m));
+    put_bytes(w, m->session, sizeof(m->session));
+    put_u64(w, m->seq);
+    put_u64(w, m->note);
+}
+
 /* The fields of each type, in order; get_fields() is the mirror. */
 static void put_fields(struct byte_writer *w, const struct record *r)
 {
@@ -212,6 +221,9 @@ static void put_fields(struct byte_writer *w, const struct record *r)
         put_u64(w, r->plan_id);
         put_outcome(w, r->outcome);
         break;
+    case RECORD_MARK:
+        put_mark(w, &r->mark);
+        break;
     case RECORD_FLOOR:
     default:
         ASSERT(!"a record that may be submitted");
@@ -233,6 +245,14 @@ size_t record_encode_floor(const struct journal_uuid *journal, lsn_t lsn, int64_
 
     put_bytes(&w, journal->byte, sizeof(journal->byte));
     put_u64(&w, lsn);
+    return end(&w, out);
+}
+
+size_t record_encode_mark(const struct block_mark *mark, int64_t time_us, uint8_t *out)
+{
+    struct byte_writer w = begin(out, RECORD_HEADER_BYTES + 32, RECORD_MARK, time_us);
+
+    put_mark(&w, mark);
     return end(&w, out);
 }
 
@@ -403,6 +423,19 @@ static void get_plan_body(struct byte_reader *r, struct record_view *v)
     v->plan_id = v->plan.id;
 }
 
+static void get_mark(struct byte_reader *r, struct block_mark *m)
+{
+    const uint8_t *session = get_bytes(r, sizeof(m->session));
+
+    *m = (struct block_mark){0};
+    if (session != NULL)
+        memcpy(m->session, session, sizeof(m->session));
+    m->seq = get_u64(r);
+    m->note = get_u64(r);
+    if (block_mark_empty(m))
+        r->bad = true;
+}
+
 static void get_snapshot_fields(struct byte_reader *r, struct record_view *v)
 {
     switch (v->type) {
@@ -500,6 +533,9 @@ static void get_fields(struct byte_reader *r, struct record_view *v)
     case RECORD_INSERTED:
         v->plan_id = get_u64(r);
         get_outcome(r, &v->outcome);
+        break;
+    case RECORD_MARK:
+        get_mark(r, &v->mark);
         break;
     default:
         get_snapshot_fields(r, v);

@@ -76,6 +76,7 @@ struct record_view {
     struct plan plan;            /* PLAN, SNAP_PLAN */
     struct load load;            /* LOAD, SNAP_LOAD; plan_id stays NULL */
     struct plan_outcome outcome; /* INSERTED */
+    struct block_mark mark;      /* MARK */
 };
 
 /** A plan of the state, as a snapshot keeps it. */
@@ -101,6 +102,9 @@ size_t record_encode(const struct record *r, int64_t time_us, uint8_t *out);
 /** Encodes a FLOOR. out holds RECORD_HEADER_BYTES + 24 bytes. @return bytes written. */
 size_t record_encode_floor(const struct journal_uuid *journal, lsn_t lsn, int64_t time_us,
                            uint8_t *out);
+
+/** Encodes a MARK. out holds RECORD_HEADER_BYTES + 32 bytes. @return bytes written. */
+size_t record_encode_mark(const struct block_mark *mark, int64_t time_us, uint8_t *out);
 
 /** The snapshot's records; out holds RECORD_BYTES_MAX bytes. @return bytes written. */
 size_t record_encode_counters(const struct record_counters *c, uint8_t *out);

@@ -399,6 +399,12 @@ static int apply_floor(struct delivery_state *s, const struct record_view *r)
     return 0;
 }
 
+static int apply_mark(struct delivery_state *s, const struct record_view *r)
+{
+    marks_raise(&s->marks, &r->mark);
+    return 0;
+}
+
 /* ---- snapshot records ---- */
 
 static int apply_snap_plan(struct delivery_state *s, const struct record_view *r)
@@ -480,6 +486,7 @@ int state_apply(struct delivery_state *s, const struct record_view *r)
         [RECORD_STAGING_GONE] = apply_staging_gone,
         [RECORD_FLOOR] = apply_floor,
         [RECORD_INSERTED] = apply_inserted,
+        [RECORD_MARK] = apply_mark,
         [RECORD_SNAP_COUNTERS] = apply_counters,
         [RECORD_SNAP_PLAN] = apply_snap_plan,
         [RECORD_SNAP_LOAD] = apply_snap_load,
@@ -571,6 +578,19 @@ static void snapshot_planned(const struct delivery_state *s, uint8_t *buf, snaps
     free(all);
 }
 
+struct mark_writer {
+    uint8_t *buf;
+    snapshot_visitor visit;
+    void *ctx;
+};
+
+static void snapshot_mark(void *ctx, const struct block_mark *mark)
+{
+    const struct mark_writer *w = ctx;
+
+    w->visit(w->ctx, w->buf, record_encode_mark(mark, 0, w->buf));
+}
+
 void state_snapshot(const struct delivery_state *s, uint64_t last_seq, uint64_t ledger_seq,
                     snapshot_visitor visit, void *ctx)
 {
@@ -580,11 +600,13 @@ void state_snapshot(const struct delivery_state *s, uint64_t last_seq, uint64_t 
         .ledger_seq = ledger_seq,
     };
     uint8_t *buf = must_malloc(RECORD_BYTES_MAX);
+    struct mark_writer marks = {.buf = buf, .visit = visit, .ctx = ctx};
 
     ASSERT(ledger_seq <= last_seq);
     visit(ctx, buf, record_encode_counters(&c, buf));
     for (uint32_t i = 0; i < s->n_journals; i++)
         visit(ctx, buf, record_encode_floor(&s->journal[i].uuid, s->journal[i].floor, 0, buf));
+    marks_each(&s->marks, snapshot_mark, &marks);
     snapshot_planned(s, buf, visit, ctx);
     snapshot_plans(s, buf, visit, ctx);
     snapshot_loads(s, buf, visit, ctx);
@@ -634,6 +656,7 @@ void state_destroy(struct delivery_state *s)
     idmap_fini(&s->plans);
     idmap_fini(&s->loads);
     planned_fini(&s->planned);
+    marks_fini(&s->marks);
     free(s->journal);
     free(s);
 }

@@ -8,6 +8,7 @@
 #define PENSTOCK_DELIVERY_STATE_INTERNAL_H
 
 #include "sinks/delivery/idmap.h"
+#include "sinks/delivery/marks.h"
 #include "sinks/delivery/planned.h"
 #include "sinks/delivery/record.h"
 #include "sinks/delivery/state.h"
@@ -55,6 +56,7 @@ struct delivery_state {
     struct idmap plans; /* struct state_plan */
     struct idmap loads; /* struct state_load */
     struct planned_map planned;
+    struct marks marks; /* under dlog.marks_lock once the log's thread runs */
     struct state_journal *journal;
     uint32_t n_journals;
     struct record_counters counters; /* of the snapshot last applied; next_id is kept up to date */

@@ -96,7 +96,7 @@ static void test_load_round_trip(void **state)
 static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
 {
     static const char *const types[] = {"a", "b", "order.created", ""};
-    enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_INSERTED);
+    enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_MARK);
     uint64_t base = next_id > IDS ? next_id - IDS : 1;
     uint64_t ids[3];
     struct plan plan;
@@ -112,10 +112,12 @@ static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
                        .text = "why",
                        .generation = 4,
                        .rows = 3,
-                       .outcome = &outcome};
+                       .outcome = &outcome,
+                       .mark = {.seq = tdlog_random(seed) % 100, .note = next_id}};
     struct journal_uuid u = tdlog_journal((unsigned int)(tdlog_random(seed) % 3));
     lsn_t from = next_id * 10;
 
+    memset(r.mark.session, 1 + (int)(tdlog_random(seed) % 5), sizeof(r.mark.session));
     if (tdlog_random(seed) % 3 == 0)
         r.type = RECORD_PLAN;
     if (type == RECORD_FLOOR && r.type != RECORD_PLAN)
@@ -277,12 +279,48 @@ static void test_parked_plan_holds(void **state)
     free(buf);
 }
 
+/* The newest seq of each session is kept; past MARKS_MAX the one used longest ago goes. */
+static void count_mark(void *ctx, const struct block_mark *mark)
+{
+    uint64_t *next = ctx; /* two numbers: the session expected, and how many came */
+
+    assert_memory_equal(mark->session, next, sizeof(*next));
+    assert_int_equal(mark->seq, next[0] == 5 ? 7 : 1);
+    next[0] = next[0] == MARKS_MAX ? 5 : next[0] == 5 ? MARKS_MAX + 1 : next[0] + 1;
+    next[1]++;
+}
+
+static void test_marks_are_bounded(void **state)
+{
+    struct delivery_state *s = state_create();
+    struct record_view v = {.type = RECORD_MARK};
+    uint64_t next[2] = {11, 0};
+
+    (void)state;
+    for (uint64_t i = 1; i < MARKS_MAX + 10; i++) {
+        memcpy(v.mark.session, &i, sizeof(i));
+        v.mark.seq = 1;
+        assert_int_equal(state_apply(s, &v), 0);
+        if (i == MARKS_MAX ||
+            i == MARKS_MAX - 1) { /* use the fifth again; older seqs do not count */
+            uint64_t five = 5;
+
+            memcpy(v.mark.session, &five, sizeof(five));
+            v.mark.seq = i == MARKS_MAX ? 3 : 7;
+            assert_int_equal(state_apply(s, &v), 0);
+        }
+    }
+    marks_each(&s->marks, count_mark, next);
+    assert_int_equal(next[1], MARKS_MAX);
+    state_destroy(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_load_round_trip),
         cmocka_unit_test(test_inserted),          cmocka_unit_test(test_random_operations),
-        cmocka_unit_test(test_parked_plan_holds),
+        cmocka_unit_test(test_parked_plan_holds), cmocka_unit_test(test_marks_are_bounded),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
