@@ -69,6 +69,13 @@ static const struct grammar *grammar_of(enum protocol_command command)
                           .args_max = PROTOCOL_ARGS_MAX,
                           .period = true,
                           .usage = "set NAME VALUE, or set NAME=VALUE..."},
+        [PROTOCOL_PAUSE] = {.args_min = 1,
+                            .args_max = 2,
+                            .period = true,
+                            .usage = "pause gcs|bigquery|type NAME [--for DURATION]"},
+        [PROTOCOL_RESUME] = {.args_min = 1,
+                             .args_max = 2,
+                             .usage = "resume gcs|bigquery|type NAME|all"},
     };
 
     ASSERT(command < PROTOCOL_COMMANDS);

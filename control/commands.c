@@ -43,6 +43,9 @@ static int answer_pending(struct daemon *d, const struct cli_request *r, const c
                           int64_t began_us, struct textbuf *body)
 {
     double seconds = (double)(clock_monotonic_us() - began_us) / 1e6;
+    struct textbuf paused = {0};
+    bool waits = commands_paused(d, r->json, &paused);
+    const char *error = rc == -ETIMEDOUT ? "timeout" : rc != 0 ? "stopping" : waits ? "paused" : "";
     uint64_t gcs, bigquery;
     struct totals t;
 
@@ -55,21 +58,21 @@ static int answer_pending(struct daemon *d, const struct cli_request *r, const c
         textbuf_add(body,
                     "{\"done\":%s,\"seconds\":%.3f,\"durable\":%" PRIu64
                     ",\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64
-                    "},\"error\":\"%s\"}\n",
-                    rc == 0 ? "true" : "false", seconds, t.durable_ever, gcs, bigquery,
-                    rc == 0            ? ""
-                    : rc == -ETIMEDOUT ? "timeout"
-                                       : "stopping");
-    else if (rc == 0)
+                    "},\"error\":\"%s\",\"paused\":[%s]}\n",
+                    error[0] == '\0' ? "true" : "false", seconds, t.durable_ever, gcs, bigquery,
+                    error, textbuf_str(&paused));
+    else if (error[0] == '\0')
         textbuf_add(body, "%s in %.1f s: everything that was durable is delivered\n", done,
                     seconds);
     else
         textbuf_add(body,
                     "%s after %.1f s; pending: %" PRIu64 " for Cloud Storage, %" PRIu64
-                    " for BigQuery\n",
-                    rc == -ETIMEDOUT ? "timeout" : "stopping", seconds, gcs, bigquery);
+                    " for BigQuery\n%s%s",
+                    error, seconds, gcs, bigquery, textbuf_str(&paused),
+                    waits ? "`penstock resume` ends a pause; the rest is delivered\n" : "");
     totals_fini(&t);
-    return rc == 0 ? PROTOCOL_OK : PROTOCOL_ERROR;
+    textbuf_fini(&paused);
+    return error[0] == '\0' ? PROTOCOL_OK : PROTOCOL_ERROR;
 }
 
 static int run_flush(struct daemon *d, const struct cli_request *r, struct textbuf *body)
@@ -117,6 +120,10 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return commands_get(d, r, body);
     case PROTOCOL_SET:
         return commands_set(d, r, body);
+    case PROTOCOL_PAUSE:
+        return commands_pause(d, r, body);
+    case PROTOCOL_RESUME:
+        return commands_resume(d, r, body);
     case PROTOCOL_VERIFY:
         return verify_run(d, r->json, body);
     default:

@@ -2,6 +2,7 @@
 #include "control/metrics.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "control/process.h"
 #include "control/totals.h"
@@ -86,6 +87,9 @@ static const struct series sink_series[] = {
     GAUGE(sink_stats, plans_waiting, "sink_plans_waiting", "Objects planned and not confirmed."),
     GAUGE(sink_stats, plans_parked, "sink_plans_parked",
           "Objects that wait for somebody to fix something."),
+    GAUGE(sink_stats, plans_held, "sink_plans_held", "Objects that wait for the end of a pause."),
+    GAUGE(sink_stats, loads_held, "sink_loads_held",
+          "Tables whose loads wait for the end of a pause."),
     COUNTER(sink_stats, planned_events, "sink_planned_events", "Events planned."),
     COUNTER(sink_stats, confirmed_events, "sink_confirmed_events",
             "Events and dead letters in confirmed objects."),
@@ -334,6 +338,29 @@ static void write_process(struct textbuf *b)
     one(b, "penstock_heap_retained_bytes", "gauge", "jemalloc: retained.", (double)h.retained);
 }
 
+/* 1 for each sink, and for each type that is paused. */
+static void write_paused(struct daemon *d, struct textbuf *b)
+{
+    struct tuning_pause *all;
+    uint32_t n = tuning_pauses(d->tuning, &all);
+    bool gcs = false, bigquery = false;
+
+    head(b, "penstock_paused", "gauge", "1 while paused by command.");
+    for (uint32_t i = 0; i < n; i++) {
+        gcs |= all[i].what == TUNING_GCS;
+        bigquery |= all[i].what == TUNING_BIGQUERY;
+        if (all[i].what != TUNING_TYPE)
+            continue;
+        textbuf_add(b, "penstock_paused{what=\"type\",type=\"");
+        label_value(b, all[i].type);
+        textbuf_add(b, "\"} 1\n");
+    }
+    textbuf_add(b, "penstock_paused{what=\"gcs\"} %d\npenstock_paused{what=\"bigquery\"} %d\n", gcs,
+                bigquery);
+    ASSERT(n <= TUNING_PAUSES_MAX);
+    free(all);
+}
+
 static void write_sums(struct daemon *d, struct textbuf *b, const struct totals *t)
 {
     ASSERT(d->config != NULL);
@@ -344,6 +371,7 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
                 d->config->gcs_enabled ? totals_pending_gcs(t) : 0);
     textbuf_add(b, "penstock_pending_events{sink=\"bigquery\"} %" PRIu64 "\n",
                 d->config->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+    write_paused(d, b);
     one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.",
         (double)d->config->journal_limit);
     one(b, "penstock_journals_full", "gauge", "Journals that are full.", t->journals_full);

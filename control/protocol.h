@@ -40,6 +40,9 @@ enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
     X(GET, "get", "[NAME|PREFIX]", "knobs: value, default, from where, changed how")             \
     X(SET, "set", "NAME VALUE | NAME=VALUE... [--for DURATION]",                                 \
       "change knobs while everything runs; --for gives them back")                               \
+    X(PAUSE, "pause", "gcs|bigquery|type NAME [--for DURATION]",                                 \
+      "start no more uploads or loads, or hold one type; events go on being taken")              \
+    X(RESUME, "resume", "gcs|bigquery|type NAME|all", "end a pause")                             \
     X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ") \
     X(HELP, "help", "", "this list")
 

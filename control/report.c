@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "control/knobs.h"
 #include "control/totals.h"
 #include "dataplane/event/timeval.h"
 
@@ -47,7 +48,45 @@ static void watermark_text(int64_t us, char *out)
     out[TIME_TEXT_BYTES] = '\0';
 }
 
-static void types_json(const struct totals *t, struct textbuf *b)
+/* What a type's events meet now: sampling and pause. */
+static void json_tuning(struct daemon *d, const char *type, struct textbuf *b)
+{
+    struct tuning_pause pause;
+    uint32_t ppm;
+    bool paused = tuning_type_now(d->tuning, type, &ppm, &pause);
+
+    ASSERT(ppm <= LIVE_SAMPLING_ALL);
+    textbuf_add(b, ",\"sampling\":");
+    knob_format(KNOB_FRACTION, ppm, b);
+    textbuf_add(b, ",\"paused\":");
+    if (paused)
+        tuning_pause_json(&pause, b);
+    else
+        textbuf_add(b, "null");
+}
+
+static void text_tuning(struct daemon *d, const char *type, struct textbuf *b)
+{
+    struct tuning_pause pause;
+    uint32_t ppm;
+    bool paused = tuning_type_now(d->tuning, type, &ppm, &pause);
+
+    if (ppm < LIVE_SAMPLING_ALL) {
+        textbuf_add(b, "  sampling ");
+        knob_format(KNOB_FRACTION, ppm, b);
+    }
+    if (paused) {
+        textbuf_add(b, "  PAUSED since ");
+        tuning_time(pause.since_us, b);
+        textbuf_add(b, pause.until_us > 0 ? " until " : "");
+        if (pause.until_us > 0)
+            tuning_time(pause.until_us, b);
+    }
+    ASSERT(b != NULL);
+    textbuf_add(b, "\n");
+}
+
+static void types_json(struct daemon *d, const struct totals *t, struct textbuf *b)
 {
     textbuf_add(b, "{\"types\":[");
     ASSERT(t->type != NULL || t->n_types == 0);
@@ -67,12 +106,13 @@ static void types_json(const struct totals *t, struct textbuf *b)
         json_total(b, "gcs", &x->gcs);
         json_total(b, "bigquery", &x->bigquery);
         json_total(b, "dead", &x->dead);
+        json_tuning(d, x->name, b);
         textbuf_add(b, "}");
     }
     textbuf_add(b, "]}\n");
 }
 
-static void types_text(const struct totals *t, struct textbuf *b)
+static void types_text(struct daemon *d, const struct totals *t, struct textbuf *b)
 {
     textbuf_add(b, "%-28s %12s %10s %10s %10s %12s %12s %12s  %s\n", "TYPE", "EVENTS", "DEAD",
                 "SAMPLED", "LATE", "GCS EVER", "BQ EVER", "BQ PENDING", "WATERMARK");
@@ -88,9 +128,10 @@ static void types_text(const struct totals *t, struct textbuf *b)
             textbuf_bytes(b, " ", 1);
         textbuf_add(b,
                     " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
-                    " %12" PRIu64 " %12" PRIu64 "  %s\n",
+                    " %12" PRIu64 " %12" PRIu64 "  %s",
                     x->events, x->dead_letters, x->sampled_out, x->late, x->gcs.delivered,
                     x->bigquery.delivered, x->bigquery.planned - x->bigquery.delivered, mark);
+        text_tuning(d, x->name, b);
     }
     textbuf_add(
         b, "EVENTS, DEAD, SAMPLED (left out) and LATE since start; the rest by the ledger, ever\n");
@@ -104,9 +145,9 @@ void report_types(struct daemon *d, bool json, struct textbuf *body)
     totals_collect(d, true, &t);
     ASSERT(body != NULL);
     if (json)
-        types_json(&t, body);
+        types_json(d, &t, body);
     else
-        types_text(&t, body);
+        types_text(d, &t, body);
     totals_fini(&t);
 }
 
@@ -188,8 +229,21 @@ static void thread_text(const struct daemon *d, uint32_t i, const struct sink_re
 
 void report_sinks(struct daemon *d, bool json, struct textbuf *body)
 {
+    struct tuning_pause *all;
+    uint32_t paused = tuning_pauses(d->tuning, &all);
+
     ASSERT(d->n_sinks > 0);
-    textbuf_add(body, json ? "{\"threads\":[" : "");
+    textbuf_add(body, json ? "{\"paused\":[" : "");
+    for (uint32_t i = 0; i < paused; i++) {
+        textbuf_add(body, json ? (i > 0 ? "," : "") : "paused: ");
+        if (json)
+            tuning_pause_json(&all[i], body);
+        else
+            tuning_pause_text(&all[i], body);
+        textbuf_add(body, json ? "" : "\n");
+    }
+    free(all);
+    textbuf_add(body, json ? "],\"threads\":[" : "");
     for (uint32_t i = 0; i < d->n_sinks; i++) {
         struct sink_report r;
         int rc = report_ask(d, i, &r);

@@ -17,6 +17,7 @@ struct status {
     struct rates rates;
     struct textbuf not_ready; /* reasons, one a line */
     struct textbuf parked;    /* JSON array elements, or lines */
+    struct textbuf paused;    /* the same */
     struct process_heap heap;
     uint64_t rss;
 };
@@ -70,6 +71,24 @@ static void collect_parked(struct status *s, bool json)
         }
         free(r.table);
     }
+}
+
+/* What is paused, since when and until when. */
+static void collect_paused(struct status *s, bool json)
+{
+    struct tuning_pause *all;
+    uint32_t n = tuning_pauses(s->d->tuning, &all);
+
+    ASSERT(s->paused.len == 0);
+    for (uint32_t i = 0; i < n; i++) {
+        textbuf_add(&s->paused, json ? (i > 0 ? "," : "") : "paused         ");
+        if (json)
+            tuning_pause_json(&all[i], &s->paused);
+        else
+            tuning_pause_text(&all[i], &s->paused);
+        textbuf_add(&s->paused, json ? "" : "\n");
+    }
+    free(all);
 }
 
 static void json_reasons(const struct status *s, const char *name, int from, int to,
@@ -148,9 +167,11 @@ static void status_json(const struct status *s, struct textbuf *b)
     textbuf_add(b,
                 ",\"rates\":{\"received\":%.1f,\"durable\":%.1f,\"bytes\":%.1f,\"stored\":%.1f,"
                 "\"loaded\":%.1f}"
+                ",\"paused\":[%s],\"held\":{\"objects\":%" PRIu64 ",\"tables\":%" PRIu64 "}"
                 ",\"parked\":{\"objects\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"problems\":[%s]}}\n",
                 s->rates.received, s->rates.durable, s->rates.bytes, s->rates.confirmed,
-                s->rates.loaded, t->plans_parked, t->loads_parked, textbuf_str(&s->parked));
+                s->rates.loaded, textbuf_str(&s->paused), t->plans_held, t->loads_held,
+                t->plans_parked, t->loads_parked, textbuf_str(&s->parked));
 }
 
 static void text_reasons(const struct status *s, const char *title, int from, int to,
@@ -234,6 +255,10 @@ static void status_text(const struct status *s, struct textbuf *b)
         b, "rates          %.0f events/s in (%.1f MB/s), %.0f durable, %.0f stored, %.0f loaded\n",
         s->rates.received, s->rates.bytes / 1e6, s->rates.durable, s->rates.confirmed,
         s->rates.loaded);
+    textbuf_add(b, "%s", textbuf_str(&s->paused));
+    if (s->paused.len > 0)
+        textbuf_add(b, "  held         %" PRIu64 " objects, %" PRIu64 " tables\n", t->plans_held,
+                    t->loads_held);
     textbuf_add(b, "parked         %" PRIu64 " objects, %" PRIu64 " loads\n%s", t->plans_parked,
                 t->loads_parked, textbuf_str(&s->parked));
 }
@@ -247,6 +272,7 @@ void report_status(struct daemon *d, bool json, struct textbuf *body)
     totals_rates(d, &s.rates);
     admin_ready(d, &s.not_ready);
     collect_parked(&s, json);
+    collect_paused(&s, json);
     process_heap(&s.heap);
     s.rss = process_rss();
     if (json)
@@ -256,4 +282,5 @@ void report_status(struct daemon *d, bool json, struct textbuf *body)
     totals_fini(&s.t);
     textbuf_fini(&s.not_ready);
     textbuf_fini(&s.parked);
+    textbuf_fini(&s.paused);
 }

@@ -48,6 +48,8 @@ static void add_sink(struct totals *t, const struct sink_stats *s)
     t->loaded += READ(s->loaded_events);
     t->plans_waiting += READ(s->plans_waiting);
     t->plans_parked += READ(s->plans_parked);
+    t->plans_held += READ(s->plans_held);
+    t->loads_held += READ(s->loads_held);
     t->loads_waiting += READ(s->loads_waiting);
     t->loads_parked += READ(s->loads_parked);
     t->groups_open += READ(s->groups_open);

@@ -33,6 +33,7 @@ struct totals {
     /* since start, by the sink threads */
     uint64_t confirmed, loaded;
     uint64_t plans_waiting, plans_parked, loads_waiting, loads_parked, groups_open, lag_us;
+    uint64_t plans_held, loads_held; /* by a pause */
     /* now, by the journals */
     uint64_t durable_ever, journal_used, journal_total;
     uint32_t journals_full, journals_failing;

@@ -92,6 +92,10 @@ int tuning_resume(struct tuning *t, enum tuning_what what, const char *type) WAR
 /** What is paused now. Owner: caller frees *out. @return how many. */
 uint32_t tuning_pauses(struct tuning *t, struct tuning_pause **out);
 
+/** What holds for one type now. @return whether it is paused: then *pause says how long. */
+bool tuning_type_now(struct tuning *t, const char *type, uint32_t *sampling_ppm,
+                     struct tuning_pause *pause);
+
 /** Writes a pause for people: "type order, since 2026-11-21T10:00:00Z until 10:10:00Z". */
 void tuning_pause_text(const struct tuning_pause *p, struct textbuf *out);
 

@@ -313,6 +313,26 @@ bool tuning_pauses_expire(struct tuning *t)
     return true;
 }
 
+bool tuning_type_now(struct tuning *t, const char *type, uint32_t *sampling_ppm,
+                     struct tuning_pause *pause)
+{
+    const struct tuning_pause *p = NULL;
+    const struct live_settings *s;
+    const struct live_type *own;
+
+    ASSERT(type != NULL);
+    pthread_mutex_lock(&t->lock);
+    s = live_current(t->live);
+    own = live_type_find(s, span_of(type));
+    *sampling_ppm = own != NULL ? own->sampling_ppm : s->worker.sampling_ppm;
+    if (own != NULL && own->paused)
+        p = find(t, TUNING_TYPE, type);
+    if (p != NULL)
+        *pause = *p;
+    pthread_mutex_unlock(&t->lock);
+    return p != NULL;
+}
+
 uint32_t tuning_pauses(struct tuning *t, struct tuning_pause **out)
 {
     uint32_t n;

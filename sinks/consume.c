@@ -25,6 +25,7 @@ static struct type_route *route_create(struct sink *s, struct span name)
     r->config = type_find(s->types, name);
     type_table(s->types, name, table, sizeof(table));
     r->owned = table_owned(s, table);
+    r->paused = type_paused(s, name);
     return r;
 }
 
@@ -356,7 +357,7 @@ bool consume(struct sink *s)
 {
     uint32_t idle = 0;
 
-    if (s->reload_hungry ||
+    if (s->reload_hungry || held_too_many(s) ||
         s->planning.n + s->cold.n + s->packing.n + s->ready.n + s->parked.n + s->confirming.n >
             DELIVERIES_MAX)
         return false;

@@ -184,6 +184,7 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
         return NULL;
     }
     d->sink = s;
+    d->route = route;
     d->plan = *plan;
     if (plan->to_load &&
         (d->table = route_table(s, route, (enum plan_encoding)plan->key.encoding)) == NULL) {
@@ -205,7 +206,9 @@ void delivery_content_there(struct delivery *d, struct delivery_list *from)
     struct sink *s = d->sink;
 
     ASSERT(d->content != NULL);
-    if (d->plan.gzip && !d->packed)
+    if (delivery_paused(d))
+        delivery_hold(d, from);
+    else if (d->plan.gzip && !d->packed)
         delivery_move(d, from, &s->packing, DELIVERY_PACKING);
     else
         delivery_move(d, from, &s->ready, DELIVERY_READY);
@@ -260,6 +263,7 @@ void plan_for_memory(struct sink *s)
     struct group *g = s->groups.oldest.next, *next;
     uint64_t bytes = 0;
 
+    held_free_memory(s);
     for (const struct group *i = g; i != &s->groups.oldest; i = i->next)
         bytes += i->n_chunks;
     if (bytes < s->pool.n_total / 4)
@@ -307,7 +311,7 @@ bool pack_run(struct sink *s)
 
 /* ---- sending ---- */
 
-static void content_drop(struct delivery *d)
+void content_drop(struct delivery *d)
 {
     group_free(&d->sink->pool, d->content);
     free(d->iov);
@@ -430,6 +434,12 @@ static void put_start(struct sink *s, struct delivery *d)
 
 void deliver_start(struct sink *s)
 {
-    while (s->ready.n > 0 && s->putting.n < s->config.puts_max)
-        put_start(s, delivery_first(&s->ready));
+    while (s->ready.n > 0 && s->putting.n < s->config.puts_max) {
+        struct delivery *d = delivery_first(&s->ready);
+
+        if (delivery_paused(d))
+            delivery_hold(d, &s->ready);
+        else
+            put_start(s, d);
+    }
 }

@@ -33,8 +33,10 @@ static uint64_t chunks_of(const struct sink *s, const struct plan *p)
 /* Whether the oldest cold plan fits into free memory. Otherwise consuming waits until it does. */
 static bool oldest_fits(struct sink *s)
 {
-    struct delivery *d = delivery_first(&s->cold);
+    struct delivery *d;
 
+    while ((d = delivery_first(&s->cold)) != NULL && delivery_paused(d))
+        delivery_hold(d, &s->cold);
     s->reload_hungry = false;
     if (d == NULL)
         return false;
@@ -45,6 +47,7 @@ static bool oldest_fits(struct sink *s)
     if (chunks_of(s, &d->plan) + PACK_CHUNKS <= s->pool.n_free)
         return true;
     s->reload_hungry = true;
+    held_free_memory(s);
     plan_due(s, true);
     return false;
 }
@@ -60,6 +63,10 @@ static void take_up(struct sink *s)
     while ((d = delivery_first(&s->cold)) != NULL) {
         uint64_t need = chunks_of(s, &d->plan);
 
+        if (delivery_paused(d)) {
+            delivery_hold(d, &s->cold);
+            continue;
+        }
         if (need > room && s->reloading.n > 0)
             return;
         d->content = group_new(&d->plan.key, s->n_feeds);

@@ -53,8 +53,9 @@ static int memory_create(struct sink *s, uint32_t n_journals)
 
 static void lists_init(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,  &s->packing,
-                                    &s->ready,    &s->putting, &s->confirming, &s->parked};
+    struct delivery_list *list[] = {&s->planning,   &s->cold,   &s->reloading,
+                                    &s->packing,    &s->ready,  &s->putting,
+                                    &s->confirming, &s->parked, &s->held};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
@@ -150,8 +151,9 @@ static void maps_destroy(struct sink *s)
 
 void sink_destroy(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading,  &s->packing,
-                                    &s->ready,    &s->putting, &s->confirming, &s->parked};
+    struct delivery_list *list[] = {&s->planning,   &s->cold,   &s->reloading,
+                                    &s->packing,    &s->ready,  &s->putting,
+                                    &s->confirming, &s->parked, &s->held};
 
     if (s == NULL)
         return;
@@ -251,8 +253,8 @@ static void table_report(const struct table *t, struct sink_table_report *out)
         out->overflowed = t->columns->counts.overflowed + t->columns->counts.whole;
         out->normalized = t->columns->counts.normalized;
     }
-    snprintf(out->state, sizeof(out->state), "%s", state[t->state]);
-    snprintf(out->text, sizeof(out->text), "%s", why);
+    snprintf(out->state, sizeof(out->state), "%s", load_waits(t) ? "paused" : state[t->state]);
+    snprintf(out->text, sizeof(out->text), "%s", load_waits(t) ? "bigquery is paused" : why);
 }
 
 static void report(struct sink *s, struct sink_report *out)
@@ -268,7 +270,12 @@ static void report(struct sink *s, struct sink_report *out)
     }
     while (d != &s->putting.head && d->put.waiting == NULL)
         d = d->next;
-    if (d != &s->putting.head)
+    if (s->gcs_paused)
+        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "gcs is paused");
+    else if (held_too_many(s))
+        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting),
+                 "%u objects of paused types wait: no more is taken from the journal", s->held.n);
+    else if (d != &s->putting.head)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "%s", d->put.waiting);
     else if ((d = delivery_first(&s->parked)) != NULL)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);
@@ -294,7 +301,8 @@ static bool list_has_before(const struct delivery_list *l, uint64_t id)
     return false;
 }
 
-/* Whether every plan made before id is delivered, or parked for somebody to look at. */
+/* Whether every plan made before id is delivered, or parked for somebody to look at, or held by a
+ * pause: the asker knows of pauses. */
 static bool delivered_before(const struct sink *s, uint64_t id)
 {
     const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
@@ -305,11 +313,22 @@ static bool delivered_before(const struct sink *s, uint64_t id)
             return false;
     }
     for (const struct table *t = s->tables; s->config.bigquery_enabled && t != NULL; t = t->next) {
-        if (t->state != TABLE_PARKED &&
+        if (t->state != TABLE_PARKED && !load_waits(t) &&
             (debt_has_before(&t->debts, id) || debt_has_before(&t->loading, id)))
             return false;
     }
     return !staging_has_before(s, id);
+}
+
+/* What `flush` says of pauses is of now, not of the last tick. */
+static void pause_gauges_set(struct sink *s)
+{
+    uint64_t loads = 0;
+
+    for (const struct table *t = s->tables; t != NULL; t = t->next)
+        loads += load_waits(t) ? 1 : 0;
+    stat_set(&s->stats.plans_held, s->held.n);
+    stat_set(&s->stats.loads_held, loads);
 }
 
 /* SINK_IDLE: first everything that was durable when asked is consumed and planned, then all of that
@@ -317,7 +336,7 @@ static bool delivered_before(const struct sink *s, uint64_t id)
 static void idle_check(struct sink *s)
 {
     if (!s->idle_planned) {
-        for (uint32_t i = 0; i < s->n_feeds; i++) {
+        for (uint32_t i = 0; i < s->n_feeds && !held_too_many(s); i++) {
             if (s->feed[i].cursor < s->idle_lsn[i])
                 goto wait;
         }
@@ -326,6 +345,7 @@ static void idle_check(struct sink *s)
         s->idle_planned = true;
     }
     if (delivered_before(s, s->flush_id)) {
+        pause_gauges_set(s);
         call_finish(s, 0);
         return;
     }
@@ -416,7 +436,7 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
 static uint64_t lag(const struct sink *s)
 {
     const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
-                                          &s->ready,    &s->putting, &s->parked};
+                                          &s->ready,    &s->putting, &s->parked,    &s->held};
     int64_t oldest = s->groups.n > 0 ? s->groups.oldest.next->opened_us : s->now_us;
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -434,7 +454,8 @@ static void gauges_set(struct sink *s)
     stat_set(&s->stats.chunks_free, s->pool.n_free);
     stat_set(&s->stats.chunks_total, s->pool.n_total);
     stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->packing.n +
-                                          s->ready.n + s->putting.n + s->confirming.n);
+                                          s->ready.n + s->putting.n + s->confirming.n + s->held.n);
+    stat_set(&s->stats.plans_held, s->held.n);
     stat_set(&s->stats.plans_parked, s->parked.n);
     stat_set(&s->stats.lag_us, lag(s));
 }
@@ -469,6 +490,7 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->http.stall_timeout_ms = l->stall_timeout_ms;
     http_client_adjust(s->http, &c->http);
     auth_set_refused_retry(&s->auth, c->park_retry_us);
+    pauses_take(s);
 }
 
 static void settings_follow(struct sink *s)
@@ -478,6 +500,7 @@ static void settings_follow(struct sink *s)
     if (s->config.live == NULL)
         return;
     now = live_read(s->config.live);
+    s->settings = now;
     if (now->version != s->settings_version)
         settings_take(s, now);
 }

@@ -48,6 +48,7 @@ struct sink_stats {
     _Atomic uint64_t chunks_total;  /* gauge */
     _Atomic uint64_t plans_waiting; /* gauge: planned, not confirmed */
     _Atomic uint64_t plans_parked;  /* gauge */
+    _Atomic uint64_t plans_held;    /* gauge: of plans_waiting, held by a pause */
     _Atomic uint64_t planned_events;
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
@@ -57,6 +58,7 @@ struct sink_stats {
     _Atomic uint64_t rows_normalized; /* values and names of those that were rewritten */
     _Atomic uint64_t loads_waiting;   /* gauge: tables with debt */
     _Atomic uint64_t loads_parked;    /* gauge */
+    _Atomic uint64_t loads_held;      /* gauge: of loads_waiting, held by a pause */
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
     _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
     _Atomic uint64_t gzip_bytes;       /* ...into these */

@@ -1,5 +1,5 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, reload.c, tables.c,
+ * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, pause.c, reload.c, tables.c,
  * debt.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
@@ -24,6 +24,7 @@
 #define WRAP_BYTES 16u /* that event_wrap() may add to a line */
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
+#define HELD_MAX           16384u       /* plans that a pause holds: past it nothing is consumed */
 #define CONSUME_BLOCKS     32           /* per turn, so that the network gets its share */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
@@ -54,6 +55,7 @@ struct feed {
 /*
  *   PLANNING ─ PLAN durable ─> READY ─> PUTTING ─> CONFIRMING ─ CONFIRM durable ─> debt or finished
  *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
+ *   PLANNING, COLD, READY ─ paused ─> HELD ─ resumed ─> READY or COLD
  *   A gzip plan passes PACKING on its way to READY, unless it is compressed already.
  */
 enum delivery_state_name {
@@ -65,6 +67,7 @@ enum delivery_state_name {
     DELIVERY_PUTTING,
     DELIVERY_CONFIRMING,
     DELIVERY_PARKED,
+    DELIVERY_HELD,
 };
 
 /** A plan on its way. In exactly one list, by state. */
@@ -73,7 +76,8 @@ struct delivery {
     struct sink *sink;
     struct table *table;             /* of its type; NULL when it is not to be loaded */
     struct columns_version *version; /* ENCODING_ROWS: held */
-    uint8_t state;                   /* enum delivery_state_name */
+    const struct type_route *route;
+    uint8_t state; /* enum delivery_state_name */
     struct plan plan;
     struct group *content; /* NULL: must be read again before sending */
     bool packed;           /* content is compressed: */
@@ -160,6 +164,7 @@ struct table {
     /* The load under way. */
     struct load load;
     bool recorded;        /* LOAD is in the log */
+    bool held;            /* the next attempt waits for the end of a pause */
     bool resumed_attempt; /* the latest attempt was made before a restart: find it again */
     struct debt_list loading;
     struct bq_ensure ensure;
@@ -179,6 +184,7 @@ struct type_route {
     char name[TYPE_NAME_BYTES_MAX];
     uint8_t name_len;
     bool owned;
+    bool paused;
     const struct type_config *config;
     struct columns *columns; /* of its table; NULL until a line needs them */
 };
@@ -205,8 +211,11 @@ struct pending_record {
 };
 
 struct sink {
-    struct sink_config config; /* follows the live settings */
-    uint64_t settings_version; /* that it follows */
+    struct sink_config config;            /* follows the live settings */
+    uint64_t settings_version;            /* that it follows */
+    const struct live_settings *settings; /* of this turn; NULL before the first */
+    uint64_t types_version;               /* that the routes follow */
+    bool gcs_paused, bigquery_paused;
     const struct type_set *types;
     struct dlog *dlog;
     struct dlog_port *port;
@@ -225,7 +234,9 @@ struct sink {
     struct group_table groups;
     char *wrap_buf; /* one wrapped line */
     size_t wrap_bytes;
-    struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked;
+    struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked,
+        held;
+    bool held_in_memory;      /* some that are held have their bytes in memory */
     struct packer *packer;    /* works on the first of packing; NULL until it is needed */
     struct staged *staged;    /* loaded staging objects, being deleted */
     struct noted_mark *marks; /* of injections, not in the log yet */
@@ -370,6 +381,35 @@ void record_submit(struct sink *s, const struct record *r,
 
 /** Takes what became durable, and hands on what the log had no room for. */
 void records_run(struct sink *s);
+
+/** Frees a plan's bytes: they are read again before it is sent. */
+void content_drop(struct delivery *d);
+
+/* ---- pause.c: thread: the sink's ---- */
+
+/** Whether its sink or its type is paused. */
+bool delivery_paused(const struct delivery *d);
+
+/** Moves a paused delivery to those that are held. */
+void delivery_hold(struct delivery *d, struct delivery_list *from);
+
+/** Takes the bytes of held plans out of memory: somebody needs it. */
+void held_free_memory(struct sink *s);
+
+/** Whether so many plans are held that nothing more is consumed. */
+bool held_too_many(const struct sink *s);
+
+/** Whether a pause keeps this table from its next load or attempt. */
+bool load_paused(const struct table *t);
+
+/** Whether this table has something to load that only waits for the end of a pause. */
+bool load_waits(const struct table *t);
+
+/** Whether events of this name are paused, by this turn's settings. */
+bool type_paused(const struct sink *s, struct span name);
+
+/** Follows this turn's settings: what is no longer paused goes on. */
+void pauses_take(struct sink *s);
 
 /* ---- reload.c: thread: the sink's ---- */
 

@@ -125,7 +125,7 @@ static void load_forget(struct table *t)
     uris_free(t);
     free(t->load.plan_id);
     memset(&t->load, 0, sizeof(t->load));
-    t->recorded = t->resumed_attempt = false;
+    t->recorded = t->resumed_attempt = t->held = false;
     t->text[0] = 0;
     t->state = TABLE_IDLE;
 }
@@ -390,6 +390,9 @@ static int uris_fill(struct table *t)
 static void load_begin(struct table *t)
 {
     ASSERT(t->recorded && t->loading.n == t->load.n_plans);
+    t->held = load_paused(t);
+    if (t->held)
+        return; /* tables_run() goes on */
     if (t->uris == NULL && uris_fill(t) < 0) {
         uris_free(t);
         t->timer.fire = table_timer;
@@ -494,16 +497,21 @@ static void load_record(struct table *t)
 
 void tables_run(struct sink *s)
 {
-    uint64_t waiting = 0, parked = 0;
+    uint64_t waiting = 0, parked = 0, held = 0;
 
     for (struct table *t = s->tables; t != NULL; t = t->next) {
-        if (t->state == TABLE_IDLE && t->debts.n > 0 && (t->flush || s->now_us >= t->next_load_us))
+        if (t->held && !load_paused(t))
+            load_begin(t);
+        if (t->state == TABLE_IDLE && t->debts.n > 0 && !s->bigquery_paused &&
+            (t->flush || s->now_us >= t->next_load_us))
             load_record(t);
+        held += load_waits(t) ? 1 : 0;
         waiting += t->debts.n > 0 || t->loading.n > 0 ? 1 : 0;
         parked += t->state == TABLE_PARKED ? 1 : 0;
     }
     stat_set(&s->stats.loads_waiting, waiting);
     stat_set(&s->stats.loads_parked, parked);
+    stat_set(&s->stats.loads_held, held);
 }
 
 /* ---- after a restart ---- */

@@ -124,9 +124,9 @@ def test_sampling():
         types = {t["type"]: t for t in daemon.cli_json("types")["types"]}
         equal((types["page"]["sampled_out"], types["page"]["events"]),
               (left_out - 10, 100 + 2 * kept + more), "the type")
-        stored = [json.loads(line)["n"] for _, line in cloud.lines("output/page/")]
-        equal(len(stored), 100 + 2 * kept + more, "stored")
-        counts = collections.Counter(stored)
+        found = stored(cloud, "page")
+        equal(len(found), 100 + 2 * kept + more, "stored")
+        counts = collections.Counter(found)
         equal({counts[n] for n in range(100, 20100)}, {0, 1, 3}, "a tenth is part of a fifth")
         metrics = daemon.admin("/metrics")[1]
         expect(f'penstock_sampled_out_events_total{{worker="0"}} {left_out}\n' in metrics, "metrics")
@@ -139,6 +139,104 @@ LIVE = [("group.age_max", ("50ms", "300ms", "2s")), ("group.bytes_max", ("64KiB"
         ("types.lateness", ("1h", "2h")), ("worker.spin", ("true", "false")),
         ("http.idle_timeout", ("60s", "75s")), ("sinks.stall_timeout", ("30s", "60s")),
         ("log.level", ("info", "warn"))]
+
+
+def stored(cloud, event_type):
+    return sorted(json.loads(line)["n"] for _, line in cloud.lines(f"output/{event_type}/"))
+
+
+def waits(daemon, what, type_name=None):
+    """`flush` says at once what is paused, and delivers the rest."""
+    status, text = daemon.cli("--json", "flush", "--timeout", "60s", seconds=20)
+    answer = json.loads(text)
+    equal((status, answer["done"], answer["error"]), (1, False, "paused"), "flush while paused")
+    equal([(p["what"], p["type"]) for p in answer["paused"]], [(what, type_name)], "what is paused")
+
+
+def test_pause_type():
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=[{"name": "page"}, {"name": "a b"}],
+                              group={"memory": "64MiB", "bytes_max": "8MiB"})
+        with Control(daemon) as c:
+            c.refused("pause type pgae", 'did you mean "page"?')
+            c.refused("pause gsc", "allowed: gcs, bigquery, or type NAME")
+            c.refused("pause", "usage: pause")
+            equal(c.ask("resume type page")[0], 1, "status of resuming what is not paused")
+            c.ok("pause type page")
+            c.ok("pause type a%20b --for 1s")
+            until(lambda: len(daemon.status()["paused"]) == 1, 10, "a pause to end by itself")
+        daemon.post_ok(plain(1000) + plain(1000, "a b") + plain(1000, "other"))
+        waits(daemon, "type", "page")
+        equal((stored(cloud, "page"), stored(cloud, "other")), ([], list(range(1000))), "stored")
+        equal(len(cloud.lines("output/a")), 1000, "the type whose pause is over")
+        # Far more than group memory: other types do not wait for a paused one.
+        big = b"".join(b'{"event_type":"page","n":%d,"fill":"%s"}\n' % (n, b"x" * 20000) for n in range(1000, 1300))
+        for i in range(20):
+            daemon.post_ok(big.replace(b'"n":', b'"part":%d,"n":' % i))
+        daemon.post_ok(plain(1000, "other", first=1000))
+        waits(daemon, "type", "page")
+        equal(stored(cloud, "other"), list(range(2000)), "the other type flows")
+        types = {t["type"]: t for t in daemon.cli_json("types")["types"]}
+        equal((types["page"]["paused"]["what"], types["other"]["paused"]), ("type", None), "types")
+        expect('penstock_paused{what="type",type="page"} 1' in daemon.admin("/metrics")[1], "metrics")
+        expect("paused: type page since" in daemon.cli("flush")[1], "flush in words")
+        daemon.kill()
+        daemon.start()
+        expect(daemon.log_lines("still paused: type page"), "the log at start")
+        waits(daemon, "type", "page")
+        equal(stored(cloud, "page"), [], "paused after a crash")
+        with Control(daemon) as c:
+            equal(c.ok("resume type page").split(" since")[0], "resumed: type page", "answer")
+        daemon.settle()
+        equal(stored(cloud, "page"), sorted(list(range(1000)) + 20 * list(range(1000, 1300))), "all of it, once")
+        equal((daemon.status()["paused"], daemon.status()["held"]), ([], {"objects": 0, "tables": 0}), "status")
+
+
+def test_pause_sinks():
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud)
+        with Control(daemon) as c:
+            c.ok("pause bigquery")
+            daemon.post_ok(plain(1000))
+            waits(daemon, "bigquery")
+            equal((stored(cloud, "page"), cloud.jobs()), (list(range(1000)), []), "stored and not loaded")
+            expect("paused" in {t["state"] for s in daemon.cli_json("sinks")["threads"] for t in s["tables"]}, "sinks")
+            c.ok("pause gcs --for 1h")
+            c.ok("resume bigquery")
+            daemon.post_ok(plain(1000, first=1000))
+            waits(daemon, "gcs")
+            equal(len(stored(cloud, "page")), 1000, "nothing more is stored")
+            until(lambda: cloud.jobs(), 20, "the load of what was stored")
+            daemon.kill()
+            daemon.start()
+        waits(daemon, "gcs")
+        expect("gcs since" in daemon.cli("status")[1], "status in words")
+        # Stopping does not wait for what is paused.
+        daemon.restart()
+        with Control(daemon) as c:
+            answer = json.loads(c.ok("resume all --json"))
+            equal([(p["what"], p["until"] is not None) for p in answer["resumed"]], [("gcs", True)], "resumed")
+        daemon.settle()
+        equal(stored(cloud, "page"), list(range(2000)), "all of it, once")
+
+
+PAUSES = ["gcs", "bigquery", "type order", "type inventory"]
+
+
+def pause_and_resume(daemon, seed, stop, done, errors):
+    rng = random.Random(seed)
+    try:
+        with Control(daemon) as c:
+            while not stop.wait(rng.uniform(0, 0.3)):
+                what = rng.choice(PAUSES)
+                c.ok(f"pause {what}" + rng.choice(("", " --for 1s")))
+                stop.wait(rng.uniform(0, 0.5))
+                c.ask(f"resume {what}")
+                done[0] += 1
+    except Exception as error:  # told to the test's thread
+        errors.append(error)
 
 
 def turn_knobs(daemon, seed, stop, done, errors):
@@ -161,6 +259,8 @@ def test_under_load():
         gen = Gen(place, daemon, count=200000, rate=25000, malformed=1, late=2)
         stop, done, errors = threading.Event(), [0], []
         threads = [threading.Thread(target=turn_knobs, args=(daemon, i, stop, done, errors)) for i in range(4)]
+        pauses = [0]
+        threads.append(threading.Thread(target=pause_and_resume, args=(daemon, 9, stop, pauses, errors)))
         for thread in threads:
             thread.start()
         report = gen.wait()
@@ -170,13 +270,14 @@ def test_under_load():
             thread.join()
         expect(not errors, errors[:1])
         equal(report["acked"], 200000, "acknowledged")
-        print(f"{done[0]} changes under load")
+        print(f"{done[0]} changes and {pauses[0]} pauses under load")
         with Control(daemon) as c:
             c.ok("set group.age_max=100ms block.age_max=0 gcs.concurrency=16 bigquery.load_cadence=1s "
                  "log.level=info worker.spin=false")
+            c.ok("resume all")
         daemon.settle()
         compare(gen, cloud)
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests([test_get_and_set, test_sampling, test_under_load]))
+    sys.exit(run_tests([test_get_and_set, test_sampling, test_pause_type, test_pause_sinks, test_under_load]))
