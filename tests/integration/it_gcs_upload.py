@@ -10,6 +10,7 @@ replaced.
 import gzip
 import json
 import os
+import random
 import re
 import sys
 import urllib.parse
@@ -34,11 +35,12 @@ def gen_run(place, daemon, seed, count=12000):
     return gen
 
 
-def big_events(daemon, count=2400, batch=200):
+def big_events(daemon, count=2400, batch=200, incompressible=False):
     """Posts events of 3 KB of one type, received now: objects of many chunks. Returns the lines."""
-    lines = []
+    lines, source = [], random.Random(7)
     for first in range(0, count, batch):
-        part = [json.dumps({"event_type": "big", "number": n, "text": f"{n:07} " * 375}).encode()
+        part = [json.dumps({"event_type": "big", "number": n, "text": source.randbytes(1500).hex()
+                            if incompressible else f"{n:07} " * 375}).encode()
                 for n in range(first, first + batch)]
         equal(daemon.post_ok(b"\n".join(part))["accepted"], batch, "accepted")
         lines += part
@@ -173,6 +175,24 @@ def replaced(cloud, daemon):
     expect(status != 0 and "somebody replaced the object" in text, "verify said", status, text[:600])
 
 
+def test_corrupted():
+    """Bytes that change on the way are refused by their checksum, parked, and sent again; in both forms."""
+    with Place() as place:
+        cloud = place.cloud()
+        cloud.fault(service="storage", corrupt=True, count=4)
+        daemon = place.daemon(cloud, gcs={"gzip": True, "gzip_level": 1, **SMALL_CHUNKS},
+                              group={"age_max": "1h", "bytes_max": "6MiB"})
+        lines = big_events(daemon, 2400, incompressible=True)
+        daemon.cli("flush", "--timeout", "1s")
+        until(lambda: daemon.log_lines("Provided CRC32C does not match"), 30, "a refused checksum")
+        until(lambda: metric(daemon, "gcs_sessions") > 0, 30, "a session")
+        daemon.settle()
+        compare_big(cloud, lines)
+        expect(daemon.log_lines("the server refuses the bytes of the upload"), "no session was refused")
+        expect(not daemon.log_lines("conflict", "ASSERT"), daemon.log()[-500:])
+        daemon.stop()
+
+
 def test_ramp():
     """Two sink threads share the bucket's ramp, and say that they wait for it."""
     with Place() as place:
@@ -192,4 +212,5 @@ def test_ramp():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests([test_interrupted, test_gzip_switched, test_gzip_recognised, test_ramp]))
+    sys.exit(run_tests([test_interrupted, test_gzip_switched, test_gzip_recognised, test_corrupted,
+                        test_ramp]))

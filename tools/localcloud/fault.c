@@ -129,7 +129,7 @@ static bool known_key(const char *key)
         "reason",    "message",      "probability",   "count",         "skip",
         "delay_ms",  "reset",        "lose_answer",   "refuse",        "seconds",
         "seed",      "retry_after",  "persist_bytes", "drop_session",  "row_reason",
-        "row_every", "row_contains", "job_reason",    "job_rows"};
+        "row_every", "row_contains", "job_reason",    "job_rows",      "corrupt"};
     for (size_t i = 0; i < LC_ARRAY_LEN(known); i++)
         if (strcmp(known[i], key) == 0)
             return true;
@@ -177,6 +177,7 @@ static const char *read_special(struct fault *x, const json_t *spec)
     const char *row = lc_json_str(spec, "row_reason"), *part = lc_json_str(spec, "row_contains");
     const char *job = lc_json_str(spec, "job_reason");
     bool chunk = json_object_get(spec, "persist_bytes") || json_object_get(spec, "drop_session");
+    bool corrupt = json_is_true(json_object_get(spec, "corrupt"));
     bool load = job || json_object_get(spec, "job_rows");
     a->persist_bytes = -1;
     a->row_every = 1;
@@ -188,16 +189,20 @@ static const char *read_special(struct fault *x, const json_t *spec)
         return "row_every must be 1 or more";
     if (lc_json_i64(spec, "job_rows", &a->job_rows) < 0)
         return "job_rows must be a number of rows";
-    if (chunk + load + (row != NULL) > 1)
-        return "one rule is for chunks, for rows or for jobs";
+    if (chunk + corrupt + load + (row != NULL) > 1)
+        return "one rule is for chunks, for bytes, for rows or for jobs";
     a->drop_session = (int)gone;
     snprintf(a->row_reason, sizeof a->row_reason, "%s", row ? row : "");
     snprintf(a->row_contains, sizeof a->row_contains, "%s", part ? part : "");
     snprintf(a->job_reason, sizeof a->job_reason, "%s", job ? job : "");
-    x->kind = chunk ? LC_FAULT_CHUNK : row ? LC_FAULT_ROWS : load ? LC_FAULT_LOAD : LC_FAULT_CALL;
+    x->kind = chunk     ? LC_FAULT_CHUNK
+              : corrupt ? LC_FAULT_BODY
+              : row     ? LC_FAULT_ROWS
+              : load    ? LC_FAULT_LOAD
+                        : LC_FAULT_CALL;
     if (x->kind != LC_FAULT_CALL &&
         (a->status || a->delay_ms || a->reset || a->lose_answer || x->refuse))
-        return "a rule for chunks, rows or jobs has no other effect";
+        return "a rule for chunks, bytes, rows or jobs has no other effect";
     return NULL;
 }
 
@@ -229,7 +234,7 @@ static const char *read_spec(struct fault *x, json_t *spec)
     if (x->kind == LC_FAULT_CALL && !x->action.status && !x->action.delay_ms && !x->action.reset &&
         !x->action.lose_answer && !x->refuse)
         return "give an effect: status, delay_ms, reset, lose_answer, refuse, persist_bytes, "
-               "drop_session, row_reason, job_reason or job_rows";
+               "drop_session, corrupt, row_reason, job_reason or job_rows";
     const char *reason = lc_json_str(spec, "reason");
     const char *message = lc_json_str(spec, "message");
     snprintf(x->action.reason, sizeof x->action.reason, "%s", reason ? reason : "backendError");

@@ -13,6 +13,7 @@ struct lc_faults;
 enum lc_fault_kind {
     LC_FAULT_CALL,  // any call, before it is served
     LC_FAULT_CHUNK, // data of a resumable session
+    LC_FAULT_BODY,  // data of any upload
     LC_FAULT_ROWS,  // rows of insertAll
     LC_FAULT_LOAD,  // a load job that is accepted
 };

@@ -62,6 +62,7 @@ struct lc_upload {
     bool ended;                    // the whole body came in
     char *session_id;              // chunk of this resumable session, NULL: none
     struct lc_content_range range; // of that chunk
+    bool corrupt;                  // fault: the next byte of media changes on the way
     int64_t persist_max;           // fault: bytes of the chunk to keep, -1: all
 };
 

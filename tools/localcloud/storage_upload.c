@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tools/localcloud/app.h"
+#include "tools/localcloud/fault.h"
 #include "tools/localcloud/route.h"
 #include "tools/localcloud/storage_internal.h"
 
@@ -119,11 +120,20 @@ struct lc_upload *lc_upload_begin(struct lc_req *r)
         lc_upload_free(r, u);
         return NULL;
     }
+    struct lc_fault_action unused;
+    u->corrupt = !(chunk && u->range.query) && lc_fault_match_req(r, LC_FAULT_BODY, &unused);
     return u;
 }
 
 static void write_media(struct lc_upload *u, const char *data, size_t n)
 {
+    if (u->corrupt && n) {
+        char changed = (char)(*data ^ 1);
+        u->corrupt = false;
+        write_media(u, &changed, 1);
+        data++;
+        n--;
+    }
     u->crc = lc_crc32c(u->crc, data, n);
     lc_md5_add(&u->md5, data, n);
     u->size += n;
