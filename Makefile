@@ -175,7 +175,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c
 	$(if $(Q),@echo "  FZ  $@")
 	$(Q)$(CLANG) $(STD) $(CORE_CFLAGS) -O1 -g -DPENSTOCK_ASSERT_HOT=1 -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<) \
-	  -Wl,--as-needed -lrte_ring -lrte_eal $(PACKED_LIBS)
+	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl $(PACKED_LIBS)
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(UNIT_SRC) $(UNIT_LIB))
 -include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d)
