@@ -83,6 +83,18 @@ static void end_unread(int fd)
         ;
 }
 
+/* Whose process is at the other end; UINT32_MAX when the kernel does not say. */
+static uint32_t peer_uid(int fd)
+{
+    struct ucred peer = {.uid = UINT32_MAX};
+    socklen_t len = sizeof(peer);
+
+    ASSERT(fd >= 0);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+        return UINT32_MAX;
+    return peer.uid;
+}
+
 /* Runs one line. @return false when the connection should end. */
 static bool serve_line(struct connection *c, const char *line, size_t len)
 {
@@ -94,6 +106,7 @@ static bool serve_line(struct connection *c, const char *line, size_t len)
     if (len > 0 && line[len - 1] == '\r')
         len--;
     status = cli_parse(line, len, &request, &body);
+    request.uid = peer_uid(c->fd);
     if (status == PROTOCOL_OK)
         status = commands_run(c->cli->daemon, &request, &body);
     return answer(c->fd, status, &body);

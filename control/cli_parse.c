@@ -205,6 +205,10 @@ int cli_parse(const char *line, size_t len, struct cli_request *out, struct text
         if (status != PROTOCOL_OK)
             return status;
         named = true;
+        if (out->command == PROTOCOL_DLQ) { /* has words of its own: dlq_options.h */
+            out->words = (struct span){.ptr = line + at, .len = len - at};
+            return PROTOCOL_OK;
+        }
     }
     return named ? check_arguments(out, error)
                  : usage(error, "no command; `penstock help` lists all\n", NULL);

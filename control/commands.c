@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "control/commands.h"
+#include "control/dlq.h"
 #include "control/report.h"
 #include "control/totals.h"
 #include "control/verify.h"
@@ -124,6 +125,8 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return commands_pause(d, r, body);
     case PROTOCOL_RESUME:
         return commands_resume(d, r, body);
+    case PROTOCOL_DLQ:
+        return dlq_run(d, r->words, r->json, r->uid, body);
     case PROTOCOL_VERIFY:
         return verify_run(d, r->json, body);
     default:

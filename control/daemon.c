@@ -11,6 +11,7 @@
 
 #include "control/admin.h"
 #include "control/cli.h"
+#include "control/dlq.h"
 #include "control/eal.h"
 #include "control/inject.h"
 #include "control/options.h"
@@ -270,8 +271,11 @@ static int start_threads(struct daemon *d)
 static int start_servers(struct daemon *d)
 {
     char error[ERROR_BYTES] = "";
-    int rc = admin_start(d, &d->admin, error, sizeof(error));
+    int rc = dlq_open(d->config->data_dir, &d->dlq);
 
+    if (rc != 0)
+        return fail_with("dead letters", "", rc);
+    rc = admin_start(d, &d->admin, error, sizeof(error));
     if (rc != 0)
         return fail_with("", error, rc);
     rc = cli_start(d, &d->cli, error, sizeof(error));
@@ -336,6 +340,7 @@ static void destroy_all(struct daemon *d)
 
     ASSERT(d->cli == NULL && d->admin == NULL);
     inject_stop(d->inject);
+    dlq_close(d->dlq);
     for (uint32_t i = 0; i < d->n_sinks; i++)
         sink_destroy(d->sink[i].sink);
     for (uint32_t w = 0; w < d->n_workers; w++)

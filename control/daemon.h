@@ -48,6 +48,7 @@ struct daemon_sink {
 struct admin;
 struct cli;
 struct inject;
+struct dlq;
 
 struct daemon {
     const struct config *config; /* as loaded; values of knobs that change live are in tuning */
@@ -66,6 +67,7 @@ struct daemon {
     struct daemon_sink sink[SINK_THREADS_MAX];
     struct lane *lane[CONFIG_WORKERS_MAX][SINK_THREADS_MAX];
     struct dlog *dlog;
+    struct dlq *dlq; /* dead letters' fates */
     struct admin *admin;
     struct cli *cli;
     struct inject *inject; /* sessions of injections */

@@ -372,6 +372,13 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
     textbuf_add(b, "penstock_pending_events{sink=\"bigquery\"} %" PRIu64 "\n",
                 d->config->bigquery_enabled ? totals_pending_bigquery(t) : 0);
     write_paused(d, b);
+    head(b, "penstock_dead_letters", "gauge",
+         "Dead letters in the bucket, ever, by what became of them.");
+    textbuf_add(b,
+                "penstock_dead_letters{state=\"new\"} %" PRIu64
+                "\npenstock_dead_letters{state=\"replayed\"} %" PRIu64
+                "\npenstock_dead_letters{state=\"dropped\"} %" PRIu64 "\n",
+                totals_dead_waiting(t), t->dlq.replayed, t->dlq.dropped);
     one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.",
         (double)d->config->journal_limit);
     one(b, "penstock_journals_full", "gauge", "Journals that are full.", t->journals_full);

@@ -7,6 +7,7 @@
  *     DATA_DIR/journal/NN/    one journal each
  *     DATA_DIR/delivery/      delivery log and ledger
  *     DATA_DIR/columns/       versions of tables whose columns are inferred or added
+ *     DATA_DIR/dlq.db         what became of dead letters (dlq_db.h)
  *     DATA_DIR/penstock.sock  CLI socket, unless configured elsewhere
  */
 #ifndef PENSTOCK_CONTROL_PLACE_H

@@ -7,6 +7,8 @@
  *     answer:   PENSTOCK STATUS BYTES\n BODY   STATUS is the exit status: 0 done, 1 error, 2 bad
  * request
  *
+ * The words behind "dlq" are percent-encoded: any byte but '!' to '~', and '%' itself, as %HH.
+ *
  * A connection carries any number of requests, one after the other. A request that cannot be read
  * (too long, a control character) is answered with status 2, and the connection is closed.
  *
@@ -17,7 +19,7 @@
 
 #include "control/nearest.h"
 
-#define PROTOCOL_LINE_BYTES  4096
+#define PROTOCOL_LINE_BYTES  16384
 #define PROTOCOL_ARGS_MAX    32
 #define PROTOCOL_ANSWER_WORD "PENSTOCK"
 #define PROTOCOL_SOCKET_NAME "penstock.sock"
@@ -43,6 +45,8 @@ enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
     X(PAUSE, "pause", "gcs|bigquery|type NAME [--for DURATION]",                                 \
       "start no more uploads or loads, or hold one type; events go on being taken")              \
     X(RESUME, "resume", "gcs|bigquery|type NAME|all", "end a pause")                             \
+    X(DLQ, "dlq", "list|show|replay|drop|help ...",                                              \
+      "dead letters: see them, take them in again, drop them; `dlq help` says how")              \
     X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ") \
     X(HELP, "help", "", "this list")
 

@@ -162,6 +162,11 @@ static void status_json(const struct status *s, struct textbuf *b)
                 ",\"limit_bytes\":%" PRIu64 ",\"full\":%" PRIu32 ",\"disk_error\":%" PRIu32 "}",
                 t->journal_used, t->journal_total, s->d->config->journal_limit, t->journals_full,
                 t->journals_failing);
+    textbuf_add(b,
+                ",\"dlq\":{\"new\":%" PRIu64 ",\"replayed\":%" PRIu64 ",\"dropped\":%" PRIu64
+                ",\"replaying\":%" PRIu64 ",\"objects_deleted\":%" PRIu64 "}",
+                totals_dead_waiting(t), t->dlq.replayed, t->dlq.dropped, t->dlq.replaying,
+                t->dlq.objects_deleted);
     textbuf_add(b, ",\"memory\":{\"rss_bytes\":%" PRIu64 ",\"heap_allocated_bytes\":%" PRIu64 "}",
                 s->rss, s->heap.allocated);
     textbuf_add(b,
@@ -245,6 +250,11 @@ static void status_text(const struct status *s, struct textbuf *b)
     text_reasons(s, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);
+    if (t->gcs_dead.delivered > 0)
+        textbuf_add(b,
+                    "dead letters   %" PRIu64 " not dealt with, %" PRIu64 " replayed, %" PRIu64
+                    " dropped; `penstock dlq list` shows them\n",
+                    totals_dead_waiting(t), t->dlq.replayed, t->dlq.dropped);
     textbuf_add(
         b, "journal        %.1f of %.1f MiB used%s%s\n", (double)t->journal_used / (1 << 20),
         (double)s->d->config->journal_limit / (1 << 20), t->journals_full > 0 ? ", FULL" : "",

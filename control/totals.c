@@ -207,6 +207,16 @@ static void merge_types(struct type_list *l)
     l->n = n;
 }
 
+static void add_dlq(struct daemon *d, struct totals *t)
+{
+    const char *why;
+    struct dlq_db *db = d->dlq != NULL ? dlq_db_of(d->dlq, &why) : NULL;
+
+    ASSERT(t->dlq.replayed == 0);
+    if (db != NULL)
+        dlq_db_counts(db, &t->dlq);
+}
+
 void totals_collect(struct daemon *d, bool with_types, struct totals *out)
 {
     struct type_list list = {0};
@@ -220,6 +230,7 @@ void totals_collect(struct daemon *d, bool with_types, struct totals *out)
     for (uint32_t i = 0; i < d->n_workers; i++)
         add_worker(out, worker_stats(d->worker[i]));
     add_journals(d, out);
+    add_dlq(d, out);
     if (!with_types)
         return;
     list_configured(&list, &d->config->types);
@@ -256,6 +267,14 @@ uint64_t totals_pending_bigquery(const struct totals *t)
 
     ASSERT(t != NULL);
     return unplanned + owed;
+}
+
+uint64_t totals_dead_waiting(const struct totals *t)
+{
+    uint64_t handled = t->dlq.replayed + t->dlq.dropped;
+
+    ASSERT(t != NULL);
+    return t->gcs_dead.delivered > handled ? t->gcs_dead.delivered - handled : 0;
 }
 
 void totals_sample(struct daemon *d)

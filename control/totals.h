@@ -6,6 +6,7 @@
 #define PENSTOCK_CONTROL_TOTALS_H
 
 #include "control/daemon.h"
+#include "control/dlq.h"
 
 /** What a sink is owed and has, ever, by the ledger. */
 struct sink_total {
@@ -39,6 +40,7 @@ struct totals {
     uint32_t journals_full, journals_failing;
     /* ever, by the ledger; dead letters are in gcs_dead, not in gcs */
     struct sink_total gcs, bigquery, gcs_dead;
+    struct dlq_counts dlq; /* what became of dead letters, ever */
     bool ledger_read;
     uint32_t n_types;
     struct type_total *type; /* by name */
@@ -59,6 +61,9 @@ uint64_t totals_pending_gcs(const struct totals *t);
 
 /** Of these, or stored already, and not yet loaded into BigQuery. */
 uint64_t totals_pending_bigquery(const struct totals *t);
+
+/** Dead letters in the bucket, ever, that are neither replayed nor dropped. */
+uint64_t totals_dead_waiting(const struct totals *t);
 
 /** Takes a sample for rates. Thread: main, about once a second. */
 void totals_sample(struct daemon *d);

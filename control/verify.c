@@ -125,10 +125,11 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
     write_types(v, t, b);
     textbuf_add(b,
                 "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
-                ",\"unconfirmed\":%" PRIu64 "},\"tables\":[%s],\"pending\":{\"gcs\":%" PRIu64
-                ",\"bigquery\":%" PRIu64 "}}\n",
-                v->objects, v->bytes, v->unconfirmed, textbuf_str(&v->tables),
-                c->gcs_enabled ? totals_pending_gcs(t) : 0,
+                ",\"unconfirmed\":%" PRIu64 ",\"deleted\":%" PRIu64
+                ",\"deleted_dead_letters\":%" PRIu64
+                "},\"tables\":[%s],\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64 "}}\n",
+                v->objects, v->bytes, v->unconfirmed, v->deleted, v->deleted_letters,
+                textbuf_str(&v->tables), c->gcs_enabled ? totals_pending_gcs(t) : 0,
                 c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
@@ -147,6 +148,11 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
                     " bytes; size, crc32c, plan and events compared with the ledger%s\n",
                     c->gcs_bucket, v->objects, v->bytes,
                     v->unconfirmed > 0 ? "; some are not confirmed yet" : "");
+    if (v->deleted > 0)
+        textbuf_add(b,
+                    "deleted on purpose by dlq drop: %" PRIu64 " objects with %" PRIu64
+                    " dead letters\n",
+                    v->deleted, v->deleted_letters);
     if (c->bigquery_enabled)
         textbuf_add(b, "dataset %s.%s:\n  %-40s %14s %14s\n%s", c->bigquery_project,
                     c->bigquery_dataset, "TABLE", "LEDGER ROWS", "ROWS", textbuf_str(&v->tables));

@@ -10,6 +10,7 @@
 
 #include <sqlite3.h>
 
+#include "control/dlq.h"
 #include "control/verify_internal.h"
 
 static const char *const prefixes[] = {"output/", "dead_letter/", "staging/"};
@@ -17,6 +18,7 @@ static const char *const prefixes[] = {"output/", "dead_letter/", "staging/"};
 /* One reading of both sides. */
 struct reading {
     struct object_list ledger, bucket;
+    struct object_list deleted; /* on purpose, by dlq drop: may be missing */
     struct object_list
         excused; /* names whose absence or presence proves nothing: see excused_sql */
     struct verify *v;
@@ -82,6 +84,30 @@ static bool add_listed_object(void *ctx, const struct gcs_listed *o)
  * log says so. */
 static const char excused_sql[] = "SELECT name FROM objects WHERE state IN ('planned', 'parked')"
                                   " OR (encoding IN (1, 2) AND state IN ('loaded', 'deleted'))";
+
+static void add_deleted(void *ctx, const char *name, uint64_t letters)
+{
+    struct reading *r = ctx;
+    const struct seen_object s = {.events = letters};
+
+    ASSERT(name != NULL);
+    objects_add(&r->deleted, &s, name);
+}
+
+/* Objects of dead letters that `penstock dlq drop --delete-objects` deleted, or was about to. */
+static int read_deleted(struct reading *r)
+{
+    const char *why = "";
+    struct dlq_db *db = dlq_db_of(r->v->d->dlq, &why);
+    int rc = db != NULL ? dlq_db_each_deleted(db, add_deleted, r) : 0;
+
+    ASSERT(rc <= 0);
+    if (db == NULL)
+        verify_error(r->v, "which dead letters were deleted on purpose", why);
+    else if (rc != 0)
+        verify_error(r->v, "which dead letters were deleted on purpose", strerror(-rc));
+    return rc;
+}
 
 static int read_excused(struct reading *r)
 {
@@ -149,14 +175,18 @@ static int read_sides(struct reading *r)
     int rc = read_ledger(r);
 
     if (rc == 0)
+        rc = read_deleted(r);
+    if (rc == 0)
         rc = read_bucket(r);
-    if (rc == 0 && (r->ledger.failed || r->bucket.failed || r->excused.failed)) {
+    if (rc == 0 &&
+        (r->ledger.failed || r->bucket.failed || r->excused.failed || r->deleted.failed)) {
         verify_error(r->v, "the lists of objects", "out of memory");
         rc = -ENOMEM;
     }
     objects_finish(&r->ledger);
     objects_finish(&r->bucket);
     objects_finish(&r->excused);
+    objects_finish(&r->deleted);
     ASSERT(rc <= 0);
     return rc;
 }
@@ -167,6 +197,7 @@ static void fini_sides(struct reading *r)
     objects_fini(&r->ledger);
     objects_fini(&r->bucket);
     objects_fini(&r->excused);
+    objects_fini(&r->deleted);
 }
 
 /* What a gzip object holds is not known before it is made, and metadata can be copied: its generation
@@ -190,7 +221,9 @@ static bool looks_wrong(const struct reading *r, const struct seen_object *l)
     const struct seen_object *b = objects_find(&r->bucket, l->name);
 
     ASSERT(l->name != NULL);
-    return b != NULL ? !same(l, b) : objects_find(&r->excused, l->name) == NULL;
+    if (b != NULL)
+        return !same(l, b);
+    return objects_find(&r->excused, l->name) == NULL && objects_find(&r->deleted, l->name) == NULL;
 }
 
 static bool looks_unknown(const struct reading *r, const char *name)
@@ -274,6 +307,12 @@ static void count_found(const struct reading *r)
         r->v->bytes += r->bucket.item[i].stored;
         if (objects_find(&r->ledger, r->bucket.item[i].name) == NULL)
             r->v->unconfirmed++;
+    }
+    for (size_t i = 0; i < r->deleted.n; i++) {
+        if (objects_find(&r->bucket, r->deleted.item[i].name) != NULL)
+            continue;
+        r->v->deleted++;
+        r->v->deleted_letters += r->deleted.item[i].events;
     }
 }
 

@@ -44,8 +44,9 @@ struct verify {
     struct textbuf errors;
     struct textbuf tables; /* lines, or JSON elements */
     uint64_t n_differences, n_errors;
-    uint64_t objects, bytes; /* found in the bucket, ours */
-    uint64_t unconfirmed;    /* objects there whose plans are not confirmed yet */
+    uint64_t objects, bytes;           /* found in the bucket, ours */
+    uint64_t deleted, deleted_letters; /* objects of dead letters, on purpose */
+    uint64_t unconfirmed;              /* objects there whose plans are not confirmed yet */
     bool json;
 };
 

@@ -133,6 +133,12 @@ struct text *blocking_url(struct blocking *b, const char *method)
     return request_reset(&b->request, method);
 }
 
+void blocking_headers(struct blocking *b, const char *const *headers)
+{
+    ASSERT(b->request.method != NULL);
+    b->request.headers = headers;
+}
+
 enum answer_class blocking_call(struct blocking *b, const struct text *json,
                                 struct http_answer *out)
 {

@@ -22,6 +22,9 @@ void blocking_destroy(struct blocking *b);
 /** The URL to fill for the next call. */
 struct text *blocking_url(struct blocking *b, const char *method);
 
+/** Adds headers to the next call, as struct request says; they live until its answer. */
+void blocking_headers(struct blocking *b, const char *const *headers);
+
 /**
  * Makes the call; json may be NULL.
  * @param out what came back; its spans live until the next call.

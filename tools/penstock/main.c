@@ -81,6 +81,28 @@ static int add_word(struct arguments *a, const char *word)
     return PROTOCOL_OK;
 }
 
+/* As add_word() for words that may hold any byte: see protocol.h on "dlq". */
+static int add_escaped(struct arguments *a, const char *word)
+{
+    char escaped[PROTOCOL_LINE_BYTES];
+    size_t n = 0;
+
+    if (word[0] == '\0')
+        return usage_error("an argument is empty");
+    for (; *word != '\0'; word++) {
+        unsigned char c = (unsigned char)*word;
+
+        if (n + 4 > sizeof(escaped))
+            return usage_error("the command is too long");
+        if (c > 0x20 && c < 0x7F && c != '%')
+            escaped[n++] = *word;
+        else
+            n += (size_t)snprintf(escaped + n, 4, "%%%02X", c);
+    }
+    escaped[n] = '\0';
+    return add_word(a, escaped);
+}
+
 static int check_command(const char *word)
 {
     const char *near;
@@ -93,9 +115,15 @@ static int check_command(const char *word)
     return usage_error("unknown command \"%s\"; `penstock help` lists all", word);
 }
 
+static int reset_line(struct arguments *a, const char *line)
+{
+    a->len = (size_t)snprintf(a->line, sizeof(a->line), "%s", line);
+    return PROTOCOL_OK;
+}
+
 static int parse(int argc, char **argv, struct arguments *a)
 {
-    bool json = false, named = false;
+    bool json = false, named = false, dlq = false;
 
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
@@ -103,6 +131,8 @@ static int parse(int argc, char **argv, struct arguments *a)
 
         if (strcmp(arg, "--json") == 0)
             json = true;
+        else if (dlq && (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0))
+            return reset_line(a, "dlq help");
         else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0 ||
                  (!named && strcmp(arg, "help") == 0))
             a->help = true;
@@ -117,9 +147,10 @@ static int parse(int argc, char **argv, struct arguments *a)
                                  arg);
         else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
             named = true;
+            dlq = strcmp(arg, "dlq") == 0;
             status = add_word(a, arg);
         } else if (named)
-            status = add_word(a, arg);
+            status = dlq ? add_escaped(a, arg) : add_word(a, arg);
         if (status != PROTOCOL_OK)
             return status;
     }

@@ -1,0 +1,37 @@
+/*
+ * Dead letters: `penstock dlq list|show|replay|drop`. Letters lie in objects under dead_letter/ in
+ * the bucket, written by the sink threads; what has become of each is in DATA_DIR/dlq.db.
+ *
+ * Thread: control, any number at a time; commands that change something take turns.
+ */
+#ifndef PENSTOCK_CONTROL_DLQ_H
+#define PENSTOCK_CONTROL_DLQ_H
+
+#include "control/dlq_db.h"
+#include "control/textbuf.h"
+
+struct daemon;
+struct dlq;
+
+/**
+ * Opens the database. One that cannot be used stops no daemon: the commands say why.
+ * Thread: init.  Owner: caller, until dlq_close().  @return 0 or -ENOMEM.
+ */
+int dlq_open(const char *data_dir, struct dlq **out) WARN_UNUSED;
+
+/** Closes it; no command runs any more. NULL is allowed. Thread: control. */
+void dlq_close(struct dlq *q);
+
+/** The database, or NULL when it cannot be used: then *why says why. */
+struct dlq_db *dlq_db_of(struct dlq *q, const char **why);
+
+/**
+ * Runs a command.
+ * @param words what stands behind "dlq", see dlq_options.h.
+ * @param uid who asks.
+ * @return the exit status; body receives the answer. Thread: control.
+ */
+int dlq_run(struct daemon *d, struct span words, bool json, uint32_t uid,
+            struct textbuf *body) WARN_UNUSED;
+
+#endif
