@@ -118,7 +118,7 @@ static const struct knob table[] = {
       "Part of the events that is kept, of types that name none: 1 keeps all. The choice follows "
       "from the event's bytes; what is left out is acknowledged and counted as sampled_out."),
     K("types.list", TYPES, types, 0, 0, "", "", "The known event types; see below."),
-    K("schema.columns_max", COUNT, schema_columns_max, 1, SCHEMA_FIELDS_MAX, "2000", "",
+    K("schema.columns_max", COUNT, schema_columns_max, 5, SCHEMA_FIELDS_MAX, "2000", "",
       "Columns of a table whose columns are inferred or added, nested ones included; fields past "
       "it go to the column penstock_overflow."),
     K("gcs.enabled", BOOL, gcs_enabled, 0, 0, "true", "",

@@ -87,7 +87,7 @@ struct columns_version *columns_find(struct columns *c, uint32_t hash)
 static void file_of(const struct columns *c, const struct columns_version *v, struct rows_file *out)
 {
     ASSERT(v->rows != NULL);
-    *out = (struct rows_file){.number = v->number, .base_hash = v->base_hash, .rows = v->rows};
+    *out = (struct rows_file){.number = v->number, .rows = v->rows};
     snprintf(out->table, sizeof(out->table), "%s", c->table);
 }
 
@@ -109,7 +109,7 @@ static int version_visit(void *ctx, struct rows_file *f)
         free(v);
         return -ENOMEM;
     }
-    *v = (struct columns_version){.rows = f->rows, .number = f->number, .base_hash = f->base_hash};
+    *v = (struct columns_version){.rows = f->rows, .number = f->number};
     for (at = &c->newest; *at != NULL && (*at)->number > v->number; at = &(*at)->older)
         ;
     v->older = *at;
@@ -166,7 +166,6 @@ static bool version_add(struct columns *c, struct rows *rows)
             .older = c->newest,
             .rows = rows,
             .number = c->newest != NULL ? c->newest->number + 1 : 1,
-            .base_hash = c->base != NULL ? c->base->hash : 0,
         };
         file_of(c, v, &f);
         rc = rows_store_save(&storage_posix, c->sink->config.columns_dir, &f, error, sizeof(error));
@@ -470,19 +469,43 @@ bool columns_take(struct columns *c, struct columns_line *line)
     return columns_begin(c) && take_row(c, line);
 }
 
+/* The newest version as the configuration has it now. Where that cannot be made or written, the older
+ * one serves on, until the next start. */
+static void columns_rebase(struct columns *c, const struct rows_start *start)
+{
+    const struct columns_version *old = c->newest;
+    struct rows *rows = NULL;
+    int rc = rows_rebase(old->rows, start, &rows);
+
+    if (rc == -EALREADY)
+        return;
+    if (rc == 0 && columns_find(c, rows->hash) == NULL && version_add(c, rows)) {
+        log_growth(c, old->rows);
+        plan_older(c, old->rows->hash);
+        return;
+    }
+    if (rc != 0 && rc != -ENOMEM)
+        log_error("sink", "table %s: its schema and the columns that it has are too many together",
+                  c->table);
+}
+
 struct columns *columns_get(struct sink *s, const char *table, const struct type_config *config)
 {
-    struct columns *c = columns_add(s, table);
-    struct rows_start start;
-
-    if (c == NULL || c->newest != NULL || c->learning != NULL)
-        return c;
-    c->base = config != NULL ? config->schema : NULL;
-    start = (struct rows_start){
-        .base = c->base,
-        .time_path = config != NULL && config->time_field != NULL ? config->time_field
-                                                                  : s->types->time_field,
+    const char *time_path =
+        config != NULL && config->time_field != NULL ? config->time_field : s->types->time_field;
+    const struct rows_start start = {
+        .base = config != NULL ? config->schema : NULL,
+        .time_path = time_path,
         .columns_max = s->config.columns_max,
     };
-    return rows_start(&start, &c->learning) == 0 ? c : NULL;
+    struct columns *c = columns_add(s, table);
+
+    if (c == NULL || c->configured)
+        return c;
+    c->configured = true;
+    if (c->newest == NULL)
+        return rows_start(&start, &c->learning) == 0 ? c : NULL;
+    if (type_has_rows(s->types, config))
+        columns_rebase(c, &start);
+    return c;
 }

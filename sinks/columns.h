@@ -31,15 +31,14 @@ struct columns_version {
     struct columns_version *older;
     struct rows *rows;
     uint32_t number;
-    uint32_t base_hash; /* schema that its lines were checked against; 0: none */
-    uint32_t refs;      /* plans whose lines may be needed again, and operations on the table */
+    uint32_t refs; /* plans whose lines may be needed again, and operations on the table */
 };
 
 /** The columns of one table. */
 struct columns {
     struct columns *next;
     struct sink *sink;
-    const struct schema *base;      /* configured, or NULL */
+    bool configured;                /* what the configuration says of it is known */
     struct columns_version *newest; /* NULL: learning */
     struct rows *learning;          /* what has been learned so far */
     uint64_t learning_bytes;        /* that the rows of waiting lines need at most */

@@ -24,9 +24,10 @@ struct resume {
  * Plans of rows need the version of the columns that they name; once they are stored, only what the
  * table should look like.
  */
-static int version_check(struct resume *r, const char *table, uint32_t hash, const char *object)
+static int version_check(struct resume *r, const char *table, const struct type_config *config,
+                         uint32_t hash, const char *object)
 {
-    struct columns *c = columns_get(r->sink, table, NULL);
+    struct columns *c = columns_get(r->sink, table, config);
 
     if (c == NULL)
         return -ENOMEM;
@@ -49,7 +50,7 @@ static int plan_version_check(struct resume *r, const struct plan *plan, uint32_
     if (plan->key.encoding != ENCODING_ROWS)
         return 0;
     type_table(r->sink->types, type, table, sizeof(table));
-    return version_check(r, table, hash, plan->object);
+    return version_check(r, table, type_find(r->sink->types, type), hash, plan->object);
 }
 
 static int feed_of(const struct sink *s, const struct journal_uuid *uuid)
@@ -162,7 +163,7 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
         return;
     }
     if (mine.first->encoding == ENCODING_ROWS)
-        r->rc = version_check(r, load->table, 0, mine.first->object);
+        r->rc = version_check(r, load->table, mine.first->config, 0, mine.first->object);
     t = r->rc == 0 ? table_get(r->sink, load->table, (enum plan_encoding)mine.first->encoding,
                                mine.first->config)
                    : NULL;

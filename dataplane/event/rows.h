@@ -69,6 +69,17 @@ void rows_destroy(struct rows *r);
 /** A copy with fixed_types set. Thread: as rows_start(). @return 0 or -ENOMEM. */
 int rows_fix(const struct rows *r, struct rows **out) WARN_UNUSED;
 
+/**
+ * A version beside another configuration: the columns of start->base first, what was learned behind
+ * them; a configured column takes the place of a learned one of its name. What was configured before
+ * and is not any more stays a column. Types stay fixed, or not.
+ * Thread: as rows_start().  Owner: caller, until rows_destroy().
+ * @return 0; -EALREADY when it would be the same version; -EINVAL when the columns together are more
+ * than a table holds; -ENOMEM.
+ */
+int rows_rebase(const struct rows *r, const struct rows_start *start,
+                struct rows **out) WARN_UNUSED;
+
 enum rows_result {
     ROWS_OK,
     ROWS_GROWS, /* the event shows something that the version could take in: rows_grow(), then again */

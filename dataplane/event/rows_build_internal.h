@@ -14,6 +14,9 @@ struct rows_head {
 /** Writes everything before the array of fields. */
 void rows_text_head(struct schema_text *t, const struct rows_head *head);
 
+/** Writes a configured field's properties but its columns, without the closing brace. */
+void rows_text_properties(struct schema_text *t, struct json_value field);
+
 /** Writes an array of configured fields, marked as such. */
 void rows_text_base(struct schema_text *t, struct json_value fields);
 

@@ -438,8 +438,7 @@ void rows_text_head(struct schema_text *t, const struct rows_head *head)
     schema_text_adds(t, ",\"fields\":");
 }
 
-/* A configured field's properties but its columns, without the closing brace. */
-static void text_properties(struct schema_text *t, struct json_value field)
+void rows_text_properties(struct schema_text *t, struct json_value field)
 {
     struct json_walk w;
     struct json_member m;
@@ -471,7 +470,7 @@ void rows_text_base(struct schema_text *t, struct json_value fields)
     while (json_walk_element(&w, &v)) {
         schema_text_adds(t, first ? "" : ",");
         first = false;
-        text_properties(t, v);
+        rows_text_properties(t, v);
         if (schema_property(v, "fields", &below)) {
             schema_text_adds(t, ",\"fields\":");
             rows_text_base(t, below);
@@ -512,7 +511,7 @@ static void text_nodes(struct schema_text *t, const struct node *record)
         schema_text_adds(t, first ? "" : ",");
         first = false;
         if (n->base)
-            text_properties(t, n->json);
+            rows_text_properties(t, n->json);
         else
             text_column(t, n);
         if (n->type == COLUMN_RECORD) {

@@ -18,7 +18,7 @@
 #define FILE_BYTES_MAX (64u << 20) /* far past the text of 10,000 columns */
 #define SUFFIX         ".rows"
 #define SUFFIX_TEMP    ".rows.tmp"
-#define HEAD_FORMAT    "%" PRIu32 " %08" PRIx32 " %08" PRIx32 " %zu %08" PRIx32 " %s"
+#define HEAD_FORMAT    "%" PRIu32 " %08" PRIx32 " %zu %08" PRIx32 " %s"
 
 /* ---- names ---- */
 
@@ -45,7 +45,7 @@ static bool has_suffix(const char *name, const char *suffix)
 /* Of everything but itself. */
 static uint32_t content_crc(const struct rows_file *f, uint32_t hash, struct span text)
 {
-    uint32_t number[3] = {f->number, f->base_hash, hash};
+    uint32_t number[2] = {f->number, hash};
     uint32_t crc = crc32c(0, number, sizeof(number));
 
     ASSERT(text.ptr != NULL);
@@ -61,8 +61,8 @@ static char *content_make(const struct rows_file *f, size_t *len)
 
     if (content == NULL)
         return NULL;
-    n = snprintf(content, HEAD_BYTES, "PENSTOCK ROWS 1 " HEAD_FORMAT "\n", f->number, f->base_hash,
-                 f->rows->hash, text.len, content_crc(f, f->rows->hash, text), f->table);
+    n = snprintf(content, HEAD_BYTES, "PENSTOCK ROWS 1 " HEAD_FORMAT "\n", f->number, f->rows->hash,
+                 text.len, content_crc(f, f->rows->hash, text), f->table);
     ASSERT(n > 0 && n < HEAD_BYTES);
     memcpy(content + n, text.ptr, text.len);
     *len = (size_t)n + text.len;
@@ -83,9 +83,8 @@ static const char *head_read(const char *content, size_t len, struct rows_file *
         return "no such file of this version of Penstock";
     memcpy(head, content, (size_t)(end - content));
     head[end - content] = '\0';
-    if (sscanf(head + sizeof(magic) - 1,
-               "%" SCNu32 " %" SCNx32 " %" SCNx32 " %zu %" SCNx32 " %1023s", &f->number,
-               &f->base_hash, hash, &bytes, &crc, f->table) != 6)
+    if (sscanf(head + sizeof(magic) - 1, "%" SCNu32 " %" SCNx32 " %zu %" SCNx32 " %1023s",
+               &f->number, hash, &bytes, &crc, f->table) != 5)
         return "its first line cannot be read";
     *text = (struct span){end + 1, len - (size_t)(end + 1 - content)};
     if (bytes != text->len)

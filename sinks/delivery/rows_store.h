@@ -4,7 +4,7 @@
  *
  *     DIR/TABLE-NUMBER-HASH.rows    TABLE cut to 64 bytes, with its CRC-32C; NUMBER from 1
  *
- *     PENSTOCK ROWS 1 NUMBER BASE HASH BYTES CRC TABLE\n     hexadecimal, but for NUMBER and BYTES
+ *     PENSTOCK ROWS 1 NUMBER HASH BYTES CRC TABLE\n     hexadecimal, but for NUMBER and BYTES
  *     the text of rows.h, BYTES long
  *
  * Thread: a file is written and removed by the sink thread that owns the table; read at start.
@@ -19,8 +19,7 @@
 /** One version of one table. */
 struct rows_file {
     char table[TABLE_NAME_BYTES_MAX];
-    uint32_t number;    /* counts the table's versions from 1 on */
-    uint32_t base_hash; /* of the schema that lines were checked against; 0: none */
+    uint32_t number; /* counts the table's versions from 1 on */
     struct rows *rows;
 };
 

@@ -329,6 +329,59 @@ static void base_columns(void **state)
     rows_destroy(r);
 }
 
+/* Another configuration of a table that has learned: its columns first, what was learned is kept. */
+static void rebase(struct rows **r, const char *base, uint32_t columns_max, int rc)
+{
+    struct rows_start s = {.columns_max = columns_max};
+    struct schema *schema = NULL;
+    struct rows *next = NULL, *again = NULL;
+    char error[256] = "";
+
+    if (base != NULL && schema_compile(span_of(base), &schema, error, sizeof(error)) != 0)
+        fail_msg("%s", error);
+    s.base = schema;
+    assert_int_equal(rows_rebase(*r, &s, &next), rc);
+    if (rc == 0) {
+        assert_int_equal(next->fixed_types, (*r)->fixed_types);
+        assert_int_equal(rows_rebase(next, &s, &again), -EALREADY);
+        rows_destroy(*r);
+        *r = next;
+    }
+    schema_destroy(schema);
+}
+
+static void other_configurations(void **state)
+{
+    static const char one[] =
+        "[{\"name\":\"n\",\"type\":\"INTEGER\"},{\"name\":\"r\",\"type\":\"RECORD\","
+        "\"fields\":[{\"name\":\"d\",\"type\":\"DATE\"}]}]";
+    static const char two[] =
+        "[{\"name\":\"price\",\"type\":\"NUMERIC\"},{\"name\":\"a_b\",\"type\":\"INTEGER\"},"
+        "{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"E\",\"type\":\"INTEGER\"}]}]";
+    struct rows *r = start(one, NULL, 100);
+
+    (void)state;
+    grow(&r, "{\"n\":1,\"r\":{\"e\":2,\"f-g\":\"x\"},\"a-b\":5}");
+    fix(&r);
+    rebase(&r, one, 100, -EALREADY);
+    rebase(&r, one, 50, 0);
+    assert_int_equal(r->columns_max, 50);
+    rebase(&r, two, 50, 0);
+    assert_string_equal(shape(r, "price"), "NUMERIC");
+    assert_string_equal(shape(r, "n"), "INTEGER"); /* no longer configured, still a column */
+    assert_string_equal(shape(r, "r.d"), "DATE");
+    assert_string_equal(shape(r, "r.f_g"), "STRING");
+    assert_string_equal(shape(r, "r.E"), "INTEGER");
+    assert_string_equal(shape(r, "r.e"), "-"); /* the configured one has its name */
+    expect_row(r, "{\"a_b\":1,\"n\":2,\"r\":{\"f-g\":\"y\",\"E\":3},\"price\":\"1.5\"}",
+               "{\"a_b\":1,\"n\":2,\"r\":{\"f_g\":\"y\",\"E\":3},\"price\":\"1.5\"");
+    rebase(&r, NULL, 50, -EALREADY); /* all inferred: nothing leaves */
+    expect_row(r, "{\"n\":2,\"price\":\"x\"}", "{\"n\":2,\"penstock_overflow\":{\"price\":\"x\"}");
+    grow(&r, "{\"later\":true}");
+    rebase(&r, two, 50, -EALREADY);
+    rows_destroy(r);
+}
+
 static bool none_taken(const void *context, struct span name)
 {
     (void)context;
@@ -576,6 +629,7 @@ int main(void)
         cmocka_unit_test(fixed_types_grow_by_columns_only),
         cmocka_unit_test(time_field),
         cmocka_unit_test(base_columns),
+        cmocka_unit_test(other_configurations),
         cmocka_unit_test(names),
         cmocka_unit_test(names_in_a_table),
         cmocka_unit_test(columns_max),
