@@ -1,4 +1,4 @@
-// sources: dataplane/block/block.c dataplane/block/block_view.c dataplane/types.c
+// sources: dataplane/base/live.c dataplane/block/block.c dataplane/block/block_view.c dataplane/types.c
 // sources: dataplane/base/crc32c.c dataplane/base/compiler.c dataplane/base/lsn.c
 // sources: dataplane/base/reason.c dataplane/event/assemble.c dataplane/event/check.c
 // sources: dataplane/event/check_geography.c dataplane/event/check_value.c dataplane/event/dead.c
