@@ -1,5 +1,6 @@
 /*
- * penstock: asks a running penstockd over its unix socket and prints the answer.
+ * penstock: asks a running penstockd over its unix socket and prints the answer; `schema infer` and
+ * `schema ddl` work on files instead (schema.h).
  * Exit status: 0 done, 1 error (or differences), 2 wrong usage.
  */
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/protocol.h"
+#include "tools/penstock/schema.h"
 
 #define HEAD_BYTES 64
 #define COPY_BYTES 65536
@@ -41,6 +43,8 @@ static void print_usage(FILE *to)
         snprintf(head, sizeof(head), "%s %s", list[i].name, list[i].arguments);
         fprintf(to, "  %-28s %s\n", head, list[i].help);
     }
+    fprintf(to, "\nwithout a daemon:\n");
+    schema_usage(to);
     fprintf(
         to,
         "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH
@@ -258,6 +262,9 @@ int main(int argc, char **argv)
     struct arguments a = {.socket = PROTOCOL_SOCKET_PATH};
     int status;
 
+    /* `schema show` asks the daemon; the rest works on files. */
+    if (argc > 1 && strcmp(argv[1], "schema") == 0 && !(argc > 2 && strcmp(argv[2], "show") == 0))
+        return schema_main(argc - 2, argv + 2);
     if (from_environment != NULL && from_environment[0] != '\0')
         a.socket = from_environment;
     status = parse(argc, argv, &a);
