@@ -57,6 +57,7 @@ struct put_op {
     struct request request;
     enum put_state state;
     bool resumable;
+    bool at_once;         /* PUT_CHECK came without a wait, after a 412 */
     bool slot;            /* the ramp has given this attempt its moment */
     uint32_t odd_answers; /* in a row that made no sense */
     struct text head;     /* metadata; in a multipart request with the boundaries around it */
@@ -112,6 +113,9 @@ void put_op_destroy(struct put_op *op);
 
 /** Sends what the state asks for. */
 void put_run(struct put_op *op);
+
+/** After a 412: looks at once what is there. */
+void put_check_now(struct put_op *op);
 
 /** An answer says that the object is stored: done when it is an object resource with our size and
  * checksum. */

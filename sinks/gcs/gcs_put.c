@@ -10,7 +10,7 @@
  *
  *     CHECK --200, ours: plan, log, crc and size ----------------------------> recognised, DONE
  *      |---200, another's -------------------------------------------------------> CONFLICT
- *      |---404 ------------------------------------> wait --> PUT, or a new session
+ *      |---404 ------------------------------------> PUT, or a new session; after 412 with a wait
  *      |---transient, or no object resource -------> wait --> CHECK
  *      `---the rest -------------------------------------------------------------> PERMANENT
  *
@@ -107,6 +107,14 @@ static bool facts_match(const struct put_op *op, const struct object_facts *f)
     return f->bytes >= 0 && (uint64_t)f->bytes == op->put->bytes && strcmp(f->crc32c, op->crc) == 0;
 }
 
+void put_check_now(struct put_op *op)
+{
+    ASSERT(op->state != PUT_CHECK);
+    op->state = PUT_CHECK;
+    op->at_once = true;
+    put_run(op);
+}
+
 void put_stored(struct put_op *op, const struct http_answer *a, bool recognised)
 {
     struct object_facts facts;
@@ -130,8 +138,7 @@ static void sent_answered(struct put_op *op, enum answer_class c, const struct h
         put_stored(op, a, false);
         break;
     case ANSWER_PRECONDITION:
-        op->state = PUT_CHECK;
-        put_run(op);
+        put_check_now(op);
         break;
     case ANSWER_TRANSIENT:
         if (a->status != 429 &&
@@ -192,7 +199,10 @@ static void check_answered(struct put_op *op, enum answer_class c, const struct 
         break;
     case ANSWER_NOT_FOUND:
         op->state = op->resumable ? PUT_OPEN : PUT_SEND;
-        request_later(&op->request, ANSWER_TRANSIENT, a);
+        if (op->at_once)
+            request_later(&op->request, ANSWER_TRANSIENT, a);
+        else
+            put_run(op); /* there was a wait before the question */
         break;
     case ANSWER_TRANSIENT:
     case ANSWER_QUOTA:
@@ -226,6 +236,7 @@ static void put_resume(struct request *r)
     struct put_op *op = container_of(r, struct put_op, request);
 
     ASSERT(op->put->_op == op);
+    op->at_once = false;
     put_run(op);
 }
 

@@ -362,8 +362,7 @@ static void open_answered(struct put_op *op, enum answer_class c, const struct h
     if (c == ANSWER_OK) {
         opened(op, a);
     } else if (c == ANSWER_PRECONDITION) {
-        op->state = PUT_CHECK;
-        put_run(op);
+        put_check_now(op);
     } else if (c == ANSWER_TRANSIENT || c == ANSWER_QUOTA) {
         request_later(&op->request, c, a);
     } else {
@@ -400,8 +399,7 @@ void session_answered(struct put_op *op, enum answer_class c, const struct http_
         put_stored(op, a, op->state == PUT_ASK);
     } else if (c == ANSWER_PRECONDITION) {
         session_drop(op, false);
-        op->state = PUT_CHECK;
-        put_run(op);
+        put_check_now(op);
     } else if (c == ANSWER_TRANSIENT || c == ANSWER_QUOTA) {
         op->state = PUT_ASK;
         op->session.interrupted = true;
