@@ -25,6 +25,7 @@
 enum config_durability { DURABILITY_DISK, DURABILITY_MEMORY };
 enum config_huge_pages { HUGE_PAGES_AUTO, HUGE_PAGES_ON, HUGE_PAGES_OFF };
 enum config_pin { PIN_AUTO, PIN_OFF };
+enum config_method { METHOD_LOAD, METHOD_INSERT_ALL };
 
 /** Texts of a list. */
 struct config_list {
@@ -77,6 +78,9 @@ struct config {
     const char *bigquery_endpoint, *bigquery_project, *bigquery_dataset, *bigquery_location;
     const char *bigquery_environment, *bigquery_user_project;
     uint64_t bigquery_table_expiration, bigquery_load_cadence, bigquery_load_bytes;
+    uint64_t bigquery_method; /* enum config_method */
+    uint64_t insert_rows, insert_bytes, insert_age_max, insert_concurrency;
+    uint64_t insert_table_concurrency, insert_table_wait;
     struct config_map bigquery_labels;
     const char *token_file, *key_file;
     uint64_t credentials_source; /* enum auth_source */

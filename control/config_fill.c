@@ -194,6 +194,12 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
         .gzip_level = (int)c->gcs_gzip_level,
         .load_cadence_us = (int64_t)c->bigquery_load_cadence,
         .load_bytes_max = c->bigquery_load_bytes,
+        .insert_rows = (uint32_t)c->insert_rows,
+        .insert_bytes = c->insert_bytes,
+        .insert_age_us_max = (int64_t)c->insert_age_max,
+        .inserts_max = (uint32_t)c->insert_concurrency,
+        .table_inserts_max = (uint32_t)c->insert_table_concurrency,
+        .insert_wait_us = (int64_t)c->insert_table_wait,
         .park_retry_us = (int64_t)c->park_retry,
         .gcs_enabled = c->gcs_enabled,
         .bigquery_enabled = c->bigquery_enabled,
@@ -201,7 +207,8 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
         .columns_max = (uint32_t)c->schema_columns_max,
         .http =
             {
-                .connections_max = (uint32_t)c->gcs_concurrency + HTTP_SPARE_CONNECTIONS,
+                .connections_max =
+                    (uint32_t)(c->gcs_concurrency + c->insert_concurrency) + HTTP_SPARE_CONNECTIONS,
                 .connect_timeout_ms = (uint32_t)(c->connect_timeout / 1000),
                 .stall_timeout_ms = (uint32_t)(c->stall_timeout / 1000),
                 .user_agent = "penstock",

@@ -56,18 +56,21 @@ static void log_changes(struct daemon *d, struct totals *last)
 
     totals_collect(d, false, &t);
     if (t.requests != last->requests || t.durable != last->durable ||
-        t.confirmed != last->confirmed || t.loaded != last->loaded)
+        t.confirmed != last->confirmed || t.loaded != last->loaded || t.inserted != last->inserted)
         log_info("flow",
                  "received %" PRIu64 " (+%" PRIu64 "), durable %" PRIu64 ", stored %" PRIu64
                  " (+%" PRIu64 "), loaded %" PRIu64 " (+%" PRIu64 "), dead-lettered %" PRIu64
                  ", requests refused %" PRIu64 " (+%" PRIu64 "), journal %.1f MiB",
                  taken(&t), taken(&t) - taken(last), t.durable, t.confirmed,
-                 t.confirmed - last->confirmed, t.loaded, t.loaded - last->loaded, t.dead_letters,
+                 t.confirmed - last->confirmed, t.loaded + t.inserted,
+                 t.loaded + t.inserted - last->loaded - last->inserted, t.dead_letters + t.refused,
                  refused(&t), refused(&t) - refused(last), (double)t.journal_used / (1 << 20));
-    if (t.plans_parked + t.loads_parked > last->plans_parked + last->loads_parked)
+    if (t.plans_parked + t.loads_parked + t.inserts_parked >
+        last->plans_parked + last->loads_parked + last->inserts_parked)
         log_warn("sinks",
-                 "parked: %" PRIu64 " objects, %" PRIu64 " loads; `penstock sinks` says why",
-                 t.plans_parked, t.loads_parked);
+                 "parked: %" PRIu64 " objects, %" PRIu64 " loads, %" PRIu64
+                 " tables of insertAll; `penstock sinks` says why",
+                 t.plans_parked, t.loads_parked, t.inserts_parked);
     if (t.journals_full > last->journals_full)
         log_warn("journal", "%" PRIu32 " journals are full: clients hear 429 until sinks catch up",
                  t.journals_full);

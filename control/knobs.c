@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "dataplane/worker.h"
+#include "sinks/bigquery/bq_insert.h"
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -161,6 +162,10 @@ static const struct knob table[] = {
       "auto_created."),
     K("bigquery.table_expiration", DURATION, bigquery_table_expiration, 0, 36500 * DAY, "90d", "",
       "Tables of a new dataset are deleted after this; 0 keeps them."),
+    K("bigquery.method", CHOICE, bigquery_method, 0, 0, "load", "load|insert_all",
+      "How rows reach BigQuery, for types that name no method: load jobs from the objects (exactly "
+      "once, within bigquery.load_cadence), or insertAll (within seconds; at least once, see "
+      "docs)."),
     R("bigquery.load_cadence", DURATION, bigquery_load_cadence, SEC, DAY, "120s", "",
       "Least time between two load jobs of a table. BigQuery allows 1,500 a day: below 60s is for "
       "tests."),
@@ -176,6 +181,22 @@ static const struct knob table[] = {
       "Key file in JSON: a service account's, or one that gcloud made for a user."),
     K("credentials.token_file", TEXT, token_file, 0, 4000, "", "",
       "File with an OAuth access token that something else renews."),
+    K("insert.rows", COUNT, insert_rows, 1, BQ_INSERT_ROWS_MAX, "500", "",
+      "Rows of one insertAll request; BigQuery advises 500."),
+    K("insert.bytes", SIZE, insert_bytes, 64 * KIB, 9 * MIB, "4MiB", "",
+      "Bytes of one insertAll request; BigQuery takes 10 MB. A larger row is sent alone, up to "
+      "that."),
+    K("insert.age_max", DURATION, insert_age_max, 10 * MS, DAY, "1s", "",
+      "Rows for insertAll gather at most this long, while their table keeps up; up to "
+      "group.age_max "
+      "when it does not."),
+    K("insert.concurrency", COUNT, insert_concurrency, 1, 1024, "16", "",
+      "insertAll requests under way at once, per sink thread."),
+    K("insert.table_concurrency", COUNT, insert_table_concurrency, 1, 1024, "4", "",
+      "Of these, for one table: a slow one leaves the rest to the others."),
+    K("insert.table_wait", DURATION, insert_table_wait, SEC, DAY, "10m", "",
+      "A table that was made or changed and that insertAll does not find is waited for this long; "
+      "then its rows are parked."),
     R("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",
       "Events of one type and minute become an object when they are this many bytes..."),
     R("group.age_max", DURATION, group_age_max, 10 * MS, DAY, "60s", "",
@@ -217,6 +238,10 @@ static const struct type_knob entry_table[] = {
      "types.NAME.sampling 0.1`."},
     {"description", "text", "Description of a new table."},
     {"clustering", "up to 4 columns", "Clustering columns of a new table: top-level and scalar."},
+    {"method", "load|insert_all",
+     "How its rows reach BigQuery. Without it, bigquery.method. A change holds for new events; "
+     "what "
+     "was taken before goes the old way."},
     {"unknown_fields", "overflow|add_column|dead_letter",
      "Fields that the schema file does not name: moved to the column penstock_overflow (default), "
      "added to the table as new columns, or the event becomes a dead letter."},

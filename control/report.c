@@ -32,9 +32,10 @@ int report_ask(struct daemon *d, uint32_t index, struct sink_report *out)
 static void json_total(struct textbuf *b, const char *name, const struct sink_total *t)
 {
     ASSERT(name != NULL);
-    textbuf_add(
-        b, ",\"%s\":{\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
-        name, t->planned, t->delivered, t->parked);
+    textbuf_add(b,
+                ",\"%s\":{\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"parked\":%" PRIu64
+                ",\"refused\":%" PRIu64 "}",
+                name, t->planned, t->delivered, t->parked, t->refused);
 }
 
 static void watermark_text(int64_t us, char *out)
@@ -130,7 +131,7 @@ static void types_text(struct daemon *d, const struct totals *t, struct textbuf 
                     " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
                     " %12" PRIu64 " %12" PRIu64 "  %s",
                     x->events, x->dead_letters, x->sampled_out, x->late, x->gcs.delivered,
-                    x->bigquery.delivered, x->bigquery.planned - x->bigquery.delivered, mark);
+                    x->bigquery.delivered, sink_total_pending(&x->bigquery), mark);
         text_tuning(d, x->name, b);
     }
     textbuf_add(
@@ -157,15 +158,17 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
     const struct sink_stats *s = sink_stats(d->sink[i].sink);
 
     ASSERT(s != NULL);
-    textbuf_add(
-        b,
-        "%s{\"thread\":%" PRIu32 ",\"answered\":%s,\"groups_open\":%" PRIu64
-        ",\"plans_waiting\":%" PRIu64 ",\"plans_parked\":%" PRIu64 ",\"loads_waiting\":%" PRIu64
-        ",\"loads_parked\":%" PRIu64 ",\"blocks_memory\":%" PRIu64 ",\"blocks_disk\":%" PRIu64
-        ",\"lag_us\":%" PRIu64 ",\"gcs_waiting\":",
-        i > 0 ? "," : "", i, rc == 0 ? "true" : "false", READ(s->groups_open),
-        READ(s->plans_waiting), READ(s->plans_parked), READ(s->loads_waiting),
-        READ(s->loads_parked), READ(s->blocks_memory), READ(s->blocks_disk), READ(s->lag_us));
+    textbuf_add(b,
+                "%s{\"thread\":%" PRIu32 ",\"answered\":%s,\"groups_open\":%" PRIu64
+                ",\"plans_waiting\":%" PRIu64 ",\"plans_parked\":%" PRIu64
+                ",\"loads_waiting\":%" PRIu64 ",\"loads_parked\":%" PRIu64
+                ",\"inserts_waiting\":%" PRIu64 ",\"inserts_parked\":%" PRIu64
+                ",\"blocks_memory\":%" PRIu64 ",\"blocks_disk\":%" PRIu64 ",\"lag_us\":%" PRIu64
+                ",\"gcs_waiting\":",
+                i > 0 ? "," : "", i, rc == 0 ? "true" : "false", READ(s->groups_open),
+                READ(s->plans_waiting), READ(s->plans_parked), READ(s->loads_waiting),
+                READ(s->loads_parked), READ(s->inserts_waiting), READ(s->inserts_parked),
+                READ(s->blocks_memory), READ(s->blocks_disk), READ(s->lag_us));
     textbuf_json(b, span_of(r->gcs_waiting));
     textbuf_add(b, ",\"tables\":[");
     for (uint32_t j = 0; j < r->n_tables; j++) {
@@ -173,10 +176,11 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
 
         textbuf_add(b, "%s{\"table\":", j > 0 ? "," : "");
         textbuf_json(b, span_of(t->table));
-        textbuf_add(b,
-                    ",\"debt_events\":%" PRIu64 ",\"debt_objects\":%" PRIu64
-                    ",\"loaded_rows\":%" PRIu64 ",\"jobs\":%" PRIu32 ",\"state\":",
-                    t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
+        textbuf_add(
+            b,
+            ",\"debt_events\":%" PRIu64 ",\"debt_objects\":%" PRIu64 ",\"loaded_rows\":%" PRIu64
+            ",\"refused_rows\":%" PRIu64 ",\"jobs\":%" PRIu32 ",\"method\":\"%s\",\"state\":",
+            t->debt_events, t->debt_objects, t->loaded_rows, t->refused_rows, t->jobs, t->method);
         textbuf_json(b, span_of(t->state));
         if (t->version > 0)
             textbuf_add(b,
@@ -210,13 +214,16 @@ static void thread_text(const struct daemon *d, uint32_t i, const struct sink_re
         textbuf_add(b, "\n");
     }
     if (r->n_tables > 0)
-        textbuf_add(b, "  %-32s %-10s %12s %10s %12s %6s  %s\n", "TABLE", "STATE", "DEBT ROWS",
-                    "OBJECTS", "LOADED", "JOBS", "WHY");
+        textbuf_add(b, "  %-32s %-10s %-10s %12s %10s %12s %10s %6s  %s\n", "TABLE", "METHOD",
+                    "STATE", "DEBT ROWS", "OBJECTS", "ROWS", "REFUSED", "CALLS", "WHY");
     for (uint32_t j = 0; j < r->n_tables; j++) {
         const struct sink_table_report *t = &r->table[j];
 
-        textbuf_add(b, "  %-32s %-10s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %6" PRIu32 "  ",
-                    t->table, t->state, t->debt_events, t->debt_objects, t->loaded_rows, t->jobs);
+        textbuf_add(b,
+                    "  %-32s %-10s %-10s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %10" PRIu64
+                    " %6" PRIu32 "  ",
+                    t->table, t->method, t->state, t->debt_events, t->debt_objects, t->loaded_rows,
+                    t->refused_rows, t->jobs);
         textbuf_printable(b, span_of(t->text));
         textbuf_add(b, "\n");
         if (t->version > 0)

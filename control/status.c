@@ -122,9 +122,10 @@ static void json_sinks(const struct status *s, struct textbuf *b)
                 c->gcs_enabled ? totals_pending_gcs(t) : 0);
     textbuf_add(b,
                 ",\"bigquery\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}}",
+                ",\"refused\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}}",
                 c->bigquery_enabled ? "true" : "false", t->bigquery.planned, t->bigquery.delivered,
-                t->bigquery.parked, c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+                t->bigquery.refused, t->bigquery.parked,
+                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
 static void status_json(const struct status *s, struct textbuf *b)
@@ -173,10 +174,11 @@ static void status_json(const struct status *s, struct textbuf *b)
                 ",\"rates\":{\"received\":%.1f,\"durable\":%.1f,\"bytes\":%.1f,\"stored\":%.1f,"
                 "\"loaded\":%.1f}"
                 ",\"paused\":[%s],\"held\":{\"objects\":%" PRIu64 ",\"tables\":%" PRIu64 "}"
-                ",\"parked\":{\"objects\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"problems\":[%s]}}\n",
+                ",\"parked\":{\"objects\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"inserts\":%" PRIu64
+                ",\"problems\":[%s]}}\n",
                 s->rates.received, s->rates.durable, s->rates.bytes, s->rates.confirmed,
                 s->rates.loaded, textbuf_str(&s->paused), t->plans_held, t->loads_held,
-                t->plans_parked, t->loads_parked, textbuf_str(&s->parked));
+                t->plans_parked, t->loads_parked, t->inserts_parked, textbuf_str(&s->parked));
 }
 
 static void text_reasons(const struct status *s, const char *title, int from, int to,
@@ -205,9 +207,11 @@ static void text_sinks(const struct status *s, struct textbuf *b)
                     t->gcs.delivered + t->gcs_dead.delivered, totals_pending_gcs(t),
                     t->gcs.parked + t->gcs_dead.parked, t->gcs_dead.delivered);
     if (s->d->config->bigquery_enabled)
-        textbuf_add(b, "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n",
+        textbuf_add(b,
+                    "  %-12s %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 "   (%" PRIu64
+                    " rows refused: dead letters)\n",
                     "bigquery", t->bigquery.planned, t->bigquery.delivered,
-                    totals_pending_bigquery(t), t->bigquery.parked);
+                    totals_pending_bigquery(t), t->bigquery.parked, t->bigquery.refused);
 }
 
 /* The inputs beside HTTP, when they are on. */
@@ -269,8 +273,11 @@ static void status_text(const struct status *s, struct textbuf *b)
     if (s->paused.len > 0)
         textbuf_add(b, "  held         %" PRIu64 " objects, %" PRIu64 " tables\n", t->plans_held,
                     t->loads_held);
-    textbuf_add(b, "parked         %" PRIu64 " objects, %" PRIu64 " loads\n%s", t->plans_parked,
-                t->loads_parked, textbuf_str(&s->parked));
+    textbuf_add(b, "parked         %" PRIu64 " objects, %" PRIu64 " loads", t->plans_parked,
+                t->loads_parked);
+    if (t->inserts_parked > 0)
+        textbuf_add(b, ", %" PRIu64 " tables of insertAll", t->inserts_parked);
+    textbuf_add(b, "\n%s", textbuf_str(&s->parked));
 }
 
 void report_status(struct daemon *d, bool json, struct textbuf *body)

@@ -46,6 +46,11 @@ static void add_sink(struct totals *t, const struct sink_stats *s)
     ASSERT(s != NULL);
     t->confirmed += READ(s->confirmed_events);
     t->loaded += READ(s->loaded_events);
+    t->inserted += READ(s->inserted_events);
+    t->refused += READ(s->refused_events);
+    t->reason[REASON_REFUSED_BY_BIGQUERY] += READ(s->refused_events);
+    t->inserts_waiting += READ(s->inserts_waiting);
+    t->inserts_parked += READ(s->inserts_parked);
     t->plans_waiting += READ(s->plans_waiting);
     t->plans_parked += READ(s->plans_parked);
     t->plans_held += READ(s->plans_held);
@@ -133,6 +138,7 @@ static void sum_sink(struct sink_total *to, const struct sink_total *from)
     to->planned += from->planned;
     to->delivered += from->delivered;
     to->parked += from->parked;
+    to->refused += from->refused;
 }
 
 /* What a visit of the ledger adds to. */
@@ -144,7 +150,10 @@ struct ledger_visit {
 static void visit_total(void *ctx, const struct ledger_total *l)
 {
     struct ledger_visit *v = ctx;
-    struct sink_total add = {.planned = l->planned, .delivered = l->delivered, .parked = l->parked};
+    struct sink_total add = {.planned = l->planned,
+                             .delivered = l->delivered,
+                             .parked = l->parked,
+                             .refused = l->refused};
     bool gcs = strcmp(l->sink, "gcs") == 0;
     struct type_total *t = list_add(v->list, l->type, strnlen(l->type, TYPE_NAME_BYTES_MAX));
 
@@ -261,12 +270,9 @@ uint64_t totals_pending_bigquery(const struct totals *t)
 {
     uint64_t planned = t->gcs.planned + t->gcs_dead.planned;
     uint64_t unplanned = t->durable_ever > planned ? t->durable_ever - planned : 0;
-    uint64_t owed = t->bigquery.planned > t->bigquery.delivered
-                        ? t->bigquery.planned - t->bigquery.delivered
-                        : 0;
 
     ASSERT(t != NULL);
-    return unplanned + owed;
+    return unplanned + sink_total_pending(&t->bigquery);
 }
 
 uint64_t totals_dead_waiting(const struct totals *t)
@@ -291,7 +297,7 @@ void totals_sample(struct daemon *d)
         .durable = t.durable,
         .bytes = t.event_bytes,
         .confirmed = t.confirmed,
-        .loaded = t.loaded,
+        .loaded = t.loaded + t.inserted,
     };
     d->next_sample = (d->next_sample + 1) % RATE_SAMPLES;
     ASSERT(d->next_sample < RATE_SAMPLES);

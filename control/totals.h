@@ -11,7 +11,16 @@
 /** What a sink is owed and has, ever, by the ledger. */
 struct sink_total {
     uint64_t planned, delivered, parked;
+    uint64_t refused; /* by BigQuery: dead letters; planned = delivered + refused + pending */
 };
+
+/** Planned, and neither delivered nor refused. */
+static inline uint64_t sink_total_pending(const struct sink_total *t)
+{
+    uint64_t done = t->delivered + t->refused;
+
+    return t->planned > done ? t->planned - done : 0;
+}
 
 /** One type. */
 struct type_total {
@@ -32,9 +41,10 @@ struct totals {
     uint64_t injections, injected; /* batches and documents of backfill and replay */
     uint64_t reason[REASON_END];
     /* since start, by the sink threads */
-    uint64_t confirmed, loaded;
+    uint64_t confirmed, loaded, inserted, refused;
     uint64_t plans_waiting, plans_parked, loads_waiting, loads_parked, groups_open, lag_us;
     uint64_t plans_held, loads_held; /* by a pause */
+    uint64_t inserts_waiting, inserts_parked;
     /* now, by the journals */
     uint64_t durable_ever, journal_used, journal_total;
     uint32_t journals_full, journals_failing;

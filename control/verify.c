@@ -91,15 +91,16 @@ static void sink_line(struct verify *v, struct textbuf *b, const char *type, con
         textbuf_json(b, span_of(type));
         textbuf_add(b,
                     ",\"sink\":\"%s\",\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                    ",\"pending\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
-                    sink, s->planned, s->delivered, s->planned - s->delivered, s->parked);
+                    ",\"refused\":%" PRIu64 ",\"pending\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
+                    sink, s->planned, s->delivered, s->refused, sink_total_pending(s), s->parked);
         return;
     }
     textbuf_add(b, "  ");
     textbuf_printable(b, type[0] != '\0' ? span_of(type) : span_of("(none)"));
-    textbuf_add(b, "%*s %-12s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n",
+    textbuf_add(b,
+                "%*s %-12s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n",
                 strlen(type) < 28 ? (int)(28 - (type[0] != '\0' ? strlen(type) : 6)) : 0, "", sink,
-                s->planned, s->delivered, s->planned - s->delivered, s->parked);
+                s->planned, s->delivered, s->refused, sink_total_pending(s), s->parked);
 }
 
 static void write_types(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -139,8 +140,8 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
 
     ASSERT(!v->json);
     textbuf_add(b, "acknowledged, ever: %" PRIu64 " events and dead letters\n", t->durable_ever);
-    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED", "DELIVERED",
-                "PENDING", "PARKED");
+    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED",
+                "DELIVERED", "REFUSED", "PENDING", "PARKED");
     write_types(v, t, b);
     if (c->gcs_enabled)
         textbuf_add(b,

@@ -40,8 +40,9 @@ static bool add_ledger_object(void *ctx, const struct ledger_object *o)
 }
 
 /*
- * Whether a listed object is this delivery log's: names end with _NODE_LOG_PLAN.json[.gz], LOG being the
- * first eight digits of the log's random id. NODE does not count: the node may have had another name.
+ * Whether a listed object is this delivery log's: names end with _NODE_LOG_PLAN[_rN].json[.gz], LOG
+ * being the first eight digits of the log's random id. NODE does not count: the node may have had
+ * another name.
  */
 static bool is_ours(const struct reading *r, const struct gcs_listed *o)
 {
@@ -50,7 +51,9 @@ static bool is_ours(const struct reading *r, const struct gcs_listed *o)
     const char *file = strrchr(o->name, '/'), *last, *first;
 
     ASSERT(n > 0 && n < (int)sizeof(part));
-    last = file != NULL ? strrchr(file, '_') : NULL; /* in front of PLAN */
+    last = file != NULL ? strrchr(file, '_') : NULL;
+    if (last != NULL && last[1] == 'r') /* no hex digit: PLAN is the part before */
+        last = memrchr(file, '_', (size_t)(last - file));
     if (o->plan_id == NULL || last == NULL || last + 1 - file < n)
         return false;
     first = last + 1 - n;
@@ -82,8 +85,17 @@ static bool add_listed_object(void *ctx, const struct gcs_listed *o)
 
 /* Unconfirmed plans may have their object already; loaded staging objects may be gone before the
  * log says so. */
-static const char excused_sql[] = "SELECT name FROM objects WHERE state IN ('planned', 'parked')"
-                                  " OR (encoding IN (1, 2) AND state IN ('loaded', 'deleted'))";
+static const char excused_sql[] =
+    "SELECT name FROM objects WHERE state IN ('planned', 'parked')"
+    " OR (encoding IN (1, 2) AND state IN ('loaded', 'deleted'))"
+    /* Dead letters of a plan that was sent again after a crash: all objects but the last. */
+    " UNION ALL SELECT o.name FROM inserts i JOIN objects o ON o.plan_id = i.plan_id"
+    "  WHERE i.objects > 1"
+    " UNION ALL SELECT substr(o.name, 1, length(o.name) - 5) || '_r' || n.i || '.json'"
+    "  FROM (WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 99)"
+    "   SELECT i FROM n) n JOIN objects o ON o.encoding = 3"
+    "  LEFT JOIN inserts i ON i.plan_id = o.plan_id"
+    "  WHERE o.state IN ('planned', 'parked') AND n.i < 10 OR n.i < i.objects";
 
 static void add_deleted(void *ctx, const char *name, uint64_t letters)
 {

@@ -135,8 +135,12 @@ void plan_key_of(const struct block_run *run, const struct type_route *route,
         key->minute = e->minute - (e->minute % STAGED_MINUTES + STAGED_MINUTES) % STAGED_MINUTES;
         return;
     }
+    if (encoding == ENCODING_INSERT)
+        return; /* a row's place is its columns' business */
     key->minute = e->minute;
     key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
+    if (run->flags & BLOCK_RUN_INSERT)
+        key->flags |= PLAN_INSERT;
 }
 
 void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
@@ -153,7 +157,12 @@ void line_place(const struct block_view *v, const struct block_entry *e, uint32_
 
 static void plan_if_full(struct sink *s, struct group *g)
 {
-    if (g != NULL && g->bytes >= s->config.group_bytes_max)
+    if (g == NULL)
+        return;
+    if (g->bytes >= s->config.group_bytes_max ||
+        (g->key.encoding == ENCODING_INSERT &&
+         (g->lines >= s->config.insert_rows || g->bytes >= s->config.insert_bytes) &&
+         insert_group_due(s, g)))
         (void)plan_group(s, g); /* later, if not now */
 }
 
@@ -181,11 +190,14 @@ struct line {
     struct span staged;          /* in s->wrap_buf */
 };
 
-/* In what form a line is copied a second time, for a load of its own; ENCODING_ARCHIVE: not at all. */
+/* In what form a line is copied a second time, for BigQuery; ENCODING_ARCHIVE: not at all. The run
+ * says how it goes there, so it goes one way whatever the configuration says by now. */
 static enum plan_encoding staging_of(const struct sink *s, const struct line *l)
 {
     if (l->run->kind != BLOCK_EVENT || !s->config.bigquery_enabled)
         return ENCODING_ARCHIVE;
+    if ((l->run->flags & BLOCK_RUN_INSERT) != 0)
+        return ENCODING_INSERT;
     if ((l->e->flags & BLOCK_ENTRY_ROWS) != 0)
         return ENCODING_ROWS;
     return l->run->schema_hash == 0 ? ENCODING_WRAPPED : ENCODING_ARCHIVE;
@@ -199,6 +211,10 @@ static bool line_stage(struct sink *s, struct type_route *route, const struct fe
     struct columns *c;
 
     ASSERT_HOT(l->to_staging);
+    if (l->staging.encoding == ENCODING_INSERT) {
+        l->staged = l->text;
+        return true;
+    }
     if (l->staging.encoding == ENCODING_WRAPPED) {
         if (!wrap_room(s, l->text.len + WRAP_BYTES))
             return false;
@@ -252,7 +268,8 @@ static bool line_group(struct sink *s, struct type_route *route, const struct fe
         return false;
     if (l.to_archive && (archive = group_get(&s->groups, &l.archive, s->now_us)) == NULL)
         return false;
-    if (l.to_staging && (staging = group_get(&s->groups, &l.staging, s->now_us)) == NULL)
+    if (l.to_staging &&
+        (staging = group_get(groups_of(s, &l.staging), &l.staging, s->now_us)) == NULL)
         return false;
     line_place(&f->view, e, f->index, &place);
     if (archive != NULL)
@@ -357,7 +374,7 @@ bool consume(struct sink *s)
 {
     uint32_t idle = 0;
 
-    if (s->reload_hungry || held_too_many(s) ||
+    if (s->reload_hungry || held_too_many(s) || s->n_inserts > DELIVERIES_MAX ||
         s->planning.n + s->cold.n + s->packing.n + s->ready.n + s->parked.n + s->confirming.n >
             DELIVERIES_MAX)
         return false;
@@ -409,14 +426,21 @@ void feed_fini(struct feed *f)
         scan_fini(&f->scan);
 }
 
+static lsn_t groups_floor(const struct group_table *t, uint32_t journal, lsn_t floor)
+{
+    for (const struct group *g = t->oldest.next; g != &t->oldest; g = g->next) {
+        if (g->chain[journal].bytes > 0 && g->chain[journal].from_block < floor)
+            floor = g->chain[journal].from_block;
+    }
+    return floor;
+}
+
 lsn_t feed_floor(const struct sink *s, const struct feed *f)
 {
     lsn_t floor = marks_floor(s, f->index, f->cursor);
 
-    for (const struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = g->next) {
-        if (g->chain[f->index].bytes > 0 && g->chain[f->index].from_block < floor)
-            floor = g->chain[f->index].from_block;
-    }
+    floor = groups_floor(&s->groups, f->index, floor);
+    floor = groups_floor(&s->insert_groups, f->index, floor);
     for (const struct delivery *d = s->planning.head.next; d != &s->planning.head; d = d->next) {
         if (d->content->chain[f->index].bytes > 0 && d->content->chain[f->index].from_block < floor)
             floor = d->content->chain[f->index].from_block;

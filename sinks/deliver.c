@@ -56,6 +56,17 @@ void delivery_move(struct delivery *d, struct delivery_list *from, struct delive
     to->n++;
 }
 
+void delivery_to_front(struct delivery *d, struct delivery_list *l)
+{
+    ASSERT(l->n > 0 && d->next != NULL);
+    d->prev->next = d->next;
+    d->next->prev = d->prev;
+    d->next = l->head.next;
+    d->prev = &l->head;
+    d->next->prev = d;
+    l->head.next = d;
+}
+
 /* ---- records ---- */
 
 static void pending_free(struct pending_record *p)
@@ -124,21 +135,23 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
  *   output/TYPE/YYYY/MM/DD/HH/MM/TYPE_YYYYMMDDHHMM[_late]_NODE_LOG_ID.json      events, by event
  * time dead_letter/TYPE/YYYY/MM/DD/HH/MM/dead_letter_YYYYMMDDHHMM_NODE_LOG_ID.json dead letters, by
  * receive time staging/TYPE/TYPE_NODE_LOG_ID.json                                          removed
- * after its load Dead letters without a type go to dead_letter/_x_unknown/, which no escaped type
+ * after its load. A plan for insertAll has the name that its refused rows get, as dead letters of the
+ * minute of planning. Dead letters without a type go to dead_letter/_x_unknown/, which no escaped type
  * name can be.
  */
 static void object_name(const struct sink *s, struct plan *p)
 {
     char type[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[OBJECT_TAIL_BYTES], path[17],
                                        compact[13];
+    bool inserts = p->key.encoding == ENCODING_INSERT;
     int n;
 
     if (p->key.type_len > 0)
         name_escape((struct span){p->key.type, p->key.type_len}, type);
-    minute_text(p->key.minute, path, compact);
+    minute_text(inserts ? time_minute(p->planned_us) : p->key.minute, path, compact);
     snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json%s", s->config.node, dlog_id(s->dlog),
              (unsigned long long)p->id, p->gzip ? ".gz" : "");
-    if (p->key.kind == PLAN_DEAD)
+    if (p->key.kind == PLAN_DEAD || inserts)
         n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
                      path, compact, tail);
     else if (encoding_is_staged(p->key.encoding))
@@ -162,6 +175,7 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
     p->planned_us = clock_wall_us();
     p->gzip = s->config.gzip && g->key.encoding != ENCODING_INSERT; /* which has no object */
     p->to_load = s->config.bigquery_enabled && g->key.kind == PLAN_EVENTS &&
+                 g->key.encoding != ENCODING_INSERT && (g->key.flags & PLAN_INSERT) == 0 &&
                  (encoding_is_staged(g->key.encoding) || g->key.schema_hash != 0);
     for (uint32_t j = 0; j < g->n_journals; j++) {
         const struct chain *c = &g->chain[j];
@@ -197,17 +211,28 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
                NULL); /* durable before the plan; looked for before it is taken over */
         d->version->refs++;
     }
+    if (plan->key.encoding == ENCODING_INSERT) {
+        d->inserts = insert_table_of(s, &plan->key);
+        if (d->inserts == NULL) {
+            free(d);
+            return NULL;
+        }
+        s->n_inserts++;
+    }
     d->since_us = s->now_us;
     return d;
 }
 
-void delivery_content_there(struct delivery *d, struct delivery_list *from)
+void deliver_ready(struct delivery *d, struct delivery_list *from)
 {
     struct sink *s = d->sink;
 
-    ASSERT(d->content != NULL);
     if (delivery_paused(d))
         delivery_hold(d, from);
+    else if (d->inserts != NULL)
+        insert_wait(d, from, false);
+    else if (d->content == NULL)
+        delivery_move(d, from, &s->cold, DELIVERY_COLD);
     else if (d->plan.gzip && !d->packed)
         delivery_move(d, from, &s->packing, DELIVERY_PACKING);
     else
@@ -216,7 +241,17 @@ void delivery_content_there(struct delivery *d, struct delivery_list *from)
 
 static void plan_durable(struct sink *s, void *ctx)
 {
-    delivery_content_there(ctx, &s->planning);
+    struct delivery *d = ctx;
+
+    /* What cannot be sent soon must not take the memory of what can: it is read again. */
+    if (d->inserts != NULL && s->pool.n_free < s->pool.n_total / 2 && insert_is_behind(d->inserts))
+        content_drop(d);
+    deliver_ready(d, &s->planning);
+}
+
+struct group_table *groups_of(struct sink *s, const struct plan_key *key)
+{
+    return key->encoding == ENCODING_INSERT ? &s->insert_groups : &s->groups;
 }
 
 bool plan_group(struct sink *s, struct group *g)
@@ -227,7 +262,7 @@ bool plan_group(struct sink *s, struct group *g)
 
     if (!columns_settle(s, g))
         return false;
-    group_take(&s->groups, g);
+    group_take(groups_of(s, &g->key), g);
     if (g->lines == 0) {
         group_free(&s->pool, g);
         return true;
@@ -246,34 +281,55 @@ bool plan_group(struct sink *s, struct group *g)
 
 bool plan_due(struct sink *s, bool all)
 {
-    struct group *next;
+    struct group *g, *next;
     bool planned = true;
 
-    for (struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = next) {
+    for (g = s->groups.oldest.next; g != &s->groups.oldest; g = next) {
         next = g->next;
         if (!all && s->now_us - g->opened_us < s->config.group_age_us_max)
-            return planned;
+            break;
         planned &= plan_group(s, g);
+    }
+    for (g = s->insert_groups.oldest.next; g != &s->insert_groups.oldest; g = next) {
+        next = g->next;
+        if (!all && s->now_us - g->opened_us < s->config.insert_age_us_max)
+            break;
+        if (all || insert_group_due(s, g))
+            planned &= plan_group(s, g);
     }
     return planned;
 }
 
-void plan_for_memory(struct sink *s)
+static uint64_t chunks_in(const struct group_table *t)
 {
-    struct group *g = s->groups.oldest.next, *next;
-    uint64_t bytes = 0;
+    uint64_t chunks = 0;
 
-    held_free_memory(s);
-    for (const struct group *i = g; i != &s->groups.oldest; i = i->next)
-        bytes += i->n_chunks;
-    if (bytes < s->pool.n_total / 4)
-        return; /* not groups but plans hold the memory: it comes back when they are sent */
-    bytes /= s->groups.n;
-    for (; g != &s->groups.oldest; g = next) {
+    for (const struct group *g = t->oldest.next; g != &t->oldest; g = g->next)
+        chunks += g->n_chunks;
+    return chunks;
+}
+
+static void plan_larger(struct sink *s, struct group_table *t, uint64_t chunks)
+{
+    struct group *next;
+
+    for (struct group *g = t->oldest.next; g != &t->oldest; g = next) {
         next = g->next;
-        if (g->n_chunks >= bytes)
+        if (g->n_chunks >= chunks)
             (void)plan_group(s, g); /* later, if not now */
     }
+}
+
+void plan_for_memory(struct sink *s)
+{
+    uint64_t chunks = chunks_in(&s->groups) + chunks_in(&s->insert_groups);
+
+    held_free_memory(s);
+    if (chunks < s->pool.n_total / 4)
+        return; /* not groups but plans hold the memory: it comes back when they are sent */
+    chunks /= s->groups.n + s->insert_groups.n;
+    plan_larger(s, &s->groups, chunks);
+    plan_larger(s, &s->insert_groups, chunks);
 }
 
 /* ---- compressing ---- */
@@ -286,7 +342,7 @@ static void pack_finish(struct sink *s, struct delivery *d, const struct pack_su
     stat_add(&s->stats.gzip_plain_bytes, sum->plain_bytes);
     stat_add(&s->stats.gzip_bytes, sum->bytes);
     if (sum->plain_bytes == d->plan.bytes && sum->plain_crc32c == d->plan.crc32c)
-        delivery_content_there(d, &s->packing);
+        deliver_ready(d, &s->packing);
     else
         deliver_park(d, &s->packing, "the planned bytes changed in memory: nothing is sent", true);
 }
@@ -313,6 +369,7 @@ bool pack_run(struct sink *s)
 
 void content_drop(struct delivery *d)
 {
+    insert_job_forget_content(d);
     group_free(&d->sink->pool, d->content);
     free(d->iov);
     d->content = NULL;
@@ -327,6 +384,8 @@ void delivery_finish(struct delivery *d, struct delivery_list *l)
     loop_timer_cancel(d->sink->loop, &d->retry);
     if (d->version != NULL)
         columns_release(d->table->columns, d->version);
+    insert_job_free(d->job);
+    d->sink->n_inserts -= d->inserts != NULL ? 1 : 0;
     free(d);
 }
 
@@ -353,12 +412,7 @@ static void parked_durable(struct sink *s, void *ctx)
 
 static void resumed_durable(struct sink *s, void *ctx)
 {
-    struct delivery *d = ctx;
-
-    if (d->content != NULL)
-        delivery_content_there(d, &s->parked);
-    else
-        delivery_move(d, &s->parked, &s->cold, DELIVERY_COLD);
+    deliver_ready(ctx, &s->parked);
 }
 
 static void parked_retry(struct loop_timer *t)
@@ -379,6 +433,7 @@ void deliver_park(struct delivery *d, struct delivery_list *from, const char *te
               (unsigned long long)d->plan.events, text);
     if (drop || s->pool.n_free < s->pool.n_total / 2)
         content_drop(d);
+    insert_read_over(d);
     d->retry.fire = parked_retry;
     delivery_move(d, from, &s->parked, DELIVERY_PARKED);
     record_submit(s, &r, parked_durable, d);

@@ -273,6 +273,66 @@ uint32_t group_iovec(const struct group *g, struct iovec *iov)
     return n;
 }
 
+/* Moves the cursor on to the next byte there is. @return false at the end. */
+static bool cursor_settle(const struct group *g, struct group_cursor *c)
+{
+    if (!c->_begun) {
+        c->_begun = true;
+        c->_chunk = g->n_journals > 0 ? g->chain[0].first : NULL;
+    }
+    while (c->_chunk == NULL || c->_at == c->_chunk->used) {
+        c->_at = 0;
+        if (c->_chunk != NULL && c->_chunk->next != NULL) {
+            c->_chunk = c->_chunk->next;
+            continue;
+        }
+        if (c->_journal + 1 >= g->n_journals) {
+            c->_chunk = NULL;
+            return false;
+        }
+        c->_chunk = g->chain[++c->_journal].first;
+    }
+    return true;
+}
+
+size_t group_line_len(const struct group *g, struct group_cursor *c)
+{
+    const struct chunk *chunk;
+    uint32_t at;
+    size_t len = 0;
+
+    if (!cursor_settle(g, c))
+        return 0;
+    chunk = c->_chunk;
+    for (at = c->_at; chunk != NULL; chunk = chunk->next, at = 0) {
+        const char *end = memchr(chunk->data + at, '\n', chunk->used - at);
+
+        if (end != NULL)
+            return len + (size_t)(end - (chunk->data + at)) + 1;
+        len += chunk->used - at;
+    }
+    ASSERT(!"a line ends with a line break");
+    return len;
+}
+
+void group_line_take(const struct group *g, struct group_cursor *c, size_t len, char *out)
+{
+    while (len > 0) {
+        bool more = cursor_settle(g, c);
+        size_t n;
+
+        ASSERT(more);
+        n = c->_chunk->used - c->_at;
+        n = n < len ? n : len;
+        if (out != NULL) {
+            memcpy(out, c->_chunk->data + c->_at, n);
+            out += n;
+        }
+        c->_at += (uint32_t)n;
+        len -= n;
+    }
+}
+
 uint32_t group_crc32c(const struct group *g)
 {
     uint32_t crc = 0;

@@ -121,6 +121,19 @@ void group_write(struct chunk_pool *pool, struct group *g, struct chain *to, str
 
 /** Gives an open group another schema hash; there is none of that key yet. */
 void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash);
+/** A place in a group's content, for reading it line by line. Zero it to begin. */
+struct group_cursor {
+    const struct chunk *_chunk;
+    uint32_t _journal;
+    uint32_t _at;
+    bool _begun;
+};
+
+/** The length of the line at the cursor, its final '\n' included; 0 at the end. */
+size_t group_line_len(const struct group *g, struct group_cursor *c);
+
+/** Moves the cursor over that line, and copies it to out when that is not NULL. */
+void group_line_take(const struct group *g, struct group_cursor *c, size_t len, char *out);
 
 /** The content as I/O vectors, in journal order; iov holds g->n_chunks. @return how many. */
 uint32_t group_iovec(const struct group *g, struct iovec *iov);

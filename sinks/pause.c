@@ -8,6 +8,8 @@
 bool delivery_paused(const struct delivery *d)
 {
     ASSERT(d->route != NULL);
+    if (d->inserts != NULL)
+        return d->route->paused; /* a pause of bigquery holds its table: inserts_run() */
     return d->sink->gcs_paused || d->route->paused;
 }
 
@@ -16,6 +18,7 @@ void delivery_hold(struct delivery *d, struct delivery_list *from)
     struct sink *s = d->sink;
 
     ASSERT(delivery_paused(d));
+    insert_read_over(d);
     if (s->pool.n_free < s->pool.n_total / 2)
         content_drop(d);
     s->held_in_memory |= d->content != NULL;
@@ -61,10 +64,7 @@ static void held_release(struct sink *s)
         next = d->next;
         if (delivery_paused(d))
             continue;
-        if (d->content != NULL)
-            delivery_content_there(d, &s->held);
-        else
-            delivery_move(d, &s->held, &s->cold, DELIVERY_COLD);
+        deliver_ready(d, &s->held);
     }
     ASSERT(s->held.n == 0 || s->held.head.next != &s->held.head);
 }

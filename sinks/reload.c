@@ -170,7 +170,7 @@ static void reload_end(struct sink *s)
 
         if (g->lines == d->plan.lines && g->bytes == d->plan.bytes &&
             group_crc32c(g) == d->plan.crc32c) {
-            delivery_content_there(d, &s->reloading);
+            deliver_ready(d, &s->reloading);
             continue;
         }
         stat_add(&s->stats.read_errors, 1);

@@ -125,7 +125,7 @@ static int pending_resume(struct resume *r, const struct plan *plan, const char 
     if (d == NULL)
         return -ENOMEM;
     snprintf(d->text, sizeof(d->text), "%s", text != NULL ? text : "");
-    delivery_move(d, NULL, &s->cold, DELIVERY_COLD);
+    deliver_ready(d, NULL);
     return 0;
 }
 

@@ -48,14 +48,16 @@ static int memory_create(struct sink *s, uint32_t n_journals)
         return -ENOMEM;
     if (chunk_pool_create(&s->pool, s->config.group_memory_bytes) < 0)
         return -ENOMEM;
+    if (group_table_create(&s->insert_groups, &s->pool, n_journals) < 0)
+        return -ENOMEM;
     return group_table_create(&s->groups, &s->pool, n_journals);
 }
 
 static void lists_init(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning,   &s->cold,   &s->reloading,
-                                    &s->packing,    &s->ready,  &s->putting,
-                                    &s->confirming, &s->parked, &s->held};
+    struct delivery_list *list[] = {&s->planning,   &s->cold,    &s->reloading, &s->packing,
+                                    &s->ready,      &s->putting, &s->inserting, &s->refusing,
+                                    &s->confirming, &s->parked,  &s->held};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
@@ -151,9 +153,9 @@ static void maps_destroy(struct sink *s)
 
 void sink_destroy(struct sink *s)
 {
-    struct delivery_list *list[] = {&s->planning,   &s->cold,   &s->reloading,
-                                    &s->packing,    &s->ready,  &s->putting,
-                                    &s->confirming, &s->parked, &s->held};
+    struct delivery_list *list[] = {&s->planning,   &s->cold,    &s->reloading, &s->packing,
+                                    &s->ready,      &s->putting, &s->inserting, &s->refusing,
+                                    &s->confirming, &s->parked,  &s->held};
 
     if (s == NULL)
         return;
@@ -167,12 +169,14 @@ void sink_destroy(struct sink *s)
     http_client_destroy(s->http);
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);
+    inserts_destroy(s);
     tables_destroy(s);
     columns_destroy(s);
     staging_free(s);
     packer_destroy(s->packer);
     marks_free(s);
     group_table_destroy(&s->groups);
+    group_table_destroy(&s->insert_groups);
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         feed_fini(&s->feed[i]);
         scan_fini(&s->reload_scan[i]);
@@ -181,6 +185,7 @@ void sink_destroy(struct sink *s)
     chunk_pool_destroy(&s->pool);
     maps_destroy(s);
     free(s->wrap_buf);
+    free(s->row_buf);
     free(s->feed);
     free(s->idle_lsn);
     free(s->reload_scan);
@@ -246,6 +251,7 @@ static void table_report(const struct table *t, struct sink_table_report *out)
     out->debt_objects = t->debts.n + t->loading.n;
     out->loaded_rows = t->loaded_rows;
     out->jobs = t->jobs;
+    out->method = "load";
     if (t->columns != NULL && t->columns->newest != NULL) {
         out->version = t->columns->newest->number;
         out->columns = t->columns->newest->rows->n_columns;
@@ -268,6 +274,7 @@ static void report(struct sink *s, struct sink_report *out)
         if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0)
             table_report(t, &out->table[out->n_tables++]);
     }
+    inserts_report(s, out);
     while (d != &s->putting.head && d->put.waiting == NULL)
         d = d->next;
     if (s->gcs_paused)
@@ -305,8 +312,9 @@ static bool list_has_before(const struct delivery_list *l, uint64_t id)
  * pause: the asker knows of pauses. */
 static bool delivered_before(const struct sink *s, uint64_t id)
 {
-    const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
-                                          &s->ready,    &s->putting, &s->confirming};
+    const struct delivery_list *list[] = {&s->planning,  &s->cold,     &s->reloading,
+                                          &s->packing,   &s->ready,    &s->putting,
+                                          &s->inserting, &s->refusing, &s->confirming};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         if (list_has_before(list[i], id))
@@ -317,13 +325,13 @@ static bool delivered_before(const struct sink *s, uint64_t id)
             (debt_has_before(&t->debts, id) || debt_has_before(&t->loading, id)))
             return false;
     }
-    return !staging_has_before(s, id);
+    return !inserts_have_before(s, id) && !staging_has_before(s, id);
 }
 
 /* What `flush` says of pauses is of now, not of the last tick. */
 static void pause_gauges_set(struct sink *s)
 {
-    uint64_t loads = 0;
+    uint64_t loads = inserts_held(s);
 
     for (const struct table *t = s->tables; t != NULL; t = t->next)
         loads += load_waits(t) ? 1 : 0;
@@ -436,9 +444,12 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
 static uint64_t lag(const struct sink *s)
 {
     const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
-                                          &s->ready,    &s->putting, &s->parked,    &s->held};
-    int64_t oldest = s->groups.n > 0 ? s->groups.oldest.next->opened_us : s->now_us;
+                                          &s->ready,    &s->putting, &s->inserting, &s->refusing,
+                                          &s->parked,   &s->held};
+    int64_t oldest = inserts_oldest(s, s->now_us);
 
+    if (s->groups.n > 0 && s->groups.oldest.next->opened_us < oldest)
+        oldest = s->groups.oldest.next->opened_us;
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         const struct delivery *d = delivery_first(list[i]);
 
@@ -450,7 +461,8 @@ static uint64_t lag(const struct sink *s)
 
 static void gauges_set(struct sink *s)
 {
-    stat_set(&s->stats.groups_open, s->groups.n);
+    inserts_gauges(s);
+    stat_set(&s->stats.groups_open, s->groups.n + s->insert_groups.n);
     stat_set(&s->stats.chunks_free, s->pool.n_free);
     stat_set(&s->stats.chunks_total, s->pool.n_total);
     stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->packing.n +
@@ -517,6 +529,7 @@ static void turn(struct sink *s)
     more |= pack_run(s);
     marks_run(s);
     deliver_start(s);
+    inserts_run(s);
     if (s->now_us >= s->next_tick_us)
         tick(s);
     commands_run(s);

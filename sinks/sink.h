@@ -24,9 +24,15 @@ struct sink_config {
     uint32_t puts_max;           /* objects under way at once */
     bool gzip;                   /* new plans become gzip objects */
     int gzip_level;
-    int64_t load_cadence_us; /* least time between two load jobs of a table */
-    uint64_t load_bytes_max; /* of one load job */
-    int64_t park_retry_us;   /* a parked plan or table is tried again after this */
+    int64_t load_cadence_us;    /* least time between two load jobs of a table */
+    uint64_t load_bytes_max;    /* of one load job */
+    uint32_t insert_rows;       /* of one insertAll request */
+    uint64_t insert_bytes;      /* of one insertAll request */
+    int64_t insert_age_us_max;  /* rows for insertAll are planned after this */
+    uint32_t inserts_max;       /* insertAll requests under way at once */
+    uint32_t table_inserts_max; /* of these, for one table */
+    int64_t insert_wait_us;     /* how long insertAll may not find a table */
+    int64_t park_retry_us;      /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
     const char *columns_dir; /* exists; versions of inferred columns live here */
@@ -53,6 +59,10 @@ struct sink_stats {
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
     _Atomic uint64_t loaded_events;
+    _Atomic uint64_t inserted_events; /* rows that insertAll took */
+    _Atomic uint64_t refused_events;  /* rows that BigQuery refused: dead letters */
+    _Atomic uint64_t inserts_waiting; /* gauge: plans for insertAll that are not finished */
+    _Atomic uint64_t inserts_parked;  /* gauge: tables whose inserts wait for somebody */
     _Atomic uint64_t columns_added;   /* to tables whose columns are inferred or added */
     _Atomic uint64_t rows_overflowed; /* values that no column of those tables took */
     _Atomic uint64_t rows_normalized; /* values and names of those that were rewritten */
@@ -70,14 +80,16 @@ struct sink_table_report {
     char table[TABLE_NAME_BYTES_MAX];
     uint64_t debt_events; /* stored in GCS, not yet loaded */
     uint64_t debt_objects;
-    uint64_t loaded_rows;         /* since start */
-    uint32_t jobs;                /* since start */
-    uint32_t version;             /* of inferred columns; 0: none */
-    uint32_t columns;             /* in that version */
-    uint32_t columns_added;       /* since start */
-    uint64_t overflowed;          /* values that no column took, since start */
-    uint64_t normalized;          /* values and names that were rewritten, since start */
-    char state[24];               /* "idle", "waiting", "creating", "loading", "parked" */
+    uint64_t loaded_rows;   /* since start: loaded or inserted */
+    uint64_t refused_rows;  /* since start: dead letters */
+    uint32_t jobs;          /* since start: load jobs or insertAll requests */
+    const char *method;     /* "load" or "insert_all" */
+    uint32_t version;       /* of inferred columns; 0: none */
+    uint32_t columns;       /* in that version */
+    uint32_t columns_added; /* since start */
+    uint64_t overflowed;    /* values that no column took, since start */
+    uint64_t normalized;    /* values and names that were rewritten, since start */
+    char state[24];         /* "idle", "waiting", "creating", "loading", "inserting", "parked" */
     char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
 };
 

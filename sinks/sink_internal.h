@@ -1,9 +1,10 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, pause.c, reload.c, tables.c,
- * debt.c and resume.c only.
+ * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, pause.c, reload.c,
+ * tables.c, debt.c, insert.c, insert_job.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
- *                                        ^                          └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
+ *                                        ^          │               └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
+ *                                        │          └─ insert.c ─> insertAll ─> dead letters ─> INSERTED
  *   plans without their bytes ─ reload.c ┘   (after a restart, or parked for long)
  */
 #ifndef PENSTOCK_SINK_INTERNAL_H
@@ -13,6 +14,7 @@
 #include <semaphore.h>
 
 #include "dataplane/base/stats.h"
+#include "sinks/bigquery/bq_insert.h"
 #include "sinks/columns.h"
 #include "sinks/delivery/state.h"
 #include "sinks/engine/loop.h"
@@ -57,6 +59,13 @@ struct feed {
  *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
  *   PLANNING, COLD, READY ─ paused ─> HELD ─ resumed ─> READY or COLD
  *   A gzip plan passes PACKING on its way to READY, unless it is compressed already.
+ *
+ * For insertAll (ENCODING_INSERT), a delivery that is READY waits in its table's list, with its
+ * bytes or without them (then it passes COLD and RELOADING before it is sent):
+ *
+ *   READY ─> INSERTING ─ every row settled, some refused ─> REFUSING ─ object stored ─> CONFIRMING
+ *     ^          ├─ rows are left, or a passing failure ─┐      └─ permanent ─> PARKED
+ *     └──────────┴───────────────────────────────────────┘
  */
 enum delivery_state_name {
     DELIVERY_PLANNING,
@@ -68,13 +77,20 @@ enum delivery_state_name {
     DELIVERY_CONFIRMING,
     DELIVERY_PARKED,
     DELIVERY_HELD,
+    DELIVERY_INSERTING,
+    DELIVERY_REFUSING,
 };
+
+struct insert_table;
+struct insert_job;
 
 /** A plan on its way. In exactly one list, by state. */
 struct delivery {
     struct delivery *prev, *next;
     struct sink *sink;
     struct table *table;             /* of its type; NULL when it is not to be loaded */
+    struct insert_table *inserts;    /* where its rows go by insertAll, or NULL */
+    struct insert_job *job;          /* how far its rows are; NULL before the first request */
     struct columns_version *version; /* ENCODING_ROWS: held */
     const struct type_route *route;
     uint8_t state; /* enum delivery_state_name */
@@ -178,6 +194,42 @@ struct table {
     char text[REASON_TEXT_BYTES];
 };
 
+/*
+ *   NEW ─ something to send ─> ENSURING ─> OPEN ─ refused for good, or not found for long ─> PARKED
+ *    ^                            └─ permanent ─> PARKED                                        │
+ *    └────────────────────────────────────────────────────────────────────────── park_retry ───┘
+ *
+ * OPEN after a passing failure: nothing is sent until a timer, then one request at a time until one
+ * is answered. So a table in trouble costs the others nothing.
+ */
+enum insert_state { INSERT_NEW, INSERT_ENSURING, INSERT_OPEN, INSERT_PARKED };
+
+/** One BigQuery table and what goes to it by insertAll, in one form of rows. */
+struct insert_table {
+    struct insert_table *next;
+    struct insert_table *next_queued; /* tables that may send, in turn */
+    bool queued;
+    struct sink *sink;
+    char name[TABLE_NAME_BYTES_MAX];
+    bool wrapped; /* rows of events without a schema: {"event": ...} */
+    struct bq_table_spec spec;
+    uint8_t state;  /* enum insert_state */
+    bool answered;  /* it took a request: a refused one is about its rows */
+    bool waits;     /* for the timer, after a failure */
+    bool probing;   /* one request at a time, until one is answered */
+    int64_t lag_us; /* monotonic: since when it is not found; 0 when it is */
+    struct retry_state backoff;
+    struct bq_ensure ensure;
+    struct loop_timer timer;
+    struct delivery_list waiting; /* oldest first */
+    uint32_t sending;             /* requests under way */
+    uint32_t reading;             /* plans that are read again */
+    uint64_t waiting_rows;
+    uint64_t rows, refused;
+    uint32_t requests;
+    char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
+};
+
 /** What the thread knows of a type: cached, by name and kind. */
 struct type_route {
     struct type_route *next;
@@ -185,6 +237,7 @@ struct type_route {
     uint8_t name_len;
     bool owned;
     bool paused;
+    struct insert_table *inserts[2]; /* plain, wrapped; made when first needed */
     const struct type_config *config;
     struct columns *columns; /* of its table; NULL until a line needs them */
 };
@@ -236,8 +289,16 @@ struct sink {
     size_t wrap_bytes;
     struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked,
         held;
-    bool held_in_memory;      /* some that are held have their bytes in memory */
-    struct packer *packer;    /* works on the first of packing; NULL until it is needed */
+    bool held_in_memory;   /* some that are held have their bytes in memory */
+    struct packer *packer; /* works on the first of packing; NULL until it is needed */
+    /* insertAll. */
+    struct group_table insert_groups;
+    struct delivery_list inserting, refusing;
+    struct insert_table *insert_tables;
+    struct insert_table *insert_first, *insert_last; /* that may send, in turn */
+    uint32_t n_inserts;                              /* plans for insertAll that are not finished */
+    char *row_buf;                                   /* two lines, while rows are made */
+    size_t row_bytes;
     struct staged *staged;    /* loaded staging objects, being deleted */
     struct noted_mark *marks; /* of injections, not in the log yet */
     uint32_t marks_recording;
@@ -339,8 +400,14 @@ void delivery_list_init(struct delivery_list *l);
 void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to,
                    uint8_t state);
 
+/** Moves a delivery to the front of its list. */
+void delivery_to_front(struct delivery *d, struct delivery_list *l);
+
 /** The first, or NULL. */
 struct delivery *delivery_first(const struct delivery_list *l);
+
+/** The table of open groups that a key belongs to. */
+struct group_table *groups_of(struct sink *s, const struct plan_key *key);
 
 /** Closes a group: it becomes a plan. @return false when that must be tried again later. */
 bool plan_group(struct sink *s, struct group *g);
@@ -362,15 +429,18 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan);
  */
 void deliver_park(struct delivery *d, struct delivery_list *from, const char *text, bool drop);
 
-/** A delivery's content is in memory: to be compressed, or ready. */
-void delivery_content_there(struct delivery *d, struct delivery_list *from);
-
 /** Compresses a slice of the first plan that waits for it. @return true when there is more at
  * once. */
 bool pack_run(struct sink *s);
 
 /** Starts uploads while there are free slots. */
 void deliver_start(struct sink *s);
+
+/** A delivery may go on: to be read again, compressed, or sent, or to wait for its table. */
+void deliver_ready(struct delivery *d, struct delivery_list *from);
+
+/** Gives the memory of a delivery's bytes back. */
+void content_drop(struct delivery *d);
 
 /** Frees a finished delivery, which is in list l. */
 void delivery_finish(struct delivery *d, struct delivery_list *l);
@@ -427,6 +497,10 @@ struct table *table_get(struct sink *s, const char *name, enum plan_encoding enc
 struct table *route_table(struct sink *s, const struct type_route *route,
                           enum plan_encoding encoding);
 
+/** What a table should look like: of its type's schema, or of one JSON column when wrapped. */
+void table_spec_fill(struct bq_table_spec *spec, const char *name, const struct type_set *set,
+                     const struct type_config *config, bool wrapped);
+
 /** Which thread owns a table: all of its loads, and all types that go to it. */
 bool table_owned(const struct sink *s, const char *name);
 
@@ -444,6 +518,80 @@ int table_take_over(struct table *t, const struct load *load, bool parked,
 
 /** Frees every table. */
 void tables_destroy(struct sink *s);
+
+/* ---- insert.c: thread: the sink's ---- */
+
+/** A delivery is not read again any more, whatever comes next. */
+void insert_read_over(struct delivery *d);
+
+/** The table that a plan's rows go to by insertAll. @return NULL without memory. */
+struct insert_table *insert_table_of(struct sink *s, const struct plan_key *key);
+
+/** Whether an open group for insertAll is to be planned now: by rows and bytes, and when it is old.
+ * A table that falls behind gets fewer, larger plans. */
+bool insert_group_due(struct sink *s, const struct group *g);
+
+/** Whether a new plan of the table has to wait. */
+bool insert_is_behind(const struct insert_table *t);
+
+/** A plan waits for its table. The list gives it up. */
+void insert_wait(struct delivery *d, struct delivery_list *from, bool first);
+
+/** Sends while there are free slots, one request for each table in turn. */
+void inserts_run(struct sink *s);
+
+/** Whether a plan older than id waits in a table that is not parked. */
+bool inserts_have_before(const struct sink *s, uint64_t id);
+
+/** Monotonic time of the oldest plan that waits, or now_us. */
+int64_t inserts_oldest(const struct sink *s, int64_t now_us);
+
+/** Adds the tables that took rows, or wait for something, to a report. */
+void inserts_report(const struct sink *s, struct sink_report *out);
+
+/** Tables whose plans a pause of bigquery holds. */
+uint64_t inserts_held(const struct sink *s);
+
+/** Sets the gauges. */
+void inserts_gauges(struct sink *s);
+
+/** A request of d, which is in the list inserting, has ended: moves table and plan on. */
+void insert_table_answered(struct delivery *d, const struct bq_insert_result *r);
+
+/** Frees every table. */
+void inserts_destroy(struct sink *s);
+
+/* ---- insert_job.c: thread: the sink's ---- */
+
+/** Sends the next rows of a plan, whose bytes are there. @return 0; -EALREADY when no row is left to
+ * send; -errno. */
+int insert_job_send(struct delivery *d) WARN_UNUSED;
+
+/** How a plan goes on after a request. */
+enum insert_next {
+    INSERT_GOES_ON, /* with what is left, at once */
+    INSERT_WAITS,   /* with its table */
+    INSERT_STUCK,   /* somebody must look */
+};
+
+/** Takes what a request said of its rows; why it waits or is stuck goes to text (REASON_TEXT_BYTES). */
+enum insert_next insert_job_settle(struct delivery *d, const struct bq_insert_result *r,
+                                   char *text) WARN_UNUSED;
+
+/** The name of the n-th object of a plan's refused rows; out holds OBJECT_NAME_BYTES_MAX + 8. */
+void plan_dead_name(const struct plan *p, uint32_t objects, char *out);
+
+/** Every row is settled: stores the refused ones as dead letters, then records the outcome. */
+void insert_job_finish(struct delivery *d, struct delivery_list *from);
+
+/** Rows that are not settled. */
+uint64_t insert_job_left(const struct delivery *d);
+
+/** The bytes of its plan have left memory. */
+void insert_job_forget_content(struct delivery *d);
+
+/** Cancels and frees it. NULL is allowed. */
+void insert_job_free(struct insert_job *job);
 
 /* ---- debt.c: thread: the sink's ---- */
 

@@ -21,22 +21,19 @@ static void load_ensure(struct table *t);
 
 /* ---- tables ---- */
 
-static void spec_fill(struct table *t, const struct type_set *set, const struct type_config *c)
+void table_spec_fill(struct bq_table_spec *spec, const char *name, const struct type_set *set,
+                     const struct type_config *c, bool wrapped)
 {
-    bool wrapped = t->encoding == ENCODING_WRAPPED || c == NULL || c->schema == NULL;
-
-    t->spec.table = t->name;
-    t->spec.description =
+    wrapped |= c == NULL || c->schema == NULL;
+    spec->table = name;
+    spec->schema = wrapped ? set->json_schema : c->schema;
+    spec->description =
         c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
-    t->config = c;
-    if (t->columns != NULL)
-        return; /* the rest with each version */
-    t->spec.schema = wrapped ? set->json_schema : c->schema;
     if (wrapped)
         return;
-    t->spec.n_clustering = c->n_clustering;
+    spec->n_clustering = c->n_clustering;
     for (uint32_t i = 0; i < c->n_clustering; i++)
-        t->spec.clustering[i] = c->clustering[i];
+        spec->clustering[i] = c->clustering[i];
 }
 
 /* The newest columns become what the table is to have. Clustering is left to columns that are there:
@@ -86,7 +83,8 @@ struct table *table_get(struct sink *s, const char *name, enum plan_encoding enc
         free(t);
         return NULL;
     }
-    spec_fill(t, s->types, config);
+    t->config = config;
+    table_spec_fill(&t->spec, t->name, s->types, config, encoding != ENCODING_ARCHIVE);
     t->next = s->tables;
     s->tables = t;
     return t;

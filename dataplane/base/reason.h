@@ -23,6 +23,7 @@
     X(NULL_ELEMENT, "null_element", "a null in a REPEATED column")                          \
     X(UNKNOWN_FIELD, "unknown_field",                                                       \
       "a field that the schema does not name, and unknown_fields is dead_letter")           \
+    X(REFUSED_BY_BIGQUERY, "refused_by_bigquery", "BigQuery's insertAll refused the row")   \
     X(TOO_MANY_UNKNOWN, "too_many_unknown", "more unknown fields than one event may move aside")
 
 /* X(symbol, name, text): nothing of the request was stored, and the client was told so. */

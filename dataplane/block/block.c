@@ -167,6 +167,7 @@ static void ring_write(struct block *b, struct block_ring *ring, struct block_en
         .schema_hash = ring->schema_hash,
         .name_len = (uint8_t)ring->name.len,
         .kind = ring->kind,
+        .flags = ring->flags,
     };
     memcpy(b->buf + name_offset, ring->name.ptr, ring->name.len);
     ring->_count = 0;

@@ -76,6 +76,9 @@ struct block_entry {
 };
 static_assert(sizeof(struct block_entry) == 20, "on-disk layout");
 
+/* Flags of a run. */
+#define BLOCK_RUN_INSERT 0x01 /* its events go to BigQuery by insertAll */
+
 /** On disk: the entries of one type in one block (a type run). */
 struct block_run {
     uint32_t first; /* index of its first entry */
@@ -84,7 +87,8 @@ struct block_run {
     uint32_t schema_hash; /* 0 without a schema */
     uint8_t name_len;     /* 0: dead letters of unknown type */
     uint8_t kind;         /* enum block_kind */
-    uint8_t reserved[6];
+    uint8_t flags;        /* BLOCK_RUN_* */
+    uint8_t reserved[5];
 };
 static_assert(sizeof(struct block_run) == 24, "on-disk layout");
 
@@ -96,7 +100,8 @@ static_assert(sizeof(struct block_run) == 24, "on-disk layout");
 struct block_ring {
     struct span name; /* borrowed, at least as long as any block is open */
     uint32_t schema_hash;
-    uint8_t kind; /* enum block_kind */
+    uint8_t kind;  /* enum block_kind */
+    uint8_t flags; /* BLOCK_RUN_* */
     uint32_t _head, _tail, _count;
     uint64_t _block_seq; /* the block that the chain belongs to */
     struct block_ring *_next_touched;

@@ -206,6 +206,86 @@ void event_patch_lsn(char *line, size_t len, uint64_t lsn)
     text_hex(at, lsn, LSN_DIGITS);
 }
 
+/* The number of hex digits at p. @return false when they are none. */
+static bool read_hex(const char *p, unsigned n, uint64_t *out)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        const char c = p[i];
+
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            v = v << 4 | (uint64_t)(c - 'a' + 10);
+        else
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
+bool event_facts(struct span line, struct event_facts *out)
+{
+    const char *tail;
+    uint64_t high;
+
+    ASSERT_HOT(out != NULL);
+    if (line.len < ADDED_BYTES + 1)
+        return false;
+    tail = line.ptr + line.len - ADDED_BYTES;
+    if (memcmp(tail, ADDED_DATE, sizeof(ADDED_DATE) - 1) != 0 ||
+        memcmp(tail + UUID_AT - sizeof(ADDED_ID) + 1, ADDED_ID, sizeof(ADDED_ID) - 1) != 0 ||
+        memcmp(line.ptr + line.len - LINE_END, "\"}\n", LINE_END) != 0)
+        return false;
+    out->id = tail + UUID_AT;
+    out->added = (uint32_t)(ADDED_BYTES - 2) + (tail[-1] == ',' ? 1 : 0);
+    return read_hex(out->id, 16, &high) && read_hex(out->id + 16, 16, &high) &&
+           out->id[UUID_DIGITS] == '-' && read_hex(tail + LSN_AT, LSN_DIGITS, &out->lsn) &&
+           time_parse((struct span){tail + TIME_AT, TIME_TEXT_BYTES}, &out->processed_us) == 0;
+}
+
+/* The member of moved fields, which ends where the fixed added fields begin. */
+static bool find_overflow(struct json_value event, const char *end, struct json_member *out)
+{
+    struct json_walk w;
+
+    ASSERT(event.type == JSON_OBJECT);
+    json_walk_init(&w, event);
+    while (json_walk_member(&w, out)) {
+        if (out->value.ptr + out->value.len == end)
+            return span_equal(out->key, span_of(COLUMN_OVERFLOW)) && out->value.type == JSON_OBJECT;
+    }
+    return false;
+}
+
+size_t event_original(struct span line, bool moved, char *out)
+{
+    struct event_facts facts;
+    struct json_member m;
+    const char *end = line.ptr + line.len - 2, *from;
+    char *p = out;
+
+    if (!event_facts(line, &facts)) { /* not ours: as it is */
+        memcpy(out, line.ptr, line.len);
+        return line.len > 0 && line.ptr[line.len - 1] == '\n' ? line.len - 1 : line.len;
+    }
+    end -= facts.added;
+    if (!moved || !find_overflow(json_value_at(line.ptr, line.len), end, &m)) {
+        memcpy(p, line.ptr, (size_t)(end - line.ptr));
+        p += end - line.ptr;
+        *p++ = '}';
+        return (size_t)(p - out);
+    }
+    from = m.key.ptr - 1;
+    memcpy(p, line.ptr, (size_t)(from - line.ptr)); /* its comma stays */
+    p += from - line.ptr;
+    memcpy(p, m.value.ptr + 1, m.value.len - 1u);
+    p += m.value.len - 1u;
+    ASSERT((size_t)(p - out) <= line.len);
+    return (size_t)(p - out);
+}
+
 size_t event_wrap(const char *line, size_t len, uint32_t added, char *out)
 {
     static const char open[] = "{\"" COLUMN_EVENT "\":";

@@ -48,6 +48,28 @@ size_t event_assemble(const struct event_parts *parts, char *out, uint32_t *adde
 /** Replaces the LSN in an assembled line. The line must come from event_assemble(). */
 void event_patch_lsn(char *line, size_t len, uint64_t lsn);
 
+/** What an assembled line says of itself. */
+struct event_facts {
+    uint32_t added; /* bytes of the fixed added fields and their comma, before the last '}';
+                              "penstock_overflow" stands in front of them and does not count */
+    const char *id; /* EVENT_ID_BYTES of penstock_id, in the line */
+    uint64_t lsn;   /* the same, its second half */
+    int64_t processed_us;
+};
+
+/** Reads the end of an assembled line. Thread: any. @return false when it is none. */
+bool event_facts(struct span line, struct event_facts *out) WARN_UNUSED;
+
+/**
+ * The event that an assembled line was made of, without a line break: the added fields leave, and
+ * what was moved into "penstock_overflow" comes back, as members at its end under the names that it
+ * has there. out holds line.len bytes.
+ * @param moved whether the type's schema may have moved fields: otherwise a member of that name is
+ * the producer's own.
+ * @return the length.
+ */
+size_t event_original(struct span line, bool moved, char *out);
+
 /**
  * Rewrites an assembled line for a table without a schema: {"event":{...original...},added...}\n.
  * out holds len + 16 bytes.

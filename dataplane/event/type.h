@@ -25,6 +25,9 @@ enum unlisted_types {
     UNLISTED_DEAD_LETTER,
 };
 
+/* How rows reach BigQuery. */
+enum type_method { TYPE_METHOD_DEFAULT, TYPE_LOAD, TYPE_INSERT_ALL };
+
 /** One configured type. */
 struct type_config {
     const char *name;
@@ -38,6 +41,7 @@ struct type_config {
     enum unknown_fields unknown;
     int32_t sampling_ppm; /* of its events are kept, in parts per million; TYPE_SAMPLING_DEFAULT: as
                              the settings say for all types */
+    enum type_method method;
 };
 
 /** All of them, and what holds for the rest. */
@@ -45,6 +49,7 @@ struct type_set {
     const char *type_field; /* path of the event type, such as "event_type" */
     const char *time_field; /* default path of the event's time; NULL: receive time */
     enum unlisted_types unlisted;
+    bool insert_all;                  /* TYPE_METHOD_DEFAULT: by insertAll, not by load jobs */
     int64_t lateness_us;              /* allowed; older than the type's watermark by more is late */
     const struct schema *json_schema; /* of tables without a schema: schema_for_json() */
     uint32_t n_types;
@@ -64,6 +69,13 @@ static inline bool type_has_rows(const struct type_set *set, const struct type_c
     if (c == NULL)
         return set->unlisted == UNLISTED_INFER;
     return c->infer || (c->schema != NULL && c->unknown == UNKNOWN_ADD_COLUMN);
+}
+
+/** Whether rows of a type (NULL: one that is not configured) go by insertAll. Thread: any. */
+static inline bool type_inserts(const struct type_set *set, const struct type_config *c)
+{
+    return c == NULL || c->method == TYPE_METHOD_DEFAULT ? set->insert_all
+                                                         : c->method == TYPE_INSERT_ALL;
 }
 
 /** Writes a type's table id (out: TYPE_ESCAPED_BYTES_MAX + 1, or the configured one's length + 1).

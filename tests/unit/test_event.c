@@ -155,6 +155,52 @@ static void added_bytes(void **state)
     assert_true(strlen(TAIL) + 1 <= EVENT_ADDED_BYTES_MAX);
 }
 
+/* What a dead letter of an accepted event holds: the event as it came, moved fields back in it. */
+static void originals(void **state)
+{
+    static const struct {
+        const char *doc, *original;
+    } cases[] = {
+        {"{}", "{}"},
+        {"{\"a\":1}", "{\"a\":1}"},
+        {"{ \"a\" : 1 }", "{ \"a\" : 1 }"},
+        {"{\"z\":1}", "{\"z\":1}"},
+        {"{\"z\":{\"q\":[1]},\"a\":1}", "{\"a\":1,\"z\":{\"q\":[1]}}"},
+        {"{\"y\":1,\"a\":1,\"z\":\"}\"}", "{\"a\":1,\"y\":1,\"z\":\"}\"}"},
+        {"{\"r\":{\"z\":1}}", "{\"r\":{},\"r.z\":1}"},
+        {"{\"a\":1,\"penstock_overflow\":{\"q\":1}}", "{\"a\":1,\"penstock_overflow\":{\"q\":1}}"},
+    };
+    struct event_facts facts;
+    char out[4096], back[4096];
+    uint32_t added;
+    size_t len;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        len = assemble(cases[i].doc, out, &added);
+        assert_true(event_facts((struct span){out, len}, &facts));
+        assert_memory_equal(facts.id, UUID "-0123456789abcdef", EVENT_ID_BYTES);
+        assert_true(facts.lsn == UINT64_C(0x0123456789abcdef));
+        assert_true(facts.processed_us == EVENT_US + 1);
+        assert_true(facts.added <= added);
+        len = event_original((struct span){out, len}, true, back);
+        assert_int_equal(len, strlen(cases[i].original));
+        assert_memory_equal(back, cases[i].original, len);
+    }
+    /* Without a schema nothing is moved: such a member is the producer's. */
+    len = (size_t)snprintf(out, sizeof(out), "{\"penstock_overflow\":{\"q\":1}," TAIL);
+    len = event_original((struct span){out, len}, false, back);
+    assert_memory_equal(back, "{\"penstock_overflow\":{\"q\":1}}", len);
+    assert_int_equal(len, strlen("{\"penstock_overflow\":{\"q\":1}}"));
+    /* What is no line of ours stays as it is. */
+    len = event_original(span_of("{\"a\":1}\n"), true, back);
+    assert_memory_equal(back, "{\"a\":1}", len);
+    assert_false(event_facts(span_of("{\"a\":1}\n"), &facts));
+    len = (size_t)snprintf(out, sizeof(out), "{" TAIL);
+    out[len - 20] = 'x'; /* in the LSN */
+    assert_false(event_facts((struct span){out, len}, &facts));
+}
+
 static void wrapped(void **state)
 {
     static const struct {
@@ -228,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines),
         cmocka_unit_test(added_bytes),
+        cmocka_unit_test(originals),
         cmocka_unit_test(wrapped),
         cmocka_unit_test(lsn_is_patched_in_place),
         cmocka_unit_test(dates_of_other_days),

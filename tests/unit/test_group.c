@@ -106,6 +106,52 @@ static void test_content(void **state)
     free(line);
 }
 
+/* Lines come back one by one, wherever chunks break them. */
+static void test_lines(void **state)
+{
+    struct plan_key key = key_of("lines");
+    struct group *g = group_new(&key, JOURNALS);
+    uint64_t seed = tcore_seed("lines", 4);
+    char *line = malloc(3 * CHUNK_BYTES), *back = malloc(3 * CHUNK_BYTES);
+    uint32_t size[200], place_of[200], n = 0;
+    size_t offset[JOURNALS] = {0};
+    struct group_cursor c = {0};
+
+    (void)state;
+    assert_true(g != NULL && line != NULL && back != NULL);
+    assert_int_equal(group_line_len(g, &c), 0);
+    c = (struct group_cursor){0};
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t j = i % 2 == 0 ? 0 : 2; /* the journal between has none */
+        struct line_place place = {.journal = j, .block = lsn_make(1, 4096)};
+
+        size[i] = i < 20 ? CHUNK_BYTES - 26 + i : (uint32_t)(tcore_random(&seed) % 3000) + 1;
+        place.offset = (uint32_t)(offset[j] + 128);
+        place.len = size[i];
+        memset(line, 'a' + (int)(i % 26), size[i] - 1);
+        line[size[i] - 1] = '\n';
+        group_append(&pool, g, &place, (struct span){line, size[i]});
+        offset[j] += size[i];
+    }
+    for (uint32_t i = 0; i < 200; i += 2)
+        place_of[n++] = i;
+    for (uint32_t i = 1; i < 200; i += 2)
+        place_of[n++] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t k = place_of[i];
+
+        assert_int_equal(group_line_len(g, &c), size[k]);
+        group_line_take(g, &c, size[k], i % 3 == 0 ? NULL : back);
+        if (i % 3 != 0)
+            assert_true(back[0] == (size[k] == 1 ? '\n' : 'a' + (int)(k % 26)) &&
+                        back[size[k] - 1] == '\n');
+    }
+    assert_int_equal(group_line_len(g, &c), 0);
+    group_free(&pool, g);
+    free(line);
+    free(back);
+}
+
 static void test_keys(void **state)
 {
     struct plan_key key = key_of("order"), other;
@@ -209,7 +255,7 @@ static void test_rewrite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {FRESH(test_content), FRESH(test_keys),
+    const struct CMUnitTest tests[] = {FRESH(test_content), FRESH(test_lines), FRESH(test_keys),
                                        FRESH(test_age_and_random_use), FRESH(test_rewrite)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

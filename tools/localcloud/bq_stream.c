@@ -183,7 +183,7 @@ static json_t *check_row(struct insert *w, size_t index, const json_t *row)
     if (wrong)
         return row_error("invalid", "", wrong);
     if (fault_hits(w, index, row))
-        return row_error(w->fault.row_reason, "", "injected fault");
+        return row_error(w->fault.row_reason, "", w->fault.message);
     if (!lc_row_bind(&w->ctx, &w->table.schema, json_object_get(row, "json"), w->row))
         return row_error("invalid", w->ctx.where ? w->ctx.where : "", w->ctx.err);
     return check_partition(w);
