@@ -20,8 +20,8 @@ struct cli_request {
     uint32_t n_args;
     const char *arg[PROTOCOL_ARGS_MAX]; /* behind the command, in _text */
     char _text[PROTOCOL_LINE_BYTES];
-    struct span words;  /* dlq: what stands behind it, into the line */
-    uint32_t uid;       /* whose process asks */
+    struct span words; /* dlq: what stands behind it, into the line */
+    uint32_t uid;      /* whose process asks */
 };
 
 /** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence.

@@ -62,6 +62,8 @@ struct config {
     uint64_t http_idle_timeout, http_request_timeout;
     const char *tcp_listen, *tcp_acked_listen;
     uint64_t tcp_connections_max, tcp_receive_buffers, tcp_idle_timeout, tcp_line_timeout;
+    const char *udp_listen;
+    uint64_t udp_datagram_max, udp_receive_buffers, udp_receive_buffer;
     const char *admin_listen, *control_socket;
     uint64_t journal_limit, journal_segment, journal_spares;
     uint64_t block_bytes, block_age_max, block_count, block_lane_max;
@@ -95,8 +97,8 @@ struct config {
 
     struct type_set types; /* schemas loaded */
     struct sockaddr_storage http_address, admin_address;
-    struct sockaddr_storage tcp_address, tcp_acked_address; /* AF_UNSPEC: off */
-    struct config_origin origin[CONFIG_KNOBS_MAX];          /* by knob index */
+    struct sockaddr_storage tcp_address, tcp_acked_address, udp_address; /* AF_UNSPEC: off */
+    struct config_origin origin[CONFIG_KNOBS_MAX];                       /* by knob index */
     struct config_memory *_memory;
 };
 

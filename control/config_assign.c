@@ -80,9 +80,8 @@ static struct sockaddr_storage *address_of(struct loader *l, const struct knob *
         const char *name;
         struct sockaddr_storage *address;
     } all[] = {
-        {"http.listen", &l->c->http_address},
-        {"tcp.listen", &l->c->tcp_address},
-        {"tcp.acked_listen", &l->c->tcp_acked_address},
+        {"http.listen", &l->c->http_address},           {"tcp.listen", &l->c->tcp_address},
+        {"tcp.acked_listen", &l->c->tcp_acked_address}, {"udp.listen", &l->c->udp_address},
         {"admin.listen", &l->c->admin_address},
     };
 

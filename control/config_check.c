@@ -14,6 +14,7 @@
 #define SEGMENTS_MIN         4
 #define BLOCKS_A_SEGMENT     4
 #define DIRECTORY_BYTES      ((uint64_t)1 << 20) /* at most, behind a block's lines */
+#define KIB                  ((uint64_t)1 << 10)
 #define NAME_BYTES           256
 #define GZIP_GROUP_BYTES_MAX ((uint64_t)3 << 30)
 
@@ -232,6 +233,12 @@ static void check_input(struct loader *l)
                    "found %" PRIu64 " bytes; allowed: at most 16 times block.bytes (%" PRIu64
                    " bytes)",
                    c->http_event_max, c->block_bytes);
+    if (c->http_event_max > (c->block_count - 2) * c->block_bytes / 2 - KIB)
+        problem_at(l, config_where(l, "http.event_max"), "http.event_max",
+                   "found %" PRIu64
+                   " bytes; allowed: less than half of (block.count - 2) * block.bytes (%" PRIu64
+                   " bytes), by 1KiB",
+                   c->http_event_max, (c->block_count - 2) * c->block_bytes);
     if (c->http_body_max > (c->block_count - 2) * c->block_bytes)
         problem_at(l, config_where(l, "http.body_max"), "http.body_max",
                    "found %" PRIu64
@@ -243,6 +250,7 @@ static void check_input(struct loader *l)
                    "found %" PRIu64 "; allowed: at most block.count - 2", c->block_lane_max);
     check_buffers(l, "input.receive_buffers", c->receive_buffers);
     check_buffers(l, "tcp.receive_buffers", c->tcp_receive_buffers);
+    check_buffers(l, "udp.receive_buffers", c->udp_receive_buffers);
     ASSERT(c->block_count >= 4);
 }
 

@@ -145,11 +145,12 @@ static int create_lanes(struct daemon *d)
     return 0;
 }
 
-static int port_is_free(const struct sockaddr_storage *a)
+/* SO_REUSEADDR lets TCP pass over connections of the past; UDP would share the port. */
+static int port_is_free(int type, const struct sockaddr_storage *a)
 {
-    int fd = socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, rc = 0;
+    int fd = socket(a->ss_family, type | SOCK_CLOEXEC, 0), on = type == SOCK_STREAM, rc = 0;
 
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         bind(fd, (const struct sockaddr *)a, value_address_len(a)) != 0)
         rc = -errno;
     if (fd >= 0)
@@ -163,7 +164,8 @@ static int port_is_free(const struct sockaddr_storage *a)
  * connections: a bind without it shows whether somebody else listens. The kernel closes the sockets
  * of a killed io_uring process only some time after its end, so a moment's patience is due.
  */
-static int probe_port(const char *key, const char *text, const struct sockaddr_storage *address)
+static int probe_port(const char *key, const char *text, int type,
+                      const struct sockaddr_storage *address)
 {
     int64_t end = clock_monotonic_us() + PORT_WAIT_US;
     char error[ERROR_BYTES];
@@ -172,7 +174,7 @@ static int probe_port(const char *key, const char *text, const struct sockaddr_s
     ASSERT(key != NULL);
     if (address->ss_family == AF_UNSPEC) /* off */
         return 0;
-    while ((rc = port_is_free(address)) == -EADDRINUSE && clock_monotonic_us() < end)
+    while ((rc = port_is_free(type, address)) == -EADDRINUSE && clock_monotonic_us() < end)
         usleep(PORT_POLL_US);
     if (rc == 0)
         return 0;
@@ -184,13 +186,16 @@ static int probe_port(const char *key, const char *text, const struct sockaddr_s
 
 static int probe_ports(const struct config *c)
 {
-    int rc = probe_port("http.listen", c->http_listen, &c->http_address);
+    int rc = probe_port("http.listen", c->http_listen, SOCK_STREAM, &c->http_address);
 
     ASSERT(c->http_address.ss_family != AF_UNSPEC);
     if (rc == 0)
-        rc = probe_port("tcp.listen", c->tcp_listen, &c->tcp_address);
+        rc = probe_port("tcp.listen", c->tcp_listen, SOCK_STREAM, &c->tcp_address);
     if (rc == 0)
-        rc = probe_port("tcp.acked_listen", c->tcp_acked_listen, &c->tcp_acked_address);
+        rc =
+            probe_port("tcp.acked_listen", c->tcp_acked_listen, SOCK_STREAM, &c->tcp_acked_address);
+    if (rc == 0)
+        rc = probe_port("udp.listen", c->udp_listen, SOCK_DGRAM, &c->udp_address);
     return rc;
 }
 
@@ -373,6 +378,7 @@ static void log_ready(const struct daemon *d)
     ASSERT(c != NULL);
     log_input("TCP", c->tcp_listen);
     log_input("acknowledged TCP", c->tcp_acked_listen);
+    log_input("UDP", c->udp_listen);
     log_info("start",
              "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32
              " workers, %" PRIu32 " sink threads",

@@ -74,6 +74,17 @@ static const struct knob table[] = {
       "A line must arrive within this, from its first byte to its last, or the connection is "
       "closed; "
       "0: no limit."),
+    K("udp.listen", ADDRESS, udp_listen, 0, 0, "", "",
+      "Where datagrams with events come in, such as 127.0.0.1:8083: nothing is answered, and what "
+      "finds "
+      "no room is lost and counted. Without it, off."),
+    K("udp.datagram_max", SIZE, udp_datagram_max, KIB, 64 * KIB, "64KiB", "",
+      "Largest datagram; larger ones are dropped and counted."),
+    K("udp.receive_buffers", COUNT, udp_receive_buffers, 8, 32768, "128", "",
+      "Receive buffers of udp.datagram_max, per worker; a power of two."),
+    K("udp.receive_buffer", SIZE, udp_receive_buffer, 64 * KIB, GIB, "8MiB", "",
+      "The kernel's buffer of the socket, per worker. More than net.core.rmem_max takes "
+      "CAP_NET_ADMIN."),
     K("admin.listen", ADDRESS, admin_listen, 0, 0, "127.0.0.1:9464", "",
       "Where /metrics, /healthz and /readyz are served."),
     K("control.socket", TEXT, control_socket, 0, 107, "", "",

@@ -68,6 +68,14 @@ static const struct series worker_series[] = {
     COUNTER(worker_stats, tcp_waits, "tcp_waits",
             "Times that a TCP connection stopped reading for want of room."),
     GAUGE(worker_stats, tcp_waiting, "tcp_waiting", "TCP connections that wait for room."),
+    COUNTER(worker_stats, udp_datagrams, "udp_datagrams",
+            "Datagrams received, dropped ones included."),
+    COUNTER(worker_stats, udp_bytes, "udp_bytes", "Bytes of datagrams received."),
+    GAUGE(worker_stats, udp_waiting, "udp_waiting", "Datagrams that wait for commit blocks."),
+    COUNTER(worker_stats, udp_kernel_drops, "udp_kernel_drops",
+            "Datagrams that found the socket's buffer full."),
+    COUNTER(worker_stats, udp_dropped_lines, "udp_dropped_lines",
+            "Lines of datagrams that were received and dropped."),
     COUNTER(worker_stats, answers_2xx, "answers_2xx", "Answers with status 2xx."),
     COUNTER(worker_stats, answers_4xx, "answers_4xx", "Answers with status 4xx."),
     COUNTER(worker_stats, answers_5xx, "answers_5xx", "Answers with status 5xx."),
@@ -234,17 +242,23 @@ static void write_modules(struct daemon *d, struct textbuf *b)
     }
 }
 
-static void write_reasons(struct daemon *d, struct textbuf *b, const char *name, const char *help,
-                          int from, int to)
-{
-    head(b, name, "counter", help);
-    ASSERT(from <= to);
-    for (uint32_t w = 0; w < d->n_workers; w++) {
-        const struct worker_stats *s = worker_stats(d->worker[w]);
+/* A family of counters by reason, at an offset of worker_stats. */
+struct reason_series {
+    const char *name, *help;
+    size_t offset;
+    int from, to;
+};
 
-        for (int i = from; i < to; i++)
-            textbuf_add(b, "%s{worker=\"%" PRIu32 "\",reason=\"%s\"} %" PRIu64 "\n", name, w,
-                        reason_name((enum reason)i), READ(s->reason[i]));
+static void write_reasons(struct daemon *d, struct textbuf *b, const struct reason_series *r)
+{
+    head(b, r->name, "counter", r->help);
+    ASSERT(r->from <= r->to);
+    for (uint32_t w = 0; w < d->n_workers; w++) {
+        for (int i = r->from; i < r->to; i++)
+            textbuf_add(
+                b, "%s{worker=\"%" PRIu32 "\",reason=\"%s\"} %" PRIu64 "\n", r->name, w,
+                reason_name((enum reason)i),
+                counter_at(worker_stats(d->worker[w]), r->offset + (size_t)i * sizeof(uint64_t)));
     }
 }
 
@@ -410,17 +424,23 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
 
 void metrics_write(struct daemon *d, struct textbuf *out)
 {
+    static const struct reason_series by_reason[] = {
+        {"penstock_dead_letters_by_reason_total", "Dead letters by reason.",
+         offsetof(struct worker_stats, reason), REASON_NONE + 1, REASON_DEAD_END},
+        {"penstock_refused_requests_total",
+         "Requests refused, and lines and connections cut, by reason.",
+         offsetof(struct worker_stats, reason), REASON_DEAD_END + 1, REASON_END},
+        {"penstock_udp_dropped_datagrams_total", "Datagrams received and dropped, by reason.",
+         offsetof(struct worker_stats, udp_dropped), REASON_DEAD_END + 1, REASON_END},
+    };
     struct totals t;
 
     ASSERT(d->dlog != NULL);
     totals_collect(d, true, &t);
     write_sums(d, out, &t);
     write_modules(d, out);
-    write_reasons(d, out, "penstock_dead_letters_by_reason_total", "Dead letters by reason.",
-                  REASON_NONE + 1, REASON_DEAD_END);
-    write_reasons(d, out, "penstock_refused_requests_total",
-                  "Requests, lines and datagrams refused or dropped, by reason.",
-                  REASON_DEAD_END + 1, REASON_END);
+    for (size_t i = 0; i < ARRAY_LEN(by_reason); i++)
+        write_reasons(d, out, &by_reason[i]);
     write_types(out, &t);
     write_process(out);
     totals_fini(&t);

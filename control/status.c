@@ -91,7 +91,7 @@ static void collect_paused(struct status *s, bool json)
     free(all);
 }
 
-static void json_reasons(const struct status *s, const char *name, int from, int to,
+static void json_reasons(const uint64_t *count, const char *name, int from, int to,
                          struct textbuf *b)
 {
     const char *comma = "";
@@ -99,9 +99,9 @@ static void json_reasons(const struct status *s, const char *name, int from, int
     ASSERT(from <= to);
     textbuf_add(b, ",\"%s\":{", name);
     for (int i = from; i < to; i++) {
-        if (s->t.reason[i] == 0)
+        if (count[i] == 0)
             continue;
-        textbuf_add(b, "%s\"%s\":%" PRIu64, comma, reason_name((enum reason)i), s->t.reason[i]);
+        textbuf_add(b, "%s\"%s\":%" PRIu64, comma, reason_name((enum reason)i), count[i]);
         comma = ",";
     }
     textbuf_add(b, "}");
@@ -128,6 +128,19 @@ static void json_sinks(const struct status *s, struct textbuf *b)
                 c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
+static void json_inputs(const struct totals *t, struct textbuf *b)
+{
+    ASSERT(t != NULL);
+    textbuf_add(b,
+                ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64
+                "},\"udp\":{\"datagrams\":%" PRIu64 ",\"kernel_drops\":%" PRIu64
+                ",\"dropped_lines\":%" PRIu64,
+                t->tcp_connections, t->tcp_lines, t->tcp_waiting, t->udp_datagrams,
+                t->udp_kernel_drops, t->udp_dropped_lines);
+    json_reasons(t->udp_dropped, "dropped", REASON_DEAD_END + 1, REASON_END, b);
+    textbuf_add(b, "}");
+}
+
 static void status_json(const struct status *s, struct textbuf *b)
 {
     const struct totals *t = &s->t;
@@ -150,13 +163,11 @@ static void status_json(const struct status *s, struct textbuf *b)
                 t->requests, t->events + t->dead_letters + t->sampled_out, t->durable,
                 t->durable_ever, t->dead_letters, t->sampled_out, t->late, t->bad_time,
                 t->normalized, t->connections);
-    textbuf_add(
-        b, ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64 "}",
-        t->tcp_connections, t->tcp_lines, t->tcp_waiting);
+    json_inputs(t, b);
     textbuf_add(b, ",\"injected\":{\"documents\":%" PRIu64 ",\"batches\":%" PRIu64 "}", t->injected,
                 t->injections);
-    json_reasons(s, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
-    json_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
+    json_reasons(t->reason, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
+    json_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     json_sinks(s, b);
     textbuf_add(b,
                 ",\"journal\":{\"used_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64
@@ -181,13 +192,13 @@ static void status_json(const struct status *s, struct textbuf *b)
                 t->plans_parked, t->loads_parked, t->inserts_parked, textbuf_str(&s->parked));
 }
 
-static void text_reasons(const struct status *s, const char *title, int from, int to,
+static void text_reasons(const uint64_t *count, const char *title, int from, int to,
                          struct textbuf *b)
 {
     ASSERT(from <= to);
     for (int i = from; i < to; i++) {
-        if (s->t.reason[i] > 0)
-            textbuf_add(b, "  %-12s %12" PRIu64 "  %-24s %s\n", title, s->t.reason[i],
+        if (count[i] > 0)
+            textbuf_add(b, "  %-12s %12" PRIu64 "  %-24s %s\n", title, count[i],
                         reason_name((enum reason)i), reason_text((enum reason)i));
     }
 }
@@ -229,6 +240,13 @@ static void text_inputs(const struct status *s, struct textbuf *b)
     if (t->injections > 0)
         textbuf_add(b, "  injected     %12" PRIu64 "  documents in %" PRIu64 " batches\n",
                     t->injected, t->injections);
+    if (c->udp_listen[0] == '\0')
+        return;
+    textbuf_add(b,
+                "  by UDP       %12" PRIu64 "  datagrams; the kernel dropped %" PRIu64
+                " more; %" PRIu64 " lines in those dropped here\n",
+                t->udp_datagrams, t->udp_kernel_drops, t->udp_dropped_lines);
+    text_reasons(t->udp_dropped, "UDP dropped", REASON_DEAD_END + 1, REASON_END, b);
 }
 
 static void status_text(const struct status *s, struct textbuf *b)
@@ -251,8 +269,8 @@ static void status_text(const struct status *s, struct textbuf *b)
     textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late,
                 t->bad_time);
     text_inputs(s, b);
-    text_reasons(s, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
-    text_reasons(s, "refused", REASON_DEAD_END + 1, REASON_END, b);
+    text_reasons(t->reason, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
+    text_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);
     if (t->gcs_dead.delivered > 0)
         textbuf_add(b,

@@ -35,8 +35,13 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->tcp_waiting += READ(s->tcp_waiting);
     t->injections += READ(s->injections);
     t->injected += READ(s->injected);
-    for (int i = 0; i < REASON_END; i++)
+    t->udp_datagrams += READ(s->udp_datagrams);
+    t->udp_kernel_drops += READ(s->udp_kernel_drops);
+    t->udp_dropped_lines += READ(s->udp_dropped_lines);
+    for (int i = 0; i < REASON_END; i++) {
         t->reason[i] += READ(s->reason[i]);
+        t->udp_dropped[i] += READ(s->udp_dropped[i]);
+    }
 }
 
 static void add_sink(struct totals *t, const struct sink_stats *s)

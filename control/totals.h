@@ -39,6 +39,7 @@ struct totals {
     uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
     uint64_t tcp_connections, tcp_lines, tcp_waiting;
     uint64_t injections, injected; /* batches and documents of backfill and replay */
+    uint64_t udp_datagrams, udp_kernel_drops, udp_dropped_lines, udp_dropped[REASON_END];
     uint64_t reason[REASON_END];
     /* since start, by the sink threads */
     uint64_t confirmed, loaded, inserted, refused;

@@ -11,6 +11,7 @@
 #include "dataplane/event/dead.h"
 #include "dataplane/event/timeval.h"
 #include "dataplane/json/walk.h"
+#include "dataplane/peer.h"
 #include "dataplane/base/stats.h"
 
 #define BATCH         32
@@ -18,7 +19,7 @@
 #define TIME_US_END   ((int64_t)INT32_MAX * 60000000)
 #define LINE_OVERHEAD_MAX \
     640 /* added fields or a dead letter's frame, its entry, run and type name */
-#define INJECT_SOURCE_BYTES 160
+#define SOURCE_BYTES 160
 #define DOCUMENT_OVERHEAD_MAX                      \
     (EVENT_ADDED_BYTES_MAX + CHECK_SCRATCH_BYTES + \
      16 * CHECK_CUTS_MAX) /* beside its bytes, twice */
@@ -41,8 +42,8 @@ struct ingest {
     struct type_slot *body_type;
     uint32_t position;
     int64_t now_us;
-    const struct inject_doc *doc;     /* of an injection; NULL otherwise */
-    char source[INJECT_SOURCE_BYTES]; /* its source and line */
+    const struct inject_doc *doc; /* of an injection; NULL otherwise */
+    char source[SOURCE_BYTES];    /* where a dead letter comes from */
 };
 
 static int add_time_path(void *ctx, const char *field)
@@ -251,6 +252,18 @@ static void document_cut(struct ingest *in, struct dead_letter *d, size_t line_m
     d->detail = detail;
 }
 
+static const char *source_of(struct ingest *in)
+{
+    const struct ingest_body *body = in->body;
+
+    if (in->doc != NULL)
+        return document_source(in);
+    if (body->source != NULL)
+        return body->source;
+    peer_text(body->input, body->peer, in->source);
+    return in->source;
+}
+
 static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
                                   const char *detail, uint32_t error_offset, struct span raw)
 {
@@ -262,7 +275,7 @@ static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enu
         .event_type = slot->dead.name,
         .position = in->position,
         .error_offset = error_offset,
-        .source = in->doc != NULL ? document_source(in) : in->body->source,
+        .source = source_of(in),
         .received_us = in->now_us,
         .raw = raw,
         .journal_hex = in->uuid_hex,

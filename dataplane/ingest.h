@@ -9,6 +9,8 @@
 #define PENSTOCK_INGEST_H
 
 #include "dataplane/base/live.h"
+#include <sys/socket.h>
+
 #include "dataplane/json/json.h"
 #include "dataplane/journal/writer.h"
 #include "dataplane/types.h"
@@ -22,7 +24,9 @@ struct ingest_body {
     const char *buf; /* JSON_PADDING_BYTES readable behind it */
     size_t len;
     struct span type;   /* from the path, unescaped; empty: from the event */
-    const char *source; /* for dead letters: "http 127.0.0.1:41712" */
+    const char *source; /* for dead letters: "http 127.0.0.1:41712"; or NULL, and it is made of: */
+    const char *input;
+    const struct sockaddr_storage *peer;
     bool lines; /* a piece of a stream of lines: nothing else is looked for, and it may be empty */
     uint32_t position; /* of its first event in the stream */
 };

@@ -63,6 +63,7 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
     sum += expand_memory_bytes();                                    /* decompression */
     sum += streams_memory_bytes(c);           /* TCP: receive buffers, connections */
+    sum += udp_memory_bytes(c);               /* UDP: receive buffers */
     sum += ingest_memory_bytes(c->types_max); /* types, reference rings */
     return sum;
 }
@@ -164,7 +165,8 @@ static int inputs_create(struct worker *w, char *error, size_t error_len)
         return rc;
     }
     if ((rc = connections_create(w, error, error_len)) < 0 ||
-        (rc = streams_create(w, error, error_len)) < 0)
+        (rc = streams_create(w, error, error_len)) < 0 ||
+        (rc = udp_create(w, error, error_len)) < 0)
         return rc;
     return listeners_create(w, error, error_len);
 }
@@ -220,6 +222,7 @@ int worker_create(const struct worker_config *config, const struct type_set *typ
         w->lane[i] = lanes[i];
     for (uint32_t i = 0; i < LISTENERS; i++)
         w->listener[i].fd = -1;
+    w->udp.fd = -1;
     w->wake_fd = eventfd(0, EFD_CLOEXEC);
     atomic_store(&w->start_result, 1);
     rc = w->wake_fd < 0 ? -errno : parts_create(w, error, error_len);
@@ -239,6 +242,7 @@ void worker_destroy(struct worker *w)
     listeners_destroy(w);
     connections_destroy(w);
     streams_destroy(w);
+    udp_destroy(w);
     lease_pool_destroy(w->leases);
     expander_destroy(w->expander);
     injections_destroy(w);
@@ -342,7 +346,8 @@ static int thread_init(struct worker *w)
         return rc;
     blocks_register(w);
     if ((rc = receive_pool_register(&w->receive, &w->ring)) < 0 ||
-        (rc = receive_pool_register(&w->streams.receive, &w->ring)) < 0) {
+        (rc = receive_pool_register(&w->streams.receive, &w->ring)) < 0 ||
+        (rc = receive_pool_register(&w->udp.receive, &w->ring)) < 0) {
         io_uring_queue_exit(&w->ring);
         return rc;
     }
@@ -371,6 +376,9 @@ static void dispatch(struct worker *w, const struct io_uring_cqe *cqe)
         break;
     case OP_STREAM_SEND:
         on_stream_send(w, &w->streams.stream[index], cqe->res);
+        break;
+    case OP_DATAGRAM:
+        on_datagram(w, (uint32_t)index, cqe);
         break;
     case OP_WAKE:
         wake_arm(w);
@@ -401,6 +409,7 @@ static void tick(struct worker *w)
     blocks_take_back(w);
     connections_tick(w);
     streams_tick(w);
+    udp_tick(w);
     listeners_accept(w);
     stat_set(&w->stats.blocks_free, w->n_free_blocks);
     stat_set(&w->stats.blocks_lent, w->n_lent);
@@ -409,8 +418,8 @@ static void tick(struct worker *w)
         stat_set(&w->stats.malloc_bytes, *w->malloc_counter);
     if (worker_draining(w))
         atomic_store_explicit(&w->drained,
-                              connections_quiet(w) && streams_quiet(w) && injections_quiet(w) &&
-                                  writer_queued(w->writer) == 0 &&
+                              connections_quiet(w) && streams_quiet(w) && udp_quiet(w) &&
+                                  injections_quiet(w) && writer_queued(w->writer) == 0 &&
                                   (writer_open_block(w->writer) == NULL ||
                                    writer_open_block(w->writer)->n_entries == 0),
                               memory_order_release);
@@ -454,7 +463,7 @@ static void wait_for_work(struct worker *w)
     struct io_uring_cqe *cqe;
 
     if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL ||
-         w->inject_first != NULL) &&
+         w->inject_first != NULL || w->udp.n_waiting > 0) &&
         us > RETRY_US)
         us = RETRY_US;
     if (w->config.spin || us <= 0 || w->expanding_first != NULL || w->inject_more) {
@@ -472,6 +481,8 @@ static void turn(struct worker *w)
     (void)connections_expand(w);
     (void)connections_unstall(w);
     (void)streams_unstall(w);
+    (void)udp_unstall(w);
+    udp_arm(w);
     injections_run(w);
     writer_pump(w->writer, &w->ring);
     connections_durable(w);

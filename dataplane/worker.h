@@ -31,13 +31,18 @@ struct worker_config {
     uint32_t
         lane_blocks_max;   /* blocks lent to sink threads at once: the memory credit of the lanes */
     uint32_t leases_small; /* 64 KiB receive buffers */
-    uint32_t leases_medium;          /* 1 MiB */
-    uint32_t leases_large;           /* body_bytes_max */
-    uint32_t receive_buffers;        /* 64 KiB each, shared by all connections */
-    uint32_t streams_max;            /* TCP connections of both kinds */
-    uint32_t stream_buffers;         /* 64 KiB each, shared by all of them */
-    uint32_t stream_idle_timeout_ms; /* 0: none */
-    uint32_t stream_line_timeout_ms; /* of an unfinished line; 0: none */
+    uint32_t leases_medium;              /* 1 MiB */
+    uint32_t leases_large;               /* body_bytes_max */
+    uint32_t receive_buffers;            /* 64 KiB each, shared by all connections */
+    uint32_t streams_max;                /* TCP connections of both kinds */
+    uint32_t stream_buffers;             /* 64 KiB each, shared by all of them */
+    uint32_t stream_idle_timeout_ms;     /* 0: none */
+    uint32_t stream_line_timeout_ms;     /* of an unfinished line; 0: none */
+    struct sockaddr_storage udp_address; /* AF_UNSPEC: off */
+    uint32_t datagram_bytes_max;
+    uint32_t datagram_buffers; /* of datagram_bytes_max each */
+    uint32_t udp_socket_bytes; /* the socket's own buffer */
+    bool udp_plain;            /* receive as on kernels before 6.0: tests */
     uint32_t types_max;
     uint32_t idle_timeout_ms;    /* of a kept-alive connection */
     uint32_t request_timeout_ms; /* from its first byte to its last */
@@ -77,6 +82,12 @@ struct worker_stats {
     _Atomic uint64_t tcp_straddled; /* of these, copied to be whole */
     _Atomic uint64_t tcp_waits;     /* streams that stopped reading for want of room or memory */
     _Atomic uint64_t tcp_waiting;   /* gauge */
+    _Atomic uint64_t udp_datagrams; /* received, dropped ones included */
+    _Atomic uint64_t udp_bytes;
+    _Atomic uint64_t udp_waiting;             /* gauge: for room in commit blocks */
+    _Atomic uint64_t udp_kernel_drops;        /* datagrams that found the socket's buffer full */
+    _Atomic uint64_t udp_dropped[REASON_END]; /* datagrams received and dropped */
+    _Atomic uint64_t udp_dropped_lines;       /* of these, lines that are not empty */
     _Atomic uint64_t answers_2xx, answers_4xx, answers_5xx;
     _Atomic uint64_t recv_no_buffer; /* receive buffers ran out; re-armed */
     _Atomic uint64_t malloc_bytes;   /* jemalloc's thread.allocated, sampled by the worker itself */

@@ -14,6 +14,7 @@
 #include "dataplane/peer.h"
 #include "dataplane/receive.h"
 #include "dataplane/tcp_internal.h"
+#include "dataplane/udp_internal.h"
 #include "dataplane/worker.h"
 
 #define RECEIVE_BYTES 65536u /* of one shared receive buffer */
@@ -30,11 +31,12 @@ enum worker_op {
     OP_WAKE,
     OP_JOURNAL,
     OP_STREAM_RECEIVE,
-    OP_STREAM_SEND
+    OP_STREAM_SEND,
+    OP_DATAGRAM
 };
 
 /* Groups of provided buffers. */
-enum { GROUP_HTTP, GROUP_TCP };
+enum { GROUP_HTTP, GROUP_TCP, GROUP_UDP };
 
 /** What listens. */
 enum listener_kind { LISTENER_HTTP, LISTENER_TCP, LISTENER_ACKED, LISTENERS };
@@ -138,6 +140,7 @@ struct worker {
     char **free_list;
     uint32_t n_free_lists;
     struct streams streams;
+    struct udp udp;
     /* Time. */
     int64_t now_us; /* monotonic; of this turn of the loop */
     int64_t next_tick_us;
@@ -272,6 +275,41 @@ bool injections_quiet(const struct worker *w);
 
 /** Ends all that are left, when the worker's loop has ended. Thread: worker. */
 void injections_end(struct worker *w);
+
+/* ---- datagram.c ---- */
+
+/** Takes a datagram's events in, or drops and counts it. Thread: worker. @return false when commit blocks
+ * are short: it may be tried again, or dropped. */
+bool datagram_take(struct worker *w, const struct datagram *d);
+
+/** Counts a datagram that is lost. Thread: worker. */
+void datagram_drop(struct worker *w, const struct datagram *d, enum reason reason);
+
+/* ---- udp.c ---- */
+
+/** Memory of the UDP input; 0 when it is off. Thread: init. */
+uint64_t udp_memory_bytes(const struct worker_config *config);
+
+/** Takes it, and opens the socket. Thread: init. @return 0; -errno with error. */
+int udp_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
+
+/** Frees it. Thread: control. */
+void udp_destroy(struct worker *w);
+
+/** Receives, if there are buffers. Thread: worker, once a turn. */
+void udp_arm(struct worker *w);
+
+/** A completion of a receive. Thread: worker. */
+void on_datagram(struct worker *w, uint32_t slot, const struct io_uring_cqe *cqe);
+
+/** Tries datagrams again that wait for commit blocks. Thread: worker. @return true while some wait. */
+bool udp_unstall(struct worker *w);
+
+/** Reads the kernel's count of drops. Thread: worker. */
+void udp_tick(struct worker *w);
+
+/** True when no datagram waits. Thread: worker. */
+bool udp_quiet(const struct worker *w);
 
 /* ---- answer.c ---- */
 

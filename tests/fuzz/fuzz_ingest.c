@@ -6,7 +6,7 @@
 // sources: dataplane/event/schema_compare.c dataplane/event/schema_compile.c
 // sources: dataplane/event/schema_text.c dataplane/event/text.c dataplane/event/timeval.c
 // sources: dataplane/event/type.c dataplane/json/json.c dataplane/json/json_scalar.c
-// sources: dataplane/json/number.c dataplane/json/walk.c
+// sources: dataplane/json/number.c dataplane/json/walk.c dataplane/peer.c
 /*
  * Arbitrary bodies through ingest with little block memory: never a crash; admitted whole or not at
  * all; accepted and dead-lettered are all documents; every stored line is valid JSON and ends with

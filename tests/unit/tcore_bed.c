@@ -82,6 +82,9 @@ void tcore_bed_init(struct tcore_bed *b, bool with_disk)
         .receive_buffers = 32,
         .streams_max = 64,
         .stream_buffers = 8,
+        .datagram_bytes_max = 8192,
+        .datagram_buffers = 16,
+        .udp_socket_bytes = 1u << 20,
         .types_max = 4096,
         .idle_timeout_ms = 60000,
         .request_timeout_ms = 60000,
@@ -140,6 +143,7 @@ void tcore_bed_start(struct tcore_bed *b)
     (void)journal_keep(b->journal, 0);
     b->port = listen_on(&b->config.http_address);
     b->tcp_port = listen_on(&b->config.tcp_address);
+    b->udp_port = listen_on(&b->config.udp_address);
     b->acked_port = listen_on(&b->config.tcp_acked_address);
     if (worker_create(&b->config, &b->types, b->journal, b->lane, b->n_lanes, &b->worker, error,
                       sizeof(error)) != 0)

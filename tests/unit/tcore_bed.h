@@ -29,7 +29,7 @@ struct tcore_bed {
     char *dir, *journal_dir;
     struct journal *journal;
     struct worker *worker;
-    uint16_t port, tcp_port, acked_port;
+    uint16_t port, tcp_port, acked_port, udp_port;
     pthread_t keeper;
     bool keeping;
     _Atomic bool keeper_stop;

@@ -1,0 +1,108 @@
+// sources: dataplane/block/block.c dataplane/block/block_view.c dataplane/types.c
+// sources: dataplane/base/crc32c.c dataplane/base/compiler.c dataplane/base/lsn.c
+// sources: dataplane/base/reason.c dataplane/event/assemble.c dataplane/event/check.c
+// sources: dataplane/event/check_geography.c dataplane/event/check_value.c dataplane/event/dead.c
+// sources: dataplane/event/decimal.c dataplane/event/names.c dataplane/event/schema.c
+// sources: dataplane/event/schema_compare.c dataplane/event/schema_compile.c
+// sources: dataplane/event/schema_text.c dataplane/event/text.c dataplane/event/timeval.c
+// sources: dataplane/event/type.c dataplane/json/json.c dataplane/json/json_scalar.c
+// sources: dataplane/json/number.c dataplane/json/walk.c dataplane/peer.c dataplane/base/live.c
+/*
+ * Arbitrary datagrams with little block memory: each is taken, with every document of it in a block
+ * as an event or a dead letter, or nothing of it is and it is counted once, or may be tried again. A
+ * malformed array is one dead letter of all its bytes.
+ */
+#include "tests/unit/tcore_ingest.h"
+
+#include <netinet/in.h>
+
+#include "dataplane/datagram.c"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+struct seen {
+    uint64_t events, dead;
+};
+
+static void line_count(void *ctx, const struct block_view *v, const struct block_run *run,
+                       const struct block_entry *e)
+{
+    struct seen *s = ctx;
+
+    if ((e->flags & BLOCK_ENTRY_PART) != 0)
+        return;
+    if (run->kind == BLOCK_EVENT) {
+        s->events++;
+        return;
+    }
+    s->dead++;
+    ASSERT(memmem(v->buf + e->offset, e->len, "\"udp [::1]:9\"", 13) != NULL);
+}
+
+static uint64_t documents(const char *copy, size_t len)
+{
+    static struct json_event ev[16];
+    enum json_framing framing = json_detect(copy, len);
+    struct json_stream s;
+    uint64_t n = 0;
+    size_t at;
+    int got;
+
+    if (framing == JSON_FRAMING_ARRAY && json_validate(copy, len, &at) != JSON_ERROR_NONE)
+        return 1;
+    json_stream_init(&s, copy, len, NULL, framing);
+    while ((got = json_next(&s, ev, 16)) > 0)
+        n += (uint64_t)got;
+    return n;
+}
+
+static uint64_t dropped(const struct worker *w)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < REASON_END; i++)
+        n += atomic_load(&w->stats.udp_dropped[i]);
+    return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    static struct tcore_ingest *t;
+    static struct worker *w;
+    struct sockaddr_in6 from = {.sin6_family = AF_INET6, .sin6_port = htons(9)};
+    struct sockaddr_storage peer = {0};
+    struct datagram d = {.len = (uint32_t)len, .input = "udp", .from = &peer};
+    struct seen seen = {0};
+    uint64_t before;
+    char *copy;
+    bool taken;
+
+    if (len > 65507)
+        return 0;
+    if (t == NULL) {
+        t = calloc(1, sizeof(*t));
+        t->blocks = 4;
+        t->block_bytes = 8192;
+        t->event_bytes_max = 4096;
+        t->types_max = 12;
+        tcore_ingest_up(t);
+        w = aligned_alloc(64, align_up(sizeof(*w), 64));
+        memset(w, 0, sizeof(*w));
+        w->ingest = t->ingest;
+    }
+    from.sin6_addr.s6_addr[15] = 1;
+    memcpy(&peer, &from, sizeof(from));
+    d.buf = copy = calloc(1, len + JSON_PADDING_BYTES);
+    memcpy(copy, data, len);
+    before = dropped(w);
+    taken = datagram_take(w, &d);
+    tcore_ingest_lines(t, line_count, &seen);
+    ASSERT(t->n_free == t->blocks);
+    if (!taken || dropped(w) > before) {
+        ASSERT(seen.events + seen.dead == 0 && dropped(w) == before + (taken ? 1 : 0));
+    } else {
+        ASSERT(seen.events + seen.dead == documents(copy, len));
+    }
+    free(copy);
+    return 0;
+}
