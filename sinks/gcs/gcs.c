@@ -132,6 +132,8 @@ int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
                                   .user_project = config->user_project,
                                   .calls = &stats->calls,
                                   .retries = &stats->retries};
+    if (config->ramp != NULL)
+        stat_set(&stats->ramp_per_s, gcs_ramp_limit(config->ramp));
     *out = g;
     return 0;
 }

@@ -29,7 +29,7 @@ def metric(daemon, name):
     return sum(map(int, found))
 
 
-def gen_run(place, daemon, seed, count=12000):
+def gen_run(place, daemon, seed, count=8000):
     gen = Gen(place, daemon, name=f"gen{seed}", seed=seed, count=count, malformed=1, late=2)
     equal(gen.wait()["acked"], count, "acknowledged")
     return gen
@@ -87,6 +87,24 @@ def test_interrupted():
         expect(metric(daemon, "gcs_sessions_lost") >= 3, "sessions lost:", metric(daemon, "gcs_sessions_lost"))
         equal([rule["hits"] > 0 for rule in cloud.faults()["faults"]], [True] * 9, "rules that were met")
         expect("upload_id" not in daemon.log(), "a session's address is in the log")
+        daemon.stop()
+
+
+def test_killed_in_session():
+    """kill -9 in the middle of sessions: new ones from the first byte, nothing twice."""
+    with Place() as place:
+        cloud = place.cloud()
+        cloud.fault(service="storage", method="PUT", status=503, skip=12)
+        daemon = place.daemon(cloud, gcs=SMALL_CHUNKS, group={"age_max": "300ms"})
+        lines = big_events(daemon)
+        until(lambda: cloud.faults()["faults"][0]["hits"] > 2, 60, "sessions that are interrupted")
+        daemon.kill()
+        equal(cloud.names("output/"), [], "objects before the restart")
+        cloud.clear_faults()
+        daemon.start()
+        daemon.settle()
+        compare_big(cloud, lines)
+        daemon.clean()
         daemon.stop()
 
 
@@ -197,12 +215,12 @@ def test_ramp():
     """Two sink threads share the bucket's ramp, and say that they wait for it."""
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud, gcs={"objects_per_second": 15}, sinks={"threads": 2},
+        daemon = place.daemon(cloud, gcs={"objects_per_second": 25}, sinks={"threads": 2},
                               group={"age_max": "1h"})
         lines = [json.dumps({"event_type": f"t{n}", "number": n}).encode() for n in range(40)]
         equal(daemon.post_ok(b"\n".join(lines))["accepted"], 40, "accepted")
         daemon.cli("flush", "--timeout", "1s")
-        until(lambda: "the bucket's ramp lets 15 objects a second through" in daemon.cli("sinks")[1], 20,
+        until(lambda: "the bucket's ramp lets 25 objects a second through" in daemon.cli("sinks")[1], 20,
               "sinks to say why it waits")
         daemon.settle()
         equal(sorted(strip_added(line) for _, line in cloud.lines("output/")), sorted(lines), "lines")
@@ -212,5 +230,5 @@ def test_ramp():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests([test_interrupted, test_gzip_switched, test_gzip_recognised, test_corrupted,
-                        test_ramp]))
+    sys.exit(run_tests([test_interrupted, test_killed_in_session, test_gzip_switched, test_gzip_recognised,
+                        test_corrupted, test_ramp]))

@@ -367,6 +367,31 @@ static void test_put_stall(void **state)
     free(o);
 }
 
+/* One wait between an upload that failed and the next: not another one after the look in between,
+ * unless that came at once. */
+static void test_put_waits_once(void **state)
+{
+    static const struct tcloud_step lost[] = {ERROR_STEP(503, "backendError"),
+                                              ERROR_STEP(404, "notFound"), OK_STEP(OURS)};
+    static const struct tcloud_step twice[] = {ERROR_STEP(503, "backendError"),
+                                               ERROR_STEP(404, "notFound"),
+                                               ERROR_STEP(412, "condition"),
+                                               ERROR_STEP(404, "notFound"),
+                                               ERROR_STEP(412, "condition"),
+                                               ERROR_STEP(404, "notFound"),
+                                               OK_STEP(OURS)};
+    struct outcome *o = run_script(lost, 3, -1, 2000);
+
+    (void)state;
+    assert_int_equal(o->result, GCS_DONE);
+    assert_int_equal(o->stats.retries, 1);
+    free(o);
+    o = run_script(twice, 7, -1, 2000);
+    assert_int_equal(o->result, GCS_DONE);
+    assert_int_equal(o->stats.retries, 3);
+    free(o);
+}
+
 /* The client goes away while the operation sends, waits for an answer, waits to retry, checks. */
 static void test_put_cancel(void **state)
 {
@@ -659,17 +684,12 @@ static void test_local_cloud(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc_text),
-        cmocka_unit_test(test_put_plain),
-        cmocka_unit_test(test_put_request),
-        cmocka_unit_test(test_put_412),
-        cmocka_unit_test(test_put_gzip),
-        cmocka_unit_test(test_put_unknown_outcome),
-        cmocka_unit_test(test_put_refusals),
-        cmocka_unit_test(test_put_stall),
-        cmocka_unit_test(test_put_cancel),
-        cmocka_unit_test(test_put_allocation),
-        cmocka_unit_test(test_put_allocation_later),
+        cmocka_unit_test(test_crc_text),       cmocka_unit_test(test_put_plain),
+        cmocka_unit_test(test_put_request),    cmocka_unit_test(test_put_412),
+        cmocka_unit_test(test_put_gzip),       cmocka_unit_test(test_put_unknown_outcome),
+        cmocka_unit_test(test_put_refusals),   cmocka_unit_test(test_put_stall),
+        cmocka_unit_test(test_put_waits_once), cmocka_unit_test(test_put_cancel),
+        cmocka_unit_test(test_put_allocation), cmocka_unit_test(test_put_allocation_later),
         cmocka_unit_test(test_local_cloud),
     };
 

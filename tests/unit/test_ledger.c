@@ -48,6 +48,7 @@ static uint64_t put_plan(struct dlog *d, struct dlog_port *p, const char *type,
     tdlog_plan(&plan, dlog_next_id(d), type, 0, 1, 2);
     plan.key.encoding = (uint8_t)encoding;
     plan.to_load = to_load;
+    plan.gzip = plan.id % 2 == 0;
     put(p, (struct record){.type = RECORD_PLAN, .plan = &plan});
     return plan.id;
 }
@@ -96,6 +97,8 @@ static bool see_object(void *ctx, const struct ledger_object *o)
     snprintf(s->last_name, sizeof(s->last_name), "%s", o->name);
     assert_int_equal(o->crc32c, (uint32_t)hash_mix(o->plan_id));
     assert_int_equal(o->bytes, 1234);
+    assert_int_equal(o->gzip, o->plan_id % 2 == 0);
+    assert_int_equal(o->generation, 3);
     s->objects++;
     return true;
 }
