@@ -15,8 +15,10 @@
 struct cli_request {
     enum protocol_command command;
     bool json;
-    int64_t timeout_us; /* --timeout; 0: not given */
-    int64_t for_us;     /* --for; 0: not given */
+    int64_t timeout_us;     /* --timeout; 0: not given */
+    int64_t for_us;         /* --for; 0: not given */
+    int64_t interval_us;    /* --interval; 0: not given */
+    uint32_t rows, columns; /* --rows, --columns; 0: not given */
     uint32_t n_args;
     const char *arg[PROTOCOL_ARGS_MAX]; /* behind the command, in _text */
     char _text[PROTOCOL_LINE_BYTES];

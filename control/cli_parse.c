@@ -1,6 +1,7 @@
 /* COLD. Takes a request line of the CLI socket apart: anything may stand in it. */
 #include "control/cli.h"
 #include "control/knobs.h"
+#include "control/top.h"
 #include "control/tuning.h"
 #include "control/values.h"
 
@@ -52,26 +53,21 @@ static int parse_command(const char *word, struct cli_request *out, struct textb
     return PROTOCOL_USAGE;
 }
 
-/* What may follow a command. */
+/* How many arguments a command takes beside options. */
 struct grammar {
     uint32_t args_min, args_max;
-    bool timeout, period; /* --timeout, --for */
-    const char *usage;    /* when arguments are missing */
+    const char *usage; /* when arguments are missing */
 };
 
 static const struct grammar *grammar_of(enum protocol_command command)
 {
     static const struct grammar list[PROTOCOL_COMMANDS] = {
-        [PROTOCOL_FLUSH] = {.timeout = true},
-        [PROTOCOL_DRAIN] = {.timeout = true},
         [PROTOCOL_GET] = {.args_max = 1},
         [PROTOCOL_SET] = {.args_min = 1,
                           .args_max = PROTOCOL_ARGS_MAX,
-                          .period = true,
                           .usage = "set NAME VALUE, or set NAME=VALUE..."},
         [PROTOCOL_PAUSE] = {.args_min = 1,
                             .args_max = 2,
-                            .period = true,
                             .usage = "pause gcs|bigquery|type NAME [--for DURATION]"},
         [PROTOCOL_RESUME] = {.args_min = 1,
                              .args_max = 2,
@@ -82,43 +78,68 @@ static const struct grammar *grammar_of(enum protocol_command command)
     return &list[command];
 }
 
-/* Reads the duration of an option. */
-static int parse_duration(const char *option, const char *value, uint64_t least_us,
-                          uint64_t most_us, int64_t *out, struct textbuf *error)
-{
-    struct textbuf range = {0};
-    uint64_t us;
+/* An option with a value. */
+struct option {
+    const char *name;
+    uint64_t commands; /* that take it, as bits */
+    enum knob_kind kind;
+    uint64_t min, max; /* 1: not worth a word */
+    size_t at;         /* int64_t of a duration, uint32_t of a count */
+    const char *example;
+};
 
-    ASSERT(value != NULL);
-    if (value_duration(value, &us) == 0 && us >= least_us && us <= most_us && us > 0) {
-        *out = (int64_t)us;
-        return PROTOCOL_OK;
+#define BIT(command) (UINT64_C(1) << PROTOCOL_##command)
+#define DAY_US       (UINT64_C(86400) * 1000000)
+#define AT(field)    offsetof(struct cli_request, field)
+
+static const struct option options[] = {
+    {"--timeout", BIT(FLUSH) | BIT(DRAIN), KNOB_DURATION, 1, DAY_US, AT(timeout_us), "60s"},
+    {"--for", BIT(SET) | BIT(PAUSE), KNOB_DURATION, TUNING_FOR_US_MIN, TUNING_FOR_US_MAX,
+     AT(for_us), "10m"},
+    {"--interval", BIT(TOP), KNOB_DURATION, TOP_INTERVAL_US_MIN, TOP_INTERVAL_US_MAX,
+     AT(interval_us), "1s"},
+    {"--rows", BIT(TOP), KNOB_COUNT, 1, 10000, AT(rows), "24"},
+    {"--columns", BIT(TOP), KNOB_COUNT, 20, 1000, AT(columns), "80"},
+};
+static_assert(PROTOCOL_COMMANDS <= 64, "commands are bits");
+
+static int refuse_value(const struct option *o, const char *value, struct textbuf *error)
+{
+    const char *what = o->kind == KNOB_DURATION ? "a duration" : "a whole number";
+
+    ASSERT(o->min < o->max);
+    if (value == NULL || value[0] == '\0') {
+        textbuf_add(error, "%s needs %s, such as %s\n", o->name, what, o->example);
+        return PROTOCOL_USAGE;
     }
-    knob_format(KNOB_DURATION, least_us, &range);
-    textbuf_add(error, "%s: found \"%s\"; allowed: a duration ", option, value);
-    if (least_us > 1)
-        textbuf_add(error, "from %s ", textbuf_str(&range));
-    textbuf_fini(&range);
-    knob_format(KNOB_DURATION, most_us, &range);
-    textbuf_add(error, "up to %s, such as 60s\n", textbuf_str(&range));
-    textbuf_fini(&range);
+    textbuf_add(error, "%s: found \"%s\"; allowed: %s ", o->name, value, what);
+    if (o->min > 1) {
+        textbuf_add(error, "from ");
+        knob_format(o->kind, o->min, error);
+        textbuf_add(error, " ");
+    }
+    textbuf_add(error, "up to ");
+    knob_format(o->kind, o->max, error);
+    textbuf_add(error, ", such as %s\n", o->example);
     return PROTOCOL_USAGE;
 }
 
-static int parse_option(const char *option, const char *value, struct cli_request *out,
+static int parse_option(const struct option *o, const char *value, struct cli_request *out,
                         struct textbuf *error)
 {
-    const uint64_t day = UINT64_C(86400) * 1000000;
+    uint64_t v = 0;
+    int rc = -1;
 
-    ASSERT(option[0] == '-');
-    if (value == NULL || value[0] == '\0') {
-        textbuf_add(error, "%s needs a duration, such as 60s\n", option);
-        return PROTOCOL_USAGE;
-    }
-    if (strcmp(option, "--timeout") == 0)
-        return parse_duration(option, value, 1, day, &out->timeout_us, error);
-    return parse_duration(option, value, (uint64_t)TUNING_FOR_US_MIN, (uint64_t)TUNING_FOR_US_MAX,
-                          &out->for_us, error);
+    if (value != NULL)
+        rc = o->kind == KNOB_DURATION ? value_duration(value, &v) : value_count(value, &v);
+    if (rc != 0 || v < o->min || v > o->max)
+        return refuse_value(o, value, error);
+    ASSERT(o->kind == KNOB_DURATION || v <= UINT32_MAX);
+    if (o->kind == KNOB_DURATION)
+        memcpy((char *)out + o->at, &v, sizeof(int64_t));
+    else
+        memcpy((char *)out + o->at, &(uint32_t){(uint32_t)v}, sizeof(uint32_t));
+    return PROTOCOL_OK;
 }
 
 /* An option's value: behind '=' or the next word. @return false when word is another option. */
@@ -158,10 +179,11 @@ static int parse_argument(const char *line, size_t len, size_t *at, const char *
     char buf[WORD_BYTES];
 
     ASSERT(word[0] != '\0');
-    if (g->timeout && option_is(word, "--timeout", line, len, at, buf, &value))
-        return parse_option("--timeout", value, out, error);
-    if (g->period && option_is(word, "--for", line, len, at, buf, &value))
-        return parse_option("--for", value, out, error);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if ((options[i].commands >> out->command & 1) != 0 &&
+            option_is(word, options[i].name, line, len, at, buf, &value))
+            return parse_option(&options[i], value, out, error);
+    }
     if (word[0] != '-' && keep_argument(word, g, out, used))
         return PROTOCOL_OK;
     usage(error, "unknown argument", word);

@@ -7,6 +7,7 @@
 #include "control/commands.h"
 #include "control/dlq.h"
 #include "control/report.h"
+#include "control/top.h"
 #include "control/totals.h"
 #include "control/verify.h"
 #include "dataplane/base/clock.h"
@@ -121,6 +122,14 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return commands_get(d, r, body);
     case PROTOCOL_SET:
         return commands_set(d, r, body);
+    case PROTOCOL_TOP:
+        top_run(d,
+                &(struct top_options){.json = r->json,
+                                      .interval_us = r->interval_us,
+                                      .rows = r->rows,
+                                      .columns = r->columns},
+                body);
+        return PROTOCOL_OK;
     case PROTOCOL_PAUSE:
         return commands_pause(d, r, body);
     case PROTOCOL_RESUME:

@@ -124,6 +124,8 @@ static const struct series sink_series[] = {
             "Numbers and repeated keys that were rewritten for those tables."),
     COUNTER(sink_stats, gzip_plain_bytes, "sink_gzip_plain_bytes", "Bytes of events compressed."),
     COUNTER(sink_stats, gzip_bytes, "sink_gzip_bytes", "Bytes that they became."),
+    GAUGE(sink_stats, load_lag_us, "sink_load_lag_microseconds",
+          "Since the oldest object that is not loaded was stored."),
     COUNTER(sink_stats, read_errors, "sink_read_errors", "Journal blocks that could not be read."),
 };
 
@@ -260,6 +262,23 @@ static void write_reasons(struct daemon *d, struct textbuf *b, const struct reas
                 reason_name((enum reason)i),
                 counter_at(worker_stats(d->worker[w]), r->offset + (size_t)i * sizeof(uint64_t)));
     }
+}
+
+/* The time from a whole HTTP request to its answer, over all workers; bounds are powers of two. */
+static void write_latency(struct daemon *d, struct textbuf *b)
+{
+    static const char name[] = "penstock_http_answer_seconds";
+    struct histogram_copy all = {0};
+
+    for (uint32_t w = 0; w < d->n_workers; w++)
+        histogram_read(&worker_stats(d->worker[w])->answer_us, &all);
+    head(b, name, "histogram", "From a whole request to its answer, which is durable by then.");
+    for (uint64_t us = 64; us <= UINT64_C(1) << 24; us *= 2)
+        textbuf_add(b, "%s_bucket{le=\"%.6f\"} %" PRIu64 "\n", name, (double)us / 1e6,
+                    histogram_below(&all, us));
+    textbuf_add(b, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name,
+                all.n, name, (double)all.sum / 1e6, name, all.n);
+    ASSERT(d->n_workers > 0);
 }
 
 /* A label's value: backslash, quote and line break are escaped; what is not UTF-8 becomes '?'. */
@@ -441,6 +460,7 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     write_modules(d, out);
     for (size_t i = 0; i < ARRAY_LEN(by_reason); i++)
         write_reasons(d, out, &by_reason[i]);
+    write_latency(d, out);
     write_types(out, &t);
     write_process(out);
     totals_fini(&t);

@@ -42,6 +42,8 @@ enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
     X(GET, "get", "[NAME|PREFIX]", "knobs: value, default, from where, changed how")             \
     X(SET, "set", "NAME VALUE | NAME=VALUE... [--for DURATION]",                                 \
       "change knobs while everything runs; --for gives them back")                               \
+    X(TOP, "top", "[--once] [--interval DURATION]",                                              \
+      "rates, latencies, lag, fill and types, live; q ends it")                                  \
     X(PAUSE, "pause", "gcs|bigquery|type NAME [--for DURATION]",                                 \
       "start no more uploads or loads, or hold one type; events go on being taken")              \
     X(RESUME, "resume", "gcs|bigquery|type NAME|all", "end a pause")                             \

@@ -64,6 +64,10 @@ static void add_sink(struct totals *t, const struct sink_stats *s)
     t->loads_parked += READ(s->loads_parked);
     t->groups_open += READ(s->groups_open);
     t->lag_us = lag > t->lag_us ? lag : t->lag_us;
+    lag = READ(s->load_lag_us);
+    t->load_lag_us = lag > t->load_lag_us ? lag : t->load_lag_us;
+    t->chunks_free += READ(s->chunks_free);
+    t->chunks_total += READ(s->chunks_total);
 }
 
 static void add_journals(struct daemon *d, struct totals *t)
@@ -231,13 +235,13 @@ static void add_dlq(struct daemon *d, struct totals *t)
         dlq_db_counts(db, &t->dlq);
 }
 
-void totals_collect(struct daemon *d, bool with_types, struct totals *out)
+static void collect(struct daemon *d, bool with_types, bool with_ledger, struct totals *out)
 {
     struct type_list list = {0};
 
     ASSERT(d->n_workers > 0);
     *out = (struct totals){0};
-    if (with_types) /* first: what the ledger shows is never more than what is durable */
+    if (with_ledger) /* first: what the ledger shows is never more than what is durable */
         read_ledger(d, out, &list);
     for (uint32_t i = 0; i < d->n_sinks; i++)
         add_sink(out, sink_stats(d->sink[i].sink));
@@ -253,6 +257,18 @@ void totals_collect(struct daemon *d, bool with_types, struct totals *out)
     merge_types(&list);
     out->type = list.item;
     out->n_types = list.n;
+}
+
+void totals_collect(struct daemon *d, bool with_types, struct totals *out)
+{
+    collect(d, with_types, with_types, out);
+    ASSERT(with_types || out->type == NULL);
+}
+
+void totals_collect_live(struct daemon *d, struct totals *out)
+{
+    collect(d, true, false, out);
+    ASSERT(!out->ledger_read);
 }
 
 void totals_fini(struct totals *t)

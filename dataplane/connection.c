@@ -199,6 +199,14 @@ static bool gather(struct worker *w, struct connection *c, uint64_t need)
     return true;
 }
 
+/* The request is taken and durable: its answer goes out. */
+static void acknowledge(struct worker *w, struct connection *c)
+{
+    ASSERT_HOT(w->now_us >= c->taken_us);
+    histogram_add(&w->stats.answer_us, (uint64_t)(w->now_us - c->taken_us));
+    send_start(w, c);
+}
+
 static void wait_durable(struct worker *w, struct connection *c, uint64_t seq)
 {
     c->state = CONNECTION_WAITING;
@@ -315,7 +323,7 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
     if (w->result.last_seq > w->durable_seq && !w->config.durability_memory)
         wait_durable(w, c, w->result.last_seq);
     else
-        send_start(w, c);
+        acknowledge(w, c);
 }
 
 /*
@@ -334,6 +342,8 @@ static bool request_take(struct worker *w, struct connection *c, uint32_t body_l
     enum reason reason = path_type(c->request.path, type, &body.type);
 
     ASSERT(reason == REASON_NONE); /* seen by head_check() */
+    if (c->state != CONNECTION_STALLED)
+        c->taken_us = w->now_us;
     if (c->expanded.buf != NULL) {
         body.buf = c->expanded.buf;
         body.len = c->expanded_len;
@@ -686,7 +696,7 @@ void connections_durable(struct worker *w)
         if (c->next == NULL)
             w->waiting_last = NULL;
         c->next = NULL;
-        send_start(w, c);
+        acknowledge(w, c);
     }
 }
 

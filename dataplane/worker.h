@@ -8,6 +8,7 @@
 
 #include <netinet/in.h>
 
+#include "dataplane/base/histogram.h"
 #include "dataplane/base/live.h"
 #include "dataplane/base/reason.h"
 #include "dataplane/event/type.h"
@@ -92,6 +93,7 @@ struct worker_stats {
     _Atomic uint64_t recv_no_buffer; /* receive buffers ran out; re-armed */
     _Atomic uint64_t malloc_bytes;   /* jemalloc's thread.allocated, sampled by the worker itself */
     _Atomic uint64_t reason[REASON_END]; /* dead letters and refusals */
+    struct histogram answer_us;          /* HTTP: from the whole request being here to its answer */
 };
 
 /** One type as a worker knows it; the array only grows. Written by the worker, readable by any. */

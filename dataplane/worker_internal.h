@@ -88,6 +88,7 @@ struct connection {
     struct http_chunked chunked;
     int64_t deadline_us;
     uint64_t wait_seq;
+    int64_t taken_us;        /* monotonic: when the whole request was here */
     struct connection *next; /* in the waiting, stalled or expanding queue, or in the free list */
     char *list;              /* a big answer buffer, or NULL */
     const char *out;         /* what is being sent */

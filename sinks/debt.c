@@ -28,6 +28,7 @@ struct debt *debt_new(const struct sink *s, const struct plan *plan)
     d->plan_id = plan->id;
     d->events = plan->events;
     d->bytes = plan->bytes;
+    d->since_us = s->now_us;
     d->minute = plan->key.minute;
     d->encoding = plan->key.encoding;
     d->gzip = plan->gzip;

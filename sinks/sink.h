@@ -68,7 +68,8 @@ struct sink_stats {
     _Atomic uint64_t rows_normalized; /* values and names of those that were rewritten */
     _Atomic uint64_t loads_waiting;   /* gauge: tables with debt */
     _Atomic uint64_t loads_parked;    /* gauge */
-    _Atomic uint64_t loads_held;      /* gauge: of loads_waiting, held by a pause */
+    _Atomic uint64_t load_lag_us; /* gauge: since the oldest object that is not loaded was stored */
+    _Atomic uint64_t loads_held;  /* gauge: of loads_waiting, held by a pause */
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
     _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
     _Atomic uint64_t gzip_bytes;       /* ...into these */

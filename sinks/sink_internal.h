@@ -126,6 +126,7 @@ struct debt {
     uint64_t load_id;                 /* after a restart: the load that had taken it */
     const struct type_config *config; /* of its type, or NULL */
     uint64_t events, bytes;
+    int64_t since_us; /* monotonic: stored, or taken over */
     int32_t minute;
     uint8_t encoding; /* enum plan_encoding */
     bool gzip;        /* never in one load job with plain ones */

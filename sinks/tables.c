@@ -493,9 +493,16 @@ static void load_record(struct table *t)
     record_submit(t->sink, &r, load_durable, t);
 }
 
+/* When the list's first was stored, if that was earlier. */
+static int64_t debt_oldest(const struct debt_list *l, int64_t us)
+{
+    return l->first != NULL && l->first->since_us < us ? l->first->since_us : us;
+}
+
 void tables_run(struct sink *s)
 {
     uint64_t waiting = 0, parked = 0, held = 0;
+    int64_t oldest = s->now_us;
 
     for (struct table *t = s->tables; t != NULL; t = t->next) {
         if (t->held && !load_paused(t))
@@ -504,12 +511,14 @@ void tables_run(struct sink *s)
             (t->flush || s->now_us >= t->next_load_us))
             load_record(t);
         held += load_waits(t) ? 1 : 0;
+        oldest = debt_oldest(&t->loading, debt_oldest(&t->debts, oldest));
         waiting += t->debts.n > 0 || t->loading.n > 0 ? 1 : 0;
         parked += t->state == TABLE_PARKED ? 1 : 0;
     }
     stat_set(&s->stats.loads_waiting, waiting);
     stat_set(&s->stats.loads_parked, parked);
     stat_set(&s->stats.loads_held, held);
+    stat_set(&s->stats.load_lag_us, (uint64_t)(s->now_us - oldest));
 }
 
 /* ---- after a restart ---- */

@@ -6,15 +6,22 @@ Method: the real daemon under penstock-gen's load, with several clients on its s
 reset, pause and resume all the while; then every event is read back, once, and verify is clean.
 """
 import collections
+import fcntl
 import json
 import os
+import pty
 import random
+import select
+import signal
 import socket
+import struct
+import subprocess
 import sys
+import termios
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import Gen, Place, compare, equal, expect, run_tests, until  # noqa: E402
+from penstock import Gen, Place, compare, equal, expect, program, run_tests, until  # noqa: E402
 
 
 class Control:
@@ -130,6 +137,76 @@ def test_sampling():
         equal({counts[n] for n in range(100, 20100)}, {0, 1, 3}, "a tenth is part of a fifth")
         metrics = daemon.admin("/metrics")[1]
         expect(f'penstock_sampled_out_events_total{{worker="0"}} {left_out}\n' in metrics, "metrics")
+
+
+def on_terminal(daemon, rows, columns, key):
+    """`penstock top` on a terminal of this size until a key is hit: (exit status, what it wrote)."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    before = termios.tcgetattr(slave)
+    argv = [program("penstock"), "--socket", daemon.config["control"]["socket"], "top", "--interval", "100ms"]
+    child = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
+    text = b""
+    try:
+        while text.count(b"\033[H") < 3:
+            expect(select.select([master], [], [], 20)[0], "nothing comes:", text[-300:])
+            text += os.read(master, 65536)
+        if key is None:
+            child.send_signal(signal.SIGINT)
+        else:
+            os.write(master, key)
+        while select.select([master], [], [], 0.3)[0] or child.poll() is None:
+            if select.select([master], [], [], 0)[0]:
+                text += os.read(master, 65536)
+        equal(termios.tcgetattr(slave), before, "the terminal's modes afterwards")
+        return child.wait(20), text.decode()
+    finally:
+        child.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def test_top():
+    with Place() as place:
+        daemon = place.daemon(place.cloud(), types={"list": [{"name": "page", "sampling": 0.5}]})
+        gen = Gen(place, daemon, duration=8, rate=2000, malformed=5)
+        until(lambda: daemon.status()["received"] > 1000, 20, "events")
+        daemon.post_ok(plain(1000))
+        answer = json.loads(daemon.cli("top", "--once", "--json", "--interval", "500ms")[1])
+        expect(500 < answer["rates"]["events"] < 8000, answer["rates"])
+        expect(0 < answer["answers"]["p50_us"] <= answer["answers"]["p99_us"] <= answer["answers"]["p999_us"],
+               answer["answers"])
+        rates = [t["events"] for t in answer["types"]]
+        equal(rates, sorted(rates, reverse=True), "types are sorted by rate")
+        expect({"order", "inventory", "user_activity", "page"} <= {t["type"] for t in answer["types"]}, "types")
+        expect("bad_json" in {e["reason"] for e in answer["errors"]}, answer["errors"])
+        status, text = daemon.cli("top", "--once", "--interval", "200ms")
+        lines = text.splitlines()
+        equal((status, len(lines) <= 24, max(map(len, lines)) <= 80), (0, True, True), f"a screen: {text}")
+        for part in ("events/s", "p99.9", "lag", "journal   [", "errors", "TYPE", "order"):
+            expect(part in text, f"{part!r} is not in {text}")
+        with Control(daemon) as c:
+            c.ok("pause type order --for 1h")
+            wide = c.ok("top --interval 100ms --rows 50 --columns 150")
+            expect(any(line.startswith("order ") and line.endswith(" PAUSED") for line in wide.splitlines()), wide)
+            expect("NEWEST" in wide and max(map(len, wide.splitlines())) <= 150, wide)
+            c.refused("top --interval 1ms", "from 100ms up to 1m")
+            c.refused("top --rows 0", "a whole number")
+            c.ok("resume all")
+        for rows, columns, key in ((24, 80, b"q"), (12, 60, None), (60, 200, b"Q")):
+            status, text = on_terminal(daemon, rows, columns, key)
+            equal((status, text.startswith("\033[?1049h"), text.endswith("\033[?1049l")), (0, True, True), "ends")
+            screen = text.split("\033[H")[2].split("\033[J")[0].split("\r\n")
+            expect(len(screen) <= rows and max(len(s) for s in screen) <= columns + 3, "a screen fits", screen)
+        argv = [program("penstock"), "--socket", daemon.config["control"]["socket"], "--json", "top", "--interval",
+                "100ms"]
+        piped = subprocess.Popen(argv, stdout=subprocess.PIPE)
+        seen = [json.loads(piped.stdout.readline()) for _ in range(3)]
+        equal({type(s["rates"]["events"]) for s in seen}, {float}, "one object a line")
+        gen.kill()
+        daemon.stop()
+        piped.communicate(timeout=20)
+        equal(piped.returncode, 1, "status when the daemon ends")
 
 
 LIVE = [("group.age_max", ("50ms", "300ms", "2s")), ("group.bytes_max", ("64KiB", "1MiB", "16MiB")),
@@ -280,4 +357,4 @@ def test_under_load():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests([test_get_and_set, test_sampling, test_pause_type, test_pause_sinks, test_under_load]))
+    sys.exit(run_tests([test_get_and_set, test_sampling, test_pause_type, test_pause_sinks, test_top, test_under_load]))

@@ -102,6 +102,8 @@ static void post(const char *body)
 struct checker {
     char family[FAMILIES_MAX][128];
     bool counter[FAMILIES_MAX];
+    bool histogram; /* the family under way is one */
+    double bucket;  /* its last one: they may not fall */
     int n;
     int samples;
 };
@@ -132,18 +134,40 @@ static const char *pass_labels(const char *p)
     return *p == '}' ? p + 1 : NULL;
 }
 
+/* The length of a sample's name without what a histogram adds. */
+static size_t family_length(const struct checker *c, const char *line, size_t n)
+{
+    static const char *const tail[] = {"_bucket", "_sum", "_count"};
+
+    for (size_t i = 0; c->histogram && i < ARRAY_LEN(tail); i++) {
+        size_t len = strlen(tail[i]);
+
+        if (n > len && strncmp(line + n - len, tail[i], len) == 0)
+            return n - len;
+    }
+    return c->histogram ? 0 : n;
+}
+
 static void check_sample(struct checker *c, const char *line)
 {
-    size_t n = name_length(line);
+    size_t n = name_length(line), family = family_length(c, line, n);
     const char *p = n > 0 ? pass_labels(line + n) : NULL;
+    double v;
     char *end;
 
     if (p == NULL || *p != ' ' || c->n == 0)
         fail_msg("malformed: %s", line);
-    if (strlen(c->family[c->n - 1]) != n || strncmp(c->family[c->n - 1], line, n) != 0)
+    if (strlen(c->family[c->n - 1]) != family || strncmp(c->family[c->n - 1], line, family) != 0)
         fail_msg("outside its family %s: %s", c->family[c->n - 1], line);
-    if (strtod(p + 1, &end) < 0 || *end != '\0')
+    v = strtod(p + 1, &end);
+    if (v < 0 || *end != '\0')
         fail_msg("bad value: %s", line);
+    if (strncmp(line + family, "_bucket", 7) == 0) {
+        assert_true(v >= c->bucket);
+        c->bucket = v;
+    } else if (strncmp(line + family, "_count", 6) == 0) {
+        assert_true(v == c->bucket); /* le="+Inf" */
+    }
     c->samples++;
 }
 
@@ -153,7 +177,9 @@ static void check_type(struct checker *c, const char *line)
 
     if (sscanf(line, "# TYPE %127s %15s", name, type) != 2)
         fail_msg("malformed: %s", line);
-    assert_true(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0);
+    c->histogram = strcmp(type, "histogram") == 0;
+    c->bucket = 0;
+    assert_true(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0 || c->histogram);
     assert_true(c->n < FAMILIES_MAX);
     for (int i = 0; i < c->n; i++) {
         if (strcmp(c->family[i], name) == 0)
@@ -199,14 +225,30 @@ static void metrics_are_valid(void **state)
     assert_non_null(strstr(b.ptr, "reason=\"bad_json\"} 1\n"));
     assert_non_null(strstr(b.ptr, "penstock_type_events_total{type=\"configured\"} 1\n"));
     assert_non_null(strstr(b.ptr, "penstock_type_events_total{type=\"a\\\"b\\\\c?{}\"} 1\n"));
+    assert_non_null(strstr(b.ptr, "penstock_http_answer_seconds_count 1\n"));
+    assert_non_null(strstr(b.ptr, "penstock_paused{what=\"gcs\"} 0\n"));
     assert_non_null(strstr(b.ptr, "process_resident_memory_bytes "));
     textbuf_fini(&b);
 }
 
 static void answers_are_json(void **state)
 {
-    static const char *const lines[] = {"status --json", "types --json", "sinks --json",
-                                        "help --json", "flush --timeout 10ms --json"};
+    static const char *const lines[] = {"status --json",
+                                        "types --json",
+                                        "sinks --json",
+                                        "help --json",
+                                        "flush --timeout 10ms --json",
+                                        "get --json",
+                                        "get types. --json",
+                                        "set --json group.age_max=1s log.level=info",
+                                        "set --json types.configured.sampling 0.5 --for 1m",
+                                        "pause --json type configured",
+                                        "pause --json gcs --for 1m",
+                                        "status --json",
+                                        "types --json",
+                                        "sinks --json",
+                                        "top --json --interval 100ms",
+                                        "resume all --json"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {

@@ -8,14 +8,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "control/protocol.h"
+#include "tools/penstock/client.h"
 #include "tools/penstock/schema.h"
+#include "tools/penstock/top.h"
 
-#define HEAD_BYTES 64
 #define COPY_BYTES 65536
 
 /* The command line, read. */
@@ -24,6 +23,7 @@ struct arguments {
     char line[PROTOCOL_LINE_BYTES]; /* the request without its line end */
     size_t len;
     bool help;
+    bool top, once, json;
 };
 
 static void print_usage(FILE *to)
@@ -152,8 +152,11 @@ static int parse(int argc, char **argv, struct arguments *a)
         else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
             named = true;
             dlq = strcmp(arg, "dlq") == 0;
+            a->top = strcmp(arg, "top") == 0;
             status = add_word(a, arg);
-        } else if (named)
+        } else if (a->top && strcmp(arg, "--once") == 0)
+            a->once = true;
+        else if (named)
             status = dlq ? add_escaped(a, arg) : add_word(a, arg);
         if (status != PROTOCOL_OK)
             return status;
@@ -162,61 +165,8 @@ static int parse(int argc, char **argv, struct arguments *a)
         print_usage(stderr);
         return PROTOCOL_USAGE;
     }
+    a->json = json;
     return json ? add_word(a, "--json") : PROTOCOL_OK;
-}
-
-static int connect_daemon(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t len = strlen(path);
-    int fd;
-
-    if (len >= sizeof(address.sun_path)) {
-        usage_error("--socket: the path is longer than %zu bytes", sizeof(address.sun_path) - 1);
-        return -1;
-    }
-    memcpy(address.sun_path, path, len);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    fprintf(
-        stderr,
-        "penstock: no penstockd answers on %s: %s; is it running? --socket names another place\n",
-        path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-static bool send_request(int fd, struct arguments *a)
-{
-    size_t sent = 0;
-
-    a->line[a->len++] = '\n';
-    while (sent < a->len) {
-        ssize_t n = send(fd, a->line + sent, a->len - sent, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        sent += (size_t)n;
-    }
-    return true;
-}
-
-/* Reads "PENSTOCK STATUS BYTES\n". @return the status, or -1. */
-static int read_head(FILE *in, size_t *bytes)
-{
-    char head[HEAD_BYTES];
-    int status, end = 0;
-
-    if (fgets(head, sizeof(head), in) == NULL)
-        return -1;
-    if (sscanf(head, PROTOCOL_ANSWER_WORD " %d %zu%n", &status, bytes, &end) != 2 ||
-        head[end] != '\n' || status < PROTOCOL_OK || status > PROTOCOL_USAGE)
-        return -1;
-    return status;
 }
 
 static bool copy_body(FILE *in, size_t bytes, FILE *to)
@@ -235,7 +185,7 @@ static bool copy_body(FILE *in, size_t bytes, FILE *to)
 
 static int ask(struct arguments *a)
 {
-    int fd = connect_daemon(a->socket), status = -1;
+    int fd = client_connect(a->socket), status = -1;
     size_t bytes = 0;
     FILE *in;
 
@@ -246,8 +196,8 @@ static int ask(struct arguments *a)
         close(fd);
         return PROTOCOL_ERROR;
     }
-    if (send_request(fd, a))
-        status = read_head(in, &bytes);
+    if (client_send(fd, a->line))
+        status = client_read_head(in, &bytes);
     if (status >= 0 && !copy_body(in, bytes, status == PROTOCOL_USAGE ? stderr : stdout))
         status = -1;
     if (status < 0)
@@ -274,5 +224,8 @@ int main(int argc, char **argv)
         print_usage(stdout);
         return PROTOCOL_OK;
     }
+    if (a.top)
+        return top_run(&(struct top_request){
+            .socket = a.socket, .line = a.line, .once = a.once, .json = a.json});
     return ask(&a);
 }
