@@ -109,6 +109,8 @@ void config_fill_live(const struct config *c, struct live_settings *out)
         .group_bytes_max = c->group_bytes_max,
         .group_age_us_max = (int64_t)c->group_age_max,
         .puts_max = (uint32_t)c->gcs_concurrency,
+        .gzip = c->gcs_gzip,
+        .gzip_level = (int)c->gcs_gzip_level,
         .load_cadence_us = (int64_t)c->bigquery_load_cadence,
         .load_bytes_max = c->bigquery_load_bytes,
         .park_retry_us = (int64_t)c->park_retry,

@@ -148,9 +148,9 @@ static const struct knob table[] = {
       "Larger objects go up chunk by chunk in a resumable session, smaller ones in one request."),
     K("gcs.chunk_bytes", SIZE, gcs_chunk_bytes, 256 * KIB, GIB, "16MiB", "",
       "Chunk of a resumable session: what an interruption costs at most. A multiple of 256KiB."),
-    K("gcs.gzip", BOOL, gcs_gzip, 0, 0, "false", "",
+    R("gcs.gzip", BOOL, gcs_gzip, 0, 0, "false", "",
       "New objects are gzip files, named .json.gz; those that are planned keep their form."),
-    K("gcs.gzip_level", COUNT, gcs_gzip_level, 1, 9, "6", "",
+    R("gcs.gzip_level", COUNT, gcs_gzip_level, 1, 9, "6", "",
       "1 is fastest, 9 smallest; about 250, 110 and 40 MB/s of events per sink thread at 1, 6 and "
       "9."),
     K("gcs.user_project", TEXT, gcs_user_project, 0, 63, "", "",

@@ -34,7 +34,7 @@ uint64_t memory_plan(const struct daemon *d)
     sum += term("worker", d->n_workers, worker_memory_bytes(&d->worker_config[0]));
     sum += term("sink thread: groups", d->n_sinks, c->group_memory);
     sum += term("sink thread: uploads", d->n_sinks * c->gcs_concurrency, UPLOAD_BYTES);
-    sum += term("sink thread: gzip", d->n_sinks, c->gcs_gzip ? GZIP_BYTES : 0);
+    sum += term("sink thread: gzip", d->n_sinks, GZIP_BYTES);
     sum += term("DPDK heap", eal_huge() ? 0 : 1, EAL_BYTES_NO_HUGE);
     log_info("memory", "sum %.1f MiB, taken at start and kept", (double)sum / (1 << 20));
     return sum;

@@ -498,6 +498,8 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->park_retry_us = l->park_retry_us;
     c->http.connections_max += l->puts_max - c->puts_max; /* a few more than uploads */
     c->puts_max = l->puts_max;
+    c->gzip = l->gzip;
+    c->gzip_level = l->gzip_level;
     c->http.connect_timeout_ms = l->connect_timeout_ms;
     c->http.stall_timeout_ms = l->stall_timeout_ms;
     http_client_adjust(s->http, &c->http);

@@ -448,26 +448,37 @@ static bool days_add(struct day_set *set, const struct debt *d)
     return true;
 }
 
-/* Objects within the limits of one job, oldest first, all gzip or none (BigQuery takes no mixture);
- * the rest stays owed. */
+/* Objects within the limits of one job, oldest first, all gzip or none as the oldest is (BigQuery
+ * takes no mixture); the rest stays owed. */
 static void load_choose(struct table *t)
 {
     struct day_set *days = calloc(1, sizeof(*days));
+    struct debt_list other = {0}; /* of the other form */
+    bool gzip = t->debts.first->gzip;
     uint64_t bytes = 0;
     struct debt *d;
 
     ASSERT(days != NULL); /* 32 KiB */
     while ((d = t->debts.first) != NULL) {
-        bool fits = (t->loading.n == 0 || d->gzip == t->loading.first->gzip) && days_add(days, d) &&
-                    t->loading.n < PLAN_OBJECTS_PER_LOAD &&
-                    bytes + d->bytes <= t->sink->config.load_bytes_max;
+        bool fits;
 
+        if (d->gzip != gzip) {
+            debt_push(&other, debt_pop(&t->debts));
+            continue;
+        }
+        fits = days_add(days, d) && t->loading.n < PLAN_OBJECTS_PER_LOAD &&
+               bytes + d->bytes <= t->sink->config.load_bytes_max;
         if (!fits && t->loading.n > 0)
             break;
         bytes += d->bytes;
         t->load.rows += d->events;
         t->debt_events -= d->events;
         debt_push(&t->loading, debt_pop(&t->debts));
+    }
+    if (other.n > 0) {
+        while ((d = debt_pop(&t->debts)) != NULL)
+            debt_push(&other, d);
+        t->debts = other;
     }
     free(days);
 }

@@ -43,6 +43,8 @@ struct live_sink {
     uint64_t group_bytes_max;
     int64_t group_age_us_max;
     uint32_t puts_max; /* uploads under way at once */
+    bool gzip;         /* new plans become gzip objects */
+    int gzip_level;
     int64_t load_cadence_us;
     uint64_t load_bytes_max;
     int64_t park_retry_us;

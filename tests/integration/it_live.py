@@ -215,6 +215,7 @@ LIVE = [("group.age_max", ("50ms", "300ms", "2s")), ("group.bytes_max", ("64KiB"
         ("bigquery.load_cadence", ("1s", "2s")), ("bigquery.load_bytes", ("1MiB", "1GiB")),
         ("types.lateness", ("1h", "2h")), ("worker.spin", ("true", "false")),
         ("http.idle_timeout", ("60s", "75s")), ("sinks.stall_timeout", ("30s", "60s")),
+        ("gcs.gzip", ("true", "false")), ("gcs.gzip_level", ("1", "6")),
         ("log.level", ("info", "warn"))]
 
 
@@ -354,6 +355,10 @@ def test_under_load():
             c.ok("resume all")
         daemon.settle()
         compare(gen, cloud)
+        forms = [{uri.endswith(".gz") for uri in job["configuration"]["load"]["sourceUris"]}
+                 for job in cloud.jobs()]
+        equal({len(f) for f in forms}, {1}, "forms of objects in a load job")
+        expect({True} in forms and {False} in forms, "both forms were loaded")
 
 
 if __name__ == "__main__":
