@@ -87,7 +87,7 @@ enum rows_result {
 
 /** What rows_encode_counted() adds to. */
 struct rows_counts {
-    uint64_t overflowed; /* values that went to COLUMN_OVERFLOW */
+    uint64_t overflowed; /* values that went to COLUMN_OVERFLOW; a whole event is one */
     uint64_t normalized; /* repeated keys that were renamed, numbers that became text */
     uint64_t whole;      /* events whose text went to COLUMN_OVERFLOW as one value */
 };

@@ -8,6 +8,7 @@
  * bytes, a repeated key in a JSON value three. So the columns take at most L + 12/5 L, below 4 L; the
  * values set aside, whose keys are counted on their own, at most 2 L; those keys, with what is
  * written around them, 2 L + KEYS_BYTES, or the event's text is kept instead, which takes at most 2 L.
+ * Beside that text are configured columns only, whose names do not grow.
  * Every write asserts that it stays inside.
  *
  * Time: one step a byte, times the depth (at most JSON_DEPTH_MAX), times the logarithm of the columns
@@ -45,6 +46,13 @@ static _Thread_local struct {
     uint16_t slot[SLOTS];
 } keys;
 
+/* Walks over an event; the latter two only when its text is to be kept. */
+enum pass {
+    PASS_ROW,
+    PASS_SHOWS, /* nothing is set aside: what is left to find is whether the version grows */
+    PASS_BASE,  /* the configured columns only: they go beside the text, some may be REQUIRED */
+};
+
 /* A part of the output. */
 struct part {
     char *start, *at, *end;
@@ -62,7 +70,9 @@ struct encoder {
     const char *event_end; /* behind what belongs to the event */
     struct part columns, aside;
     size_t keys_room;
-    bool grows, whole;
+    bool grows;
+    bool whole; /* the event's text is to be kept */
+    enum pass pass;
     uint32_t objects; /* JSON objects so far; COLUMN_OVERFLOW is 0 */
     uint32_t n_frames, seen_used;
     uint32_t overflowed, normalized;
@@ -314,6 +324,8 @@ static COLD_PATH bool set_aside(struct encoder *e, struct span key, struct json_
     size_t len = key.len;
     char *start;
 
+    if (unlikely(e->pass != PASS_ROW))
+        return true;
     for (uint32_t i = 0; i < e->n_frames; i++)
         len += e->frame[i].key.len + 1 + (e->frame[i].index != NO_INDEX ? INDEX_TEXT_MAX : 0);
     if (!reserve_key(e, len))
@@ -354,6 +366,38 @@ static void put_integer(struct encoder *e, struct json_value v)
         put_char(&e->columns, '"');
 }
 
+/* Writes text as the body of a JSON string: it has neither control characters nor invalid UTF-8 in it,
+ * but for tabs between tokens. */
+static void put_text(struct part *to, struct span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (c == '"' || c == '\\' || c == '\t')
+            put_char(to, '\\');
+        put_char(to, c == '\t' ? 't' : c);
+    }
+}
+
+/* Of an event whose text is kept, a configured JSON column gets its value's text at worst. */
+static bool put_json_column(struct encoder *e, struct json_value v)
+{
+    struct part *to = &e->columns;
+    char *start = to->at;
+    uint32_t mark = keys.n;
+
+    if (likely(put_json(e, to, v)))
+        return true;
+    if (e->pass == PASS_ROW)
+        return false;
+    keys_forget(mark);
+    to->at = start;
+    put_char(to, '"');
+    put_text(to, (struct span){v.ptr, v.len});
+    put_char(to, '"');
+    return true;
+}
+
 /* A value that fits its column, or one element of it. */
 static bool put_one(struct encoder *e, const struct rows_column *c, struct json_value v,
                     struct span key, uint32_t index)
@@ -365,7 +409,7 @@ static bool put_one(struct encoder *e, const struct rows_column *c, struct json_
         put_integer(e, v);
         return true;
     case COLUMN_JSON:
-        return put_json(e, &e->columns, v);
+        return put_json_column(e, v);
     case COLUMN_RECORD:
         ASSERT(e->n_frames < SCHEMA_DEPTH_MAX);
         e->frame[e->n_frames++] = (struct frame){key, index};
@@ -429,6 +473,18 @@ static bool has_wide_integer(struct json_value v)
     return false;
 }
 
+/* A value that fits its column. */
+static bool put_column(struct encoder *e, const struct rows_column *c, const struct json_member *m)
+{
+    if (e->columns.at[-1] != '{')
+        put_char(&e->columns, ',');
+    put_char(&e->columns, '"');
+    put(&e->columns, c->field->name, c->field->name_len);
+    put(&e->columns, "\":", 2);
+    return c->field->mode == COLUMN_REPEATED ? put_array(e, c, m->value, m->key)
+                                             : put_one(e, c, m->value, m->key, NO_INDEX);
+}
+
 /* A value, not null, of a known column. */
 static bool put_member(struct encoder *e, const struct rows_column *c, const struct json_member *m)
 {
@@ -441,13 +497,7 @@ static bool put_member(struct encoder *e, const struct rows_column *c, const str
     }
     if (may_retype && c->field->type == COLUMN_INTEGER && !c->wide && has_wide_integer(m->value))
         e->grows = true;
-    if (e->columns.at[-1] != '{')
-        put_char(&e->columns, ',');
-    put_char(&e->columns, '"');
-    put(&e->columns, c->field->name, c->field->name_len);
-    put(&e->columns, "\":", 2);
-    return c->field->mode == COLUMN_REPEATED ? put_array(e, c, m->value, m->key)
-                                             : put_one(e, c, m->value, m->key, NO_INDEX);
+    return put_column(e, c, m);
 }
 
 /* A value, not null, of a name that no column has. */
@@ -483,9 +533,13 @@ static bool put_members(struct encoder *e, const struct rows_column *record,
             bool repeated = (seen[i / 64] >> (i % 64) & 1) != 0;
 
             seen[i / 64] |= UINT64_C(1) << (i % 64);
-            if (m.value.type != JSON_NULL)
+            if (m.value.type == JSON_NULL)
+                continue;
+            if (unlikely(e->pass == PASS_BASE))
+                kept = repeated || !c->base || !fits(c, m.value) || put_column(e, c, &m);
+            else
                 kept = repeated ? set_aside(e, m.key, m.value) : put_member(e, c, &m);
-        } else if (m.value.type != JSON_NULL) {
+        } else if (m.value.type != JSON_NULL && e->pass != PASS_BASE) {
             kept = put_unknown(e, &m);
         }
         if (unlikely(!kept))
@@ -529,6 +583,7 @@ static void encoder_init(struct encoder *e, const struct rows *r, size_t len, ch
     e->aside = (struct part){middle, middle, out + rows_encoded_max(len)};
     e->keys_room = 2 * len + KEYS_BYTES;
     e->grows = e->whole = false;
+    e->pass = PASS_ROW;
     e->objects = e->n_frames = e->seen_used = 0;
     e->overflowed = e->normalized = 0;
     ASSERT(keys.n == 0);
@@ -565,23 +620,34 @@ static struct span split_added(struct encoder *e, struct span line)
     return (struct span){p, (size_t)(end - p)};
 }
 
-/* The event's text as a JSON string: a line has neither control characters nor invalid UTF-8 in it,
- * but for tabs between tokens. */
-static void put_whole(struct encoder *e, struct span event)
+/* Walks over the event once more, from the start. */
+static void walk_again(struct encoder *e, enum pass pass, struct json_value object)
+{
+    bool kept;
+
+    keys_forget(0);
+    e->pass = pass;
+    e->columns.at = e->columns.start;
+    e->n_frames = e->seen_used = 0;
+    kept = put_object(e, e->rows->_root, object);
+    ASSERT(kept); /* nothing is set aside now */
+    keys_forget(0);
+}
+
+/* The event's text, beside the configured columns. */
+static COLD_PATH void put_whole(struct encoder *e, struct json_value object, struct span event)
 {
     static const char open[] = OVERFLOW_KEY "{\"" ROWS_WHOLE_KEY "\":\"";
     struct part *to = &e->columns;
 
-    to->at = to->start;
-    put_char(to, '{');
+    walk_again(e, PASS_SHOWS, object);
+    walk_again(e, PASS_BASE, object);
+    to->at--; /* the brace */
+    to->end = e->aside.end;
+    if (to->at[-1] != '{')
+        put_char(to, ',');
     put(to, open, sizeof(open) - 1);
-    for (size_t i = 0; i < event.len; i++) {
-        char c = event.ptr[i];
-
-        if (c == '"' || c == '\\' || c == '\t')
-            put_char(to, '\\');
-        put_char(to, c == '\t' ? 't' : c);
-    }
+    put_text(to, event);
     put(to, "}\"}", 3);
 }
 
@@ -617,7 +683,7 @@ enum rows_result rows_encode_counted(const struct rows *r, struct span line, uin
     keys_forget(0);
     to = &e.columns;
     if (unlikely(e.whole))
-        put_whole(&e, (struct span){line.ptr, (size_t)(e.event_end - line.ptr)});
+        put_whole(&e, parts.object, (struct span){line.ptr, (size_t)(e.event_end - line.ptr)});
     else
         put_overflow(&e);
     to->end = out + rows_encoded_max(line.len);

@@ -527,6 +527,38 @@ static void whole_events(void **state)
     rows_destroy(r);
 }
 
+/* Configured columns stay beside the text: they may be REQUIRED. */
+static void whole_events_with_base(void **state)
+{
+    static const char base[] =
+        "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},"
+        "{\"name\":\"j\",\"type\":\"JSON\"},"
+        "{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"d\",\"type\":\"DATE\","
+        "\"mode\":\"REQUIRED\"}]}]";
+    static const char expected[] =
+        "{\"id\":\"a\",\"r\":{\"d\":\"2026-11-21\"},\"j\":\"{\\\"k\\\":0,";
+    static const char text[] = "\"penstock_overflow\":{\"\":\"{\\\"u\\\":{},\\\"id\\\":\\\"a\\\",";
+    struct rows *r = start(base, NULL, 100);
+    char *event = malloc(EVENT_MAX), *p = event;
+
+    (void)state;
+    grow(&r, "{\"n\":1,\"r\":{\"e\":1}}");
+    p += snprintf(p, 128,
+                  "{\"u\":{},\"id\":\"a\",\"n\":1,\"r\":{\"e\":2,\"f\":{},\"d\":"
+                  "\"2026-11-21\"},\"j\":{");
+    for (int i = 0; i <= ROWS_SUFFIX_MAX; i++)
+        p += snprintf(p, 32, "%s\"k\":0", i > 0 ? "," : "");
+    snprintf(p, 64, "},\"v\":1}");
+    assert_int_equal(encode(r, event), ROWS_GROWS); /* v, behind what could not be kept */
+    assert_memory_equal(row_buf, expected, strlen(expected));
+    assert_non_null(strstr(row_buf, text));
+    grow(&r, event);
+    assert_string_equal(shape(r, "v"), "INTEGER");
+    assert_memory_equal(row_buf, expected, strlen(expected));
+    free(event);
+    rows_destroy(r);
+}
+
 /* Cuts that were made under another rule come back in the same object. */
 static void earlier_overflow(void **state)
 {
@@ -635,6 +667,7 @@ int main(void)
         cmocka_unit_test(columns_max),
         cmocka_unit_test(depth),
         cmocka_unit_test(whole_events),
+        cmocka_unit_test(whole_events_with_base),
         cmocka_unit_test(earlier_overflow),
         cmocka_unit_test(refused_texts),
         cmocka_unit_test(failing_memory),

@@ -103,6 +103,11 @@ static size_t make_event(char *buf)
         put("\":");
         put_value(depth, 4000);
     }
+    if (pick(40) == 0) { /* past ROWS_SUFFIX_MAX: the event's text is kept */
+        for (uint32_t i = 0; i < 101; i++)
+            put(i > 0 || n > 0 ? ",\"many\":{}" : "\"many\":{}");
+        put(",\"last\":1");
+    }
     put("}");
     assert_true(event_end - buf < EVENT_BYTES);
     return (size_t)(event_end - buf);
