@@ -579,14 +579,15 @@ class Reader:
 class Gen:
     """A run of penstock-gen in the background, with its acknowledgement log."""
 
-    def __init__(self, place, daemon, name="gen", seed=1, now=None, **options):
+    def __init__(self, place, daemon, name="gen", seed=1, now=None, target=None, **options):
         self.seed = seed
         self.now = int(time.time()) if now is None else now
         self.malformed, self.late = options.get("malformed", 0), options.get("late", 0)
         self.types = options.get("types")
         self.acks_path, self.log_path = place.file(f"{name}.acks"), place.file(f"{name}.log")
-        argv = [program("penstock-gen"), "--target", f"http://127.0.0.1:{daemon.port}/v1/events",
-                "--seed", str(seed), "--now", str(self.now), "--log", self.acks_path, "--json"]
+        target = target or f"http://127.0.0.1:{daemon.port}/v1/events"
+        argv = [program("penstock-gen"), "--target", target, "--seed", str(seed), "--now", str(self.now), "--log",
+                self.acks_path, "--json"]
         argv += arguments_of(options)
         self.seen_bytes = self.seen_lines = 0
         self.report_path = place.file(f"{name}.json")

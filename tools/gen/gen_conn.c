@@ -44,12 +44,17 @@ enum gen_conn_event gen_conn_open(struct gen_conn *c, const struct gen_address *
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = tag};
     GEN_ASSERT(c->state == GEN_CONN_CLOSED && c->_fd < 0);
-    c->_fd = socket(address->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->_scheme = address->scheme;
+    c->_lines = c->_confirmed = c->_number = 0;
+    int type = address->scheme == GEN_UDP ? SOCK_DGRAM : SOCK_STREAM;
+    c->_fd = socket(address->addr.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->_fd < 0) {
         return broken(c, errno);
     }
     /* Not fatal: without it a request that needs two sends may wait for an acknowledgement. */
-    (void)setsockopt(c->_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (address->scheme != GEN_UDP) {
+        (void)setsockopt(c->_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
     int rc = connect(c->_fd, (const struct sockaddr *)&address->addr, address->addr_bytes);
     if (rc != 0 && errno != EINPROGRESS) {
         return broken(c, errno);
@@ -80,15 +85,21 @@ static enum gen_conn_event push(struct gen_conn *c)
         c->_out += sent;
         c->_out_bytes -= (size_t)sent;
     }
+    if (c->_out_bytes == 0 && (c->_scheme == GEN_TCP || c->_scheme == GEN_UDP)) {
+        c->state = GEN_CONN_IDLE;
+        return GEN_CONN_ANSWERED;
+    }
     return GEN_CONN_NOTHING;
 }
 
-enum gen_conn_event gen_conn_send(struct gen_conn *c, const char *bytes, size_t count)
+enum gen_conn_event gen_conn_send(struct gen_conn *c, const char *bytes, size_t count,
+                                  uint32_t lines)
 {
     GEN_ASSERT(c->state == GEN_CONN_IDLE);
     GEN_ASSERT(count > 0);
     gen_response_reset(&c->response);
     c->state = GEN_CONN_BUSY;
+    c->_lines += lines;
     c->_out = bytes;
     c->_out_bytes = count;
     return push(c);
@@ -134,6 +145,36 @@ static enum gen_conn_event ended(struct gen_conn *c, int error)
     return broken(c, error);
 }
 
+/* Counts of durable lines, one a line, of which only the last one matters. */
+static bool feed_counts(struct gen_conn *c, const char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] == '\n') {
+            c->_confirmed = c->_number;
+            c->_number = 0;
+        } else if (bytes[i] >= '0' && bytes[i] <= '9') {
+            c->_number = c->_number * 10 + (uint64_t)(bytes[i] - '0');
+        } else {
+            return false;
+        }
+    }
+    return c->_confirmed <= c->_lines;
+}
+
+/* The other protocols' side of pull(): bytes that came. */
+static enum gen_conn_event take_counts(struct gen_conn *c, const char *bytes, size_t count)
+{
+    if (c->_scheme != GEN_TCP_ACKED || !feed_counts(c, bytes, count)) {
+        return broken(c, EPROTO);
+    }
+    if (c->state != GEN_CONN_BUSY || c->_out_bytes > 0 || c->_confirmed < c->_lines) {
+        return GEN_CONN_NOTHING;
+    }
+    c->state = GEN_CONN_IDLE;
+    c->response.status = 200;
+    return GEN_CONN_ANSWERED;
+}
+
 static enum gen_conn_event pull(struct gen_conn *c, bool expect_end,
                                 struct gen_conn_scratch *scratch)
 {
@@ -147,6 +188,13 @@ static enum gen_conn_event pull(struct gen_conn *c, bool expect_end,
         }
         if (got <= 0) {
             return ended(c, got < 0 ? errno : 0);
+        }
+        if (c->_scheme != GEN_HTTP) {
+            enum gen_conn_event event = take_counts(c, scratch->bytes, (size_t)got);
+            if (event != GEN_CONN_NOTHING) {
+                return event;
+            }
+            continue;
         }
         if (c->state == GEN_CONN_IDLE) {
             return ended(c, 0); /* bytes that answer nothing, such as a 408 before a close */

@@ -96,7 +96,7 @@ static const char *parse_malformed_kinds(struct gen_options *o, const char *text
 
 static const char *parse_target(struct gen_options *o, const char *text)
 {
-    static char accepted[160];
+    static char accepted[200];
     if (strncmp(text, FILE_PREFIX, sizeof(FILE_PREFIX) - 1) == 0) {
         o->out = text + sizeof(FILE_PREFIX) - 1;
         return o->out[0] != '\0' ? NULL : "file:PATH";
@@ -106,7 +106,8 @@ static const char *parse_target(struct gen_options *o, const char *text)
     if (wrong == NULL) {
         return NULL;
     }
-    snprintf(accepted, sizeof(accepted), "http://HOST:PORT[/path] (%s)", wrong);
+    snprintf(accepted, sizeof(accepted),
+             "http://HOST:PORT[/path] or {tcp,tcp+acked,udp}://HOST:PORT (%s)", wrong);
     return accepted;
 }
 
@@ -181,7 +182,8 @@ static const char *parse_acks(struct gen_options *o, const char *text)
 
 /* clang-format off: one row an option */
 const struct gen_knob gen_knobs[] = {
-    {"target", "URL", "server to send to (http://127.0.0.1:8080/v1/events), or file:PATH",
+    {"target", "URL",
+     "server (http://127.0.0.1:8080/v1/events): http, tcp, tcp+acked, udp; or file:PATH",
      PARSED(parse_target)},
     {"out", "FILE", "write to a file instead; - is standard output", STRING(out)},
     {"scenario", "NAME", "a preset of rate, duration and types; other options change it",

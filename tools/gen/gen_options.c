@@ -116,6 +116,13 @@ static const char *find_conflict(const struct gen_options *o)
         return "--malformed-kinds broken_json and bad_utf8 spoil a whole array, good events "
                "included; use --format ndjson";
     }
+    if (o->target.scheme != GEN_HTTP && o->headers_count > 0) {
+        return "--header goes with an http target";
+    }
+    if ((o->target.scheme == GEN_TCP || o->target.scheme == GEN_TCP_ACKED) &&
+        o->format == GEN_ARRAY && o->out == NULL) {
+        return "--format array: over TCP each line is an event; use --format ndjson";
+    }
     if (o->sample != NULL && gen_options_type(o->sample, strlen(o->sample)) == GEN_TYPES) {
         return "--sample: expected order, inventory or user_activity";
     }

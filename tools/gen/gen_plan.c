@@ -31,7 +31,9 @@ static void put_head(struct gen_plan *p, const struct gen_options *o)
 void gen_plan_init(struct gen_plan *p, const struct gen_options *o, _Atomic int *stop)
 {
     *p = (struct gen_plan){.options = o, .stop = stop, .seq_max = o->count};
-    put_head(p, o);
+    if (o->target.scheme == GEN_HTTP) { /* the others have no head */
+        put_head(p, o);
+    }
     p->framing = (struct gen_framing){.format = o->format, .head = p->head};
     if (o->pregenerate > 0 && o->count != UINT64_MAX) {
         /* Bodies are whole batches. */

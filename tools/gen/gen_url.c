@@ -32,7 +32,7 @@ static bool port_is_good(const char *port)
     return port[0] >= '0' && port[0] <= '9' && *end == '\0' && number >= 1 && number <= 65535;
 }
 
-/* HOST, HOST:PORT or [IPV6]:PORT. */
+/* HOST, HOST:PORT or [IPV6]:PORT; port is the default, or "" when there is none. */
 static const char *parse_authority(struct gen_url *url, const char *text, size_t bytes)
 {
     bool bracketed = text[0] == '[';
@@ -46,8 +46,8 @@ static const char *parse_authority(struct gen_url *url, const char *text, size_t
     }
     const char *rest = host_end + bracketed;
     const char *end = text + bytes;
-    const char *port = "80";
-    size_t port_bytes = 2;
+    const char *port = url->scheme == GEN_HTTP ? "80" : "";
+    size_t port_bytes = strlen(port);
     if (rest < end) {
         if (*rest != ':') {
             return "only :PORT or /path may follow the host";
@@ -67,18 +67,40 @@ static const char *parse_authority(struct gen_url *url, const char *text, size_t
     return NULL;
 }
 
+/* What is behind the scheme, or NULL. */
+static const char *parse_scheme(struct gen_url *url, const char *text)
+{
+    static const struct {
+        const char *text;
+        enum gen_scheme scheme;
+    } schemes[] = {{"http://", GEN_HTTP},
+                   {"tcp://", GEN_TCP},
+                   {"tcp+acked://", GEN_TCP_ACKED},
+                   {"udp://", GEN_UDP}};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t bytes = strlen(schemes[i].text);
+        if (strncmp(text, schemes[i].text, bytes) == 0) {
+            url->scheme = schemes[i].scheme;
+            return text + bytes;
+        }
+    }
+    return NULL;
+}
+
 const char *gen_url_parse(struct gen_url *url, const char *text)
 {
-    static const char scheme[] = "http://";
     if (strncmp(text, "https://", 8) == 0) {
         return "TLS is not spoken here; use the server's plain http listener";
     }
-    if (strncmp(text, scheme, sizeof(scheme) - 1) != 0) {
-        return "it does not start with http://";
+    const char *authority = parse_scheme(url, text);
+    if (authority == NULL) {
+        return "it does not start with http://, tcp://, tcp+acked:// or udp://";
     }
-    const char *authority = text + sizeof(scheme) - 1;
     size_t authority_bytes = strcspn(authority, "/?");
     const char *path = authority + authority_bytes;
+    if (url->scheme != GEN_HTTP && *path != '\0') {
+        return "only http has a path";
+    }
     if (*path == '\0') {
         path = DEFAULT_PATH;
     }
@@ -90,7 +112,8 @@ const char *gen_url_parse(struct gen_url *url, const char *text)
 
 const char *gen_url_resolve(const struct gen_url *url, struct gen_address *address)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = url->scheme == GEN_UDP ? SOCK_DGRAM : SOCK_STREAM};
     struct addrinfo *found;
     int rc = getaddrinfo(url->host, url->port, &hints, &found);
     if (rc != 0) {
@@ -98,6 +121,7 @@ const char *gen_url_resolve(const struct gen_url *url, struct gen_address *addre
     }
     memcpy(&address->addr, found->ai_addr, found->ai_addrlen);
     address->addr_bytes = found->ai_addrlen;
+    address->scheme = url->scheme;
     freeaddrinfo(found);
     return NULL;
 }

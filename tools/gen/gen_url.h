@@ -1,4 +1,4 @@
-/* COLD. The target address: http://HOST[:PORT][/path]. */
+/* COLD. The target address: http://HOST[:PORT][/path], or {tcp,tcp+acked,udp}://HOST:PORT. */
 #ifndef GEN_URL_H
 #define GEN_URL_H
 
@@ -10,9 +10,10 @@
 enum { GEN_URL_HOST_MAX = 256, GEN_URL_PORT_MAX = 8, GEN_URL_PATH_MAX = 1024 };
 
 struct gen_url {
+    enum gen_scheme scheme;
     char host[GEN_URL_HOST_MAX]; /* without the brackets of an IPv6 address */
     char port[GEN_URL_PORT_MAX];
-    char path[GEN_URL_PATH_MAX]; /* with query; /v1/events when the text has none */
+    char path[GEN_URL_PATH_MAX]; /* of http, with query; /v1/events when the text has none */
     char authority[GEN_URL_HOST_MAX + GEN_URL_PORT_MAX + 4]; /* for the Host header */
 };
 

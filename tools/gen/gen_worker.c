@@ -178,7 +178,7 @@ __attribute__((cold, noinline)) static void fail_slot(struct gen_worker *w, stru
                                                       const char *what, int64_t now_ns)
 {
     const char *why = s->conn.error == 0        ? "the server closed the connection"
-                      : s->conn.error == EPROTO ? "the answer was not HTTP"
+                      : s->conn.error == EPROTO ? "the answer was not of this protocol"
                                                 : strerror(s->conn.error);
     if (s->request != NULL && !s->holding) {
         settle(w, s, 0);
@@ -197,15 +197,20 @@ static void fail_connect(struct gen_worker *w, struct slot *s, int64_t now_ns)
     fail_slot(w, s, "cannot connect to", now_ns);
 }
 
+static void on_answered(struct gen_worker *w, struct slot *s, int64_t now_ns);
+
 /* Sends the slot's request, for the first time or again. */
 static void send_request(struct gen_worker *w, struct slot *s, int64_t now_ns)
 {
     const struct gen_request *q = s->request;
     s->holding = false;
     s->answer_by_ns = now_ns + w->timeout_ns;
-    enum gen_conn_event event = gen_conn_send(&s->conn, q->bytes + q->start, q->bytes_count);
+    enum gen_conn_event event =
+        gen_conn_send(&s->conn, q->bytes + q->start, q->bytes_count, q->events);
     if (event == GEN_CONN_BROKEN) {
         fail_slot(w, s, "lost connection to", now_ns);
+    } else if (event == GEN_CONN_ANSWERED) {
+        on_answered(w, s, gen_clock_ns());
     }
 }
 
