@@ -204,6 +204,31 @@ def test_lost_version():
         counted(cloud, "web", 1)
 
 
+def test_disk_refuses():
+    """Versions cannot be written: known tables go on with the columns that they have, new ones wait, nothing is
+    lost; when they can be, it all goes on by itself."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=[], types=INFER)
+        send(daemon, [{"n": 0, "x": 1}])
+        daemon.settle()
+        folder = os.path.join(daemon.config["data_dir"], "columns")
+        os.rename(folder, place.file("away"))
+        send(daemon, [{"n": 1, "x": 1, "y": {"z": 2}}])
+        until(lambda: len(cloud.rows("web")) == 2, 30, "the row")
+        equal(json.loads(cloud.rows("web")[1]["penstock_overflow"]), {"y": {"z": 2}}, "overflow")
+        send(daemon, [{"n": 0, "x": 1}], "fresh")
+        until(lambda: "fresh: its columns cannot be written" in daemon.log(), 30, "the log to say so")
+        equal(daemon.cli("flush", "--timeout", "1s")[0], 1, "flush while a table cannot begin")
+        os.rename(place.file("away"), folder)
+        send(daemon, [{"n": 2, "x": 1, "y": {"z": 3}}])
+        daemon.settle()
+        counted(cloud, "web", 3)
+        counted(cloud, "fresh", 1)
+        compare_table(cloud, daemon, "web")
+        equal(columns(cloud, "web")["y"], "RECORD", "y")
+
+
 def refused(daemon, text):
     process = daemon.launch()
     expect(process.wait(30) != 0, "it started")
@@ -296,5 +321,5 @@ def test_switches():
 
 if __name__ == "__main__":
     print(f"PENSTOCK_SEED={SEED}")
-    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_lost_version,
+    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_lost_version, test_disk_refuses,
                         test_refused_change, test_existing_table, test_switches]))
