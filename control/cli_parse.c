@@ -69,6 +69,7 @@ static const struct grammar *grammar_of(enum protocol_command command)
         [PROTOCOL_PAUSE] = {.args_min = 1,
                             .args_max = 2,
                             .usage = "pause gcs|bigquery|type NAME [--for DURATION]"},
+        [PROTOCOL_SCHEMA] = {.args_min = 2, .args_max = 2, .usage = "schema show TYPE"},
         [PROTOCOL_RESUME] = {.args_min = 1,
                              .args_max = 2,
                              .usage = "resume gcs|bigquery|type NAME|all"},

@@ -136,6 +136,8 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return commands_resume(d, r, body);
     case PROTOCOL_DLQ:
         return dlq_run(d, r->words, r->json, r->uid, body);
+    case PROTOCOL_SCHEMA:
+        return commands_schema(d, r, body);
     case PROTOCOL_VERIFY:
         return verify_run(d, r->json, body);
     default:

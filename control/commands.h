@@ -1,4 +1,5 @@
-/* `penstock get`, `set`, `pause`, `resume`: what commands_run() does for them. Thread: control. */
+/* `penstock get`, `set`, `pause`, `resume`, `schema`: what commands_run() does for them. Thread:
+ * control. */
 #ifndef PENSTOCK_CONTROL_COMMANDS_H
 #define PENSTOCK_CONTROL_COMMANDS_H
 
@@ -15,6 +16,10 @@ int commands_pause(struct daemon *d, const struct cli_request *r, struct textbuf
 
 /** `resume`. @return the exit status. */
 int commands_resume(struct daemon *d, const struct cli_request *r,
+                    struct textbuf *body) WARN_UNUSED;
+
+/** `schema show`. @return the exit status. */
+int commands_schema(struct daemon *d, const struct cli_request *r,
                     struct textbuf *body) WARN_UNUSED;
 
 /**

@@ -189,6 +189,43 @@ int rows_store_each(const char *dir, int (*visit)(void *ctx, struct rows_file *f
     return rc;
 }
 
+int rows_store_newest(const char *dir, const char *table, struct rows_file *f, char *error,
+                      size_t error_len)
+{
+    char start[NAME_TABLE_MAX + 16], path[PATH_BYTES];
+    size_t len = (size_t)snprintf(start, sizeof(start), "%.*s-%08" PRIx32 "-", NAME_TABLE_MAX,
+                                  table, crc32c(0, table, strlen(table)));
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    int rc = 0;
+
+    ASSERT(len < sizeof(start));
+    *f = (struct rows_file){0};
+    while (d != NULL && rc == 0 && (e = readdir(d)) != NULL) {
+        struct rows_file one = {0};
+
+        if (strncmp(e->d_name, start, len) != 0 || !has_suffix(e->d_name, SUFFIX))
+            continue;
+        snprintf(path, sizeof(path), "%.4096s/%s", dir, e->d_name);
+        rc = file_read(path, &one, error, error_len);
+        if (rc == -ENOENT) { /* removed meanwhile: there is a newer one */
+            rc = 0;
+        } else if (rc == 0 && one.number > f->number && strcmp(one.table, table) == 0) {
+            rows_destroy(f->rows);
+            *f = one;
+        } else if (rc == 0) {
+            rows_destroy(one.rows);
+        }
+    }
+    if (d != NULL)
+        closedir(d);
+    if (rc == 0 && f->rows != NULL)
+        return 0;
+    rows_destroy(f->rows);
+    f->rows = NULL;
+    return rc != 0 ? rc : -ENOENT;
+}
+
 /* ---- writing ---- */
 
 static int content_write(const struct storage *storage, const char *path, const char *content,

@@ -41,6 +41,14 @@ int rows_store_save(const struct storage *storage, const char *dir, const struct
 int rows_store_each(const char *dir, int (*visit)(void *ctx, struct rows_file *f), void *ctx,
                     char *error, size_t error_len) WARN_UNUSED;
 
+/**
+ * Reads the newest version of one table, while its sink thread may write and remove versions.
+ * Thread: control.  Owner: caller, of f->rows.
+ * @return 0; -ENOENT when there is none; -EUCLEAN or another -errno with error.
+ */
+int rows_store_newest(const char *dir, const char *table, struct rows_file *f, char *error,
+                      size_t error_len) WARN_UNUSED;
+
 /** Removes a version that nothing refers to any more. Thread: init, sink. */
 void rows_store_remove(const struct storage *storage, const char *dir, const struct rows_file *f);
 

@@ -9,13 +9,14 @@ value for value (tests/lib/rows.py).
 import json
 import os
 import random
+import re
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from penstock import DATASET, PROJECT, Place, equal, expect, run_tests, short, until  # noqa: E402
-from rows import compare_table, versions  # noqa: E402
+from rows import ADDED, compare_table, versions  # noqa: E402
 
 SEED = int(os.environ.get("PENSTOCK_SEED", "4"))
 INFER = {"unlisted": "infer", "time_field": "at"}
@@ -109,6 +110,14 @@ def test_conflicts():
             print(kind, compare_table(cloud, daemon, kind))
         equal(columns(cloud, "first")["mixed"], "JSON", "a conflict while learning")
         equal(columns(cloud, "later")["mixed"], "INTEGER", "a type that was fixed")
+        shown = daemon.cli_json("schema", "show", "later")
+        equal((shown["table"], shown["columns"], shown["version"]),
+              ("later", "inferred", versions(daemon)["later"][0]["number"]), "schema show")
+        equal({f["name"] for f in shown["fields"]} | set(ADDED), set(columns(cloud, "later")), "its columns")
+        status, text = daemon.cli("schema", "show", "first")
+        expect(status == 0 and re.search(r'a_b_7f0cf420 +INTEGER +NULLABLE +from "a', text), text)
+        status, text = daemon.cli("schema", "show", "nobody")
+        expect(status == 1 and "no columns yet" in text, status, text)
         daemon.clean()
 
 
@@ -271,7 +280,8 @@ def test_existing_table():
         daemon.settle()
         path = f"/bigquery/v2/projects/{PROJECT}/datasets/{DATASET}/tables"
         for name, kind in (("fits", "STRING"), ("differs", "INTEGER")):
-            cloud.call("POST", path, {"tableReference": {"projectId": PROJECT, "datasetId": DATASET, "tableId": name},
+            reference = {"projectId": PROJECT, "datasetId": DATASET, "tableId": name}
+            cloud.call("POST", path, {"tableReference": reference,
                                       "schema": {"fields": [{"name": "NAME", "type": kind}]}})
             send(daemon, [{"n": 0, "name": "text", "more": 1}], name)
         table = until(lambda: parked(daemon), 30, "a table to be parked")
@@ -321,5 +331,5 @@ def test_switches():
 
 if __name__ == "__main__":
     print(f"PENSTOCK_SEED={SEED}")
-    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_lost_version, test_disk_refuses,
-                        test_refused_change, test_existing_table, test_switches]))
+    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_lost_version,
+                        test_disk_refuses, test_refused_change, test_existing_table, test_switches]))
