@@ -151,7 +151,7 @@ $(BIN)/penstockd: $(call obj,control/main.c) $(LIB)
 $(BIN)/penstock: $(call obj,tools/penstock/main.c) $(CLI_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
-	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(PACKED_LIBS)
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(PACKED_LIBS) -lcrypto
 
 $(BIN)/penstock-gen: $(call obj,$(GEN_SRC))
 	$(Q)mkdir -p $(@D)

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control/cli_ingest.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
@@ -124,7 +125,13 @@ static void serve(struct connection *c)
         ASSERT(len <= sizeof(buf));
         if (end != NULL) {
             size_t used = (size_t)(end - buf) + 1;
+            uint64_t bytes;
 
+            if (ingest_parse_line(buf, used - 1, &bytes) != INGEST_REQUEST_NONE) {
+                ingest_serve(c->cli->daemon, c->fd, buf, used - 1, end + 1, len - used);
+                end_unread(c->fd);
+                return;
+            }
             if (!serve_line(c, buf, used - 1))
                 return;
             memmove(buf, buf + used, len - used);

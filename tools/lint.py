@@ -38,7 +38,8 @@ MAY_INCLUDE = {
     "sinks/bigquery": CLOUD,
     "sinks": ["sinks/**", BASE, JSON, EVENT, BLOCK, JOURNAL, "dataplane/lane.h"],
     "control": ["dataplane/**", "sinks/**"],
-    "tools/penstock": ["control/protocol.h", BASE, JSON, EVENT],  # pure code: works without a daemon
+    # The pure parts: the command line works where no daemon runs.
+    "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT],
     "tools/gen": [],
     "tools/localcloud": [],
 }

@@ -82,6 +82,14 @@ const struct source *documents_source(const struct documents *d)
     return d->source;
 }
 
+bool documents_wait(const struct documents *d)
+{
+    ASSERT(d->at <= d->end);
+    if (d->form == FORM_LINES && memchr(d->buf + d->at, '\n', d->end - d->at) != NULL)
+        return false;
+    return !d->ended && source_waits(d->source);
+}
+
 uint64_t documents_line(const struct documents *d)
 {
     return d->line;

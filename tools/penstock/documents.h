@@ -59,6 +59,9 @@ void documents_close(struct documents *d);
 int documents_next(struct documents *d, struct document *out, char *error,
                    size_t error_len) WARN_UNUSED;
 
+/** Whether the next document may have to be waited for, because a pipe is empty. Thread: its owner. */
+bool documents_wait(const struct documents *d);
+
 /** The bytes below, for progress and sizes. Thread: its owner. */
 const struct source *documents_source(const struct documents *d);
 

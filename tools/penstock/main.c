@@ -1,7 +1,7 @@
 /*
  * penstock: asks a running penstockd over its unix socket and prints the answer; `schema infer` and
- * `schema ddl` work on files instead (schema.h).
- * Exit status: 0 done, 1 error (or differences), 2 wrong usage.
+ * `schema ddl` work on files instead (schema.h), `ingest` sends files (ingest.c).
+ * Exit status: 0 done, 1 error (or differences), 2 wrong usage; ingest has more.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 
 #include "control/protocol.h"
 #include "tools/penstock/client.h"
+#include "tools/penstock/ingest_internal.h"
 #include "tools/penstock/schema.h"
 #include "tools/penstock/top.h"
 
@@ -24,6 +25,7 @@ struct arguments {
     size_t len;
     bool help;
     bool top, once, json;
+    int ingest_at; /* the word `ingest` in argv; 0: another command */
 };
 
 static void print_usage(FILE *to)
@@ -43,6 +45,8 @@ static void print_usage(FILE *to)
         snprintf(head, sizeof(head), "%s %s", list[i].name, list[i].arguments);
         fprintf(to, "  %-28s %s\n", head, list[i].help);
     }
+    fprintf(to, "  %-28s %s\n", "ingest FILE...",
+            "store the documents of files exactly once; `ingest --help` says more");
     fprintf(to, "\nwithout a daemon:\n");
     schema_usage(to);
     fprintf(
@@ -114,6 +118,8 @@ static int check_command(const char *word)
     if (protocol_command(word) >= 0)
         return PROTOCOL_OK;
     near = protocol_nearest(word);
+    if (near == NULL && nearest_is_close(word, nearest_distance(word, "ingest")))
+        near = "ingest";
     if (near != NULL)
         return usage_error("unknown command \"%s\"; did you mean \"%s\"?", word, near);
     return usage_error("unknown command \"%s\"; `penstock help` lists all", word);
@@ -149,7 +155,11 @@ static int parse(int argc, char **argv, struct arguments *a)
         else if (!named && arg[0] == '-')
             status = usage_error("unknown option \"%s\"; there is --socket PATH, --json and --help",
                                  arg);
-        else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
+        else if (!named && strcmp(arg, "ingest") == 0) {
+            a->ingest_at = i;
+            a->json = json;
+            return PROTOCOL_OK;
+        } else if (!named && (status = check_command(arg)) == PROTOCOL_OK) {
             named = true;
             dlq = strcmp(arg, "dlq") == 0;
             a->top = strcmp(arg, "top") == 0;
@@ -224,6 +234,8 @@ int main(int argc, char **argv)
         print_usage(stdout);
         return PROTOCOL_OK;
     }
+    if (a.ingest_at > 0)
+        return ingest_main(a.socket, a.json, argc - a.ingest_at, argv + a.ingest_at);
     if (a.top)
         return top_run(&(struct top_request){
             .socket = a.socket, .line = a.line, .once = a.once, .json = a.json});

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,8 @@ static int packed_fill(struct source *s, char *error, size_t error_len)
     s->len -= s->at;
     s->at = 0;
     ASSERT(s->len < sizeof(s->packed)); /* or a read of nothing would look like the end */
-    while ((n = read(s->fd, s->packed + s->len, sizeof(s->packed) - s->len)) < 0 && errno == EINTR)
-        ;
-    if (n < 0) {
+    n = read(s->fd, s->packed + s->len, sizeof(s->packed) - s->len);
+    if (n < 0) { /* also when a signal came that the program wants to see */
         n = -errno;
         snprintf(error, error_len, "%s", strerror(errno));
         return (int)n;
@@ -261,6 +261,13 @@ ssize_t source_read(struct source *s, char *buf, size_t len, char *error, size_t
     if (s->at == s->len && !s->ended)
         rc = packed_fill(s, error, error_len);
     return rc != 0 ? rc : read_plain(s, buf, len);
+}
+
+bool source_waits(const struct source *s)
+{
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
+
+    return s->size == 0 && s->at == s->len && !s->ended && poll(&p, 1, 0) == 0;
 }
 
 uint64_t source_taken(const struct source *s)

@@ -37,6 +37,9 @@ void source_close(struct source *s);
 ssize_t source_read(struct source *s, char *buf, size_t len, char *error,
                     size_t error_len) WARN_UNUSED;
 
+/** Whether the next read would have to wait for somebody to write (a pipe). Thread: its owner. */
+bool source_waits(const struct source *s);
+
 /** Packed bytes taken so far. Thread: its owner. */
 uint64_t source_taken(const struct source *s);
 
