@@ -114,6 +114,12 @@ void config_fill_live(const struct config *c, struct live_settings *out)
         .load_cadence_us = (int64_t)c->bigquery_load_cadence,
         .load_bytes_max = c->bigquery_load_bytes,
         .park_retry_us = (int64_t)c->park_retry,
+        .insert_rows = (uint32_t)c->insert_rows,
+        .insert_bytes = c->insert_bytes,
+        .insert_age_us_max = (int64_t)c->insert_age_max,
+        .inserts_max = (uint32_t)c->insert_concurrency,
+        .table_inserts_max = (uint32_t)c->insert_table_concurrency,
+        .insert_wait_us = (int64_t)c->insert_table_wait,
         .connect_timeout_ms = (uint32_t)(c->connect_timeout / 1000),
         .stall_timeout_ms = (uint32_t)(c->stall_timeout / 1000),
     };

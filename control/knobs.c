@@ -192,20 +192,20 @@ static const struct knob table[] = {
       "Key file in JSON: a service account's, or one that gcloud made for a user."),
     K("credentials.token_file", TEXT, token_file, 0, 4000, "", "",
       "File with an OAuth access token that something else renews."),
-    K("insert.rows", COUNT, insert_rows, 1, BQ_INSERT_ROWS_MAX, "500", "",
+    R("insert.rows", COUNT, insert_rows, 1, BQ_INSERT_ROWS_MAX, "500", "",
       "Rows of one insertAll request; BigQuery advises 500."),
-    K("insert.bytes", SIZE, insert_bytes, 64 * KIB, 9 * MIB, "4MiB", "",
+    R("insert.bytes", SIZE, insert_bytes, 64 * KIB, 9 * MIB, "4MiB", "",
       "Bytes of one insertAll request; BigQuery takes 10 MB. A larger row is sent alone, up to "
       "that."),
-    K("insert.age_max", DURATION, insert_age_max, 10 * MS, DAY, "1s", "",
+    R("insert.age_max", DURATION, insert_age_max, 10 * MS, DAY, "1s", "",
       "Rows for insertAll gather at most this long, while their table keeps up; up to "
       "group.age_max "
       "when it does not."),
-    K("insert.concurrency", COUNT, insert_concurrency, 1, 1024, "16", "",
+    R("insert.concurrency", COUNT, insert_concurrency, 1, 1024, "16", "",
       "insertAll requests under way at once, per sink thread."),
-    K("insert.table_concurrency", COUNT, insert_table_concurrency, 1, 1024, "4", "",
+    R("insert.table_concurrency", COUNT, insert_table_concurrency, 1, 1024, "4", "",
       "Of these, for one table: a slow one leaves the rest to the others."),
-    K("insert.table_wait", DURATION, insert_table_wait, SEC, DAY, "10m", "",
+    R("insert.table_wait", DURATION, insert_table_wait, SEC, DAY, "10m", "",
       "A table that was made or changed and that insertAll does not find is waited for this long; "
       "then its rows are parked."),
     R("group.bytes_max", SIZE, group_bytes_max, 64 * KIB, 4 * GIB, "64MiB", "",

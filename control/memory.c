@@ -28,12 +28,17 @@ static uint64_t term(const char *name, uint64_t count, uint64_t each)
 uint64_t memory_plan(const struct daemon *d)
 {
     const struct config *c = d->config;
+    bool inserts = c->types.insert_all;
     uint64_t sum = 0;
 
     ASSERT(d->n_workers > 0);
+    for (uint32_t i = 0; i < c->types.n_types; i++)
+        inserts |= type_inserts(&c->types, &c->types.type[i]);
     sum += term("worker", d->n_workers, worker_memory_bytes(&d->worker_config[0]));
     sum += term("sink thread: groups", d->n_sinks, c->group_memory);
     sum += term("sink thread: uploads", d->n_sinks * c->gcs_concurrency, UPLOAD_BYTES);
+    sum += term("sink thread: inserts", inserts ? d->n_sinks * c->insert_concurrency : 0,
+                c->insert_bytes);
     sum += term("sink thread: gzip", d->n_sinks, GZIP_BYTES);
     sum += term("DPDK heap", eal_huge() ? 0 : 1, EAL_BYTES_NO_HUGE);
     log_info("memory", "sum %.1f MiB, taken at start and kept", (double)sum / (1 << 20));

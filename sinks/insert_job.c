@@ -36,14 +36,15 @@ struct insert_job {
     struct bq_insert call;
     struct text body;
     uint64_t n_rows;
-    uint64_t left;    /* rows that are not settled */
-    bool *settled;    /* by row */
-    uint32_t limit;   /* rows of the next request */
-    uint32_t n_sent;  /* rows of the request under way */
-    uint64_t *sent;   /* by place in the request: the row */
-    uint8_t *verdict; /* by place in the request */
-    char **why;       /* by place in the request: why it is refused, or NULL */
-    bool placed;      /* the cursor is at row first of the plan's bytes */
+    uint64_t left;     /* rows that are not settled */
+    uint32_t rows_max; /* of a request: insert.rows may change meanwhile */
+    bool *settled;     /* by row */
+    uint32_t limit;    /* rows of the next request */
+    uint32_t n_sent;   /* rows of the request under way */
+    uint64_t *sent;    /* by place in the request: the row */
+    uint8_t *verdict;  /* by place in the request */
+    char **why;        /* by place in the request: why it is refused, or NULL */
+    bool placed;       /* the cursor is at row first of the plan's bytes */
     uint64_t first;
     struct group_cursor at;
     uint32_t odd; /* senseless answers in a row */
@@ -69,7 +70,7 @@ static struct insert_job *job_new(struct delivery *d)
         return NULL;
     job->d = d;
     job->n_rows = job->left = d->plan.lines;
-    job->limit = rows;
+    job->limit = job->rows_max = rows;
     job->settled = calloc(job->n_rows, sizeof(*job->settled));
     job->sent = calloc(rows, sizeof(*job->sent));
     job->verdict = calloc(rows, sizeof(*job->verdict));
@@ -448,7 +449,6 @@ static enum insert_next whole_refused(struct insert_job *job, const struct bq_in
 
 static enum insert_next rows_answered(struct insert_job *job, char *text)
 {
-    const uint32_t rows = job->d->sink->config.insert_rows;
     uint64_t before = job->left;
 
     job->odd = 0;
@@ -459,7 +459,7 @@ static enum insert_next rows_answered(struct insert_job *job, char *text)
                  job->n_sent);
         return INSERT_WAITS;
     }
-    job->limit = job->limit < rows / 2 ? 2 * job->limit : rows;
+    job->limit = job->limit < job->rows_max / 2 ? 2 * job->limit : job->rows_max;
     return INSERT_GOES_ON;
 }
 

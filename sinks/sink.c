@@ -496,7 +496,14 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->load_cadence_us = l->load_cadence_us;
     c->load_bytes_max = l->load_bytes_max;
     c->park_retry_us = l->park_retry_us;
-    c->http.connections_max += l->puts_max - c->puts_max; /* a few more than uploads */
+    c->insert_rows = l->insert_rows;
+    c->insert_bytes = l->insert_bytes;
+    c->insert_age_us_max = l->insert_age_us_max;
+    c->table_inserts_max = l->table_inserts_max;
+    c->insert_wait_us = l->insert_wait_us;
+    /* A few more than uploads and inserts. */
+    c->http.connections_max += l->puts_max - c->puts_max + l->inserts_max - c->inserts_max;
+    c->inserts_max = l->inserts_max;
     c->puts_max = l->puts_max;
     c->gzip = l->gzip;
     c->gzip_level = l->gzip_level;

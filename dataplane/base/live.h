@@ -48,6 +48,11 @@ struct live_sink {
     int64_t load_cadence_us;
     uint64_t load_bytes_max;
     int64_t park_retry_us;
+    uint32_t insert_rows; /* of one insertAll request */
+    uint64_t insert_bytes;
+    int64_t insert_age_us_max;
+    uint32_t inserts_max, table_inserts_max; /* requests under way at once; for one table */
+    int64_t insert_wait_us;
     uint32_t connect_timeout_ms, stall_timeout_ms;
     bool gcs_paused;      /* no upload is started */
     bool bigquery_paused; /* no load is started */

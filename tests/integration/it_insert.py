@@ -393,6 +393,37 @@ def test_memory_is_shared():
         daemon.verify()
 
 
+def test_pauses():
+    """A paused type or sink holds its inserts, over a kill -9 too; knobs change live; resumed, all arrives once."""
+    with Place() as place:
+        cloud = Cloud(place)
+        daemon = Daemon(place, cloud, listed=[], insert=FAST, bigquery={"method": "insert_all"})
+        send(daemon, "held", simple(5, "first"))
+        send(daemon, "free", simple(5, "first"))
+        wait_delivered(daemon)
+        equal(daemon.cli("pause", "type", "held")[0], 0, "pause type")
+        equal(daemon.cli("set", "insert.rows", "7")[0], 0, "set")
+        send(daemon, "held", simple(50))
+        send(daemon, "free", simple(50))
+        until(lambda: len(ids(cloud, "free")) == 55, 30, "the rows of the other type")
+        equal(len(ids(cloud, "held")), 5, "rows of the paused type")
+        equal(daemon.cli("pause", "bigquery")[0], 0, "pause bigquery")
+        send(daemon, "free", simple(50, "more"))
+        until(lambda: daemon.status()["sinks"]["gcs"]["pending"] <= 50, 30, "objects of the other type")
+        equal(len(ids(cloud, "free")), 55, "rows while bigquery is paused")
+        daemon.kill()
+        daemon.start()
+        equal(len(ids(cloud, "free")), 55, "rows after a restart")
+        equal(daemon.cli("resume", "bigquery")[0], 0, "resume bigquery")
+        until(lambda: len(ids(cloud, "free")) == 105, 30, "the rows of the other type")
+        equal(len(ids(cloud, "held")), 5, "rows of the paused type")
+        equal(daemon.cli("resume", "type", "held")[0], 0, "resume type")
+        wait_delivered(daemon)
+        equal(len(set(ids(cloud, "held"))), 55, "rows of the resumed type")
+        daemon.verify()
+        daemon.clean()
+
+
 def test_configuration():
     """Wrong methods and limits are refused with key, value and what is allowed."""
     with Place() as place:
@@ -411,5 +442,5 @@ if __name__ == "__main__":
         test_same_rows_as_load, test_generated_mix, test_refused_rows, test_failing_requests,
         test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
         test_doubled_rows_are_named, test_kills, test_refusals_over_a_crash, test_method_changes,
-        test_memory_is_shared, test_configuration,
+        test_memory_is_shared, test_pauses, test_configuration,
     ]))

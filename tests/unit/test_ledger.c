@@ -239,6 +239,43 @@ static void test_inserted(void **state)
     tdlog_rmdir(dir);
 }
 
+/* A ledger of the version before: kept, and brought up to date when it is opened. */
+static void test_older_version(void **state)
+{
+    char *dir = tdlog_mkdir(), sql[256], error[512];
+    struct dlog_port *p;
+    struct dlog *d = start(dir, &p);
+    const struct plan_outcome outcome = {.table = "orders", .rows = 10};
+    struct ledger *l = NULL;
+    char path[512];
+    uint64_t id;
+
+    (void)state;
+    confirm(p, put_plan(d, p, "a", ENCODING_ARCHIVE, false));
+    dlog_stop(d);
+    dlog_close(d);
+    snprintf(path, sizeof(path), "%s/ledger.db", dir);
+    assert_int_equal(ledger_open(path, &l, error, sizeof(error)), 0);
+    snprintf(sql, sizeof(sql),
+             "DROP VIEW minutes; DROP TABLE inserts;"
+             "CREATE VIEW minutes AS SELECT type FROM objects; PRAGMA user_version = 1");
+    assert_int_equal(sqlite3_exec(l->db, sql, NULL, NULL, NULL), SQLITE_OK);
+    ledger_close(l);
+    d = start(dir, &p);
+    id = put_plan(d, p, "a", ENCODING_INSERT, false);
+    put(p, (struct record){.type = RECORD_INSERTED, .plan_id = id, .outcome = &outcome});
+    dlog_stop(d);
+    assert_int_equal(look(dir).gcs.delivered, 10);
+    assert_int_equal(look(dir).bq.delivered, 10);
+    assert_int_equal(ledger_open(path, &l, error, sizeof(error)), 0);
+    assert_int_equal(
+        sqlite3_exec(l->db, "SELECT minute, sink, delivered FROM minutes", NULL, NULL, NULL),
+        SQLITE_OK);
+    ledger_close(l);
+    dlog_close(d);
+    tdlog_rmdir(dir);
+}
+
 /* Crashes at once, so that the ledger is behind the log: caught up at the next start, and once. */
 static void test_exactly_once(void **state)
 {
@@ -383,9 +420,13 @@ static void test_other_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_totals),       cmocka_unit_test(test_inserted),
-        cmocka_unit_test(test_exactly_once), cmocka_unit_test(test_cannot_be_written),
-        cmocka_unit_test(test_removed),      cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_totals),
+        cmocka_unit_test(test_inserted),
+        cmocka_unit_test(test_older_version),
+        cmocka_unit_test(test_exactly_once),
+        cmocka_unit_test(test_cannot_be_written),
+        cmocka_unit_test(test_removed),
+        cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_other_log),
     };
 
