@@ -1,4 +1,4 @@
-"""The benchmarks: bench.py [http|json|crc]..., called by run.sh; README.md says what is measured and how."""
+"""The benchmarks: bench.py [http|tcp|udp|json|crc]..., called by run.sh; README.md says what is measured and how."""
 
 import os
 import statistics
@@ -8,6 +8,7 @@ import tempfile
 
 from bench_http import bench_http
 from bench_lib import ROOT, BenchError, Report, log, program, setting
+from bench_sockets import bench_sockets
 
 
 def bench_stream(report, bench, case, ceiling):
@@ -38,6 +39,8 @@ def bench_stream(report, bench, case, ceiling):
 
 BENCHES = {
     "http": bench_http,
+    "tcp": lambda report: bench_sockets(report, "tcp"),
+    "udp": lambda report: bench_sockets(report, "udp"),
     "json": lambda report: bench_stream(report, "json", "stream", "memchr"),
     "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
 }

@@ -147,7 +147,7 @@ class Penstock:
         self.name = f"penstock-{durability}"
 
     @contextlib.contextmanager
-    def start(self, folder):
+    def start(self, folder, options=()):
         http, admin, cloud = free_port(), free_port(), free_port()
         schemas = os.path.join(os.getcwd(), "config/schemas")
         path = os.path.join(folder, "bench.yaml")
@@ -158,13 +158,14 @@ class Penstock:
         self.url = f"http://127.0.0.1:{http}/v1/events"
         cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{folder}/cloud",
                       "--create-bucket", "penstock-bench"]
-        argv = [program("penstockd"), "--config", path]
+        argv = [program("penstockd"), "--config", path, *options]
+        self.metrics = f"http://127.0.0.1:{admin}/metrics"
         with running(cloud_argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
                 running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
             self.pid = child.pid
             wait_for(f"http://127.0.0.1:{admin}/readyz", child)
             self.find_threads()
-            wait_for_spares(f"http://127.0.0.1:{admin}/metrics")
+            wait_for_spares(self.metrics)
             yield self
 
     def find_threads(self):
