@@ -183,6 +183,7 @@ static uint32_t count_columns(const struct schema_field *record)
 static int read_head(struct reader *in, struct json_value doc, struct json_value *fields)
 {
     struct rows *r = in->rows;
+    struct json_paths paths = {0};
     struct json_value v;
     int64_t n;
 
@@ -204,7 +205,9 @@ static int read_head(struct reader *in, struct json_value doc, struct json_value
     if (r->time_path == NULL)
         return -ENOMEM;
     r->time_path[json_unescape(json_string_body(v), r->time_path)] = '\0';
-    return 0;
+    return json_paths_add(&paths, r->time_path) == 0
+               ? 0
+               : refuse(in, NULL, "time_path is not up to four names with dots between");
 }
 
 /* Memory for the columns; names are never longer than they are in the text. */

@@ -565,8 +565,11 @@ int rows_grow(const struct rows *r, struct span line, uint16_t added, struct row
 
     ASSERT(out != NULL);
     b.added = parts.added;
-    if (r->time_path != NULL && json_paths_add(&b.time, r->time_path) < 0)
-        b.time.n = 0;
+    if (r->time_path != NULL) {
+        int first = json_paths_add(&b.time, r->time_path);
+
+        ASSERT(first == 0); /* rows_parse() saw to it */
+    }
     root = load(&b);
     if (root == NULL)
         goto done;

@@ -466,6 +466,9 @@ static void columns_max(void **state)
     assert_string_equal(row_buf, "{\"a\":1,\"b\":{\"c\":1},\"penstock_overflow\":{"
                                  "\"o\":{\"p\":{\"q\":{\"deep\":1}}},\"b.d\":2,\"e\":5}");
     assert_int_equal(encode(r, "{\"more\":1}"), ROWS_OK);
+    grow(&r, "{\"b\":0,\"x\":1,\"y\":2}"); /* b needs no columns below it any more */
+    assert_string_equal(row_buf, "{\"b\":0,\"x\":1,\"penstock_overflow\":{\"y\":2}");
+    assert_int_equal(r->n_columns, 7);
     rows_destroy(r);
 }
 
@@ -594,6 +597,8 @@ static void refused_texts(void **state)
         "{\"format\":1,\"fixed_types\":1,\"columns_max\":10,\"fields\":[]}\n",
         "{\"format\":1,\"fixed_types\":true,\"columns_max\":10,\"fields\":{}}\n",
         "{\"format\":1,\"fixed_types\":true,\"columns_max\":10,\"time_path\":1,\"fields\":[]}\n",
+        "{\"format\":1,\"fixed_types\":true,\"columns_max\":10,\"time_path\":\"a..b\",\"fields\":[]"
+        "}\n",
         "{\"format\":1,\"fixed_types\":true,\"columns_max\":10,\"fields\":[]",
         "{\"format\":1,\"fixed_types\":true,\"columns_max\":10,\"fields\":[{\"name\":\"a\","
         "\"type\":\"STRING\"}]}\n",
