@@ -108,6 +108,7 @@ static bool serve_line(struct connection *c, const char *line, size_t len)
         len--;
     status = cli_parse(line, len, &request, &body);
     request.uid = peer_uid(c->fd);
+    request.fd = c->fd;
     if (status == PROTOCOL_OK)
         status = commands_run(c->cli->daemon, &request, &body);
     return answer(c->fd, status, &body);

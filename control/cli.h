@@ -19,11 +19,12 @@ struct cli_request {
     int64_t for_us;         /* --for; 0: not given */
     int64_t interval_us;    /* --interval; 0: not given */
     uint32_t rows, columns; /* --rows, --columns; 0: not given */
+    struct span words;      /* dlq: what stands behind it, into the line */
+    int fd;                 /* where the answer goes */
+    uint32_t uid;           /* whose process asks */
     uint32_t n_args;
     const char *arg[PROTOCOL_ARGS_MAX]; /* behind the command, in _text */
     char _text[PROTOCOL_LINE_BYTES];
-    struct span words; /* dlq: what stands behind it, into the line */
-    uint32_t uid;      /* whose process asks */
 };
 
 /** Starts it. Thread: init. Owner: caller, until cli_stop(). @return 0; -errno with one sentence.

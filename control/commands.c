@@ -135,7 +135,7 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
     case PROTOCOL_RESUME:
         return commands_resume(d, r, body);
     case PROTOCOL_DLQ:
-        return dlq_run(d, r->words, r->json, r->uid, body);
+        return dlq_run(d, r->words, r->json, r->uid, r->fd, body);
     case PROTOCOL_SCHEMA:
         return commands_schema(d, r, body);
     case PROTOCOL_VERIFY:

@@ -280,6 +280,7 @@ static int start_servers(struct daemon *d)
 
     if (rc != 0)
         return fail_with("dead letters", "", rc);
+    dlq_start(d->dlq, d);
     rc = admin_start(d, &d->admin, error, sizeof(error));
     if (rc != 0)
         return fail_with("", error, rc);
@@ -344,8 +345,8 @@ static void destroy_all(struct daemon *d)
     bool eal = d->n_workers > 0;
 
     ASSERT(d->cli == NULL && d->admin == NULL);
-    inject_stop(d->inject);
     dlq_close(d->dlq);
+    inject_stop(d->inject);
     for (uint32_t i = 0; i < d->n_sinks; i++)
         sink_destroy(d->sink[i].sink);
     for (uint32_t w = 0; w < d->n_workers; w++)

@@ -19,6 +19,10 @@ struct dlq;
  */
 int dlq_open(const char *data_dir, struct dlq **out) WARN_UNUSED;
 
+/** Settles, on a thread of its own, what a replay left open when the daemon was killed. Thread:
+ * init. */
+void dlq_start(struct dlq *q, struct daemon *d);
+
 /** Closes it; no command runs any more. NULL is allowed. Thread: control. */
 void dlq_close(struct dlq *q);
 
@@ -29,9 +33,10 @@ struct dlq_db *dlq_db_of(struct dlq *q, const char **why);
  * Runs a command.
  * @param words what stands behind "dlq", see dlq_options.h.
  * @param uid who asks.
+ * @param client_fd where: what takes long ends when it hangs up.
  * @return the exit status; body receives the answer. Thread: control.
  */
-int dlq_run(struct daemon *d, struct span words, bool json, uint32_t uid,
+int dlq_run(struct daemon *d, struct span words, bool json, uint32_t uid, int client_fd,
             struct textbuf *body) WARN_UNUSED;
 
 #endif

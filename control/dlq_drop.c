@@ -136,6 +136,7 @@ static void delete_objects(struct drop *d)
         .d = d->c->d,
         .db = d->c->db,
         .filter = f,
+        .client_fd = d->c->client_fd,
         .every = true,
         .letter = visit_nothing,
         .object = visit_object,
@@ -246,6 +247,7 @@ int dlq_drop(struct dlq_command *c)
             .db = c->db,
             .filter = f,
             .others = o->others,
+            .client_fd = c->client_fd,
             .letter = visit_letter,
             .ctx = d,
         };

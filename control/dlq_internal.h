@@ -95,7 +95,8 @@ struct dlq_letter {
     struct dlq_line line; /* of its first part */
     struct span type;     /* exact bytes */
     const char *object;   /* name, of its first part */
-    int32_t minute;       /* of receipt */
+    int32_t minute;       /* of its object */
+    int64_t time_us;      /* when it became a dead letter: mostly, when it was received */
     bool complete;        /* all parts are there */
     uint32_t parts_found;
     uint64_t bytes; /* of the original, as far as it is there */
@@ -117,7 +118,8 @@ struct dlq_scan {
     struct dlq_db *db;
     const struct dlq_filter *filter;
     bool newest_first, want_raw, others;
-    bool every; /* read also objects that are known to hold nothing wanted */
+    int client_fd; /* the walk ends when it hangs up; -1: nobody waits */
+    bool every;    /* read also objects that are known to hold nothing wanted */
     /** A letter that the filter lets through; false stops. */
     bool (*letter)(void *ctx, const struct dlq_letter *l);
     /** An object whose letters have all been visited; may be NULL. False stops. */
@@ -155,6 +157,7 @@ struct dlq_command {
     struct dlq_db *db;
     struct dlq_options options;
     uint32_t uid;
+    int client_fd; /* who waits for the answer; -1: nobody */
     struct textbuf *body;
 };
 
@@ -163,6 +166,13 @@ int dlq_list(struct dlq_command *c) WARN_UNUSED;
 
 /** `dlq show`. Thread: control. */
 int dlq_show(struct dlq_command *c) WARN_UNUSED;
+
+/** `dlq replay`. Thread: control, with its turn. */
+int dlq_replay(struct dlq_command *c) WARN_UNUSED;
+
+/** Settles what a replay that was cut off left open. @return 0; -errno with one sentence. Thread:
+ * control, with its turn. */
+int dlq_settle(struct daemon *d, struct dlq_db *db, char *error, size_t error_len) WARN_UNUSED;
 
 /** `dlq drop`. Thread: control, with its turn. */
 int dlq_drop(struct dlq_command *c) WARN_UNUSED;

@@ -13,7 +13,7 @@
 
 /* A line of the answer. */
 struct row {
-    int64_t received_us;
+    int64_t time_us;
     struct dlq_id id;
     char *text; /* heap */
 };
@@ -35,8 +35,8 @@ static int compare_rows(const void *a, const void *b)
     const struct row *x = a, *y = b;
     int by_journal;
 
-    if (x->received_us != y->received_us)
-        return x->received_us > y->received_us ? -1 : 1;
+    if (x->time_us != y->time_us)
+        return x->time_us > y->time_us ? -1 : 1;
     by_journal = memcmp(&x->id.journal, &y->id.journal, sizeof(x->id.journal));
     if (by_journal != 0)
         return by_journal;
@@ -73,12 +73,12 @@ static void minute_end(struct list *l)
 
 static void line_text(const struct dlq_letter *l, struct textbuf *b)
 {
-    char id[DLQ_ID_BYTES + 1], received[TIME_TEXT_BYTES + 1];
+    char id[DLQ_ID_BYTES + 1], at[TIME_TEXT_BYTES + 1];
 
     ASSERT(b->len == 0);
     dlq_id_text(&l->line.id, id);
-    dlq_time_text(l->line.received_us, received);
-    textbuf_add(b, "%s  %.19sZ  ", id, received);
+    dlq_time_text(l->time_us, at);
+    textbuf_add(b, "%s  %.19sZ  ", id, at);
     textbuf_printable(b, span_of(l->line.reason));
     textbuf_add(b, "%*s  %9" PRIu64 "  %-9s  ",
                 strlen(l->line.reason) < 20 ? (int)(20 - strlen(l->line.reason)) : 0, "", l->bytes,
@@ -91,12 +91,14 @@ static void line_text(const struct dlq_letter *l, struct textbuf *b)
 
 static void line_json(const struct dlq_letter *l, struct textbuf *b)
 {
-    char id[DLQ_ID_BYTES + 1], received[TIME_TEXT_BYTES + 1];
+    char id[DLQ_ID_BYTES + 1], received[TIME_TEXT_BYTES + 1], at[TIME_TEXT_BYTES + 1];
 
     ASSERT(b->len == 0);
     dlq_id_text(&l->line.id, id);
     dlq_time_text(l->line.received_us, received);
-    textbuf_add(b, "{\"id\":\"%s\",\"received_at\":\"%s\",\"type\":", id, received);
+    dlq_time_text(l->time_us, at);
+    textbuf_add(b, "{\"id\":\"%s\",\"time\":\"%s\",\"received_at\":\"%s\",\"type\":", id, at,
+                received);
     textbuf_json(b, l->type);
     textbuf_add(b, ",\"reason\":");
     textbuf_json(b, span_of(l->line.reason));
@@ -137,8 +139,8 @@ static bool row_add(struct list *l, const struct dlq_letter *letter)
         textbuf_fini(&text);
         return false;
     }
-    l->row[l->n++] = (struct row){
-        .received_us = letter->line.received_us, .id = letter->line.id, .text = text.ptr};
+    l->row[l->n++] =
+        (struct row){.time_us = letter->time_us, .id = letter->line.id, .text = text.ptr};
     return true;
 }
 
@@ -205,7 +207,7 @@ static void write_text(struct list *l, const struct dlq_scan *s)
                     l->tally.bytes);
     } else {
         if (l->n_lines > 0)
-            textbuf_add(b, "%-49s  %-20s  %-20s  %9s  %-9s  %s\n%s", "ID", "RECEIVED", "REASON",
+            textbuf_add(b, "%-49s  %-20s  %-20s  %9s  %-9s  %s\n%s", "ID", "TIME", "REASON",
                         "BYTES", "STATE", "TYPE  SOURCE", textbuf_str(&l->lines));
         else
             textbuf_add(b, "no dead letters match\n");
@@ -228,6 +230,7 @@ int dlq_list(struct dlq_command *c)
         .filter = &c->options.filter,
         .newest_first = true,
         .others = c->options.others,
+        .client_fd = c->client_fd,
         .letter = c->options.group ? visit_group : visit_row,
         .ctx = &l,
     };

@@ -12,11 +12,13 @@
 #include <stdlib.h>
 
 #include "control/dlq_internal.h"
+#include "dataplane/base/clock.h"
 #include "dataplane/event/timeval.h"
 
 #define PREFIX       "dead_letter/"
 #define UNTYPED      "_x_unknown" /* what no escaped type can be */
 #define MINUTE_US    INT64_C(60000000)
+#define DAY_US       INT64_C(86400000000)
 #define TIME_PATH    17 /* "YYYY/MM/DD/HH/MM/" */
 #define COMPACT      12 /* "YYYYMMDDHHMM" */
 #define FOLDER_BYTES (sizeof(PREFIX) + TYPE_ESCAPED_BYTES_MAX + TIME_PATH + 2)
@@ -307,7 +309,7 @@ static int list_all(struct dlq_objects *o)
         snprintf(folder, sizeof(folder), PREFIX "%s/", escaped);
         return list_type(o, folder);
     }
-    if (f->since_us != INT64_MIN || f->until_us != INT64_MAX)
+    if (f->since_us != INT64_MIN || f->until_us < clock_wall_us() - DAY_US)
         return list_types(o);
     return gcs_reader_list(o->reader, &everything, o->error, sizeof(o->error));
 }

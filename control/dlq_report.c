@@ -88,8 +88,8 @@ void dlq_tally_add(struct dlq_tally *t, const struct dlq_letter *l, const char *
     ASSERT(t->n <= t->room);
     r->letters++;
     r->bytes += l->bytes;
-    r->oldest_us = l->line.received_us < r->oldest_us ? l->line.received_us : r->oldest_us;
-    r->newest_us = l->line.received_us > r->newest_us ? l->line.received_us : r->newest_us;
+    r->oldest_us = l->time_us < r->oldest_us ? l->time_us : r->oldest_us;
+    r->newest_us = l->time_us > r->newest_us ? l->time_us : r->newest_us;
 }
 
 static int compare_rows(const void *a, const void *b)

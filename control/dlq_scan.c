@@ -8,12 +8,14 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "control/dlq_internal.h"
 #include "dataplane/base/log.h"
+#include "dataplane/event/timeval.h"
 #include "dataplane/json/json.h"
 #include "sinks/engine/auth.h"
 
@@ -109,14 +111,28 @@ static void bytes_free(struct bytes *b)
 
 /* ---- letters ---- */
 
+/*
+ * When a letter became one. The objects of rows that BigQuery refused have the minute of the
+ * refusal, long after the receipt perhaps: types and times in names are what limits listings, so a
+ * letter's time is in its object's minute.
+ */
+static int64_t time_of(const struct walk *w, const struct dlq_line *line)
+{
+    int32_t minute = w->member[w->n_members - 1].object->minute; /* the same in all of the group */
+
+    ASSERT(w->n_members > 0);
+    return time_minute(line->received_us) == minute ? line->received_us
+                                                    : minute * INT64_C(60000000);
+}
+
 static bool wanted(const struct walk *w, const struct dlq_line *line, const struct dlq_mark *mark)
 {
     const struct dlq_filter *f = w->s->filter;
     bool named = f->n_ids == 0;
+    int64_t time_us = time_of(w, line);
 
     ASSERT(mark->state < DLQ_STATES);
-    if ((f->states & 1u << mark->state) == 0 || line->received_us < f->since_us ||
-        line->received_us >= f->until_us)
+    if ((f->states & 1u << mark->state) == 0 || time_us < f->since_us || time_us >= f->until_us)
         return false;
     if (f->reason[0] != '\0' && strcmp(f->reason, line->reason) != 0)
         return false;
@@ -136,6 +152,7 @@ static void deliver(struct walk *w, const struct dlq_line *line, const struct dl
         .type = {.ptr = w->type, .len = w->type_len},
         .object = m->object->name,
         .minute = m->object->minute,
+        .time_us = time_of(w, line),
         .complete = parts_found == line->parts,
         .parts_found = parts_found,
         .bytes = total,
@@ -331,12 +348,26 @@ static bool member_add(struct walk *w, const struct dlq_object *o)
     return true;
 }
 
+/* Whether whoever asked has hung up: Ctrl-C ends a long command. */
+static bool client_gone(const struct dlq_scan *s)
+{
+    struct pollfd p = {.fd = s->client_fd};
+
+    ASSERT(s->d != NULL);
+    return s->client_fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static void object_read(struct walk *w, const struct dlq_object *o)
 {
     struct dlq_scan *s = w->s;
     int rc;
 
     ASSERT(!s->stopped && w->rc == 0);
+    if (client_gone(s)) {
+        w->rc = -ECANCELED;
+        snprintf(w->error, sizeof(w->error), "nobody waits for the answer any more");
+        return;
+    }
     if (!s->every && dlq_db_object_skip(s->db, o->name, o->generation, s->filter)) {
         s->objects_skipped++;
         return;

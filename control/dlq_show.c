@@ -248,6 +248,7 @@ int dlq_show(struct dlq_command *c)
         .newest_first = true,
         .want_raw = true,
         .others = c->options.others,
+        .client_fd = c->client_fd,
         .letter = visit_letter,
         .ctx = &show,
     };
