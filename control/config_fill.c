@@ -101,6 +101,8 @@ void config_fill_live(const struct config *c, struct live_settings *out)
         .block_age_us = (int64_t)c->block_age_max,
         .idle_ms = (uint32_t)(c->http_idle_timeout / 1000),
         .request_ms = (uint32_t)(c->http_request_timeout / 1000),
+        .stream_idle_ms = (uint32_t)(c->tcp_idle_timeout / 1000),
+        .stream_line_ms = (uint32_t)(c->tcp_line_timeout / 1000),
         .lateness_us = (int64_t)c->types_lateness,
         .sampling_ppm = (uint32_t)c->types_sampling,
         .spin = c->worker_spin,
@@ -122,6 +124,7 @@ void config_fill_live(const struct config *c, struct live_settings *out)
         .insert_wait_us = (int64_t)c->insert_table_wait,
         .connect_timeout_ms = (uint32_t)(c->connect_timeout / 1000),
         .stall_timeout_ms = (uint32_t)(c->stall_timeout / 1000),
+        .resumable_bytes = c->gcs_resumable_bytes,
     };
 }
 

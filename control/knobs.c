@@ -68,9 +68,9 @@ static const struct knob table[] = {
       "Open TCP connections per worker, both kinds together; more are closed at once."),
     K("tcp.receive_buffers", COUNT, tcp_receive_buffers, 4, 32768, "64", "",
       "64 KiB receive buffers, per worker, shared by all TCP connections; a power of two."),
-    K("tcp.idle_timeout", DURATION, tcp_idle_timeout, 0, DAY, "0", "",
+    R("tcp.idle_timeout", DURATION, tcp_idle_timeout, 0, DAY, "0", "",
       "A TCP connection on which nothing comes for this long is closed; 0: never."),
-    K("tcp.line_timeout", DURATION, tcp_line_timeout, 0, DAY, "30s", "",
+    R("tcp.line_timeout", DURATION, tcp_line_timeout, 0, DAY, "30s", "",
       "A line must arrive within this, from its first byte to its last, or the connection is "
       "closed; "
       "0: no limit."),
@@ -144,7 +144,7 @@ static const struct knob table[] = {
     K("gcs.objects_per_second", COUNT, gcs_objects_per_second, 1, 1000000, "1000", "",
       "Objects written or deleted a second, by all sink threads, to begin with: 20 minutes at the "
       "limit double it, 429 halves it again."),
-    K("gcs.resumable_bytes", SIZE, gcs_resumable_bytes, 256 * KIB, 4 * GIB, "16MiB", "",
+    R("gcs.resumable_bytes", SIZE, gcs_resumable_bytes, 256 * KIB, 4 * GIB, "16MiB", "",
       "Larger objects go up chunk by chunk in a resumable session, smaller ones in one request."),
     K("gcs.chunk_bytes", SIZE, gcs_chunk_bytes, 256 * KIB, GIB, "16MiB", "",
       "Chunk of a resumable session: what an interruption costs at most. A multiple of 256KiB."),

@@ -119,10 +119,11 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
 
     ASSERT(v->json);
     textbuf_add(b,
-                "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"acknowledged\":%" PRIu64
-                ",\"types\":[",
+                "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"sampled_out\":%" PRIu64
+                ",\"acknowledged\":%" PRIu64 ",\"types\":[",
                 v->n_differences + v->n_errors == 0 ? "true" : "false",
-                textbuf_str(&v->differences), textbuf_str(&v->errors), t->durable_ever);
+                textbuf_str(&v->differences), textbuf_str(&v->errors), t->sampled_out,
+                t->durable_ever);
     write_types(v, t, b);
     textbuf_add(b,
                 "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
@@ -140,6 +141,8 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
 
     ASSERT(!v->json);
     textbuf_add(b, "acknowledged, ever: %" PRIu64 " events and dead letters\n", t->durable_ever);
+    if (t->sampled_out > 0)
+        textbuf_add(b, "left out by sampling, since start: %" PRIu64 " events\n", t->sampled_out);
     textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED",
                 "DELIVERED", "REFUSED", "PENDING", "PARKED");
     write_types(v, t, b);

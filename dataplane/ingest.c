@@ -504,7 +504,8 @@ static void document_take(struct ingest *in, const struct json_event *ev)
         dead_letter(in, unknown, reason, "",
                     in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
     } else if (event_check(in, slot, ev)) {
-        if (slot->sampling_ppm == LIVE_SAMPLING_ALL || sample_keeps(slot, ev))
+        /* A backfill or a replay asks for each of its documents, and its marks count on them. */
+        if (slot->sampling_ppm == LIVE_SAMPLING_ALL || in->doc != NULL || sample_keeps(slot, ev))
             event_take(in, slot, ev);
         else
             event_leave_out(in, slot);

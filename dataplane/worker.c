@@ -436,6 +436,8 @@ static COLD_PATH void settings_take(struct worker *w, const struct live_settings
     c->lane_blocks_max = s->worker.lane_blocks;
     c->idle_timeout_ms = s->worker.idle_ms;
     c->request_timeout_ms = s->worker.request_ms;
+    c->stream_idle_timeout_ms = s->worker.stream_idle_ms;
+    c->stream_line_timeout_ms = s->worker.stream_line_ms;
     c->spin = s->worker.spin;
     writer_set_age(w->writer, s->worker.block_age_us);
     ingest_follow(w->ingest, s);

@@ -507,6 +507,7 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->puts_max = l->puts_max;
     c->gzip = l->gzip;
     c->gzip_level = l->gzip_level;
+    c->gcs.resumable_bytes = l->resumable_bytes;
     c->http.connect_timeout_ms = l->connect_timeout_ms;
     c->http.stall_timeout_ms = l->stall_timeout_ms;
     http_client_adjust(s->http, &c->http);

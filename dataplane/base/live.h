@@ -28,14 +28,15 @@ struct live_type {
 
 /** What workers read. */
 struct live_worker {
-    uint32_t block_bytes;  /* a block is sealed when full to this */
-    uint32_t lane_blocks;  /* lent to sink threads at once, at most */
-    int64_t block_age_us;  /* a block that is not full waits this long for more; 0: not at all */
-    uint32_t idle_ms;      /* of a kept-alive connection */
-    uint32_t request_ms;   /* from its first byte to its last */
-    int64_t lateness_us;   /* older than the type's newest by more is late */
-    uint32_t sampling_ppm; /* of types that have none of their own */
-    bool spin;             /* an idle worker spins */
+    uint32_t block_bytes; /* a block is sealed when full to this */
+    uint32_t lane_blocks; /* lent to sink threads at once, at most */
+    int64_t block_age_us; /* a block that is not full waits this long for more; 0: not at all */
+    uint32_t idle_ms;     /* of a kept-alive connection */
+    uint32_t request_ms;  /* from its first byte to its last */
+    uint32_t stream_idle_ms, stream_line_ms; /* of TCP connections; 0: no limit */
+    int64_t lateness_us;                     /* older than the type's newest by more is late */
+    uint32_t sampling_ppm;                   /* of types that have none of their own */
+    bool spin;                               /* an idle worker spins */
 };
 
 /** What sink threads read. */
@@ -54,8 +55,9 @@ struct live_sink {
     uint32_t inserts_max, table_inserts_max; /* requests under way at once; for one table */
     int64_t insert_wait_us;
     uint32_t connect_timeout_ms, stall_timeout_ms;
-    bool gcs_paused;      /* no upload is started */
-    bool bigquery_paused; /* no load is started */
+    uint64_t resumable_bytes; /* larger objects go up in sessions */
+    bool gcs_paused;          /* no upload is started */
+    bool bigquery_paused;     /* no load is started */
 };
 
 /** One version of all of them. Immutable once published. */

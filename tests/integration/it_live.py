@@ -21,7 +21,7 @@ import termios
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import Gen, Place, compare, equal, expect, program, run_tests, until  # noqa: E402
+from penstock import LISTED, Gen, Place, compare, equal, expect, program, run_tests, until  # noqa: E402
 
 
 class Control:
@@ -127,6 +127,7 @@ def test_sampling():
         daemon.settle()
         status = daemon.status()
         equal((status["sampled_out"], status["dead_lettered"]), (left_out, 1), "status")
+        equal(daemon.cli_json("verify")["sampled_out"], left_out, "verify")
         equal(status["received"], status["durable"] + left_out, "what came is kept or counted as left out")
         types = {t["type"]: t for t in daemon.cli_json("types")["types"]}
         equal((types["page"]["sampled_out"], types["page"]["events"]),
@@ -215,8 +216,10 @@ LIVE = [("group.age_max", ("50ms", "300ms", "2s")), ("group.bytes_max", ("64KiB"
         ("bigquery.load_cadence", ("1s", "2s")), ("bigquery.load_bytes", ("1MiB", "1GiB")),
         ("types.lateness", ("1h", "2h")), ("worker.spin", ("true", "false")),
         ("http.idle_timeout", ("60s", "75s")), ("sinks.stall_timeout", ("30s", "60s")),
-        ("gcs.gzip", ("true", "false")), ("gcs.gzip_level", ("1", "6")),
-        ("log.level", ("info", "warn"))]
+        ("log.level", ("info", "warn")), ("gcs.gzip", ("true", "false")), ("gcs.gzip_level", ("1", "6")),
+        ("insert.rows", ("100", "500")), ("insert.bytes", ("256KiB", "4MiB")),
+        ("insert.age_max", ("50ms", "1s")), ("insert.concurrency", ("1", "16")),
+        ("insert.table_concurrency", ("1", "4")), ("tcp.line_timeout", ("10s", "30s"))]
 
 
 def stored(cloud, event_type):
@@ -274,12 +277,13 @@ def test_pause_type():
 def test_pause_sinks():
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud)
+        daemon = place.daemon(cloud, listed=[{"name": "streamed", "method": "insert_all"}])
         with Control(daemon) as c:
             c.ok("pause bigquery")
-            daemon.post_ok(plain(1000))
+            daemon.post_ok(plain(1000) + plain(100, "streamed"))
             waits(daemon, "bigquery")
             equal((stored(cloud, "page"), cloud.jobs()), (list(range(1000)), []), "stored and not loaded")
+            expect("streamed" not in cloud.tables(), "rows were inserted while paused")
             expect("paused" in {t["state"] for s in daemon.cli_json("sinks")["threads"] for t in s["tables"]}, "sinks")
             c.ok("pause gcs --for 1h")
             c.ok("resume bigquery")
@@ -298,6 +302,7 @@ def test_pause_sinks():
             equal([(p["what"], p["until"] is not None) for p in answer["resumed"]], [("gcs", True)], "resumed")
         daemon.settle()
         equal(stored(cloud, "page"), list(range(2000)), "all of it, once")
+        equal(len(cloud.rows("streamed")), 100, "rows that were inserted")
 
 
 PAUSES = ["gcs", "bigquery", "type order", "type inventory"]
@@ -333,8 +338,9 @@ def turn_knobs(daemon, seed, stop, done, errors):
 def test_under_load():
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud, workers=2)
-        gen = Gen(place, daemon, count=200000, rate=25000, malformed=1, late=2)
+        listed = [{**t, "method": "insert_all"} if t["name"] == "inventory" else t for t in LISTED]
+        daemon = place.daemon(cloud, workers=2, listed=listed)
+        gen = Gen(place, daemon, count=100000, rate=12000, malformed=1, late=2)
         stop, done, errors = threading.Event(), [0], []
         threads = [threading.Thread(target=turn_knobs, args=(daemon, i, stop, done, errors)) for i in range(4)]
         pauses = [0]
@@ -347,7 +353,7 @@ def test_under_load():
         for thread in threads:
             thread.join()
         expect(not errors, errors[:1])
-        equal(report["acked"], 200000, "acknowledged")
+        equal(report["acked"], 100000, "acknowledged")
         print(f"{done[0]} changes and {pauses[0]} pauses under load")
         with Control(daemon) as c:
             c.ok("set group.age_max=100ms block.age_max=0 gcs.concurrency=16 bigquery.load_cadence=1s "

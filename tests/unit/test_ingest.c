@@ -160,6 +160,41 @@ static void test_line_is_kept(void **state)
     assert_int_equal(atomic_load(&t->stats.normalized), 2);
 }
 
+/* Sampling leaves good events out, by their bytes alone; dead letters and other types it spares. */
+static void test_sampling(void **state)
+{
+    struct live_type tenth = {.name = span_of("click"), .sampling_ppm = LIVE_SAMPLING_ALL / 10};
+    struct live_settings s = {.version = 1, .types_version = 1, .n_types = 1, .type = &tenth};
+    char body[64];
+    uint32_t kept = 0, again = 0;
+
+    (void)state;
+    s.worker.block_bytes = t->block_bytes;
+    s.worker.sampling_ppm = LIVE_SAMPLING_ALL;
+    ingest_follow(t->ingest, &s);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(body, sizeof(body), "{\"event_type\":\"click\",\"n\":%d}", i);
+        kept += take(body, NULL)->accepted;
+        assert_int_equal(t->result.accepted + t->result.sampled_out, 1);
+        again += take(body, NULL)->accepted;
+    }
+    assert_in_range(kept, 140, 260);
+    assert_int_equal(again, kept);
+    assert_int_equal(atomic_load(&t->stats.sampled_out), 4000 - 2 * kept);
+    assert_int_equal(atomic_load(&t->stats.events), 2 * kept);
+    for (int i = 0; i < 20; i++) {
+        snprintf(body, sizeof(body), "{\"event_type\":\"click\",\"n\":%d", i);
+        assert_int_equal(take(body, NULL)->dead_lettered, 1);
+        snprintf(body, sizeof(body), "{\"event_type\":\"key\",\"n\":%d}", i);
+        assert_int_equal(take(body, NULL)->accepted, 1);
+    }
+    tenth.sampling_ppm = 0;
+    s.types_version++;
+    ingest_follow(t->ingest, &s);
+    assert_int_equal(take("{\"event_type\":\"click\"}", NULL)->sampled_out, 1);
+    assert_int_equal(t->result.last_seq, 0); /* nothing to wait for */
+}
+
 static void test_times(void **state)
 {
     char body[300];
@@ -359,7 +394,7 @@ int main(void)
         FRESH(test_table),           FRESH(test_line_is_kept), FRESH(test_times),
         FRESH(test_types_end),       FRESH(test_unlisted),     FRESH(test_rows),
         FRESH(test_oversize),        FRESH(test_error_list),   FRESH(test_refused_whole),
-        FRESH(test_admission_holds),
+        FRESH(test_admission_holds), FRESH(test_sampling),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
