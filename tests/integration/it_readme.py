@@ -60,6 +60,7 @@ def help_of(program):
 
 def test_options():
     helps = {program: help_of(program) for program in PROGRAMS}
+    helps["penstock"] += source("tools/penstock") + text_of("control/dlq_options.c")
     for name in DOCUMENTS:
         for line in fenced(text_of(name)):
             for command in re.split(r"\||&&|;", line):
