@@ -10,6 +10,7 @@ Settings, from the environment or as `make demo NAME=value`:
   DEMO_HTTP_PORT      port of Penstock's HTTP input (8080)
   DEMO_TCP_PORT       port of its plain TCP input (8081)
   DEMO_ACKED_PORT     port of its acknowledged TCP input (8082)
+  DEMO_UDP_PORT       port of its UDP input (8083)
   DEMO_ADMIN_PORT     port of its metrics (9464)
   DEMO_CLOUD_PORT     port of the local cloud (9050)
   DEMO_DIR            folder for all data, emptied at the start (.demo)
@@ -110,6 +111,7 @@ class Demo:
         self.port_http = setting("DEMO_HTTP_PORT", 8080)
         self.port_tcp = setting("DEMO_TCP_PORT", 8081)
         self.port_acked = setting("DEMO_ACKED_PORT", 8082)
+        self.port_udp = setting("DEMO_UDP_PORT", 8083)
         self.port_admin = setting("DEMO_ADMIN_PORT", 9464)
         self.port_cloud = setting("DEMO_CLOUD_PORT", 9050)
         self.dir = os.environ.get("DEMO_DIR") or ".demo"
@@ -177,6 +179,7 @@ class Demo:
             "--set", f"http.listen=127.0.0.1:{self.port_http}",
             "--set", f"tcp.listen=127.0.0.1:{self.port_tcp}",
             "--set", f"tcp.acked_listen=127.0.0.1:{self.port_acked}",
+            "--set", f"udp.listen=127.0.0.1:{self.port_udp}",
             "--set", f"admin.listen=127.0.0.1:{self.port_admin}",
             "--set", f"gcs.endpoint={self.cloud}", "--set", f"bigquery.endpoint={self.cloud}",
         ], os.path.join(self.dir, "penstockd.log"), self.keep)

@@ -51,7 +51,8 @@ class Bed:
         self.env = {key: value for key, value in os.environ.items() if key != "KEEP"}
         self.env.update(BUILD=str(BUILD), DEMO_HTTP_PORT=str(self.http), DEMO_ADMIN_PORT=str(self.admin),
                         DEMO_CLOUD_PORT=str(self.cloud), DEMO_TCP_PORT=str(self.tcp),
-                        DEMO_ACKED_PORT=str(self.tcp_acked), DEMO_EVENTS=str(EVENTS), DEMO_DIR=".demo")
+                        DEMO_ACKED_PORT=str(self.tcp_acked), DEMO_UDP_PORT=str(self.udp),
+                        DEMO_EVENTS=str(EVENTS), DEMO_DIR=".demo")
 
     def run(self, *args, **env):
         done = subprocess.run(["tools/demo.sh", *args], cwd=self.folder, env={**self.env, **env}, text=True,
