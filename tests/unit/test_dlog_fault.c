@@ -80,6 +80,41 @@ static void make_plan(struct plan *p, uint64_t id, uint32_t ranges)
             .journal = tdlog_journal(i), .from = id * 100, .to = id * 100 + 100};
 }
 
+static void count_mark(void *ctx, const struct block_mark *mark)
+{
+    uint64_t *seq = ctx;
+
+    assert_int_equal(mark->session[15], 7);
+    assert_int_equal(mark->note, 2 * mark->seq);
+    assert_int_equal(*seq, 0); /* one session */
+    *seq = mark->seq;
+}
+
+/* The newest mark that is known. */
+static uint64_t recovered_mark(struct rig *r)
+{
+    uint64_t seq = 0;
+
+    dlog_each_mark(r->d, count_mark, &seq);
+    return seq;
+}
+
+/* Submits marks 1..PLANS, one by one. @return how many were acknowledged. */
+static unsigned int run_marks(struct rig *r, int timeout_ms)
+{
+    unsigned int acked = 0;
+
+    for (; acked < PLANS; acked++) {
+        struct record rec = {.type = RECORD_MARK,
+                             .mark = {.seq = acked + 1, .note = 2 * (acked + 1)}};
+
+        memset(rec.mark.session, 7, sizeof(rec.mark.session));
+        if (!tdlog_do(r->p, &rec, timeout_ms))
+            break;
+    }
+    return acked;
+}
+
 /* Submits plans 1..PLANS, one by one. @return how many were acknowledged. */
 static unsigned int run_plans(struct rig *r, int timeout_ms)
 {
@@ -136,6 +171,7 @@ static void fail_nth(enum tdlog_op op, unsigned int n)
         rig_start(&r);
         acked = run_plans(&r, 5000);
         assert_int_equal(acked, PLANS);
+        assert_int_equal(run_marks(&r, 5000), PLANS);
         rig_crash(&r);
     } else {
         assert_true(error[0] != '\0');
@@ -145,6 +181,7 @@ static void fail_nth(enum tdlog_op op, unsigned int n)
     rig_open(&r);
     dlog_stop(r.d);
     assert_int_equal(recovered(&r), acked);
+    assert_int_equal(recovered_mark(&r), acked);
     rig_fini(&r);
 }
 
@@ -215,13 +252,14 @@ static void test_power_cut(void **state)
     rig_fini(&r);
     for (unsigned int i = 1; i <= 3 * (n + 1); i++) {
         char error[512];
-        unsigned int acked = 0;
+        unsigned int acked = 0, marks = 0;
         unsigned int found;
 
         rig_init(&r);
         tdlog_sim_cut_after(r.sim, (i - 1) / 3 + 1);
         if (tdlog_try_open(r.dir, &r.storage, 1, &r.d, error, sizeof(error)) == 0) {
             rig_start(&r);
+            marks = i % 2 == 0 ? run_marks(&r, 60) : 0;
             acked = run_plans(&r, 60);
             rig_crash(&r);
         }
@@ -230,6 +268,7 @@ static void test_power_cut(void **state)
         dlog_stop(r.d);
         found = recovered(&r);
         assert_true(found >= acked && found <= acked + 1);
+        assert_in_range(recovered_mark(&r), marks, marks + 1);
         rig_fini(&r);
     }
 }

@@ -68,6 +68,7 @@ static struct injection *make_batch(struct rig *r, unsigned session, uint32_t n,
     struct inject_doc *doc = calloc(n, sizeof(*doc));
 
     assert_true(i != NULL && doc != NULL);
+    r->used += JSON_PADDING_BYTES; /* the worker may be reading behind the last batch */
     for (uint32_t k = 0; k < n; k++) {
         uint64_t number = ++r->sent[session];
         const char *format = number % 7 == 0 ? "{\"s\":%u,\"n\":%llu"

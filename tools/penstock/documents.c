@@ -125,11 +125,13 @@ static uint64_t count_breaks(const char *p, size_t n)
     return breaks;
 }
 
-static void take(struct documents *d, size_t n)
+/* breaks: there may be line breaks among them. */
+static void take(struct documents *d, size_t n, bool breaks)
 {
     ASSERT(n <= d->end - d->at);
     d->crc = crc32c(d->crc, d->buf + d->at, n);
-    d->line += count_breaks(d->buf + d->at, n);
+    if (breaks)
+        d->line += count_breaks(d->buf + d->at, n);
     d->offset += n;
     d->at += n;
 }
@@ -148,7 +150,7 @@ static int skip_space(struct documents *d, char *error, size_t error_len)
 
         while (d->at + n < d->end && is_space(d->buf[d->at + n]))
             n++;
-        take(d, n);
+        take(d, n, true);
         if (d->at < d->end)
             return 1;
         if (d->ended)
@@ -286,7 +288,7 @@ static int find_end(struct documents *d, struct document *out, size_t *seen, cha
         }
         if (out->whole > 0 || *seen > d->bytes_max) {
             out->whole += *seen;
-            take(d, *seen);
+            take(d, *seen, d->form == FORM_VALUES);
             *seen = 0;
         }
         rc = fill(d, error, error_len);
@@ -321,7 +323,7 @@ static int hand_out(struct documents *d, struct document *out, char *error, size
     }
     ASSERT(out->whole > 0 || seen > 0);
     out->whole += seen;
-    take(d, seen);
+    take(d, seen, d->form == FORM_VALUES);
     out->element = d->in_array ? ++d->elements : 0;
     out->end = d->offset;
     out->crc32c = d->crc;
@@ -390,7 +392,7 @@ static int take_mark(struct documents *d, char *error, size_t error_len)
             return rc;
     }
     if (d->end - d->at >= 3 && memcmp(d->buf + d->at, "\xEF\xBB\xBF", 3) == 0)
-        take(d, 3);
+        take(d, 3, false);
     else if (d->end - d->at >= 2 && (memcmp(d->buf + d->at, "\xFF\xFE", 2) == 0 ||
                                      memcmp(d->buf + d->at, "\xFE\xFF", 2) == 0))
         return malformed(d, 1, "the text is UTF-16; UTF-8 is what JSON is read as", error,
@@ -414,11 +416,11 @@ static int next_value(struct documents *d, char *error, size_t error_len)
         if (!d->in_array && d->buf[d->at] != '[')
             return 1;
         if (!d->in_array) {
-            take(d, 1);
+            take(d, 1, false);
             d->in_array = true;
             d->elements = 0;
         } else if (d->elements > 0 && d->buf[d->at] == ',') {
-            take(d, 1);
+            take(d, 1, false);
             comma = true;
         } else if (d->elements > 0 && d->buf[d->at] != ']') {
             return malformed(d, d->line, "no ',' between two elements", error, error_len);
@@ -431,7 +433,7 @@ static int next_value(struct documents *d, char *error, size_t error_len)
             return 1;
         if (comma)
             return malformed(d, d->line, "no element behind ','", error, error_len);
-        take(d, 1);
+        take(d, 1, false);
         d->in_array = false;
     }
 }

@@ -19,6 +19,7 @@
 
 #define ERROR_BYTES   512
 #define WAIT_S        60.0
+#define SHOW_EVERY    1024       /* documents */
 #define DRY_BYTES_MAX (1u << 20) /* http.event_max as it is without a configuration */
 
 volatile sig_atomic_t ingest_stop;
@@ -245,7 +246,8 @@ static int skip_stored(struct ingest *g, struct documents *d, struct document *d
             end = doc->end;
             note = note_of(&g->options, doc->crc32c);
             s->counts->before++;
-            progress_show(&g->progress, "reading what is stored");
+            if (s->counts->before % SHOW_EVERY == 0)
+                progress_show(&g->progress, "reading what is stored");
         }
     }
     if (rc < 0) {
