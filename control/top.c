@@ -93,6 +93,9 @@ static void json_rates(const struct top *t, struct textbuf *b)
     } list[] = {
         {"requests", offsetof(struct totals, requests)},
         {"tcp_lines", offsetof(struct totals, tcp_lines)},
+        {"udp_datagrams", offsetof(struct totals, udp_datagrams)},
+        {"udp_kernel_drops", offsetof(struct totals, udp_kernel_drops)},
+        {"injected", offsetof(struct totals, injected)},
         {"events", offsetof(struct totals, events)},
         {"bytes", offsetof(struct totals, event_bytes)},
         {"dead_letters", offsetof(struct totals, dead_letters)},
@@ -100,6 +103,8 @@ static void json_rates(const struct top *t, struct textbuf *b)
         {"durable", offsetof(struct totals, durable)},
         {"stored", offsetof(struct totals, confirmed)},
         {"loaded", offsetof(struct totals, loaded)},
+        {"inserted", offsetof(struct totals, inserted)},
+        {"refused_by_bigquery", offsetof(struct totals, refused)},
     };
 
     ASSERT(b != NULL);

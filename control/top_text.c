@@ -111,6 +111,25 @@ static const char *state_name(const struct daemon *d)
     return state == DAEMON_READY ? "ready" : state == DAEMON_DRAINING ? "drained" : "stopping";
 }
 
+/* What comes in otherwise than over HTTP, where there is any. */
+static void input_line(const struct top *t, struct screen *s)
+{
+    char a[NUMBER_BYTES], b[NUMBER_BYTES], c[NUMBER_BYTES];
+    const struct totals *n = &t->now;
+
+    ASSERT(t->seconds > 0);
+    if (n->tcp_lines + n->udp_datagrams + n->injected == 0)
+        return;
+    textbuf_add(&s->line, "other     tcp %s lines/s  udp %s datagrams/s, ",
+                short_number(top_rate(t, offsetof(struct totals, tcp_lines)), a),
+                short_number(top_rate(t, offsetof(struct totals, udp_datagrams)), b));
+    textbuf_add(&s->line, "%s lost/s in the kernel",
+                short_number(top_rate(t, offsetof(struct totals, udp_kernel_drops)), c));
+    textbuf_add(&s->line, "  injected %s/s",
+                short_number(top_rate(t, offsetof(struct totals, injected)), a));
+    line_end(s);
+}
+
 static void head_lines(const struct top *t, struct screen *s)
 {
     char up[NUMBER_BYTES], a[NUMBER_BYTES], b[NUMBER_BYTES], c[NUMBER_BYTES];
@@ -130,10 +149,13 @@ static void head_lines(const struct top *t, struct screen *s)
     line_end(s);
     textbuf_add(&s->line, "out       %9s durable/s ",
                 short_number(top_rate(t, offsetof(struct totals, durable)), a));
-    textbuf_add(&s->line, "%9s stored/s %9s loaded/s",
+    textbuf_add(&s->line, "%9s stored/s %9s in BigQuery/s",
                 short_number(top_rate(t, offsetof(struct totals, confirmed)), b),
-                short_number(top_rate(t, offsetof(struct totals, loaded)), c));
+                short_number(top_rate(t, offsetof(struct totals, loaded)) +
+                                 top_rate(t, offsetof(struct totals, inserted)),
+                             c));
     line_end(s);
+    input_line(t, s);
     textbuf_add(&s->line, "answers   p50 %s  p99 %s",
                 short_time(histogram_quantile(&t->answers, 0.5), a),
                 short_time(histogram_quantile(&t->answers, 0.99), b));

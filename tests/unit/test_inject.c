@@ -208,6 +208,43 @@ static void marks_tell_what_is_stored(void **state)
     rig_fini(&r);
 }
 
+/* Sampling leaves out what comes by itself, never what somebody injects: marks count on all of it. */
+static void injections_are_not_sampled(void **state)
+{
+    struct live_settings *none = calloc(1, sizeof(*none));
+    struct ingest_result result;
+    struct injection *i;
+    struct live *live;
+    struct rig r;
+    int fd;
+
+    (void)state;
+    rig_init(&r, false);
+    assert_non_null(none);
+    none->types_version = 1; /* sampling_ppm is 0: nothing is kept */
+    none->worker.block_bytes = r.bed.config.block_bytes;
+    none->worker.lane_blocks = r.bed.config.lane_blocks_max;
+    none->worker.idle_ms = none->worker.request_ms = 60000;
+    assert_int_equal(live_create(none, &live), 0);
+    r.bed.config.live = live_join(live);
+    tcore_bed_start(&r.bed);
+    fd = tcore_connect(&r.bed);
+    for (int round = 0; round < 5; round++) {
+        tcore_post(fd, "/v1/events/t", "{\"live\":1}", 10);
+        assert_true(tcore_answer(fd, NULL, 0, 10000) > 0);
+        i = make_batch(&r, 0, 30, false);
+        submit(&r, i);
+        assert_int_equal(finish(i, NULL, &result), 0);
+        assert_int_equal(result.accepted + result.dead_lettered, 30);
+    }
+    assert_int_equal(atomic_load(&worker_stats(r.bed.worker)->sampled_out), 5);
+    close(fd);
+    read_back(&r);
+    assert_int_equal(r.live, 0);
+    rig_fini(&r);
+    live_destroy(live);
+}
+
 /* All documents under one seq lie in one block. */
 static void a_whole_batch_is_in_one_block(void **state)
 {
@@ -311,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(marks_tell_what_is_stored),
+        cmocka_unit_test(injections_are_not_sampled),
         cmocka_unit_test(a_whole_batch_is_in_one_block),
         cmocka_unit_test(what_no_block_holds_keeps_its_head),
         cmocka_unit_test(cancel_and_drain_end_a_batch),
