@@ -13,6 +13,7 @@
 #include "dataplane/base/clock.h"
 
 #define BUSY_TIMEOUT_MS 5000
+#define UNKNOWN_SEQ     "9223372036854775807" /* of letters whose session was forgotten */
 #define MESSAGE_BYTES   512
 
 static const char schema_sql[] =
@@ -41,6 +42,7 @@ enum statement {
     MARK,
     INTEND,
     INTEND_DROPPED,
+    INTEND_UNKNOWN,
     DONE,
     STORED_SEQ,
     SETTLE_CHECK,
@@ -48,6 +50,9 @@ enum statement {
     SETTLE_BACK,
     SETTLE_NEW,
     DROP,
+    DROP_UNKNOWN,
+    RENEW,
+    RENEW_LETTERS,
     OBJECT_ADD,
     OBJECT_ID,
     OBJECT_KNOWN,
@@ -71,15 +76,24 @@ static const char *const statement_sql[STATEMENTS] = {
     [INTEND] = "INSERT OR IGNORE INTO letters VALUES(?1, ?2, 1, 0, ?3, ?4, ?5, ?6, '')",
     [INTEND_DROPPED] = "UPDATE letters SET state = 1, was = 3, at_us = ?3, uid = ?4, seq = ?5,"
                        " object = ?6 WHERE journal = ?1 AND lsn = ?2 AND state = 3",
+    [INTEND_UNKNOWN] =
+        "UPDATE letters SET was = 0, at_us = ?3, uid = ?4, seq = ?5, object = ?6,"
+        " outcome = '' WHERE journal = ?1 AND lsn = ?2 AND state = 1 AND seq = " UNKNOWN_SEQ,
     [DONE] = "UPDATE letters SET state = 2, at_us = ?3, outcome = ?4"
              " WHERE journal = ?1 AND lsn = ?2 AND state = 1 AND seq = ?5",
     [STORED_SEQ] = "UPDATE meta SET stored_seq = max(stored_seq, ?1)",
     [SETTLE_CHECK] = "SELECT stored_seq FROM meta",
     [SETTLE_STORED] = "UPDATE letters SET state = 2, at_us = ?2, outcome = 'stored' WHERE state = "
                       "1 AND seq <= ?1",
-    [SETTLE_BACK] = "UPDATE letters SET state = 3, seq = 0 WHERE state = 1 AND was = 3",
-    [SETTLE_NEW] = "DELETE FROM letters WHERE state = 1",
+    [SETTLE_BACK] = "UPDATE letters SET state = 3, seq = 0"
+                    " WHERE state = 1 AND was = 3 AND seq < " UNKNOWN_SEQ,
+    [SETTLE_NEW] = "DELETE FROM letters WHERE state = 1 AND seq < " UNKNOWN_SEQ,
     [DROP] = "INSERT OR IGNORE INTO letters VALUES(?1, ?2, 3, 0, ?3, ?4, 0, ?5, '')",
+    [DROP_UNKNOWN] = "UPDATE letters SET state = 3, at_us = ?3, uid = ?4, seq = 0, outcome = ''"
+                     " WHERE journal = ?1 AND lsn = ?2 AND state = 1 AND seq = " UNKNOWN_SEQ,
+    [RENEW] = "UPDATE meta SET session = randomblob(16), stored_seq = 0",
+    [RENEW_LETTERS] =
+        "UPDATE letters SET seq = " UNKNOWN_SEQ ", outcome = 'unknown' WHERE state = 1",
     [OBJECT_ADD] = "INSERT INTO objects(name) VALUES(?1)",
     [OBJECT_ID] = "SELECT object FROM objects WHERE name = ?1",
     [OBJECT_KNOWN] = "SELECT 1 FROM objects"
@@ -160,17 +174,6 @@ static int begin(struct dlq_db *db)
     rc = exec(db, "BEGIN IMMEDIATE");
     if (rc != 0)
         pthread_mutex_unlock(&db->lock);
-    return rc;
-}
-
-static int end(struct dlq_db *db, int rc)
-{
-    if (rc == 0)
-        rc = exec(db, "COMMIT");
-    if (rc != 0 && !sqlite3_get_autocommit(db->db))
-        (void)sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
-    ASSERT(sqlite3_get_autocommit(db->db));
-    pthread_mutex_unlock(&db->lock);
     return rc;
 }
 
@@ -280,6 +283,26 @@ static int read_session(struct dlq_db *db)
         rc = fail(db, rc);
     sqlite3_finalize(st);
     return rc == SQLITE_ROW ? 0 : rc;
+}
+
+/* Ends a transaction. After a failure, what is kept in memory is read again. */
+static int end(struct dlq_db *db, int rc)
+{
+    if (rc == 0)
+        rc = exec(db, "COMMIT");
+    if (rc != 0) {
+        char message[MESSAGE_BYTES];
+
+        memcpy(message, db->message, sizeof(message));
+        if (!sqlite3_get_autocommit(db->db))
+            (void)sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+        (void)!count_all(db);
+        (void)!read_session(db);
+        memcpy(db->message, message, sizeof(message));
+    }
+    ASSERT(sqlite3_get_autocommit(db->db));
+    pthread_mutex_unlock(&db->lock);
+    return rc;
 }
 
 static int prepare_file(struct dlq_db *db)
@@ -425,7 +448,7 @@ static int intend_run(struct dlq_db *db, enum statement which, uint64_t seq,
     return run(db, st);
 }
 
-/* @return 0; 1 when the letter was dropped before; -errno. */
+/* @return 0; 1 when the letter was dropped before, or nobody knows what became of it; -errno. */
 static int intend_one(struct dlq_db *db, uint64_t seq, const struct dlq_entry *e, uint32_t uid)
 {
     int64_t object = object_number(db, e->object);
@@ -439,6 +462,8 @@ static int intend_one(struct dlq_db *db, uint64_t seq, const struct dlq_entry *e
         return changed < 0 ? changed : 0;
     changed = intend_run(db, INTEND_DROPPED, seq, e, object, uid);
     if (changed == 0)
+        changed = intend_run(db, INTEND_UNKNOWN, seq, e, object, uid);
+    if (changed == 0)
         snprintf(db->message, sizeof(db->message), "a letter is replayed already");
     return changed == 0 ? -EEXIST : changed;
 }
@@ -447,20 +472,20 @@ int dlq_db_intend(struct dlq_db *db, uint64_t seq, const struct dlq_entry *e, ui
                   uint32_t uid)
 {
     int rc = begin(db);
-    uint64_t were_dropped = 0;
+    bool odd = false; /* the counts must be taken again */
 
     ASSERT(n > 0);
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; rc >= 0 && i < n; i++) {
         rc = intend_one(db, seq, &e[i], uid);
-        were_dropped += rc > 0 ? 1 : 0;
+        odd = odd || rc > 0;
     }
-    rc = end(db, rc < 0 ? rc : 0);
-    if (rc == 0) {
+    if (rc >= 0)
+        rc = odd ? count_all(db) : 0;
+    rc = end(db, rc);
+    if (rc == 0 && !odd)
         atomic_fetch_add(&db->replaying, n);
-        atomic_fetch_sub(&db->dropped, were_dropped);
-    }
     return rc;
 }
 
@@ -563,19 +588,52 @@ int dlq_db_settle(struct dlq_db *db, uint64_t last_seq, uint64_t *stored, uint64
     return end(db, rc);
 }
 
-static int drop_one(struct dlq_db *db, const struct dlq_entry *e, uint32_t uid)
+int dlq_db_renew(struct dlq_db *db, uint64_t *unknown)
 {
-    int64_t object = object_number(db, e->object);
-    sqlite3_stmt *st = prepare(db, DROP);
+    int rc = begin(db), changed = 0;
 
-    ASSERT(e != NULL);
-    if (object < 0)
-        return (int)object;
+    ASSERT(unknown != NULL);
+    *unknown = 0;
+    if (rc != 0)
+        return rc;
+    changed = run(db, prepare(db, RENEW_LETTERS));
+    rc = changed < 0 ? changed : run(db, prepare(db, RENEW));
+    if (rc >= 0)
+        rc = read_session(db);
+    rc = end(db, rc);
+    *unknown = rc == 0 ? (uint64_t)changed : 0;
+    return rc;
+}
+
+static int drop_run(struct dlq_db *db, enum statement which, const struct dlq_entry *e,
+                    int64_t object, uint32_t uid)
+{
+    sqlite3_stmt *st = prepare(db, which);
+
+    ASSERT(object > 0);
     bind_id(st, &e->id);
     bind_number(st, 3, clock_wall_us());
     bind_number(st, 4, uid);
-    bind_number(st, 5, object);
+    if (which == DROP)
+        bind_number(st, 5, object);
     return run(db, st);
+}
+
+/* @return 1 when it was dropped now; 0; -errno. */
+static int drop_one(struct dlq_db *db, const struct dlq_entry *e, uint32_t uid, bool *odd)
+{
+    int64_t object = object_number(db, e->object);
+    int changed;
+
+    ASSERT(odd != NULL);
+    if (object < 0)
+        return (int)object;
+    changed = drop_run(db, DROP, e, object, uid);
+    if (changed != 0)
+        return changed;
+    changed = drop_run(db, DROP_UNKNOWN, e, object, uid);
+    *odd = *odd || changed > 0;
+    return changed;
 }
 
 int dlq_db_drop(struct dlq_db *db, const struct dlq_entry *e, uint32_t n, uint32_t uid,
@@ -583,19 +641,23 @@ int dlq_db_drop(struct dlq_db *db, const struct dlq_entry *e, uint32_t n, uint32
 {
     int rc = begin(db);
     uint64_t changed = 0;
+    bool odd = false;
 
     ASSERT(dropped != NULL);
     *dropped = 0;
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; rc >= 0 && i < n; i++) {
-        rc = drop_one(db, &e[i], uid);
+        rc = drop_one(db, &e[i], uid, &odd);
         changed += rc > 0 ? 1 : 0;
     }
-    rc = end(db, rc < 0 ? rc : 0);
+    if (rc >= 0)
+        rc = odd ? count_all(db) : 0;
+    rc = end(db, rc);
     if (rc != 0)
         return rc;
-    atomic_fetch_add(&db->dropped, changed);
+    if (!odd)
+        atomic_fetch_add(&db->dropped, changed);
     *dropped = changed;
     return 0;
 }

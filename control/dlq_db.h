@@ -84,6 +84,7 @@ int dlq_db_mark(struct dlq_db *db, const struct dlq_id *id, struct dlq_mark *out
 /**
  * Durably notes that the letters go into batch seq. All must be new or dropped.
  * @return 0; -EEXIST when one is replayed, or on its way (nothing is noted then); -errno.
+ * Letters of which nobody can know may go again.
  */
 int dlq_db_intend(struct dlq_db *db, uint64_t seq, const struct dlq_entry *e, uint32_t n,
                   uint32_t uid) WARN_UNUSED;
@@ -100,8 +101,18 @@ int dlq_db_done(struct dlq_db *db, uint64_t seq, const struct dlq_entry *e, uint
 int dlq_db_settle(struct dlq_db *db, uint64_t last_seq, uint64_t *stored,
                   uint64_t *returned) WARN_UNUSED;
 
-/** Durably marks new letters as dropped; others stay as they are. @param dropped receives how many
- * were new. @return 0 or -errno. */
+/**
+ * Begins a new session after the old one was forgotten. Letters whose replay was cut off under the
+ * old one stay "replaying", outcome "unknown": nobody can know any more. They may be dropped, or
+ * replayed all the same. @return 0 or -errno.
+ */
+int dlq_db_renew(struct dlq_db *db, uint64_t *unknown) WARN_UNUSED;
+
+/**
+ * Durably marks letters as dropped that are new or of which nobody can know; others stay as they
+ * are.
+ * @param dropped receives how many were marked. @return 0 or -errno.
+ */
 int dlq_db_drop(struct dlq_db *db, const struct dlq_entry *e, uint32_t n, uint32_t uid,
                 uint64_t *dropped) WARN_UNUSED;
 

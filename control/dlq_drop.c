@@ -57,7 +57,7 @@ static bool visit_letter(void *ctx, const struct dlq_letter *l)
 
     ASSERT(d->n < BATCH);
     d->ids_found++;
-    if (l->mark.state != DLQ_NEW) {
+    if ((d->c->options.filter.states & 1u << l->mark.state) == 0) {
         d->handled_before++;
         return true;
     }

@@ -248,7 +248,8 @@ static const struct option {
     {"--as-type", "T", "take them in as events of this type", REPLAY, PLAIN, set_as_type},
     {"--all", NULL, "every letter", REPLAY | DROP, PLAIN, set_all},
     {"--dry-run", NULL, "only say what would be done", REPLAY | DROP, PLAIN, set_dry_run},
-    {"--yes", NULL, "do it without asking; needed with filters", REPLAY | DROP, PLAIN, set_yes},
+    {"--yes", NULL, "do it without asking; needed with filters where no terminal asks",
+     REPLAY | DROP, PLAIN, set_yes},
     {"--delete-objects", NULL,
      "delete the objects of which every letter is replayed or dropped; verify accounts for them",
      DROP, PLAIN, set_delete_objects},
@@ -428,10 +429,12 @@ static int check_chosen(struct parse *p)
         return refuse(p, "say which letters: --id ID, filters, or --all");
     if (ways > 1)
         return refuse(p, "--id, filters and --all exclude each other");
-    if (o->filter.states != 1u << DLQ_NEW &&
+    if (o->filter.states != 1u << DLQ_NEW && o->filter.states != 1u << DLQ_INTENT &&
         (o->verb == DLQ_DROP || o->filter.states != 1u << DLQ_DROPPED))
-        return refuse(p, o->verb == DLQ_DROP ? "only letters of --state new can be dropped"
-                                             : "only letters of --state new or dropped can be "
+        return refuse(p, o->verb == DLQ_DROP ? "only letters of --state new (or replaying, when "
+                                               "nobody can know their fate) can be dropped"
+                                             : "only letters of --state new or dropped (or "
+                                               "replaying, when nobody can know their fate) can be "
                                                "replayed: nothing is ever stored twice");
     if (o->others && o->delete_objects)
         return refuse(p, "--delete-objects only deletes objects of this daemon, not --others");

@@ -51,24 +51,49 @@ struct replay {
 
 /* ---- what a crash left open ---- */
 
+/* Opens the session and settles what an earlier replay left. A session that was forgotten (16,384
+ * others came after it, or the delivery log is another) is replaced. */
+static int open_settled(struct daemon *d, struct dlq_db *db, struct inject_session **out,
+                        uint64_t *last, char *error, size_t error_len)
+{
+    uint64_t stored, returned, unknown;
+    int rc = -ERANGE;
+
+    ASSERT(out != NULL);
+    for (int tries = 0; tries < 2 && rc == -ERANGE; tries++) {
+        rc = inject_open(d, dlq_db_session(db), out, last, error, error_len);
+        if (rc != 0)
+            return rc;
+        rc = dlq_db_settle(db, *last, &stored, &returned);
+        if (rc == 0 && stored + returned > 0)
+            log_info("dlq",
+                     "a replay that was cut off is settled: %" PRIu64
+                     " dead letters were stored, %" PRIu64 " were not and are as before",
+                     stored, returned);
+        if (rc == 0)
+            return 0;
+        dlq_db_message(db, error, error_len);
+        inject_close(*out);
+        if (rc != -ERANGE || dlq_db_renew(db, &unknown) != 0)
+            break;
+        log_warn("dlq",
+                 "%s: the session of earlier replays is forgotten, a new one begins. Of %" PRIu64
+                 " letters nobody can know whether they were stored: `penstock dlq list --state "
+                 "replaying`",
+                 error, unknown);
+    }
+    return rc;
+}
+
 int dlq_settle(struct daemon *d, struct dlq_db *db, char *error, size_t error_len)
 {
     struct inject_session *s;
-    uint64_t last, stored, returned;
-    int rc = inject_open(d, dlq_db_session(db), &s, &last, error, error_len);
+    uint64_t last;
+    int rc = open_settled(d, db, &s, &last, error, error_len);
 
-    if (rc != 0)
-        return rc;
-    rc = dlq_db_settle(db, last, &stored, &returned);
-    inject_close(s);
-    if (rc != 0)
-        dlq_db_message(db, error, error_len);
-    if (rc == 0 && stored + returned > 0)
-        log_info("dlq",
-                 "a replay that was cut off is settled: %" PRIu64
-                 " dead letters were stored, %" PRIu64 " were not and are as before",
-                 stored, returned);
     ASSERT(rc <= 0);
+    if (rc == 0)
+        inject_close(s);
     return rc;
 }
 
@@ -321,31 +346,17 @@ static void write_text(struct replay *r, const struct dlq_scan *s)
         textbuf_add(b, "nothing was done: add --yes\n");
 }
 
-/* Takes the session and settles what an earlier replay left. */
-static bool session_open(struct replay *r)
-{
-    struct dlq_db *db = r->c->db;
-    uint64_t stored, returned;
-    int rc =
-        inject_open(r->c->d, dlq_db_session(db), &r->session, &r->seq, r->error, sizeof(r->error));
-
-    if (rc != 0) {
-        r->session = NULL;
-        r->rc = rc;
-        return false;
-    }
-    rc = dlq_db_settle(db, r->seq, &stored, &returned);
-    ASSERT(rc <= 0);
-    return rc == 0 || fail_db(r, rc);
-}
-
 static int replay_run(struct replay *r, struct dlq_scan *s)
 {
     const struct dlq_options *o = &r->c->options;
     int rc = 0;
 
     ASSERT(r->rc == 0);
-    if (!r->apply || session_open(r)) {
+    if (r->apply)
+        r->rc = open_settled(r->c->d, r->c->db, &r->session, &r->seq, r->error, sizeof(r->error));
+    if (r->rc != 0) {
+        r->session = NULL;
+    } else {
         rc = o->filter.n_ids > 0 ? dlq_scan_ids(s, r->error, sizeof(r->error))
                                  : dlq_scan(s, r->error, sizeof(r->error));
         /* What was collected is whole, even when the walk could not go on. */

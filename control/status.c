@@ -272,7 +272,7 @@ static void status_text(const struct status *s, struct textbuf *b)
     text_reasons(t->reason, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);
-    if (t->gcs_dead.delivered > 0)
+    if (t->gcs_dead.delivered + t->bigquery.refused > 0)
         textbuf_add(b,
                     "dead letters   %" PRIu64 " not dealt with, %" PRIu64 " replayed, %" PRIu64
                     " dropped; `penstock dlq list` shows them\n",

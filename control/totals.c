@@ -298,10 +298,11 @@ uint64_t totals_pending_bigquery(const struct totals *t)
 
 uint64_t totals_dead_waiting(const struct totals *t)
 {
+    uint64_t there = t->gcs_dead.delivered + t->bigquery.refused;
     uint64_t handled = t->dlq.replayed + t->dlq.dropped;
 
     ASSERT(t != NULL);
-    return t->gcs_dead.delivered > handled ? t->gcs_dead.delivered - handled : 0;
+    return there > handled ? there - handled : 0;
 }
 
 void totals_sample(struct daemon *d)

@@ -6,12 +6,15 @@ Method: the real daemon with the local cloud. Letters of many reasons are made, 
 with what was sent; objects are edited behind Penstock's back; verify judges what drop deletes.
 """
 import collections
+import contextlib
 import gzip
 import http.client
 import json
 import os
+import pty
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.parse
@@ -81,6 +84,27 @@ def upload(cloud, name, data):
     answer = connection.getresponse()
     equal(answer.status, 200, f"upload of {name}: {answer.read()[:200]}")
     connection.close()
+
+
+def at_terminal(daemon, answer, *arguments):
+    """What `penstock` shows to somebody at a terminal who gives this answer."""
+    ours, theirs = pty.openpty()
+    argv = [program("penstock"), "--socket", daemon.config["control"]["socket"], *arguments]
+    child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.write(ours, answer.encode() + b"\n")
+    text = b""
+    while True:
+        try:
+            got = os.read(ours, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not got:
+            break
+        text += got
+    child.wait(60)
+    os.close(ours)
+    return text.decode()
 
 
 def check_filters(daemon):
@@ -167,6 +191,13 @@ def test_drop():
         equal(len(listed(daemon)), len(SENT), "after a drop without --yes")
         equal(daemon.cli("dlq", "drop", "--all", "--dry-run")[0], 0, "--dry-run")
         one = listed(daemon, "--reason", "wrong_type")[0]["id"]
+        for answer, dropped in (("n", 0), ("", 0), ("y", 1)):
+            text = at_terminal(daemon, answer, "dlq", "drop", "--reason", "wrong_type")
+            expect("1 dead letters would be dropped" in text and "do it? [y/N]" in text, text)
+            expect(("1 dead letters dropped" in text) == (dropped == 1), f"{answer!r}: {text}")
+            equal(daemon.cli_json("status")["dlq"]["dropped"], dropped, f"dropped after {answer!r}")
+        one, before = listed(daemon, "--type", "order")[0]["id"], one
+        equal(daemon.cli_json("dlq", "show", before)["state"], "dropped", "by name")
         done = daemon.cli_json("dlq", "drop", "--id", one)
         equal((done["matched"], done["dropped"]), (1, 1), "drop --id")
         done = daemon.cli_json("dlq", "drop", "--id", one)
@@ -176,7 +207,7 @@ def test_drop():
         refused(daemon, "drop", "--id", one, "--id", one[:-1] + "f", status=1, has=["1 of the ids are not"])
         daemon.kill()
         daemon.start()
-        equal([x["id"] for x in listed(daemon, "--state", "dropped")], [one], "dropped, after kill -9")
+        equal({x["id"] for x in listed(daemon, "--state", "dropped")}, {one, before}, "dropped, after kill -9")
         names = cloud.names("dead_letter/")
         done = daemon.cli_json("dlq", "drop", "--reason", "missing_type", "--yes", "--delete-objects")
         gone = set(names) - set(cloud.names("dead_letter/"))
@@ -323,6 +354,33 @@ def test_replay():
         equal(len(cloud.lines("output/order_x2F2/")), 1, "order/2")
 
 
+def test_refused_by_bigquery():
+    """Rows that insertAll refused: the replay has the event as it came, and its row is there once."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, insert={"age_max": "50ms"}, bigquery={"method": "insert_all"})
+        cloud.fault(service="bigquery", row_reason="invalid", message="no such thing: x.", row_contains="bad-")
+        lines = [thing(i, b',"id":"bad-%d"' % i if i % 3 == 0 else b"") for i in range(60)]
+        send(daemon, b"\n".join(lines))
+        flush(daemon)
+        found = listed(daemon, "--reason", "refused_by_bigquery")
+        equal(len(found), 20, "refused")
+        equal({(x["type"], x["detail"]) for x in found}, {("thing", "invalid: no such thing: x.")}, "BigQuery's word")
+        equal({raw(daemon, x["id"]) for x in found[:3]} - set(lines), set(), "the event as it came")
+        expect(all(x["source"] == f"journal {x['id']}" for x in found), "sources")
+        equal(daemon.cli_json("status")["dlq"]["new"], 20, "status")
+        equal(daemon.cli_json("dlq", "replay", "--all", "--yes")["accepted"], 20, "replay, nothing fixed")
+        flush(daemon)
+        equal(len(listed(daemon)), 20, "refused again")
+        cloud.clear_faults()
+        equal(daemon.cli_json("dlq", "replay", "--since", "10m", "--yes")["accepted"], 20, "replay")
+        clean(daemon)
+        rows = collections.Counter(int(v) for v in cloud.column("thing", "JSON_VALUE(event, '$.n')"))
+        equal(rows, collections.Counter(range(60)), "rows")
+        equal(daemon.cli_json("dlq", "drop", "--all", "--yes", "--delete-objects")["objects_kept"], 0, "drop")
+        clean(daemon)
+
+
 def test_too_large_and_partial():
     with Place() as place:
         cloud = place.cloud()
@@ -396,8 +454,22 @@ def test_replay_at_once():
         equal(daemon.cli_json("status")["dlq"]["replayed"], count, "replayed")
         clean(daemon)
         expect_once(cloud, count)
+        # A session that the daemon has forgotten: nothing is open, so a new one begins.
+        daemon.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(daemon.config["data_dir"], "dlq.db"))) as db:
+            db.execute("UPDATE meta SET stored_seq = 1000000")
+            db.commit()
+        daemon.start()
+        send(daemon, b'{"n":%d}' % count)
+        flush(daemon)
+        done = daemon.cli_json("dlq", "replay", "--reason", "missing_type", "--as-type", "thing", "--yes")
+        equal((done["replayed"], done["accepted"]), (1, 1), "in a new session")
+        expect(daemon.log_lines("the session of earlier replays is forgotten"), daemon.log()[-500:])
+        clean(daemon)
+        expect_once(cloud, count + 1)
 
 
 if __name__ == "__main__":
     sys.exit(run_tests([test_list_and_show, test_usage, test_drop, test_edited_objects, test_replay,
+                        test_refused_by_bigquery,
                         test_too_large_and_partial, test_replay_killed, test_replay_at_once]))

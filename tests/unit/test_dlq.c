@@ -268,7 +268,7 @@ static void test_wrong_options(void **state)
     bad("replay --all --type x", "exclude each other");
     bad("replay --all --state all", "nothing is ever stored twice");
     bad("drop --id " ID " --reason bad_json", "exclude each other");
-    bad("drop --all --state dropped", "only letters of --state new");
+    bad("drop --all --state dropped", "only letters of --state new (or replaying");
     bad("drop --all --others --delete-objects", "--delete-objects only deletes");
     bad("drop --all --as-type x", "does not take");
     bad("help me", "unknown argument");
@@ -374,6 +374,8 @@ static void test_settle(void **state)
 {
     struct dlq_db *db = open_db();
     struct dlq_entry e[] = {letter(11), letter(12), letter(13), letter(14)};
+    uint8_t session[DLQ_SESSION_BYTES];
+    struct dlq_counts counts;
     uint64_t dropped, stored, returned;
 
     (void)state;
@@ -396,6 +398,24 @@ static void test_settle(void **state)
     assert_int_equal(mark_of(db, 13).state, DLQ_INTENT);
     assert_int_equal(dlq_db_settle(db, 6, &stored, &returned), 0);
     assert_int_equal(mark_of(db, 13).state, DLQ_NEW);
+    /* A new session: what was under way stays unknown until somebody decides. */
+    memcpy(session, dlq_db_session(db), sizeof(session));
+    assert_int_equal(dlq_db_intend(db, 7, &e[2], 2, 0), 0);
+    assert_int_equal(dlq_db_renew(db, &returned), 0);
+    assert_int_equal(returned, 2);
+    assert_memory_not_equal(session, dlq_db_session(db), sizeof(session));
+    assert_int_equal(dlq_db_settle(db, 0, &stored, &returned), 0);
+    assert_int_equal(stored + returned, 0);
+    assert_int_equal(mark_of(db, 13).state, DLQ_INTENT);
+    assert_string_equal(mark_of(db, 13).outcome, "unknown");
+    dlq_db_counts(db, &counts);
+    assert_int_equal(counts.replaying, 2);
+    assert_int_equal(dlq_db_drop(db, &e[3], 1, 0, &dropped), 0);
+    assert_int_equal(dropped, 1);
+    assert_int_equal(dlq_db_intend(db, 1, &e[2], 1, 0), 0);
+    assert_int_equal(dlq_db_settle(db, 0, &stored, &returned), 0);
+    assert_int_equal(mark_of(db, 13).state, DLQ_NEW);
+    assert_int_equal(mark_of(db, 14).state, DLQ_DROPPED);
     dlq_db_close(db);
 }
 

@@ -216,6 +216,43 @@ static int ask(struct arguments *a)
     return status < 0 ? PROTOCOL_ERROR : status;
 }
 
+/* Whether a person asks for what changes many letters: then it is shown first. */
+static bool wants_confirming(const struct arguments *a)
+{
+    static const char *const settled[] = {" --yes", " --dry-run", " --id", " --json"};
+
+    if (strncmp(a->line, "dlq replay", 10) != 0 && strncmp(a->line, "dlq drop", 8) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof(settled) / sizeof(settled[0]); i++) {
+        if (strstr(a->line, settled[i]) != NULL)
+            return false;
+    }
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+/* Shows what would be done, and does it after a yes. */
+static int ask_first(struct arguments *a)
+{
+    size_t len = a->len;
+    char reply[16] = "";
+    int status = add_word(a, "--dry-run");
+
+    if (status == PROTOCOL_OK)
+        status = ask(a);
+    if (status == PROTOCOL_USAGE)
+        return status;
+    printf("do it? [y/N] ");
+    fflush(stdout);
+    if (fgets(reply, sizeof(reply), stdin) == NULL || (reply[0] != 'y' && reply[0] != 'Y')) {
+        printf("nothing was done\n");
+        return PROTOCOL_ERROR;
+    }
+    a->len = len;
+    a->line[len] = '\0';
+    status = add_word(a, "--yes");
+    return status == PROTOCOL_OK ? ask(a) : status;
+}
+
 int main(int argc, char **argv)
 {
     const char *from_environment = getenv("PENSTOCK_SOCKET");
@@ -239,5 +276,5 @@ int main(int argc, char **argv)
     if (a.top)
         return top_run(&(struct top_request){
             .socket = a.socket, .line = a.line, .once = a.once, .json = a.json});
-    return ask(&a);
+    return wants_confirming(&a) ? ask_first(&a) : ask(&a);
 }
