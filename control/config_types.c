@@ -385,16 +385,6 @@ static void check_path_count(struct loader *l)
     }
 }
 
-/* Whether a type (NULL: one that is not listed) goes by insertAll, while the set is being made. */
-static bool inserts(const struct config *c, const struct type_config *type)
-{
-    const enum type_method method = type != NULL ? type->method : TYPE_METHOD_DEFAULT;
-
-    ASSERT(c != NULL);
-    return method == TYPE_METHOD_DEFAULT ? c->bigquery_method == METHOD_INSERT_ALL
-                                         : method == TYPE_INSERT_ALL;
-}
-
 void config_check_types(struct loader *l)
 {
     struct config *c = l->c;
@@ -407,9 +397,6 @@ void config_check_types(struct loader *l)
         char key[ENTRY_KEY_BYTES];
 
         check_path(l, e.at, entry_key(&e, "time_field", key), e.type->time_field);
-        if (inserts(c, e.type) && type_has_rows(&c->types, e.type))
-            entry_problem(l, &e, "method", e.at, "insert_all",
-                          "load: inferred and added columns reach their table by load jobs only");
         if (e.type->schema != NULL) {
             check_clustering(l, &e);
             check_time_field(l, &e);
@@ -428,12 +415,6 @@ void config_check_types(struct loader *l)
     c->types.time_field = c->time_field[0] != '\0' ? c->time_field : NULL;
     static_assert(UNLISTED_INFER == 1 && UNLISTED_DEAD_LETTER == 2, "order of choices");
     c->types.unlisted = (enum unlisted_types)c->types_unlisted;
-    if (c->types.unlisted == UNLISTED_INFER && inserts(c, NULL))
-        problem_at(
-            l, config_where(l, "types.unlisted"), "types.unlisted",
-            "found \"infer\" with bigquery.method insert_all; allowed: inferred columns reach "
-            "their table by load jobs only: name bigquery.method load, and insert_all for "
-            "single types");
     c->types.insert_all = c->bigquery_method == METHOD_INSERT_ALL;
     c->types.lateness_us = (int64_t)c->types_lateness;
 }

@@ -110,7 +110,7 @@ static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name
         return NULL;
     slot_fill(s, &t->shown[n], name, type_find(t->set, name));
     s->rows = type_has_rows(t->set, s->config);
-    if (type_inserts(t->set, s->config) && !s->rows)
+    if (type_inserts(t->set, s->config))
         s->events.flags = BLOCK_RUN_INSERT; /* kept in the journal: a change of method is clean */
     s->time_path = t->default_time_path;
     if (t->settings != NULL)

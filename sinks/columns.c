@@ -82,6 +82,18 @@ struct columns_version *columns_find(struct columns *c, uint32_t hash)
     return NULL;
 }
 
+void columns_report(const struct columns *c, struct sink_table_report *out)
+{
+    if (c == NULL || c->newest == NULL)
+        return;
+    out->version = c->newest->number;
+    out->columns = c->newest->rows->n_columns;
+    out->columns_added = c->added;
+    out->overflowed = c->counts.overflowed + c->counts.whole;
+    out->normalized = c->counts.normalized;
+    ASSERT(out->version > 0);
+}
+
 /* ---- versions on disk ---- */
 
 static void file_of(const struct columns *c, const struct columns_version *v, struct rows_file *out)
@@ -258,12 +270,12 @@ static void log_growth(const struct columns *c, const struct rows *old)
 
 static bool is_waiting(const struct group *g)
 {
-    return g->key.encoding == ENCODING_ROWS && g->key.schema_hash == 0;
+    return plan_has_rows(&g->key) && g->key.schema_hash == 0;
 }
 
 static bool group_is_of(const struct columns *c, const struct group *g)
 {
-    return g->key.encoding == ENCODING_ROWS &&
+    return plan_has_rows(&g->key) &&
            route_get(c->sink, (struct span){g->key.type, g->key.type_len})->columns == c;
 }
 
@@ -300,7 +312,18 @@ static void group_to_rows(struct columns *c, struct group *g, char *buf)
         while (waiting.bytes > 0)
             row_write(c, g, &waiting, chain, buf);
     }
-    group_rename(&c->sink->groups, g, c->newest->rows->hash);
+}
+
+/* The waiting groups of a table become groups of the first version. */
+static void groups_begin(struct columns *c, struct group_table *t, char *buf)
+{
+    for (struct group *g = t->oldest.next; g != &t->oldest; g = g->next) {
+        if (!is_waiting(g) || !group_is_of(c, g))
+            continue;
+        if (g->key.encoding == ENCODING_ROWS) /* others hold lines as they are */
+            group_to_rows(c, g, buf);
+        group_rename(t, g, c->newest->rows->hash);
+    }
 }
 
 /* Ends the learning of a table. */
@@ -318,10 +341,8 @@ static bool columns_begin(struct columns *c)
         free(buf);
         return false;
     }
-    for (struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = g->next) {
-        if (is_waiting(g) && group_is_of(c, g))
-            group_to_rows(c, g, buf);
-    }
+    groups_begin(c, &s->groups, buf);
+    groups_begin(c, &s->insert_groups, buf);
     free(buf);
     rows_destroy(c->learning);
     c->learning = NULL;
@@ -344,20 +365,25 @@ bool columns_settle(struct sink *s, struct group *g)
 
 /* ---- growing ---- */
 
-/* Plans the groups of the version before the newest: none of its lines may come later. */
-static void plan_older(struct columns *c, uint32_t hash)
+static void plan_version(struct columns *c, struct group_table *t, uint32_t hash)
 {
-    struct sink *s = c->sink;
     struct group *next;
 
-    for (struct group *g = s->groups.oldest.next; g != &s->groups.oldest; g = next) {
+    for (struct group *g = t->oldest.next; g != &t->oldest; g = next) {
         bool planned = true;
 
         next = g->next;
         if (group_is_of(c, g) && g->key.schema_hash == hash)
-            planned = plan_group(s, g);
+            planned = plan_group(c->sink, g);
         ASSERT(planned);
     }
+}
+
+/* Plans the groups of the version before the newest: none of its lines may come later. */
+static void plan_older(struct columns *c, uint32_t hash)
+{
+    plan_version(c, &c->sink->groups, hash);
+    plan_version(c, &c->sink->insert_groups, hash);
 }
 
 /* The next version, with what this line and those behind it in the block's run show. */

@@ -23,6 +23,7 @@
 #include "dataplane/event/type.h"
 
 struct sink;
+struct sink_table_report;
 struct group;
 struct plan_key;
 
@@ -69,6 +70,9 @@ struct columns *columns_get(struct sink *s, const char *table, const struct type
 
 /** The version of this hash, or NULL. */
 struct columns_version *columns_find(struct columns *c, uint32_t hash);
+
+/** Says what is known of a table's columns; c may be NULL. */
+void columns_report(const struct columns *c, struct sink_table_report *out);
 
 /** Lets a version go that somebody held by refs++; versions that nobody needs leave the disk. */
 void columns_release(struct columns *c, struct columns_version *v);

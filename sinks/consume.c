@@ -67,7 +67,7 @@ static struct plan_key planned_key(const struct plan_key *key)
 {
     struct plan_key k = *key;
 
-    if (k.encoding == ENCODING_ROWS)
+    if (plan_has_rows(&k))
         k.schema_hash = 0;
     return k;
 }
@@ -135,8 +135,10 @@ void plan_key_of(const struct block_run *run, const struct type_route *route,
         key->minute = e->minute - (e->minute % STAGED_MINUTES + STAGED_MINUTES) % STAGED_MINUTES;
         return;
     }
-    if (encoding == ENCODING_INSERT)
-        return; /* a row's place is its columns' business */
+    if (encoding == ENCODING_INSERT) { /* a row's place is its columns' business */
+        key->flags = (e->flags & BLOCK_ENTRY_ROWS) ? PLAN_ROWS : 0;
+        return;
+    }
     key->minute = e->minute;
     key->flags = (e->flags & BLOCK_ENTRY_LATE) ? PLAN_LATE : 0;
     if (run->flags & BLOCK_RUN_INSERT)
@@ -190,17 +192,15 @@ struct line {
     struct span staged;          /* in s->wrap_buf */
 };
 
-/* In what form a line is copied a second time, for BigQuery; ENCODING_ARCHIVE: not at all. The run
- * says how it goes there, so it goes one way whatever the configuration says by now. */
-static enum plan_encoding staging_of(const struct sink *s, const struct line *l)
+enum plan_encoding line_encoding(const struct block_run *run, const struct block_entry *e)
 {
-    if (l->run->kind != BLOCK_EVENT || !s->config.bigquery_enabled)
+    if (run->kind != BLOCK_EVENT)
         return ENCODING_ARCHIVE;
-    if ((l->run->flags & BLOCK_RUN_INSERT) != 0)
+    if ((run->flags & BLOCK_RUN_INSERT) != 0)
         return ENCODING_INSERT;
-    if ((l->e->flags & BLOCK_ENTRY_ROWS) != 0)
+    if ((e->flags & BLOCK_ENTRY_ROWS) != 0)
         return ENCODING_ROWS;
-    return l->run->schema_hash == 0 ? ENCODING_WRAPPED : ENCODING_ARCHIVE;
+    return run->schema_hash == 0 ? ENCODING_WRAPPED : ENCODING_ARCHIVE;
 }
 
 /* The line as its staging group takes it. False when it must be tried again later. */
@@ -211,7 +211,7 @@ static bool line_stage(struct sink *s, struct type_route *route, const struct fe
     struct columns *c;
 
     ASSERT_HOT(l->to_staging);
-    if (l->staging.encoding == ENCODING_INSERT) {
+    if (l->staging.encoding == ENCODING_INSERT && (l->staging.flags & PLAN_ROWS) == 0) {
         l->staged = l->text;
         return true;
     }
@@ -225,7 +225,8 @@ static bool line_stage(struct sink *s, struct type_route *route, const struct fe
     c = route_columns(s, route);
     if (c == NULL || !columns_take(c, &row))
         return false;
-    l->staged = row.out;
+    /* Rows for insertAll are made of the line when they are sent. */
+    l->staged = l->staging.encoding == ENCODING_INSERT ? l->text : row.out;
     l->staging.schema_hash = row.schema_hash;
     return true;
 }
@@ -235,7 +236,8 @@ static bool line_prepare(struct sink *s, struct type_route *route, const struct 
                          struct line *l)
 {
     lsn_t lsn = f->view.header->lsn + l->e->offset;
-    enum plan_encoding staging = staging_of(s, l);
+    enum plan_encoding staging =
+        s->config.bigquery_enabled ? line_encoding(l->run, l->e) : ENCODING_ARCHIVE;
 
     l->text = (struct span){.ptr = f->view.buf + l->e->offset, .len = l->e->len};
     plan_key_of(l->run, route, l->e, ENCODING_ARCHIVE, &l->archive);

@@ -205,12 +205,6 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
         free(d);
         return NULL;
     }
-    if (plan->key.encoding == ENCODING_ROWS) {
-        d->version = columns_find(d->table->columns, plan->key.schema_hash);
-        ASSERT(d->version !=
-               NULL); /* durable before the plan; looked for before it is taken over */
-        d->version->refs++;
-    }
     if (plan->key.encoding == ENCODING_INSERT) {
         d->inserts = insert_table_of(s, &plan->key);
         if (d->inserts == NULL) {
@@ -218,6 +212,13 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
             return NULL;
         }
         s->n_inserts++;
+    }
+    if (plan_has_rows(&plan->key)) {
+        d->columns = d->inserts != NULL ? d->inserts->columns : d->table->columns;
+        d->version = columns_find(d->columns, plan->key.schema_hash);
+        ASSERT(d->version !=
+               NULL); /* durable before the plan; looked for before it is taken over */
+        d->version->refs++;
     }
     d->since_us = s->now_us;
     return d;
@@ -383,7 +384,7 @@ void delivery_finish(struct delivery *d, struct delivery_list *l)
     content_drop(d);
     loop_timer_cancel(d->sink->loop, &d->retry);
     if (d->version != NULL)
-        columns_release(d->table->columns, d->version);
+        columns_release(d->columns, d->version);
     insert_job_free(d->job);
     d->sink->n_inserts -= d->inserts != NULL ? 1 : 0;
     free(d);

@@ -17,17 +17,23 @@
 
 /* ---- tables ---- */
 
-static struct insert_table *table_new(struct sink *s, const char *name, bool wrapped,
+static struct insert_table *table_new(struct sink *s, const char *name, enum insert_form form,
                                       const struct type_config *config)
 {
     struct insert_table *t = calloc(1, sizeof(*t));
 
     if (t == NULL)
         return NULL;
+    t->columns = form == INSERT_ROWS ? columns_get(s, name, config) : NULL;
+    if (form == INSERT_ROWS && t->columns == NULL) {
+        free(t);
+        return NULL;
+    }
     snprintf(t->name, sizeof(t->name), "%s", name);
     t->sink = s;
-    t->wrapped = wrapped;
-    table_spec_fill(&t->spec, t->name, s->types, config, wrapped);
+    t->form = (uint8_t)form;
+    t->config = config;
+    table_spec_fill(&t->spec, t->name, s->types, config, form != INSERT_PLAIN);
     delivery_list_init(&t->waiting);
     t->next = s->insert_tables;
     s->insert_tables = t;
@@ -39,20 +45,22 @@ struct insert_table *insert_table_of(struct sink *s, const struct plan_key *key)
     struct span type = {key->type, key->type_len};
     struct type_route *route = route_get(s, type);
     char name[TABLE_NAME_BYTES_MAX];
-    bool wrapped = key->schema_hash == 0;
+    enum insert_form form = (key->flags & PLAN_ROWS) != 0 ? INSERT_ROWS
+                            : key->schema_hash == 0       ? INSERT_WRAPPED
+                                                          : INSERT_PLAIN;
     struct insert_table *t;
 
     ASSERT(key->encoding == ENCODING_INSERT && key->kind == PLAN_EVENTS);
-    if (route == NULL || route->inserts[wrapped] != NULL)
-        return route == NULL ? NULL : route->inserts[wrapped];
+    if (route == NULL || route->inserts[form] != NULL)
+        return route == NULL ? NULL : route->inserts[form];
     type_table(s->types, type, name, sizeof(name));
     for (t = s->insert_tables; t != NULL; t = t->next) {
-        if (t->wrapped == wrapped && strcmp(t->name, name) == 0)
+        if (t->form == form && strcmp(t->name, name) == 0)
             break;
     }
     if (t == NULL)
-        t = table_new(s, name, wrapped, route->config);
-    route->inserts[wrapped] = t;
+        t = table_new(s, name, form, route->config);
+    route->inserts[form] = t;
     return t;
 }
 
@@ -63,8 +71,10 @@ void inserts_destroy(struct sink *s)
         struct delivery *d;
 
         s->insert_tables = t->next;
-        while ((d = delivery_first(&t->waiting)) != NULL)
+        while ((d = delivery_first(&t->waiting)) != NULL) {
+            d->version = NULL; /* the plan will want it at the next start */
             delivery_finish(d, &t->waiting);
+        }
         loop_timer_cancel(s->loop, &t->timer);
         free(t);
     }
@@ -277,11 +287,32 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
         return;
     }
     t->state = INSERT_OPEN;
+    t->ensured_us = t->sink->now_us;
     enqueue(t);
+}
+
+/* Whether the next plan may have columns that the table was not made to have yet. */
+static bool lacks_columns(const struct insert_table *t)
+{
+    const struct delivery *d = delivery_first(&t->waiting);
+
+    ASSERT(d != NULL);
+    return t->columns != NULL && (t->ensures == NULL || d->version->number > t->ensures->number);
+}
+
+bool insert_columns_lag(const struct insert_table *t)
+{
+    return t->columns != NULL && t->sink->now_us - t->ensured_us < t->sink->config.insert_wait_us;
 }
 
 static void table_ensure(struct insert_table *t)
 {
+    if (t->ensures != NULL && t->sink->now_us - t->ensured_us < ENSURE_US) {
+        table_wait(t, ANSWER_TRANSIENT, 1, "new columns: a table changes only so often");
+        return;
+    }
+    if (t->columns != NULL)
+        table_spec_renew(&t->spec, t->columns, t->config, &t->ensures);
     t->state = INSERT_ENSURING;
     t->ensure = (struct bq_ensure){.spec = &t->spec, .done = ensure_done};
     if (bq_ensure_start(t->sink->bq, &t->ensure) < 0) {
@@ -340,6 +371,8 @@ void inserts_run(struct sink *s)
     while (under_way(s) < s->config.inserts_max && (t = dequeue(s)) != NULL) {
         if (!may_send(t))
             continue;
+        if (t->state == INSERT_OPEN && lacks_columns(t))
+            t->state = INSERT_NEW;
         if (t->state == INSERT_NEW)
             table_ensure(t);
         else
@@ -414,6 +447,7 @@ static void report_one(const struct insert_table *t, struct sink_table_report *o
     }
     memset(out, 0, sizeof(*out));
     snprintf(out->table, sizeof(out->table), "%s", t->name);
+    columns_report(t->columns, out);
     snprintf(out->state, sizeof(out->state), "%s", state);
     snprintf(out->text, sizeof(out->text), "%s", why);
     out->method = "insert_all";

@@ -194,10 +194,7 @@ static bool letter_push(struct insert_job *job, uint64_t row, struct span line)
 /* Whether the type's events may have had fields moved to penstock_overflow. */
 static bool fields_move(const struct delivery *d)
 {
-    const struct type_config *c =
-        type_find(d->sink->types, (struct span){d->plan.key.type, d->plan.key.type_len});
-
-    return d->plan.key.schema_hash != 0 && !type_has_rows(d->sink->types, c);
+    return d->plan.key.schema_hash != 0 && !plan_has_rows(&d->plan.key);
 }
 
 /* A row becomes a dead letter: the event as it came, with BigQuery's word. */
@@ -255,22 +252,39 @@ static int row_refuse(struct insert_job *job, uint64_t row, struct span line, co
 
 /* ---- sending ---- */
 
-/* Appends a row to the body. @return false when the line is none of ours. */
-static bool row_append(struct insert_job *job, struct span line)
+/* What a line is as a row of its table. @return an absent value without memory. */
+static struct json_value row_of(struct delivery *d, struct span line, uint32_t added)
 {
-    struct sink *s = job->d->sink;
-    const struct insert_table *t = job->d->inserts;
-    struct json_value row = json_value_at(line.ptr, line.len);
-    struct event_facts facts;
+    struct sink *s = d->sink;
     char *wrapped = beside(s, line);
+    size_t len;
+
+    if (d->inserts->form == INSERT_PLAIN)
+        return json_value_at(line.ptr, line.len);
+    if (d->inserts->form == INSERT_WRAPPED)
+        return json_value_at(wrapped, event_wrap(line.ptr, line.len, added, wrapped));
+    if (!wrap_room(s, rows_encoded_max(line.len) + JSON_PADDING_BYTES))
+        return (struct json_value){.type = JSON_ABSENT};
+    (void)rows_encode(d->version->rows, line, (uint16_t)added, s->wrap_buf, &len);
+    memset(s->wrap_buf + len, 0, JSON_PADDING_BYTES);
+    return json_value_at(s->wrap_buf, len);
+}
+
+/* Appends a row to the body. @return 1; 0 when the line is none of ours; -ENOMEM. */
+static int row_append(struct insert_job *job, struct span line)
+{
+    struct delivery *d = job->d;
+    struct event_facts facts;
+    struct json_value row;
 
     if (!event_facts(line, &facts))
-        return false;
-    if (t->wrapped)
-        row = json_value_at(wrapped, event_wrap(line.ptr, line.len, facts.added, wrapped));
+        return 0;
+    row = row_of(d, line, facts.added);
+    if (row.type == JSON_ABSENT)
+        return -ENOMEM;
     bq_insert_add(&job->body, job->n_sent == 0, (struct span){facts.id, EVENT_ID_BYTES},
-                  t->spec.schema, row);
-    return true;
+                  d->version != NULL ? d->version->rows->schema : d->inserts->spec.schema, row);
+    return 1;
 }
 
 /* Takes a row into the request. @return 1; 0 when the request is full; -errno. */
@@ -279,10 +293,12 @@ static int row_send(struct insert_job *job, uint64_t row, struct span line)
     const struct sink_config *c = &job->d->sink->config;
     size_t before = job->body.len, size;
     char why[128];
+    int rc = row_append(job, line);
 
-    if (!row_append(job, line)) {
-        int rc = row_refuse(job, row, line, "the line in the journal is of another form");
-
+    if (rc < 0)
+        return rc;
+    if (rc == 0) {
+        rc = row_refuse(job, row, line, "the line in the journal is of another form");
         return rc == 0 ? 1 : rc;
     }
     if (text_failed(&job->body))
@@ -400,9 +416,24 @@ static void refused_take(struct insert_job *job)
     }
 }
 
+/* New columns show up for insertAll only after minutes: a row that is refused for one is not lost
+ * yet. */
+static void lag_forgive(struct insert_job *job)
+{
+    if (!insert_columns_lag(job->d->inserts))
+        return;
+    for (uint32_t i = 0; i < job->n_sent; i++) {
+        if (job->verdict[i] == BQ_ROW_REFUSED && job->why[i] != NULL &&
+            strcasestr(job->why[i], "no such field") != NULL)
+            job->verdict[i] = BQ_ROW_AGAIN;
+    }
+}
+
 static void answer_take(struct insert_job *job)
 {
     bool any_refused = false;
+
+    lag_forgive(job);
 
     for (uint32_t i = 0; i < job->n_sent; i++)
         any_refused |= job->verdict[i] == BQ_ROW_REFUSED;

@@ -127,13 +127,10 @@ static bool line_is_of(const struct plan *p, const struct block_run *run,
     struct plan_key key;
 
     plan_key_of(run, route, e, (enum plan_encoding)p->key.encoding, &key);
-    if (p->key.encoding == ENCODING_ROWS) {
-        if ((e->flags & BLOCK_ENTRY_ROWS) == 0)
-            return false;
+    if (p->key.encoding != ENCODING_ARCHIVE && line_encoding(run, e) != p->key.encoding)
+        return false; /* it came when the configuration was another one */
+    if (plan_has_rows(&p->key))
         key.schema_hash = p->key.schema_hash;
-    } else if (p->key.encoding == ENCODING_WRAPPED && (e->flags & BLOCK_ENTRY_ROWS) != 0) {
-        return false;
-    }
     return memcmp(&key, &p->key, sizeof(key)) == 0;
 }
 

@@ -47,7 +47,7 @@ static int plan_version_check(struct resume *r, const struct plan *plan, uint32_
     struct span type = {plan->key.type, plan->key.type_len};
     char table[TABLE_NAME_BYTES_MAX];
 
-    if (plan->key.encoding != ENCODING_ROWS)
+    if (!plan_has_rows(&plan->key))
         return 0;
     type_table(r->sink->types, type, table, sizeof(table));
     return version_check(r, table, type_find(r->sink->types, type), hash, plan->object);

@@ -252,13 +252,7 @@ static void table_report(const struct table *t, struct sink_table_report *out)
     out->loaded_rows = t->loaded_rows;
     out->jobs = t->jobs;
     out->method = "load";
-    if (t->columns != NULL && t->columns->newest != NULL) {
-        out->version = t->columns->newest->number;
-        out->columns = t->columns->newest->rows->n_columns;
-        out->columns_added = t->columns->added;
-        out->overflowed = t->columns->counts.overflowed + t->columns->counts.whole;
-        out->normalized = t->columns->counts.normalized;
-    }
+    columns_report(t->columns, out);
     snprintf(out->state, sizeof(out->state), "%s", load_waits(t) ? "paused" : state[t->state]);
     snprintf(out->text, sizeof(out->text), "%s", load_waits(t) ? "bigquery is paused" : why);
 }

@@ -26,8 +26,9 @@
 #define WRAP_BYTES 16u /* that event_wrap() may add to a line */
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
-#define HELD_MAX           16384u       /* plans that a pause holds: past it nothing is consumed */
-#define CONSUME_BLOCKS     32           /* per turn, so that the network gets its share */
+#define HELD_MAX           16384u  /* plans that a pause holds: past it nothing is consumed */
+#define CONSUME_BLOCKS     32      /* per turn, so that the network gets its share */
+#define ENSURE_US          2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
 
@@ -91,7 +92,8 @@ struct delivery {
     struct table *table;             /* of its type; NULL when it is not to be loaded */
     struct insert_table *inserts;    /* where its rows go by insertAll, or NULL */
     struct insert_job *job;          /* how far its rows are; NULL before the first request */
-    struct columns_version *version; /* ENCODING_ROWS: held */
+    struct columns *columns;         /* of rows that rows.h makes, or NULL */
+    struct columns_version *version; /* with columns: held */
     const struct type_route *route;
     uint8_t state; /* enum delivery_state_name */
     struct plan plan;
@@ -205,6 +207,14 @@ struct table {
  */
 enum insert_state { INSERT_NEW, INSERT_ENSURING, INSERT_OPEN, INSERT_PARKED };
 
+/* What the rows of a table are made of. */
+enum insert_form {
+    INSERT_PLAIN,   /* lines as they are */
+    INSERT_WRAPPED, /* events without a schema: {"event": ...} */
+    INSERT_ROWS,    /* versions of inferred columns */
+    INSERT_FORMS
+};
+
 /** One BigQuery table and what goes to it by insertAll, in one form of rows. */
 struct insert_table {
     struct insert_table *next;
@@ -212,13 +222,18 @@ struct insert_table {
     bool queued;
     struct sink *sink;
     char name[TABLE_NAME_BYTES_MAX];
-    bool wrapped; /* rows of events without a schema: {"event": ...} */
+    uint8_t form;                     /* enum insert_form */
+    const struct type_config *config; /* of the type that it was made for, or NULL */
     struct bq_table_spec spec;
-    uint8_t state;  /* enum insert_state */
-    bool answered;  /* it took a request: a refused one is about its rows */
-    bool waits;     /* for the timer, after a failure */
-    bool probing;   /* one request at a time, until one is answered */
-    int64_t lag_us; /* monotonic: since when it is not found; 0 when it is */
+    struct columns *columns; /* INSERT_ROWS, else NULL */
+    struct columns_version
+        *ensures;       /* INSERT_ROWS: what the table has, or is being made to have; held */
+    int64_t ensured_us; /* monotonic: when it last was */
+    uint8_t state;      /* enum insert_state */
+    bool answered;      /* it took a request: a refused one is about its rows */
+    bool waits;         /* for the timer, after a failure */
+    bool probing;       /* one request at a time, until one is answered */
+    int64_t lag_us;     /* monotonic: since when it is not found; 0 when it is */
     struct retry_state backoff;
     struct bq_ensure ensure;
     struct loop_timer timer;
@@ -238,7 +253,7 @@ struct type_route {
     uint8_t name_len;
     bool owned;
     bool paused;
-    struct insert_table *inserts[2]; /* plain, wrapped; made when first needed */
+    struct insert_table *inserts[INSERT_FORMS]; /* made when first needed */
     const struct type_config *config;
     struct columns *columns; /* of its table; NULL until a line needs them */
 };
@@ -357,6 +372,10 @@ void feed_fini(struct feed *f);
 /** The key of the group that a line belongs to, in one encoding. */
 void plan_key_of(const struct block_run *run, const struct type_route *route,
                  const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key);
+
+/** In what form a line is copied a second time, for BigQuery; ENCODING_ARCHIVE: not at all. Its block
+ * says how it goes there, so it goes one way whatever the configuration says by now. */
+enum plan_encoding line_encoding(const struct block_run *run, const struct block_entry *e);
 
 /** Makes s->wrap_buf hold that many bytes. @return false without memory. */
 bool wrap_room(struct sink *s, size_t bytes) WARN_UNUSED;
@@ -494,6 +513,10 @@ bool reload_run(struct sink *s);
 struct table *table_get(struct sink *s, const char *name, enum plan_encoding encoding,
                         const struct type_config *config);
 
+/** The newest version of columns becomes what a table is to have; *ensures holds it. */
+void table_spec_renew(struct bq_table_spec *spec, struct columns *c,
+                      const struct type_config *config, struct columns_version **ensures);
+
 /** The table that a route's plans of an encoding are loaded into. @return NULL without memory. */
 struct table *route_table(struct sink *s, const struct type_route *route,
                           enum plan_encoding encoding);
@@ -531,6 +554,9 @@ struct insert_table *insert_table_of(struct sink *s, const struct plan_key *key)
 /** Whether an open group for insertAll is to be planned now: by rows and bytes, and when it is old.
  * A table that falls behind gets fewer, larger plans. */
 bool insert_group_due(struct sink *s, const struct group *g);
+
+/** Whether columns that the table just got may not be known to insertAll yet. */
+bool insert_columns_lag(const struct insert_table *t);
 
 /** Whether a new plan of the table has to wait. */
 bool insert_is_behind(const struct insert_table *t);

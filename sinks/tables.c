@@ -36,24 +36,22 @@ void table_spec_fill(struct bq_table_spec *spec, const char *name, const struct 
         spec->clustering[i] = c->clustering[i];
 }
 
-/* The newest columns become what the table is to have. Clustering is left to columns that are there:
- * BigQuery would refuse the others for good. */
-static void spec_renew(struct table *t)
+/* Clustering is left to columns that are there: BigQuery would refuse the others for good. */
+void table_spec_renew(struct bq_table_spec *spec, struct columns *c,
+                      const struct type_config *config, struct columns_version **ensures)
 {
-    const struct type_config *c = t->config;
-
-    ASSERT(t->columns->newest != NULL); /* its rows were planned */
-    if (t->ensures != NULL)
-        columns_release(t->columns, t->ensures);
-    t->ensures = t->columns->newest;
-    t->ensures->refs++;
-    t->spec.schema = t->ensures->rows->schema;
-    t->spec.n_clustering = 0;
-    for (uint32_t i = 0; c != NULL && i < c->n_clustering; i++) {
-        const struct schema_field *f = schema_find(t->spec.schema, span_of(c->clustering[i]));
+    ASSERT(c->newest != NULL); /* its rows were planned */
+    c->newest->refs++;
+    if (*ensures != NULL)
+        columns_release(c, *ensures);
+    *ensures = c->newest;
+    spec->schema = c->newest->rows->schema;
+    spec->n_clustering = 0;
+    for (uint32_t i = 0; config != NULL && i < config->n_clustering; i++) {
+        const struct schema_field *f = schema_find(spec->schema, span_of(config->clustering[i]));
 
         if (f != NULL && schema_may_cluster(f))
-            t->spec.clustering[t->spec.n_clustering++] = c->clustering[i];
+            spec->clustering[spec->n_clustering++] = config->clustering[i];
     }
 }
 
@@ -350,7 +348,7 @@ static void load_ensure(struct table *t)
     }
     if (t->columns != NULL && t->columns->newest != t->ensures) {
         t->ensured = false;
-        spec_renew(t);
+        table_spec_renew(&t->spec, t->columns, t->config, &t->ensures);
     }
     t->ensure = (struct bq_ensure){.spec = &t->spec, .done = ensure_done};
     if (t->ensured) {

@@ -32,7 +32,9 @@ enum plan_encoding {
     ENCODINGS
 };
 
-#define PLAN_LATE   0x01 /* older than the allowed lateness: own objects */
+#define PLAN_LATE 0x01 /* older than the allowed lateness: own objects */
+#define PLAN_ROWS \
+    0x10 /* ENCODING_INSERT: schema_hash is rows.hash, rows are made when they are sent */
 #define PLAN_INSERT 0x08 /* archive of lines that go to BigQuery by insertAll: never loaded */
 
 /** Whether objects of an encoding lie under staging/ and go after their load. Thread: any. */
@@ -49,10 +51,17 @@ struct plan_key {
     uint32_t schema_hash; /* 0 without a schema, and for dead letters; ENCODING_ROWS: rows.hash */
     uint8_t kind;         /* enum plan_kind */
     uint8_t encoding;     /* enum plan_encoding */
-    uint8_t flags;        /* PLAN_LATE, PLAN_INSERT */
+    uint8_t flags;        /* PLAN_LATE, PLAN_INSERT, PLAN_ROWS */
     uint8_t type_len;
     char type[TYPE_NAME_BYTES_MAX]; /* raw event type */
 };
+
+/** Whether rows are made by rows.h: schema_hash names a version of columns, or is 0 while a table is
+ * learning. Thread: any. */
+static inline bool plan_has_rows(const struct plan_key *key)
+{
+    return key->encoding == ENCODING_ROWS || (key->flags & PLAN_ROWS) != 0;
+}
 
 /** The part of a plan that lies in one journal: its key's lines in [from, to). */
 struct plan_range {

@@ -186,6 +186,50 @@ def test_kills():
         daemon.clean()
 
 
+def test_insert_all():
+    """The same by insertAll: columns come before the rows that have them, rows that BigQuery does not know a new
+    column of yet are sent again, and load jobs before and after change nothing."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=[{"name": "web", "schema": "infer", "method": "insert_all",
+                                              "time_field": "at"}])
+        n = 0
+
+        def wave(more):
+            nonlocal n
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            send(daemon, [{"n": n + i, "at": at, "deep": {"k": [i]}, "mix": i, **more} for i in range(20)])
+            n += 20
+
+        wave({"mix": "text"})
+        wave({"mix": 1.5})  # may meet the table while it is learning, or later
+        daemon.settle()
+        cloud.fault(service="bigquery", row_reason="invalid", row_contains="fresh", count=2,
+                    message="no such field: fresh.")
+        wave({"fresh": {"x": True}})
+        daemon.settle()
+        equal(columns(cloud, "web")["fresh"], "RECORD", "a column that came")
+        equal(cloud.faults()["faults"][0]["hits"], 2, "answers that did not know the column")
+        equal(cloud.jobs(), [], "load jobs")
+        equal(daemon.cli_json("sinks")["threads"][0]["tables"][0]["columns"]["version"], 2, "version in the report")
+        wave({"twice": 1, "fresh": {"y": "z"}})
+        daemon.kill()
+        daemon.start()
+        daemon.settle()
+        for method in ("load", "insert_all"):
+            wave({method: 1})
+            daemon.kill()
+            daemon.config["types"]["list"][0]["method"] = method
+            daemon.start()
+            wave({"after_" + method: {"l": [method]}})
+        daemon.settle()
+        counted(cloud, "web", n)
+        print(compare_table(cloud, daemon, "web"))
+        equal(daemon.status()["dead_lettered"], 0, "dead letters")
+        equal(cloud.names("dead_letter/"), [], "objects of dead letters")
+        daemon.clean()
+
+
 def test_lost_version():
     """A version that pending plans need and that is gone, or damaged: a clear refusal to start; back again: all
     is delivered."""
@@ -331,5 +375,5 @@ def test_switches():
 
 if __name__ == "__main__":
     print(f"PENSTOCK_SEED={SEED}")
-    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_lost_version,
-                        test_disk_refuses, test_refused_change, test_existing_table, test_switches]))
+    sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_insert_all,
+                        test_lost_version, test_disk_refuses, test_refused_change, test_existing_table, test_switches]))
