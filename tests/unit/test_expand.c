@@ -178,9 +178,11 @@ static void test_cut_and_followed(void **state)
             free(cut.p);
         }
         for (size_t k = 0; k < ARRAY_LEN(tails); k++) {
-            struct bytes tail = {.p = strdup(tails[k]), .n = k == 4 ? 4 : strlen(tails[k])};
+            struct bytes tail = {.n = k == 4 ? 4 : strlen(tails[k])};
             struct bytes copy = {.p = malloc(b.n), .n = b.n};
 
+            tail.p = malloc(tail.n);
+            memcpy(tail.p, tails[k], tail.n);
             memcpy(copy.p, b.p, b.n);
             copy = join(copy, tail);
             check_bad(*state, codings[i], copy);
