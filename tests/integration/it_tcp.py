@@ -210,6 +210,16 @@ def test_line_timeout(s):
     s.counted("timeout", before)
 
 
+def test_idle_timeout(s):
+    """Set live: a connection on which nothing comes is closed, and nothing is counted as lost."""
+    before = s.refused("timeout")
+    with connect(s.daemon.plain) as c:
+        equal(s.daemon.cli("set", "tcp.idle_timeout", "1s")[0], 0, "exit status of set")
+        equal(c.recv(1), b"", "the end")
+    equal(s.daemon.cli("set", "tcp.idle_timeout", "0")[0], 0, "exit status of set")
+    equal(s.refused("timeout"), before, "counted")
+
+
 def test_connections(s):
     """One connection too many is closed at once and counted."""
     before = s.refused("connections")
@@ -359,7 +369,8 @@ def main():
     with Place() as place:
         suite = Suite(place)
         tests = [test_pieces, test_dead, test_acked, test_slow_reader, test_long_lines, test_many, test_reset,
-                 test_line_timeout, test_connections, test_all, test_full_journal, test_kill, test_drain]
+                 test_line_timeout, test_idle_timeout, test_connections, test_all, test_full_journal, test_kill,
+                 test_drain]
         return run_tests([(t.__name__.removeprefix("test_"), lambda t=t: t(suite)) for t in tests])
 
 
