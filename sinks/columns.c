@@ -122,6 +122,7 @@ static int version_visit(void *ctx, struct rows_file *f)
         return -ENOMEM;
     }
     *v = (struct columns_version){.rows = f->rows, .number = f->number};
+    c->last_number = f->number > c->last_number ? f->number : c->last_number;
     for (at = &c->newest; *at != NULL && (*at)->number > v->number; at = &(*at)->older)
         ;
     v->older = *at;
@@ -177,7 +178,7 @@ static bool version_add(struct columns *c, struct rows *rows)
         *v = (struct columns_version){
             .older = c->newest,
             .rows = rows,
-            .number = c->newest != NULL ? c->newest->number + 1 : 1,
+            .number = ++c->last_number,
         };
         file_of(c, v, &f);
         rc = rows_store_save(&storage_posix, c->sink->config.columns_dir, &f, error, sizeof(error));
@@ -405,28 +406,26 @@ static struct rows *grown(struct columns *c, const struct columns_line *line)
     return rows;
 }
 
-/* Makes the next version the newest. False: the older one goes on serving for now. */
-static bool columns_grow(struct columns *c, const struct columns_line *line)
+/* Makes the next version the newest; or, when that cannot be, lets the older one serve on for now.
+ * Overwrites s->wrap_buf. */
+static void columns_grow(struct columns *c, const struct columns_line *line)
 {
     const struct columns_version *old = c->newest;
-    struct rows *rows;
+    struct rows *rows = grown(c, line);
 
-    if (c->sink->now_us < c->retry_us)
-        return false;
-    rows = grown(c, line);
+    ASSERT(old != NULL && c->sink->now_us >= c->retry_us);
     if (rows == NULL || columns_find(c, rows->hash) != NULL) {
         rows_destroy(rows);
         c->retry_us = c->sink->now_us + RETRY_US;
-        return false;
+        return;
     }
     if (!version_add(c, rows))
-        return false;
+        return;
     c->added += rows->n_columns - old->rows->n_columns;
     stat_add(&c->sink->stats.columns_added, rows->n_columns - old->rows->n_columns);
     log_growth(c, old->rows);
     plan_older(c, old->rows->hash);
     columns_sweep(c);
-    return true;
 }
 
 /* ---- lines ---- */
@@ -455,8 +454,9 @@ static bool take_row(struct columns *c, struct columns_line *line)
         return false;
     if (rows_encode_counted(c->newest->rows, line_of(line->view, e), e->added, s->wrap_buf, &len,
                             &counts) == ROWS_GROWS &&
-        columns_grow(c, line)) {
-        counts = (struct rows_counts){0};
+        s->now_us >= c->retry_us) {
+        columns_grow(c, line);
+        counts = (struct rows_counts){0}; /* other lines have been in the buffer meanwhile */
         (void)rows_encode_counted(c->newest->rows, line_of(line->view, e), e->added, s->wrap_buf,
                                   &len, &counts);
     }

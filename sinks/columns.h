@@ -43,6 +43,7 @@ struct columns {
     struct columns_version *newest; /* NULL: learning */
     struct rows *learning;          /* what has been learned so far */
     uint64_t learning_bytes;        /* that the rows of waiting lines need at most */
+    uint32_t last_number;      /* given to a version, be it one whose writing failed half-way */
     int64_t retry_us;          /* monotonic: a version could not be written, not again before */
     uint32_t added;            /* columns, since start */
     struct rows_counts counts; /* since start */

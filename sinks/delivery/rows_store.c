@@ -267,8 +267,10 @@ int rows_store_save(const struct storage *storage, const char *dir, const struct
         rc = ops->rename(storage->ctx, temp, path);
     if (rc == 0)
         rc = ops->sync_dir(storage->ctx, dir);
-    if (rc != 0)
+    if (rc != 0) {
+        (void)ops->unlink(storage->ctx, temp); /* each try has another name: they would pile up */
         snprintf(error, error_len, "cannot write %.600s: %s", path, strerror(-rc));
+    }
     return rc;
 }
 

@@ -194,6 +194,27 @@ static void errors_name_the_file(void **state)
     rows_destroy(f.rows);
 }
 
+static int no_space(void *ctx, int fd)
+{
+    (void)ctx;
+    (void)fd;
+    return -ENOSPC;
+}
+
+/* Every try names another version: half-made files would fill the disk further. */
+static void what_failed_is_removed(void **state)
+{
+    struct rows_file f = {.number = 1, .table = "orders", .rows = rows_of("{\"a\":1}\n")};
+    struct storage_ops ops = *storage_posix.ops;
+    const struct storage full = {.ops = &ops, .ctx = storage_posix.ctx};
+
+    (void)state;
+    ops.sync = no_space;
+    assert_int_equal(rows_store_save(&full, dir, &f, error, sizeof(error)), -ENOSPC);
+    assert_int_equal(list("", NULL, 0), 0);
+    rows_destroy(f.rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_interrupted_is_removed, up, down),
         cmocka_unit_test_setup_teardown(damage_is_said, up, down),
         cmocka_unit_test_setup_teardown(errors_name_the_file, up, down),
+        cmocka_unit_test_setup_teardown(what_failed_is_removed, up, down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
