@@ -397,6 +397,8 @@ void config_check_types(struct loader *l)
         char key[ENTRY_KEY_BYTES];
 
         check_path(l, e.at, entry_key(&e, "time_field", key), e.type->time_field);
+        if (!c->bigquery_enabled)
+            e.type->method = TYPE_LOAD; /* so that nothing waits for a sink that is off */
         if (e.type->schema != NULL) {
             check_clustering(l, &e);
             check_time_field(l, &e);
@@ -415,6 +417,6 @@ void config_check_types(struct loader *l)
     c->types.time_field = c->time_field[0] != '\0' ? c->time_field : NULL;
     static_assert(UNLISTED_INFER == 1 && UNLISTED_DEAD_LETTER == 2, "order of choices");
     c->types.unlisted = (enum unlisted_types)c->types_unlisted;
-    c->types.insert_all = c->bigquery_method == METHOD_INSERT_ALL;
+    c->types.insert_all = c->bigquery_enabled && c->bigquery_method == METHOD_INSERT_ALL;
     c->types.lateness_us = (int64_t)c->types_lateness;
 }

@@ -11,6 +11,7 @@
 /** What a sink is owed and has, ever, by the ledger. */
 struct sink_total {
     uint64_t planned, delivered, parked;
+    uint64_t inserts; /* of planned: events that go to BigQuery by insertAll */
     uint64_t refused; /* by BigQuery: dead letters; planned = delivered + refused + pending */
 };
 

@@ -7,11 +7,13 @@
 #include "sinks/delivery/ledger_internal.h"
 
 /* Both sinks in one answer; a plan counts as parked for BigQuery when it or its load is. */
+static_assert(PLAN_INSERT == 8 && ENCODING_INSERT == 3, "as in the statements");
 static const char totals_sql[] =
     "SELECT type, kind, 'gcs' AS sink, sum(events),"
     " sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END),"
     " sum(CASE WHEN state = 'parked' THEN events ELSE 0 END),"
-    " sum(state IN ('stored', 'loaded', 'deleted')), max(confirmed_us), 0"
+    " sum(state IN ('stored', 'loaded', 'deleted')), max(confirmed_us), 0,"
+    " sum(CASE WHEN flags & 8 THEN events ELSE 0 END)" /* PLAN_INSERT */
     " FROM objects WHERE encoding = 0 GROUP BY type, kind"
     " UNION ALL"
     " SELECT o.type, o.kind, 'bigquery', sum(o.events),"
@@ -20,7 +22,8 @@ static const char totals_sql[] =
     " sum(CASE WHEN o.state = 'parked' OR (o.state = 'stored' AND l.state = 'parked') THEN "
     "o.events ELSE 0 END),"
     " count(DISTINCT CASE WHEN o.state IN ('loaded', 'deleted') THEN o.load_id END)"
-    "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0)"
+    "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0),"
+    " sum(CASE WHEN o.encoding = 3 THEN o.events ELSE 0 END)"
     " FROM objects o LEFT JOIN loads l ON l.load_id = o.load_id"
     " LEFT JOIN inserts i ON i.plan_id = o.plan_id"
     " WHERE o.to_load = 1 OR o.encoding = 3 GROUP BY o.type, o.kind"
@@ -44,6 +47,7 @@ static void read_total(sqlite3_stmt *st, struct ledger_total *t)
     t->objects = (uint64_t)sqlite3_column_int64(st, 6);
     t->newest_us = sqlite3_column_int64(st, 7);
     t->refused = (uint64_t)sqlite3_column_int64(st, 8);
+    t->inserts = (uint64_t)sqlite3_column_int64(st, 9);
 }
 
 int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct ledger_total *t),

@@ -424,6 +424,27 @@ def test_pauses():
         daemon.clean()
 
 
+def test_pending_is_exact():
+    """What gathers for insertAll is pending also when its object is stored, and not pending any more when it is in."""
+    with Place() as place:
+        cloud = Cloud(place)
+        daemon = Daemon(place, cloud, listed=[], insert={"age_max": "1h"}, bigquery={"method": "insert_all"},
+                        group={"age_max": "100ms"})
+        cloud.fault(service="bigquery", path_contains="/insertAll", status=503)
+        daemon.cli("pause", "bigquery")
+        send(daemon, "free", simple(30))
+        until(lambda: daemon.status()["sinks"]["gcs"]["pending"] == 0, 30, "the object")
+        equal(daemon.status()["sinks"]["bigquery"]["pending"], 30, "rows pending")
+        expect(daemon.cli("set", "group.age_max=1h", "insert.age_max=50ms")[0] == 0, "set")
+        daemon.cli("resume", "bigquery")
+        cloud.clear_faults()
+        send(daemon, "free", simple(12, "more"))
+        until(lambda: daemon.status()["sinks"]["bigquery"]["pending"] == 0, 30, "no rows pending")
+        equal(len(ids(cloud, "free")), 42, "rows")
+        equal(daemon.status()["sinks"]["gcs"]["pending"], 12, "events without an object")
+        daemon.settle()
+
+
 def test_configuration():
     """Wrong methods and limits are refused with key, value and what is allowed."""
     with Place() as place:
@@ -442,5 +463,6 @@ if __name__ == "__main__":
         test_same_rows_as_load, test_generated_mix, test_refused_rows, test_failing_requests,
         test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
         test_doubled_rows_are_named, test_kills, test_refusals_over_a_crash, test_method_changes,
-        test_memory_is_shared, test_pauses, test_configuration,
+        test_memory_is_shared, test_pauses, test_pending_is_exact,
+        test_configuration,
     ]))

@@ -85,6 +85,7 @@ static void see_total(void *ctx, const struct ledger_total *t)
     to->parked += t->parked;
     to->objects += t->objects;
     to->refused += t->refused;
+    to->inserts += t->inserts;
     if (t->newest_us > to->newest_us)
         to->newest_us = t->newest_us;
 }
@@ -232,6 +233,8 @@ static void test_inserted(void **state)
     assert_int_equal(s.bq.planned, 30);
     assert_int_equal(s.bq.delivered, 16);
     assert_int_equal(s.bq.refused, 4);
+    assert_int_equal(s.bq.inserts, 30);
+    assert_int_equal(s.gcs.inserts, 0);
     assert_int_equal(table.inserted, 16);
     assert_true(table.by_insert && table.rows == 0);
     assert_non_null(strstr(names, "_r3.json"));
