@@ -155,8 +155,8 @@ def kill_at_random(place, cloud, daemon, path, dice, stop):
     for round_number in range(60):
         if not daemon.process.alive():
             daemon.start()
-        client = launch(place, daemon, "--rate", "15000", "--quiet", path, name=f"client{round_number}")
-        if round_number >= 11:
+        client = launch(place, daemon, "--rate", "20000", "--quiet", path, name=f"client{round_number}")
+        if round_number >= 8:
             status = client.wait(120)
             expect(status in (0, 3), status, f"last run: {client.text()[-500:]}")  # 3: it met the dead letters
             stop.set()
@@ -287,6 +287,14 @@ def test_usage():
     with Place() as place:
         cloud = place.cloud()
         daemon = place.daemon(cloud)
+        pipe = subprocess.Popen([program("penstock"), "--socket", daemon.config["control"]["socket"], "ingest", "-"],
+                                stdin=subprocess.PIPE)
+        for n in range(1, 4):  # what has come is stored before more is waited for
+            pipe.stdin.write(lines_of([n], "pipe").encode())
+            pipe.stdin.flush()
+            until(lambda: daemon.status()["injected"]["documents"] == n, 20, f"{n} documents of a pipe")
+        pipe.stdin.close()
+        equal(pipe.wait(20), 0, "the pipe's exit status")
         for arguments, words in ((["--rat", "1", "f"], "unknown option"), ([], "no file"),
                                  (["--rate", "0", "f"], "--rate takes"), (["--type"], "a value is missing"),
                                  (["--session", "x", "a", "b"], "one file")):
@@ -302,7 +310,7 @@ def test_usage():
         mixed = write(place, "mixed", lines_of(range(3)) + "bad\n")
         expect("4 documents, 1 of them would become dead letters" in ingest(daemon, "--dry-run", mixed, status=3),
                "dry run")
-        equal(daemon.status()["injected"]["documents"], 2, "injected")
+        equal(daemon.status()["injected"]["documents"], 5, "injected")
         daemon.stop()
 
 

@@ -82,10 +82,19 @@ const struct source *documents_source(const struct documents *d)
     return d->source;
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 bool documents_wait(const struct documents *d)
 {
-    ASSERT(d->at <= d->end);
-    if (d->form == FORM_LINES && memchr(d->buf + d->at, '\n', d->end - d->at) != NULL)
+    size_t at = d->at;
+
+    while (at < d->end && is_space(d->buf[at]))
+        at++;
+    ASSERT(at <= d->end);
+    if (d->form == FORM_LINES && memchr(d->buf + at, '\n', d->end - at) != NULL)
         return false;
     return !d->ended && source_waits(d->source);
 }
@@ -134,11 +143,6 @@ static void take(struct documents *d, size_t n, bool breaks)
         d->line += count_breaks(d->buf + d->at, n);
     d->offset += n;
     d->at += n;
-}
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
 /* Takes white space. @return 1 when something else follows, 0 at the end, -errno. */
