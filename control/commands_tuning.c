@@ -10,6 +10,8 @@
 
 #define SETTLE_US INT64_C(1000000)
 
+static_assert(PROTOCOL_ARGS_MAX <= TUNING_CHANGES_MAX, "a request is one set of changes");
+
 /* What the callbacks of a request know: types are collected when the first is asked for. */
 struct known {
     struct daemon *d;

@@ -15,7 +15,6 @@
 
 #define TYPES_PREFIX "types."
 #define TYPES_SUFFIX ".sampling"
-#define CHANGES_MAX  64
 #define PAUSE_FILE   "paused"
 
 const char tuning_origin[] = "live";
@@ -552,11 +551,11 @@ static void answer_end(const struct tuning_request *r, struct textbuf *out)
 int tuning_set(struct tuning *t, const struct tuning_request *r, struct textbuf *out)
 {
     struct tuning_term term = {0};
-    struct parsed parsed[CHANGES_MAX];
+    struct parsed parsed[TUNING_CHANGES_MAX];
     struct config candidate;
     bool types = false, ok;
 
-    ASSERT(r->n > 0 && r->n <= CHANGES_MAX);
+    ASSERT(r->n > 0 && r->n <= TUNING_CHANGES_MAX);
     memset(parsed, 0, sizeof(parsed));
     if (r->for_us > 0)
         term = (struct tuning_term){.due_us = clock_monotonic_us() + r->for_us,

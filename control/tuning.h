@@ -18,7 +18,8 @@
 #define TUNING_FOR_US_MIN INT64_C(1000000)
 #define TUNING_FOR_US_MAX (INT64_C(365) * 86400 * 1000000)
 
-#define TUNING_PAUSES_MAX 10000
+#define TUNING_PAUSES_MAX  10000
+#define TUNING_CHANGES_MAX 64 /* of one request */
 
 struct tuning;
 
