@@ -117,7 +117,7 @@ static bool visit_object(void *ctx, const struct dlq_scanned *o)
     struct drop *d = ctx;
 
     ASSERT(d->c->options.delete_objects);
-    if (!o->handled || o->odd) {
+    if (!o->handled) {
         d->kept++;
         return true;
     }

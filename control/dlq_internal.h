@@ -108,8 +108,7 @@ struct dlq_letter {
 struct dlq_scanned {
     const struct dlq_object *object;
     uint64_t letters; /* that begin in it */
-    bool odd;         /* holds something that is not a whole letter of this group of objects */
-    bool handled;     /* every line belongs to a letter that is replayed or dropped */
+    bool handled;     /* every line belongs to a letter that is whole, and replayed or dropped */
 };
 
 /** A walk over letters. Zero it, set the first part. */

@@ -180,8 +180,10 @@ static void pending_end(struct walk *w, uint32_t index)
     struct span raw = {.ptr = p->raw.ptr, .len = p->raw.len};
 
     ASSERT(index < w->n_pending);
-    if (p->next <= p->line.parts)
+    if (p->next <= p->line.parts) {
         w->member[p->object].fact.odd = true;
+        w->member[p->object].handled = false; /* the rest may still come */
+    }
     if (wanted(w, &p->line, &p->mark))
         deliver(w, &p->line, &p->mark, p->object, p->next - 1, p->total, raw);
     bytes_free(&p->raw);
@@ -411,10 +413,8 @@ static void group_end(struct walk *w)
         pending_end(w, 0);
     for (size_t i = 0; s->object != NULL && i < w->n_members && w->rc == 0 && !s->stopped; i++) {
         const struct member *m = &w->member[i];
-        const struct dlq_scanned o = {.object = m->object,
-                                      .letters = m->fact.letters,
-                                      .odd = m->fact.odd,
-                                      .handled = m->handled && m->whole};
+        const struct dlq_scanned o = {
+            .object = m->object, .letters = m->fact.letters, .handled = m->handled && m->whole};
 
         ASSERT(m->object != NULL);
         s->stopped = !s->object(s->ctx, &o);

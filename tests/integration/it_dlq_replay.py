@@ -130,7 +130,8 @@ def test_too_large_and_partial():
     with Place() as place:
         cloud = place.cloud()
         daemon = place.daemon(cloud)
-        send(daemon, thing(0, b',"text":"' + b"x" * (2 << 20) + b'"'), "thing")
+        large = thing(0, b',"text":"' + b"x" * (2 << 20) + b'"')
+        send(daemon, large, "thing")
         flush(daemon)
         refused(daemon, "replay", "--all", "--yes", status=1, has=["1 are larger than http.event_max"])
         name = cloud.names("dead_letter/thing/")[0]
@@ -140,12 +141,18 @@ def test_too_large_and_partial():
         text = refused(daemon, "replay", "--all", "--yes", status=1, has=["1 lack parts"])
         refused(daemon, "show", listed(daemon)[0]["id"], "--raw", status=1, has=["not all of its parts"])
         expect("INCOMPLETE    2 of 3" in daemon.cli("dlq", "show", listed(daemon)[0]["id"])[1], text)
-        upload(cloud, name, whole)
+        # The rest is in the next object, as when a group was full in the middle of a letter.
+        rest = name.replace(name[-13:], "%08x.json" % (int(name[-13:-5], 16) + 1))
+        upload(cloud, rest, whole.split(b"\n")[2] + b"\n")
+        equal([(x["complete"], x["bytes"]) for x in listed(daemon)], [(True, len(large))], "in two objects")
         daemon.config["http"]["event_max"] = "4MiB"
         daemon.restart()
         equal(daemon.cli_json("dlq", "replay", "--all", "--yes")["accepted"], 1, "with a larger http.event_max")
         flush(daemon)
         expect_once(cloud, 1)
+        expect(cloud.lines("output/thing/")[0][1].startswith(large[:-1]), "byte for byte")
+        equal(daemon.cli_json("dlq", "drop", "--all", "--yes", "--delete-objects")["objects_deleted"], 2, "deleted")
+        equal(cloud.names("dead_letter/"), [], "objects")
 
 
 def test_replay_killed():
