@@ -286,8 +286,10 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
         table_park(t, text);
         return;
     }
-    t->state = INSERT_OPEN;
     t->ensured_us = t->sink->now_us;
+    if (t->state == INSERT_PARKED)
+        return; /* by a request that was under way: it has its own time */
+    t->state = INSERT_OPEN;
     enqueue(t);
 }
 
@@ -302,11 +304,16 @@ static bool lacks_columns(const struct insert_table *t)
 
 bool insert_columns_lag(const struct insert_table *t)
 {
-    return t->columns != NULL && t->sink->now_us - t->ensured_us < t->sink->config.insert_wait_us;
+    ASSERT(t->requests > 0);
+    return t->sink->now_us - t->ensured_us < t->sink->config.insert_wait_us;
 }
 
 static void table_ensure(struct insert_table *t)
 {
+    if (t->ensure._op != NULL) { /* parked meanwhile by a request that was under way */
+        t->state = INSERT_ENSURING;
+        return;
+    }
     if (t->ensures != NULL && t->sink->now_us - t->ensured_us < ENSURE_US) {
         table_wait(t, ANSWER_TRANSIENT, 1, "new columns: a table changes only so often");
         return;

@@ -416,6 +416,16 @@ static void refused_take(struct insert_job *job)
     }
 }
 
+/* Whether a row is refused for a column alone. Behind the reason and its place: values of the row may
+ * be quoted further on. */
+static bool misses_column(const char *why)
+{
+    const char *message = why != NULL ? strstr(why, ": ") : NULL;
+
+    ASSERT(message == NULL || message >= why);
+    return message != NULL && strncasecmp(message + 2, "no such field", 13) == 0;
+}
+
 /* New columns show up for insertAll only after minutes: a row that is refused for one is not lost
  * yet. */
 static void lag_forgive(struct insert_job *job)
@@ -423,8 +433,7 @@ static void lag_forgive(struct insert_job *job)
     if (!insert_columns_lag(job->d->inserts))
         return;
     for (uint32_t i = 0; i < job->n_sent; i++) {
-        if (job->verdict[i] == BQ_ROW_REFUSED && job->why[i] != NULL &&
-            strcasestr(job->why[i], "no such field") != NULL)
+        if (job->verdict[i] == BQ_ROW_REFUSED && misses_column(job->why[i]))
             job->verdict[i] = BQ_ROW_AGAIN;
     }
 }
@@ -434,7 +443,6 @@ static void answer_take(struct insert_job *job)
     bool any_refused = false;
 
     lag_forgive(job);
-
     for (uint32_t i = 0; i < job->n_sent; i++)
         any_refused |= job->verdict[i] == BQ_ROW_REFUSED;
     if (any_refused)

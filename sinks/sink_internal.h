@@ -555,7 +555,7 @@ struct insert_table *insert_table_of(struct sink *s, const struct plan_key *key)
  * A table that falls behind gets fewer, larger plans. */
 bool insert_group_due(struct sink *s, const struct group *g);
 
-/** Whether columns that the table just got may not be known to insertAll yet. */
+/** Whether columns that the table has, or just got, may not be known to insertAll yet. */
 bool insert_columns_lag(const struct insert_table *t);
 
 /** Whether a new plan of the table has to wait. */

@@ -230,6 +230,30 @@ def test_insert_all():
         daemon.clean()
 
 
+def test_insert_all_parks():
+    """A request is refused for good while the table is being given new columns: it is parked and tried again, and
+    the change that is under way is not begun a second time."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=[], types=INFER, bigquery={"method": "insert_all"},
+                              insert={"age_max": "50ms"})
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        send(daemon, [{"n": 0, "at": at}])
+        daemon.settle()
+        time.sleep(2.5)  # past the pause between two changes of a table: the next one begins at once
+        cloud.fault(service="bigquery", path_contains="/insertAll", delay_ms=4000, status=403,
+                    reason="accessDenied", message="no", count=1)
+        cloud.fault(service="bigquery", method="GET", path_contains="/tables/web", delay_ms=5000, count=1)
+        send(daemon, [{"n": 1, "at": at}])
+        until(lambda: cloud.faults()["faults"][0]["hits"] == 1, 20, "a request under way")
+        send(daemon, [{"n": 2, "at": at, "fresh": True}])
+        until(lambda: daemon.log_lines("parked: inserts into table web"), 20, "the table to be parked")
+        equal([f["hits"] for f in cloud.faults()["faults"]], [1, 1], "both under way at once")
+        until(lambda: daemon.pending() == 0, 60, "nothing pending")
+        counted(cloud, "web", 3)
+        until(lambda: daemon.status()["sinks"]["bigquery"]["pending"] == 0, 5, "the daemon to answer")
+
+
 def test_lost_version():
     """A version that pending plans need and that is gone, or damaged: a clear refusal to start; back again: all
     is delivered."""
@@ -379,4 +403,5 @@ def test_switches():
 if __name__ == "__main__":
     print(f"PENSTOCK_SEED={SEED}")
     sys.exit(run_tests([test_grows_live, test_conflicts, test_add_column, test_kills, test_insert_all,
+                        test_insert_all_parks,
                         test_lost_version, test_disk_refuses, test_refused_change, test_existing_table, test_switches]))

@@ -203,6 +203,39 @@ def test_failing_requests():
         daemon.clean()
 
 
+def test_column_lags():
+    """A schema gets a column at a restart: answers that do not know it yet make no dead letters."""
+    with Place() as place:
+        cloud = Cloud(place)
+        schema = place.file("columns.json")
+        columns = [{"name": "id", "type": "STRING"}, {"name": "at", "type": "TIMESTAMP"}]
+
+        def write():
+            with open(schema, "w") as file:
+                json.dump(columns, file)
+
+        write()
+        daemon = Daemon(place, cloud, insert=FAST, listed=[
+            {"name": "plain", "schema": schema, "time_field": "at", "method": "insert_all"}])
+        send(daemon, "plain", [{"id": "a", "at": now()}], "/v1/events/plain")
+        daemon.settle()
+        columns.append({"name": "later", "type": "INTEGER"})
+        write()
+        daemon.restart()
+        cloud.fault(service="bigquery", row_reason="invalid", row_contains="later", count=3,
+                    message="no such field: later.")
+        send(daemon, "plain", [{"id": "b", "at": now(), "later": 7}, {"id": "c", "at": now()}], "/v1/events/plain")
+        wait_delivered(daemon)
+        equal(sorted(cloud.column("plain", "id")), ["a", "b", "c"], "rows")
+        equal([f["hits"] for f in cloud.faults()["faults"]], [3], "refusals")
+        cloud.fault(service="bigquery", row_reason="invalid", row_contains="bad",
+                    message="Cannot convert value: no such field: to integer")  # a value that was sent
+        send(daemon, "plain", [{"id": "bad", "at": now()}], "/v1/events/plain")
+        wait_delivered(daemon)
+        equal(len(dead_letters(cloud)), 1, "dead letters")
+        daemon.verify()
+
+
 def test_one_row_at_fault():
     """A request refused as a whole because of one row: found by halving, the others go in."""
     with Place() as place:
@@ -226,7 +259,7 @@ def test_one_row_at_fault():
 def test_table_not_found():
     """404 after creation is waited out; past the limit the rows are parked, and go in when it is over."""
     with Place() as place:
-        cloud = Cloud(place, arguments=["--table-delay", "2500"])
+        cloud = Cloud(place, arguments=["--table-delay", "8000"])
         daemon = Daemon(place, cloud, listed=[by_insert(LISTED[1])], insert={**FAST, "table_wait": "1s"},
                         bigquery={"method": "insert_all"})
         send(daemon, "free", simple(20))
@@ -461,7 +494,7 @@ def test_configuration():
 if __name__ == "__main__":
     sys.exit(run_tests([
         test_same_rows_as_load, test_generated_mix, test_refused_rows, test_failing_requests,
-        test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
+        test_column_lags, test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
         test_doubled_rows_are_named, test_kills, test_refusals_over_a_crash, test_method_changes,
         test_memory_is_shared, test_pauses, test_pending_is_exact,
         test_configuration,
