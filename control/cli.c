@@ -14,10 +14,11 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
-#define BACKLOG      16
+#define BACKLOG      128
 #define HEAD_BYTES   64
 #define IDLE_SECONDS 60
 #define UNREAD_MAX   1024 /* reads of what follows a refused request */
+#define REFUSE_MS    20   /* for the request of a connection that is one too many */
 
 /* One connection. Written by the accepting thread, but for `done` and what its own thread uses. */
 struct connection {
@@ -31,6 +32,7 @@ struct cli {
     struct daemon *daemon;
     pthread_t thread;
     int listen_fd, stop_fd;
+    _Atomic uint32_t n_ingests;
     struct connection slot[CLI_CONNECTIONS_MAX];
 };
 
@@ -114,6 +116,24 @@ static bool serve_line(struct connection *c, const char *line, size_t len)
     return answer(c->fd, status, &body);
 }
 
+/* The connection sends documents from now on: line is its first request, more follows it. */
+static void serve_ingest(struct connection *c, const char *line, size_t len, const char *more,
+                         size_t more_len)
+{
+    struct textbuf busy = {0};
+
+    if (atomic_fetch_add(&c->cli->n_ingests, 1) < CLI_INGESTS_MAX) {
+        ingest_serve(c->cli->daemon, c->fd, line, len, more, more_len);
+    } else {
+        textbuf_add(&busy, INGEST_ERROR_UNKNOWN "\nmore than %d files are sent at once\n",
+                    CLI_INGESTS_MAX);
+        answer(c->fd, PROTOCOL_ERROR, &busy);
+    }
+    ASSERT(atomic_load(&c->cli->n_ingests) > 0);
+    atomic_fetch_sub(&c->cli->n_ingests, 1);
+    end_unread(c->fd);
+}
+
 static void serve(struct connection *c)
 {
     char buf[PROTOCOL_LINE_BYTES];
@@ -129,8 +149,7 @@ static void serve(struct connection *c)
             uint64_t bytes;
 
             if (ingest_parse_line(buf, used - 1, &bytes) != INGEST_REQUEST_NONE) {
-                ingest_serve(c->cli->daemon, c->fd, buf, used - 1, end + 1, len - used);
-                end_unread(c->fd);
+                serve_ingest(c, buf, used - 1, end + 1, len - used);
                 return;
             }
             if (!serve_line(c, buf, used - 1))
@@ -214,6 +233,19 @@ static bool reap_all(struct cli *c)
     return all;
 }
 
+/* As end_unread(), on the thread that others wait for: takes what is there within a moment. */
+static void end_refused(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char buf[PROTOCOL_LINE_BYTES];
+
+    ASSERT(fd >= 0);
+    shutdown(fd, SHUT_WR);
+    if (poll(&p, 1, REFUSE_MS) > 0)
+        (void)recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+    close(fd);
+}
+
 static void start_connection(struct cli *c, int fd)
 {
     const struct timeval idle = {.tv_sec = IDLE_SECONDS};
@@ -237,8 +269,7 @@ static void start_connection(struct cli *c, int fd)
     }
     textbuf_add(&busy, "more than %d commands at once\n", CLI_CONNECTIONS_MAX);
     answer(fd, PROTOCOL_ERROR, &busy);
-    end_unread(fd);
-    close(fd);
+    end_refused(fd);
 }
 
 static void *accept_main(void *ctx)

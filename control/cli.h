@@ -8,7 +8,8 @@
 #include "control/daemon.h"
 #include "control/protocol.h"
 
-#define CLI_CONNECTIONS_MAX 16
+#define CLI_CONNECTIONS_MAX 64
+#define CLI_INGESTS_MAX     16 /* of them: each takes some 10 MiB */
 #define CLI_STOP_US         INT64_C(2000000)
 
 /** One request, taken apart. Not to be copied: arguments lie inside. */

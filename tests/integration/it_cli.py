@@ -212,13 +212,19 @@ def test_protocol():
         equal(ask(b"status"), b"", "a line without end")
         equal(ask(b""), b"", "nothing")
         expect(ask(b"help --json\nhelp --json\n").count(b"PENSTOCK 0 ") == 2, "two requests on a connection")
-        open_ones = [socket.socket(socket.AF_UNIX) for _ in range(16)]
+        open_ones = [socket.socket(socket.AF_UNIX) for _ in range(64)]
         for s in open_ones:
             s.connect(daemon.config["control"]["socket"])
-        until(lambda: ask(b"help\n").startswith(b"PENSTOCK 1 "), 10, "the seventeenth to be refused")
+        until(lambda: ask(b"help\n").startswith(b"PENSTOCK 1 "), 10, "one too many to be refused")
+        status, text = daemon.cli("ingest", "--wait", "300ms", __file__)
+        expect(status == 1 and "more than 64 commands at once" in text, "ingest gave", status, text)
         for s in open_ones:
             s.close()
         until(lambda: ask(b"help\n").startswith(b"PENSTOCK 0 "), 10, "places to be free again")
+        with open("/dev/full", "wb") as full:
+            argv = [program("penstock"), "--socket", daemon.config["control"]["socket"], "status"]
+            done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, check=False)
+        expect(done.returncode == 1 and b"No space left" in done.stderr, "a full disk", done)
 
 
 def test_drain():

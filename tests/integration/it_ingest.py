@@ -104,11 +104,18 @@ def test_forms():
         ingest(daemon, "--type", "backfill", "-", stdin=b"".join(b'{"n":%d}\n' % n for n in range(70, 80)))
         empty = write(place, "empty", "\n")
         ingest(daemon, empty)
-        exactly_once(daemon, cloud, [*range(4), *range(10, 22), *range(30, 80)])
+        pipe = place.file("pipe")
+        os.mkfifo(pipe)
+        with subprocess.Popen(["tee", pipe], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as tee:
+            tee.stdin.write(lines_of(range(80, 90)).encode())
+            tee.stdin.close()
+            expect("10 documents stored" in ingest(daemon, pipe), "a named pipe is read once")
+        ingest(daemon, "/dev/stdin", stdin=lines_of(range(90, 100)).encode())
+        exactly_once(daemon, cloud, [*range(4), *range(10, 22), *range(30, 100)])
         found = {(letter["reason"], letter["source"]) for _, letter in dead_letters(cloud)}
         equal(found, {("bad_json", f"file {lines}:4"), ("not_object", f"file {lines}:6"),
                       ("not_object", f"file {array} element:11")}, "dead letters")
-        equal(daemon.status()["injected"]["documents"], 69, "injected")
+        equal(daemon.status()["injected"]["documents"], 89, "injected")
         daemon.clean()
         daemon.stop()
 
@@ -297,10 +304,11 @@ def test_usage():
         equal(pipe.wait(20), 0, "the pipe's exit status")
         for arguments, words in ((["--rat", "1", "f"], "unknown option"), ([], "no file"),
                                  (["--rate", "0", "f"], "--rate takes"), (["--type"], "a value is missing"),
+                                 (["--wait", "5x", "f"], "--wait takes"), (["--wait", "0s", "f"], "--wait takes"),
                                  (["--session", "x", "a", "b"], "one file")):
             expect(words in ingest(daemon, *arguments, status=2), arguments)
         expect("--again" in ingest(daemon, "--help"), "help")
-        expect("No such file" in ingest(daemon, place.file("none"), status=1), "a missing file")
+        expect("No such file" in ingest(daemon, "--wait", "0.5m", place.file("none"), status=1), "a missing file")
         expect("Is a directory" in ingest(daemon, os.path.dirname(place.file("x")), status=1), "a folder")
         torn = write(place, "torn.json", "[" + event(1) + ',\n{"n":')
         text = ingest(daemon, torn, status=1)

@@ -19,7 +19,8 @@
 
 #define ERROR_BYTES   512
 #define WAIT_S        60.0
-#define SHOW_EVERY    1024       /* documents */
+#define SHOW_EVERY    1024 /* documents */
+#define WAIT_S_MAX    8640000.0
 #define DRY_BYTES_MAX (1u << 20) /* http.event_max as it is without a configuration */
 
 volatile sig_atomic_t ingest_stop;
@@ -30,6 +31,7 @@ struct ingest {
     struct ingest_progress progress;
     struct ingest_counts sum;
     int failed, skipped, done; /* files */
+    bool stream;               /* the one under way can be read only once */
     bool met;                  /* the daemon has answered: it may be waited for */
 };
 
@@ -42,13 +44,15 @@ static void usage(FILE *to)
         "usage: penstock [--socket PATH] [--json] ingest [OPTION...] FILE...\n\n"
         "Stores the documents of files: NDJSON, JSON arrays, objects over several lines; plain,\n"
         "gzip or zstd. \"-\" is standard input. The same command again goes on behind what is\n"
-        "stored already; a file that is stored is passed over.\n\n"
+        "stored already; a file that is stored is passed over. What can be read only once "
+        "(standard\n"
+        "input, pipes) is stored anew each time, unless --session names it.\n\n"
         "  --type T         event type of all documents; without it each names its own\n"
         "  --session NAME   of standard input or one file: makes it resumable, if the same bytes\n"
         "                   come again (a file's session follows from its content)\n"
         "  --again          store files again that were stored already\n"
         "  --rate N         at most N documents a second\n"
-        "  --wait SECONDS   how long a daemon may be away (60)\n"
+        "  --wait DURATION  how long a daemon may be away, such as 500ms, 90s or 10m (60s)\n"
         "  --dry-run        only read and validate; no daemon is needed\n"
         "  --quiet          no progress\n\n"
         "exit status: 0 all stored, 1 error, 2 wrong usage, 3 stored, some as dead letters,\n"
@@ -74,6 +78,33 @@ static int parse_number(const char *text, double max, double *out)
     return 0;
 }
 
+/* As the other commands take durations, and bare seconds. */
+static int parse_wait(const char *text, double *out)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"", 1},   {"us", 1e-6}, {"ms", 1e-3}, {"s", 1},
+                 {"m", 60}, {"h", 3600},  {"d", 86400}};
+    size_t digits = strspn(text, "0123456789.");
+    char number[32];
+
+    if (digits == 0 || digits >= sizeof(number))
+        return -EINVAL;
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if (strcmp(text + digits, units[i].name) != 0)
+            continue;
+        if (parse_number(number, WAIT_S_MAX / units[i].seconds, out) != 0)
+            return -EINVAL;
+        *out *= units[i].seconds;
+        ASSERT(*out > 0);
+        return 0;
+    }
+    return -EINVAL;
+}
+
 /* An option with a value. @return INGEST_DONE or INGEST_USAGE. */
 static int take_value(struct ingest_options *o, const char *name, const char *value)
 {
@@ -92,8 +123,8 @@ static int take_value(struct ingest_options *o, const char *name, const char *va
             return wrong("--rate takes 1 to 1000000000 documents a second, found", value);
         o->rate = (uint64_t)number;
     } else {
-        if (parse_number(value, 1e7, &o->wait_s) != 0)
-            return wrong("--wait takes seconds, found", value);
+        if (parse_wait(value, &o->wait_s) != 0)
+            return wrong("--wait takes a duration, such as 90s, up to 100d, found", value);
     }
     return INGEST_DONE;
 }
@@ -207,7 +238,7 @@ static int find_session(struct ingest *g, const char *path, struct ingest_sender
     size_t n;
     int rc;
 
-    if (g->options.session == NULL && strcmp(path, "-") == 0) {
+    if (g->options.session == NULL && g->stream) {
         show_name(path, false, s->shown);
         return getrandom(s->session, sizeof(s->session), 0) == (ssize_t)sizeof(s->session)
                    ? INGEST_DONE
@@ -342,9 +373,8 @@ static void report_file(struct ingest *g, const struct ingest_counts *c, int rc)
     if (ingest_stop && rc == INGEST_DONE) {
         fprintf(stderr, "penstock: %s: stopped; %" PRIu64 " documents are stored%s\n", name,
                 c->before + c->accepted + c->dead + c->unknown,
-                strcmp(name, "-") == 0 && g->options.session == NULL
-                    ? ""
-                    : "; the same command goes on behind them");
+                g->stream && g->options.session == NULL ? ""
+                                                        : "; the same command goes on behind them");
         return;
     }
     if (rc != INGEST_DONE)
@@ -368,6 +398,7 @@ static void ingest_file(struct ingest *g, int index)
     struct identity id = {0};
     int rc;
 
+    g->stream = source_is_stream(path);
     g->progress.file = index;
     g->progress.name = path;
     g->progress.counts = &counts;
@@ -380,7 +411,7 @@ static void ingest_file(struct ingest *g, int index)
     g->sender.counts = &counts;
     g->sender.progress = &g->progress;
     rc = find_session(g, path, &g->sender, &id);
-    if (rc == INGEST_DONE && (id.n > 0 || strcmp(path, "-") == 0))
+    if (rc == INGEST_DONE && (id.n > 0 || g->stream))
         rc = send_file(g, path);
     counts.seconds = (double)(progress_now_us() - g->progress.began_us) / 1e6;
     report_file(g, &counts, rc);

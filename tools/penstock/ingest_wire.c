@@ -142,18 +142,20 @@ static bool body_room(struct wire *w, size_t bytes)
     return true;
 }
 
-/* "WORD\nsentence\n" of an error. */
+/* "WORD\nsentence\n" of an error; only a sentence when there are too many connections. */
 static enum wire_result error_of(struct wire *w)
 {
     static const char *const later[] = {INGEST_ERROR_BUSY, INGEST_ERROR_DRAINING,
                                         INGEST_ERROR_UNKNOWN};
     char *text = strchr(w->body, '\n');
 
+    w->busy = false;
     wire_close(w);
-    if (text == NULL)
-        text = w->body;
-    else
-        *text++ = '\0';
+    if (text == NULL || text[1] == '\0') {
+        snprintf(w->error, sizeof(w->error), "%.*s", (int)strcspn(w->body, "\n"), w->body);
+        return WIRE_LATER;
+    }
+    *text++ = '\0';
     snprintf(w->error, sizeof(w->error), "%.*s", (int)strcspn(text, "\n"), text);
     w->busy = strcmp(w->body, INGEST_ERROR_BUSY) == 0;
     for (size_t i = 0; i < ARRAY_LEN(later); i++) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "control/protocol.h"
@@ -206,11 +207,13 @@ static int ask(struct arguments *a)
         close(fd);
         return PROTOCOL_ERROR;
     }
-    if (client_send(fd, a->line))
-        status = client_read_head(in, &bytes);
+    (void)client_send(fd, a->line); /* a daemon that takes no request says why */
+    status = client_read_head(in, &bytes);
     if (status >= 0 && !copy_body(in, bytes, status == PROTOCOL_USAGE ? stderr : stdout))
         status = -1;
-    if (status < 0)
+    if (status < 0 && ferror(stdout))
+        fprintf(stderr, "penstock: cannot write the answer: %s\n", strerror(errno));
+    else if (status < 0)
         fprintf(stderr, "penstock: the daemon ended the connection without a whole answer\n");
     fclose(in);
     return status < 0 ? PROTOCOL_ERROR : status;
@@ -253,15 +256,28 @@ static int ask_first(struct arguments *a)
     return status == PROTOCOL_OK ? ask(a) : status;
 }
 
+/* Where the words of `schema infer|ddl` begin, behind the options for all commands; 0: another
+ * command. `schema show` asks the daemon. */
+static int schema_words(int argc, char **argv)
+{
+    int i = 1;
+
+    ASSERT(argv != NULL);
+    while (i < argc && (strcmp(argv[i], "--json") == 0 || strncmp(argv[i], "--socket", 8) == 0))
+        i += strcmp(argv[i], "--socket") == 0 ? 2 : 1;
+    if (i >= argc || strcmp(argv[i], "schema") != 0)
+        return 0;
+    return i + 1 < argc && strcmp(argv[i + 1], "show") == 0 ? 0 : i + 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *from_environment = getenv("PENSTOCK_SOCKET");
     struct arguments a = {.socket = PROTOCOL_SOCKET_PATH};
-    int status;
+    int status, schema_at = schema_words(argc, argv);
 
-    /* `schema show` asks the daemon; the rest works on files. */
-    if (argc > 1 && strcmp(argv[1], "schema") == 0 && !(argc > 2 && strcmp(argv[2], "show") == 0))
-        return schema_main(argc - 2, argv + 2);
+    if (schema_at > 0)
+        return schema_main(argc - schema_at, argv + schema_at);
     if (from_environment != NULL && from_environment[0] != '\0')
         a.socket = from_environment;
     status = parse(argc, argv, &a);

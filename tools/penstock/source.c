@@ -86,6 +86,17 @@ static int form_detect(struct source *s, char *error, size_t error_len)
     return 0;
 }
 
+bool source_is_stream(const char *path)
+{
+    struct stat st;
+
+    ASSERT(path != NULL);
+    if (strcmp(path, "-") == 0)
+        return true;
+    return stat(path, &st) == 0 &&
+           (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
 int source_open(const char *path, struct source **out, char *error, size_t error_len)
 {
     struct source *s = calloc(1, sizeof(*s));

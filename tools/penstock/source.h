@@ -19,6 +19,13 @@ struct source;
 enum source_form { SOURCE_PLAIN, SOURCE_GZIP, SOURCE_ZSTD };
 
 /**
+ * Whether what path names can be read only once: standard input ("-"), a pipe, a device. /dev/stdin
+ * with a file behind it is a file.
+ * Thread: any.
+ */
+bool source_is_stream(const char *path);
+
+/**
  * Opens path, or standard input for "-", and looks at its first bytes.
  * Thread: any.  Alloc: yes.  Owner: caller, until source_close().
  * @return 0; -errno with one sentence, which does not name the path.

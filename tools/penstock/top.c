@@ -139,6 +139,16 @@ static void show(const struct top *t, char *body)
     write_text("\033[J");
 }
 
+static int cannot_write(struct top *t)
+{
+    int error = errno;
+
+    terminal_end(t);
+    t->terminal = t->keys = false;
+    fprintf(stderr, "penstock: cannot write the answer: %s\n", strerror(error));
+    return PROTOCOL_ERROR;
+}
+
 /* One screen. @return the exit status, or -1 to go on. */
 static int step(struct top *t)
 {
@@ -154,7 +164,7 @@ static int step(struct top *t)
     }
     if (status == PROTOCOL_OK) {
         show(t, body);
-        result = t->request->once || ferror(stdout) ? PROTOCOL_OK : -1;
+        result = ferror(stdout) ? cannot_write(t) : t->request->once ? PROTOCOL_OK : -1;
     } else {
         terminal_end(t);
         t->terminal = t->keys = false;
