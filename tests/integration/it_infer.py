@@ -161,16 +161,18 @@ def test_kills():
     rng = random.Random(SEED)
     with Place() as place:
         cloud = place.cloud()
-        daemon = place.daemon(cloud, listed=[], types=INFER, group={"age_max": "150ms"})
-        n = 0
-        for round_ in range(4):
+        daemon = place.daemon(cloud, listed=[], types=INFER, group={"age_max": "150ms"},
+                              gcs={"gzip": True})
+        n, kinds = 0, ("web", "other", "third")
+        for round_ in range(3):
             outage = round_ % 2 == 0
             if outage:
                 cloud.fault(service=rng.choice(["storage", "bigquery"]), status=503)
             for wave in range(4):
                 events = [{"n": n + i, "at": "2026-05-01T10:00:00Z", f"r{round_}_w{wave}": i,
                            "same": {"k": [i, i + 1]}, "odd": i if wave % 2 else str(i)} for i in range(40)]
-                send(daemon, events)
+                for kind in kinds:
+                    send(daemon, events, kind)
                 n += len(events)
                 time.sleep(rng.choice([0, 0, 0.05, 0.2]))
             if rng.random() < 0.5:
@@ -178,10 +180,12 @@ def test_kills():
             daemon.kill()
             if outage:
                 cloud.clear_faults()
+            daemon.config["sinks"]["threads"] = 1 + round_ % 2  # tables change hands
             daemon.start()
         daemon.settle()
-        counted(cloud, "web", n)
-        print(n, "events", compare_table(cloud, daemon, "web"))
+        for kind in kinds:
+            counted(cloud, kind, n)
+            print(n, "events", compare_table(cloud, daemon, kind))
         equal(cloud.names("staging/"), [], "staging objects")
         daemon.clean()
 
@@ -375,8 +379,8 @@ def test_switches():
             json.dump(schema, file)
         cloud = place.cloud()
         daemon = place.daemon(cloud, listed=[], start=False)
-        policies = [{}, {"schema": "infer"}, {"schema": place.file("s.json")}, {"schema": "infer"},
-                    {"schema": place.file("s.json"), "unknown_fields": "add_column"}, {}]
+        policies = [{}, {"schema": "infer"}, {"schema": place.file("s.json")},
+                    {"schema": place.file("s.json"), "unknown_fields": "add_column"}, {"schema": "infer"}]
         n = 0
         for i, policy in enumerate(policies):
             daemon.config["types"]["list"] = [{"name": "web", **policy}]
