@@ -5,7 +5,7 @@ how.
 Nothing that goes wrong may count as passed: a program that crashes, prints no result, outlives its
 time
 or was never built is one failure. Every program runs in its own process group, which is killed
-afterwards.
+afterwards. TEST_JOBS programs run at once (as many as there are cores, two at least).
 """
 
 import os
@@ -13,7 +13,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +24,7 @@ BUILD = Path(os.environ.get("BUILD", "build"))
 BUILD = BUILD if BUILD.is_absolute() else ROOT / BUILD
 LOGS = BUILD / "test-logs"
 TIMEOUT_S = float(os.environ.get("TEST_TIMEOUT", "600"))
+JOBS = int(os.environ.get("TEST_JOBS", "0")) or max(2, os.cpu_count() or 1)  # at once: most of them wait
 FUZZ_S = int(os.environ.get("FUZZ_SECONDS", "5"))
 TAIL_LINES = 40
 SKIPPED = 77
@@ -208,17 +211,20 @@ SUITES = {
 }
 
 
+REPORTING = threading.Lock()
+
+
 def run_job(suite, name, argv, count, timeout_s):
     log = LOGS / f"{suite}-{name}.log"
     started = time.monotonic()
     if not Path(argv[0]).is_absolute() or os.access(argv[0], os.X_OK):
-        print(f"  ...  {suite}/{name}", end="\r", flush=True) if sys.stdout.isatty() else None
         status, text = execute(argv, log, timeout_s, {"CMOCKA_MESSAGE_OUTPUT": "STDOUT"})
         result = count(status, text)
     else:
         log.write_text(f"{argv[0]}: not built\n")
         result = Result(failed=1, notes=["not built"])
-    report(suite, name, result, time.monotonic() - started, log)
+    with REPORTING:
+        report(suite, name, result, time.monotonic() - started, log)
     return result
 
 
@@ -247,7 +253,9 @@ def main():
         print(f"run.py: no suite {unknown[0]!r}; there are {', '.join(SUITES)}", file=sys.stderr)
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)
-    results = [run_job(suite, *job) for suite in suites for job in SUITES[suite]()]
+    with ThreadPoolExecutor(JOBS) as pool:
+        running = [pool.submit(run_job, suite, *job) for suite in suites for job in SUITES[suite]()]
+        results = [job.result() for job in running]
     passed = sum(r.passed for r in results)
     failed = sum(r.failed for r in results)
     skipped = sum(r.skipped for r in results)
