@@ -6,9 +6,10 @@
 
 #include "dataplane/worker_internal.h"
 
-#define SLICE_BYTES  (256u << 10)
-#define RATIO_GUESS  6 /* of JSON; a wrong guess costs a copy */
-#define EXPANDED_MIN 4096u
+#define SLICE_BYTES    (256u << 10)
+#define RATIO_GUESS    6 /* of JSON; a wrong guess costs a copy */
+#define EXPANDED_MIN   4096u
+#define STEP_BYTES_MIN 256u
 
 /* Memory for at least bytes of the expanded body; what is there moves along. */
 static bool expanded_grow(struct worker *w, struct connection *c, uint64_t bytes)
@@ -36,9 +37,18 @@ enum reason compressed_start(struct worker *w, struct connection *c, const char 
     return REASON_NONE;
 }
 
+/* What a step takes of its slice: input is bounded too, and so are tiny members, one a step. */
+static uint32_t step_cost(uint32_t produced)
+{
+    ASSERT_HOT(produced <= SLICE_BYTES);
+    if (produced == 0)
+        return EXPANDED_MIN;
+    return produced < STEP_BYTES_MIN ? STEP_BYTES_MIN : produced;
+}
+
 bool compressed_slice(struct worker *w, struct connection *c, enum reason *reason)
 {
-    uint32_t most = w->config.body_bytes_max + 1, left = SLICE_BYTES;
+    uint32_t most = w->config.body_bytes_max + 1, left = SLICE_BYTES, cost;
     enum expand_result rc = EXPAND_MORE;
 
     *reason = REASON_NONE;
@@ -56,9 +66,8 @@ bool compressed_slice(struct worker *w, struct connection *c, enum reason *reaso
         rc = expand_step(w->expander, c->expanded.buf + c->expanded_len, room < left ? room : left,
                          &produced);
         c->expanded_len += (uint32_t)produced;
-        left -= (uint32_t)produced;
-        if (produced == 0) /* input was used up: a slice of it is bounded too */
-            left -= left < EXPANDED_MIN ? left : EXPANDED_MIN;
+        cost = step_cost((uint32_t)produced);
+        left -= left < cost ? left : cost;
     }
     ASSERT_HOT(c->expanded_len <= most);
     if (c->expanded_len == most)
