@@ -315,10 +315,14 @@ def test_usage():
         expect("line 2: what begins here has no end; what stands in front of it is stored" in text, text)
         write(place, "torn.json", "[" + event(1) + ",\n" + event(2) + "]")
         expect("1 documents stored; 1 were stored before" in ingest(daemon, torn), "mended")
+        growing = write(place, "growing", lines_of([3, 4]) + event(5)[:-3])
+        expect("line 3: the last line is cut off" in ingest(daemon, growing, status=1), "a line being written")
+        write(place, "growing", lines_of(range(3, 7)))
+        expect("2 documents stored; 2 were stored before" in ingest(daemon, growing), "written")
         mixed = write(place, "mixed", lines_of(range(3)) + "bad\n")
         expect("4 documents, 1 of them would become dead letters" in ingest(daemon, "--dry-run", mixed, status=3),
                "dry run")
-        equal(daemon.status()["injected"]["documents"], 5, "injected")
+        equal(daemon.status()["injected"]["documents"], 9, "injected")
         daemon.stop()
 
 

@@ -35,7 +35,7 @@ struct documents {
     char *buf;
     size_t at, end; /* of what has been read and not taken */
     char *head;     /* of a document over bytes_max; NULL before the first */
-    bool ended;
+    bool ended, unfinished;
     enum form form;
     bool in_array;
     uint64_t elements; /* of this array so far */
@@ -56,6 +56,7 @@ int documents_open(const char *path, const struct documents_options *options,
         return -ENOMEM;
     d->line = 1;
     d->bytes_max = options->bytes_max > 0 ? options->bytes_max : DOCUMENTS_BYTES_MAX;
+    d->unfinished = options->unfinished;
     d->cap = d->bytes_max + 3 * CHUNK_BYTES;
     d->buf = malloc(d->cap + JSON_PADDING_BYTES);
     rc = d->buf == NULL ? -ENOMEM : source_open(path, &d->source, error, error_len);
@@ -301,6 +302,16 @@ static int find_end(struct documents *d, struct document *out, size_t *seen, cha
     }
 }
 
+/* Whether the last line is cut off: somebody may be writing it. */
+static bool is_unfinished(const struct documents *d, const char *p, size_t len)
+{
+    size_t offset;
+
+    ASSERT(len > 0);
+    return d->unfinished && d->form == FORM_LINES && !d->scan.done &&
+           json_validate(p, len, &offset) == JSON_ERROR_TRUNCATED;
+}
+
 /* Hands out the document at `at`, whose first byte is no white space. */
 static int hand_out(struct documents *d, struct document *out, char *error, size_t error_len)
 {
@@ -319,6 +330,9 @@ static int hand_out(struct documents *d, struct document *out, char *error, size
     if (out->whole == 0) {
         while (seen > 0 && is_space(d->buf[d->at + seen - 1]))
             seen--;
+        if (is_unfinished(d, d->buf + d->at, seen))
+            return malformed(d, out->line, "the last line is cut off: no line end, no end of JSON",
+                             error, error_len);
         out->ptr = d->buf + d->at;
         out->len = seen < d->bytes_max ? seen : d->bytes_max;
     } else {

@@ -27,6 +27,8 @@ struct documents;
 /** How to read. Zero is fine. */
 struct documents_options {
     size_t bytes_max; /* of a longer document only the head is kept */
+    bool unfinished;  /* a last line without its end that is a beginning of JSON is still being
+                         written: an error, like the other bytes that leave a document unclear */
 };
 
 /** One document. */

@@ -343,6 +343,8 @@ static int send_file(struct ingest *g, const char *path)
         return fail(g, s->name, "%s", s->wire.error);
     g->met = true;
     options.bytes_max = s->event_max;
+    /* A stream does not come again: there it becomes a dead letter. */
+    options.unfinished = !g->stream || g->options.session != NULL;
     if (documents_open(path, &options, &d, error, sizeof(error)) != 0)
         return fail(g, s->name, "%s", error);
     g->progress.reading = d;
@@ -424,7 +426,8 @@ static void ingest_file(struct ingest *g, int index)
 
 static void dry_run_file(struct ingest *g, const char *path)
 {
-    struct documents_options options = {.bytes_max = DRY_BYTES_MAX};
+    struct documents_options options = {.bytes_max = DRY_BYTES_MAX,
+                                        .unfinished = !source_is_stream(path)};
     struct ingest_counts counts = {0};
     struct documents *d;
     struct document doc;

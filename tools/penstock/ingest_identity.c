@@ -66,7 +66,7 @@ static int read_head(struct documents *d, struct identity *i, EVP_MD_CTX *ctx, E
 
 int identity_read(const char *path, struct identity *out, char *error, size_t error_len)
 {
-    struct documents_options options = {.bytes_max = IDENTITY_BYTES};
+    struct documents_options options = {.bytes_max = IDENTITY_BYTES, .unfinished = true};
     EVP_MD_CTX *ctx = EVP_MD_CTX_new(), *scratch = EVP_MD_CTX_new();
     struct documents *d = NULL;
     int rc;
