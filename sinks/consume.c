@@ -376,7 +376,7 @@ bool consume(struct sink *s)
 {
     uint32_t idle = 0;
 
-    if (s->reload_hungry || held_too_many(s) || s->n_inserts > DELIVERIES_MAX ||
+    if (s->reload_hungry || held_too_many(s) || s->n_inserts > INSERTS_MAX ||
         s->planning.n + s->cold.n + s->packing.n + s->ready.n + s->parked.n + s->confirming.n >
             DELIVERIES_MAX)
         return false;

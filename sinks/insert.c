@@ -122,13 +122,20 @@ static struct insert_table *dequeue(struct sink *s)
     return t;
 }
 
-bool insert_is_behind(const struct insert_table *t)
+/* Whether what it has is of no use before a timer, a person, or the end of a pause. */
+static bool is_stopped(const struct insert_table *t)
 {
-    return t->waits || t->state == INSERT_PARKED || t->sink->bigquery_paused ||
-           t->waiting.n >= t->sink->config.table_inserts_max;
+    return t->waits || t->state == INSERT_PARKED || t->sink->bigquery_paused;
 }
 
-/* The more plans wait, the more each holds and the longer it gathers. */
+bool insert_is_behind(const struct insert_table *t)
+{
+    return is_stopped(t) || t->waiting.n >= t->sink->config.table_inserts_max;
+}
+
+/* The more plans wait, the more each holds and the longer it gathers. When many tables are behind,
+ * theirs gather until they are large or their memory is needed: plans are few, and when there are too
+ * many the archive stands still as well. */
 bool insert_group_due(struct sink *s, const struct group *g)
 {
     const struct insert_table *t = insert_table_of(s, &g->key);
@@ -137,6 +144,8 @@ bool insert_group_due(struct sink *s, const struct group *g)
     int64_t age = c->insert_age_us_max * (int64_t)n;
     uint64_t bytes = c->insert_bytes * n;
 
+    if (t != NULL && s->n_inserts >= INSERTS_MAX / 4 && insert_is_behind(t))
+        return g->bytes >= c->group_bytes_max;
     if (t != NULL && (t->waits || t->state == INSERT_PARKED))
         n *= 2;
     age = age < c->group_age_us_max ? age : c->group_age_us_max;
@@ -159,6 +168,8 @@ void insert_wait(struct delivery *d, struct delivery_list *from, bool first)
     if (d->state == DELIVERY_RELOADING)
         first = true;
     insert_read_over(d);
+    if (is_stopped(t) && t->sink->pool.n_free < t->sink->pool.n_total / 4)
+        content_drop(d); /* others can use the memory now */
     delivery_move(d, from, &t->waiting, DELIVERY_READY);
     if (first)
         delivery_to_front(d, &t->waiting);

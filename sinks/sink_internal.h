@@ -27,6 +27,7 @@
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
 #define HELD_MAX           16384u  /* plans that a pause holds: past it nothing is consumed */
+#define INSERTS_MAX        16384u  /* plans for insertAll that are not finished: past it neither */
 #define CONSUME_BLOCKS     32      /* per turn, so that the network gets its share */
 #define ENSURE_US          2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */

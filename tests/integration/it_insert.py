@@ -426,6 +426,25 @@ def test_memory_is_shared():
         daemon.verify()
 
 
+def test_many_tables_down():
+    """Hundreds of tables that are down leave the archive going on; after it all rows are there."""
+    with Place() as place:
+        cloud = Cloud(place)
+        daemon = Daemon(place, cloud, listed=[], insert=FAST, bigquery={"method": "insert_all"},
+                        group={"memory": "128MiB", "age_max": "5s"})
+        equal(daemon.cli("pause", "bigquery")[0], 0, "pause")  # no different from an outage, but over at once
+        for n in range(28):
+            lines = [json.dumps({"event_type": f"t{i}", "id": f"e{n}", "timestamp": now()}) for i in range(600)]
+            for at in range(0, 600, 300):
+                daemon.post_ok("\n".join(lines[at:at + 300]).encode() + b"\n")
+            time.sleep(0.2)  # so that groups become plans
+        until(lambda: daemon.status()["sinks"]["gcs"]["pending"] == 0, 60, "all events in the archive")
+        equal(daemon.status()["sinks"]["bigquery"]["pending"], 16800, "rows pending")
+        equal(daemon.cli("resume", "bigquery")[0], 0, "resume")
+        wait_delivered(daemon, 120)
+        equal(sum(t["rows"] for t in json.loads(daemon.cli("verify", "--json")[1])["tables"]), 16800, "rows")
+
+
 def test_pauses():
     """A paused type or sink holds its inserts, over a kill -9 too; knobs change live; resumed, all arrives once."""
     with Place() as place:
@@ -496,6 +515,6 @@ if __name__ == "__main__":
         test_same_rows_as_load, test_generated_mix, test_refused_rows, test_failing_requests,
         test_column_lags, test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
         test_doubled_rows_are_named, test_kills, test_refusals_over_a_crash, test_method_changes,
-        test_memory_is_shared, test_pauses, test_pending_is_exact,
+        test_memory_is_shared, test_many_tables_down, test_pauses, test_pending_is_exact,
         test_configuration,
     ]))
