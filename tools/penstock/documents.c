@@ -169,7 +169,7 @@ static int skip_space(struct documents *d, char *error, size_t error_len)
 static int malformed(const struct documents *d, uint64_t line, const char *what, char *error,
                      size_t error_len)
 {
-    ASSERT(what != NULL && d->form != FORM_LINES);
+    ASSERT(what != NULL && (d->form != FORM_LINES || d->unfinished));
     snprintf(error, error_len, "line %llu: %s", (unsigned long long)line, what);
     return -EBADMSG;
 }
