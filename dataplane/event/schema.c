@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dataplane/event/schema_internal.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
+#define READ_BYTES     ((size_t)64 << 10) /* at first; then as much again */
 
 void *(*schema_realloc)(void *ptr, size_t len) = realloc;
 
@@ -193,42 +193,43 @@ void schema_destroy(struct schema *s)
     free(s);
 }
 
-/* Reads exactly len bytes. */
-static int read_all(int fd, char *buf, size_t len)
+/* All that is left, as heap memory; files and pipes alike. */
+static int read_to_end(int fd, char **out, size_t *len)
 {
-    size_t done = 0;
+    size_t room = 0;
 
-    while (done < len) {
-        ssize_t n = read(fd, buf + done, len - done);
+    for (;;) {
+        ssize_t n;
 
+        if (*len == room) {
+            char *larger = schema_realloc(*out, (room += room + READ_BYTES) + 1);
+
+            if (larger == NULL)
+                return -ENOMEM;
+            *out = larger;
+        }
+        n = read(fd, *out + *len, room - *len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += (size_t)n;
+            return n < 0 ? -errno : 0;
+        *len += (size_t)n;
+        ASSERT(*len <= room);
+        if (*len > FILE_BYTES_MAX)
+            return -EFBIG;
     }
-    return 0;
 }
 
 /* The whole file as heap memory. */
 static int read_file(const char *file, char **out, size_t *len)
 {
-    struct stat st;
-    int rc = 0;
     int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int rc;
 
+    ASSERT(*out == NULL && *len == 0);
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) != 0)
-        rc = -errno;
-    else if (!S_ISREG(st.st_mode) || (size_t)st.st_size > FILE_BYTES_MAX)
-        rc = S_ISDIR(st.st_mode) ? -EISDIR : -EFBIG;
-    if (rc != 0)
-        goto done;
-    *len = (size_t)st.st_size;
-    *out = schema_zalloc(*len + 1);
-    rc = *out != NULL ? read_all(fd, *out, *len) : -ENOMEM;
-done:
+    rc = read_to_end(fd, out, len);
     close(fd);
     if (rc != 0) {
         free(*out);

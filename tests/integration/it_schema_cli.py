@@ -325,6 +325,8 @@ def test_ddl():
               "PARTITION BY TIMESTAMP_TRUNC(`when`, DAY)\nCLUSTER BY `order`, id;\n", "ddl with options")
         out, _ = schema("ddl", path, "--partition", "none")
         expect(out.endswith("\n);\n"), out)
+    out, _ = schema("ddl", "/dev/stdin", "--table", "dataset.my_orders", data=json.dumps(fields).encode())
+    equal(out, f"CREATE TABLE `dataset.my_orders`\n(\n{columns}{FOUR};\n", "ddl of a pipe")
     out, _ = schema("ddl", "--infer", SAMPLE, "--time-field", "eventTime", "--table", "d.cloudtrail")
     has(out, "CREATE TABLE `d.cloudtrail`\n(\n  awsRegion STRING,\n", "\n  eventTime TIMESTAMP,\n",
         "\n  sourceIPAddress STRUCT<\n    asn STRUCT<\n      number INT64,\n      organization_name STRING\n    >,\n",
