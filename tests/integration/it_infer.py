@@ -267,6 +267,7 @@ def test_lost_version():
         cloud.fault(service="storage", status=503)
         send(daemon, [{"n": 0, "x": 1}])
         until(lambda: daemon.cli_json("sinks")["threads"][0]["plans_waiting"] >= 2, 20, "plans")
+        until(lambda: cloud.faults()["faults"][0]["hits"] >= 2, 20, "uploads: the plans are durable then")
         daemon.kill()
         folder = os.path.join(daemon.config["data_dir"], "columns")
         name = os.path.join(folder, os.listdir(folder)[0])
