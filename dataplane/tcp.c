@@ -273,8 +273,8 @@ static void stream_end(struct worker *w, struct stream *s)
 static void stream_cut(struct worker *w, struct stream *s, enum reason reason)
 {
     ASSERT(reason > REASON_DEAD_END);
-    if (lines_partial(&s->lines))
-        stat_add(&w->stats.reason[reason], 1);
+    s->counted = lines_partial(&s->lines);
+    stat_add(&w->stats.reason[reason], s->counted ? 1 : 0);
     stream_end(w, s);
 }
 
@@ -613,13 +613,16 @@ void stream_open(struct worker *w, int fd, bool acked)
     receive_start(w, s);
 }
 
-/* Bytes that nobody takes any more: while draining, or after a time-out. */
-static void count_dropped(struct worker *w, const struct stream *s, const char *p, uint32_t len)
+/* Bytes that nobody takes any more: while draining, or after a time-out. A line counts once, in how
+ * many pieces it may come. */
+static void count_dropped(struct worker *w, struct stream *s, const char *p, uint32_t len)
 {
     ASSERT(s->state == STREAM_ENDING || s->state == STREAM_LINGERING);
-    if (len > 0)
-        stat_add(&w->stats.reason[worker_draining(w) ? REASON_DRAINING : REASON_TIMEOUT],
-                 count_lines(p, len));
+    if (len == 0)
+        return;
+    stat_add(&w->stats.reason[worker_draining(w) ? REASON_DRAINING : REASON_TIMEOUT],
+             count_lines(p, len) - (s->counted ? 1 : 0));
+    s->counted = p[len - 1] != '\n';
 }
 
 /* A receive ended that the stream does not want any more. */

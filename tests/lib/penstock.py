@@ -483,6 +483,12 @@ class Daemon:
         self.flush(seconds)
         until(lambda: self.pending() == 0, seconds, lambda: f"nothing pending: {short(self.status())}")
         self.verify()
+        self.steady()
+
+    def steady(self):
+        """Whatever came: a worker has allocated some hundred bytes when it started, and nothing since."""
+        found = re.findall(r"^penstock_worker_malloc_bytes\{.*\} (\S+)$", self.admin("/metrics")[1], re.M)
+        expect(found and max(map(float, found)) <= 4096, "workers have allocated", found)
 
     def pending(self):
         sinks = self.status()["sinks"]
