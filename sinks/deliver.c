@@ -230,6 +230,8 @@ void deliver_ready(struct delivery *d, struct delivery_list *from)
 
     if (delivery_paused(d))
         delivery_hold(d, from);
+    else if (d->inserts != NULL && insert_job_has_letters(d))
+        insert_job_finish(d, from); /* asks nothing of BigQuery: does not wait for its table */
     else if (d->inserts != NULL)
         insert_wait(d, from, false);
     else if (d->content == NULL)

@@ -384,7 +384,7 @@ void inserts_run(struct sink *s)
 {
     struct insert_table *t;
 
-    if (!s->config.bigquery_enabled || s->bigquery_paused)
+    if (!s->config.bigquery_enabled || s->bigquery_paused || s->letter_bytes > LETTERS_MAX)
         return;
     while (under_way(s) < s->config.inserts_max && (t = dequeue(s)) != NULL) {
         if (!may_send(t))

@@ -95,7 +95,8 @@ void insert_job_free(struct insert_job *job)
     if (job == NULL)
         return;
     bq_insert_cancel(&job->call);
-    ASSERT(job->put._op == NULL);
+    ASSERT(job->put._op == NULL && job->d->sink->letter_bytes >= job->dead.len);
+    job->d->sink->letter_bytes -= job->dead.len;
     whys_free(job);
     text_fini(&job->body);
     text_fini(&job->letters);
@@ -111,6 +112,11 @@ void insert_job_free(struct insert_job *job)
 uint64_t insert_job_left(const struct delivery *d)
 {
     return d->job != NULL ? d->job->left : d->plan.lines;
+}
+
+bool insert_job_has_letters(const struct delivery *d)
+{
+    return d->job != NULL && d->job->left == 0 && d->job->refused > 0;
 }
 
 void insert_job_forget_content(struct delivery *d)
@@ -585,6 +591,7 @@ static int dead_make(struct insert_job *job)
         return -ENOMEM;
     }
     text_fini(&job->letters);
+    job->d->sink->letter_bytes += job->dead.len;
     job->iov = (struct iovec){.iov_base = job->dead.ptr, .iov_len = job->dead.len};
     job->outcome.dead_bytes = job->dead.len;
     job->outcome.dead_crc32c = crc32c(0, job->dead.ptr, job->dead.len);
@@ -660,8 +667,12 @@ void insert_job_finish(struct delivery *d, struct delivery_list *from)
     }
     if (job->outcome.objects == 0)
         job->outcome.objects = 1;
-    delivery_move(d, from, &d->sink->refusing, DELIVERY_REFUSING);
     rc = dead_make(job);
+    if (rc == 0 && delivery_paused(d)) {
+        delivery_hold(d, from);
+        return;
+    }
+    delivery_move(d, from, &d->sink->refusing, DELIVERY_REFUSING);
     if (rc == 0)
         rc = dead_put(d);
     if (rc < 0)

@@ -8,8 +8,8 @@
 bool delivery_paused(const struct delivery *d)
 {
     ASSERT(d->route != NULL);
-    if (d->inserts != NULL)
-        return d->route->paused; /* a pause of bigquery holds its table: inserts_run() */
+    if (d->inserts != NULL) /* a pause of bigquery holds its table: inserts_run() */
+        return d->route->paused || (d->sink->gcs_paused && insert_job_has_letters(d));
     return d->sink->gcs_paused || d->route->paused;
 }
 

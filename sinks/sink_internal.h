@@ -26,9 +26,10 @@
 #define WRAP_BYTES 16u /* that event_wrap() may add to a line */
 #define DELIVERIES_MAX \
     8192u /* plans that are not finished, but for debts: past it nothing is consumed */
-#define HELD_MAX           16384u  /* plans that a pause holds: past it nothing is consumed */
-#define INSERTS_MAX        16384u  /* plans for insertAll that are not finished: past it neither */
-#define CONSUME_BLOCKS     32      /* per turn, so that the network gets its share */
+#define HELD_MAX           16384u /* plans that a pause holds: past it nothing is consumed */
+#define INSERTS_MAX        16384u /* plans for insertAll that are not finished: past it neither */
+#define LETTERS_MAX        (64u << 20) /* bytes of dead letters that wait: past it no rows are sent */
+#define CONSUME_BLOCKS     32          /* per turn, so that the network gets its share */
 #define ENSURE_US          2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
@@ -314,7 +315,9 @@ struct sink {
     struct insert_table *insert_tables;
     struct insert_table *insert_first, *insert_last; /* that may send, in turn */
     uint32_t n_inserts;                              /* plans for insertAll that are not finished */
-    char *row_buf;                                   /* two lines, while rows are made */
+    uint64_t
+        letter_bytes; /* of dead letters that wait for Cloud Storage, outside of group memory */
+    char *row_buf;    /* two lines, while rows are made */
     size_t row_bytes;
     struct staged *staged;    /* loaded staging objects, being deleted */
     struct noted_mark *marks; /* of injections, not in the log yet */
@@ -614,6 +617,9 @@ void insert_job_finish(struct delivery *d, struct delivery_list *from);
 
 /** Rows that are not settled. */
 uint64_t insert_job_left(const struct delivery *d);
+
+/** Whether all that is left to do is to store its refused rows as dead letters. */
+bool insert_job_has_letters(const struct delivery *d);
 
 /** The bytes of its plan have left memory. */
 void insert_job_forget_content(struct delivery *d);

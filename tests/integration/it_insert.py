@@ -476,6 +476,28 @@ def test_pauses():
         daemon.clean()
 
 
+def test_letters_are_held():
+    """What BigQuery refuses is an upload: a pause of gcs holds it, and costs the rows that are in nothing."""
+    with Place() as place:
+        cloud = Cloud(place)
+        daemon = Daemon(place, cloud, listed=[], insert=FAST, bigquery={"method": "insert_all"})
+        cloud.fault(service="bigquery", row_reason="invalid", message="no.", row_contains="bad-")
+        equal(daemon.cli("pause", "gcs")[0], 0, "pause gcs")
+        send(daemon, "free", simple(30, "good") + simple(3, "bad"))
+        until(lambda: "free" in cloud.tables() and len(ids(cloud, "free")) == 30, 30, "the rows")
+        rc, text = daemon.cli("flush", "--timeout", "20s")
+        expect(rc == 1 and "gcs" in text and "paused" in text, "flush names what holds:", rc, text)
+        equal(cloud.names(), [], "objects while gcs is paused")
+        requests = sinks_table(daemon, "free")["jobs"]
+        equal(daemon.cli("resume", "gcs")[0], 0, "resume gcs")
+        wait_delivered(daemon)
+        equal(len(dead_letters(cloud)), 3, "dead letters")
+        equal(sinks_table(daemon, "free")["jobs"], requests, "requests: none was repeated")
+        equal(len(ids(cloud, "free")), 30, "rows")
+        daemon.verify()
+        daemon.clean()
+
+
 def test_pending_is_exact():
     """What gathers for insertAll is pending also when its object is stored, and not pending any more when it is in."""
     with Place() as place:
@@ -515,6 +537,7 @@ if __name__ == "__main__":
         test_same_rows_as_load, test_generated_mix, test_refused_rows, test_failing_requests,
         test_column_lags, test_one_row_at_fault, test_table_not_found, test_one_bad_table, test_senseless_answers,
         test_doubled_rows_are_named, test_kills, test_refusals_over_a_crash, test_method_changes,
-        test_memory_is_shared, test_many_tables_down, test_pauses, test_pending_is_exact,
+        test_memory_is_shared, test_many_tables_down, test_pauses, test_letters_are_held,
+        test_pending_is_exact,
         test_configuration,
     ]))
