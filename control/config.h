@@ -25,6 +25,7 @@
 enum config_durability { DURABILITY_DISK, DURABILITY_MEMORY };
 enum config_huge_pages { HUGE_PAGES_AUTO, HUGE_PAGES_ON, HUGE_PAGES_OFF };
 enum config_pin { PIN_AUTO, PIN_OFF };
+enum config_isa { ISA_AUTO, ISA_AVX512, ISA_AVX2, ISA_SCALAR };
 enum config_method { METHOD_LOAD, METHOD_INSERT_ALL };
 
 /** Texts of a list. */
@@ -69,6 +70,7 @@ struct config {
     uint64_t block_bytes, block_age_max, block_count, block_lane_max;
     uint64_t leases_small, leases_medium, leases_large, receive_buffers;
     const char *type_field, *time_field;
+    uint64_t json_isa; /* enum config_isa */
     uint64_t types_max, types_unlisted, types_lateness, types_sampling;
     uint64_t schema_columns_max;
     bool gcs_enabled;

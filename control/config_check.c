@@ -71,6 +71,17 @@ static void found(struct loader *l, const char *key, const char *value, const ch
     problem_at(l, config_where(l, key), key, "found \"%.200s\"; allowed: %s", value, allowed);
 }
 
+static void check_isa(struct loader *l)
+{
+    enum json_isa isa;
+
+    ASSERT(l->c != NULL);
+    if (config_fill_isa(l->c, &isa) != 0)
+        problem_at(l, config_where(l, "json.isa"), "json.isa",
+                   "this CPU does not run %s; the fastest that it runs is %s: set auto or that",
+                   json_isa_name(isa), json_isa_name(json_isa_best()));
+}
+
 static void check_names(struct loader *l)
 {
     const struct config *c = l->c;
@@ -267,6 +278,7 @@ void config_check(struct loader *l)
     ASSERT(l->c != NULL);
     complete_defaults(l);
     check_names(l);
+    check_isa(l);
     check_credentials(l);
     check_sinks(l);
     config_check_relations(l);

@@ -52,11 +52,22 @@ static int auto_core(uint64_t workers, uint32_t index)
     return -1;
 }
 
+int config_fill_isa(const struct config *c, enum json_isa *out)
+{
+    static const char *const names[] = {
+        [ISA_AUTO] = "auto", [ISA_AVX512] = "avx512", [ISA_AVX2] = "avx2", [ISA_SCALAR] = "scalar"};
+
+    ASSERT(c->json_isa < ARRAY_LEN(names));
+    return json_isa_parse(names[c->json_isa], out);
+}
+
 void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out)
 {
     int core = c->core[index];
+    enum json_isa isa;
+    int rc = config_fill_isa(c, &isa);
 
-    ASSERT(index < c->workers);
+    ASSERT(index < c->workers && rc == 0); /* config_check() has refused the others */
     if (core == CONFIG_CORE_AUTO && c->worker_pin == PIN_AUTO)
         core = auto_core(c->workers, index);
     *out = (struct worker_config){
@@ -66,6 +77,7 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .connections_max = (uint32_t)c->http_connections_max,
         .body_bytes_max = (uint32_t)c->http_body_max,
         .event_bytes_max = (uint32_t)c->http_event_max,
+        .json_isa = isa,
         .header_bytes_max = (uint32_t)c->http_header_max,
         .blocks = (uint32_t)c->block_count,
         .block_bytes = (uint32_t)c->block_bytes,

@@ -12,6 +12,9 @@
 /** Of one journal: its share of the limit. */
 void config_fill_journal(const struct config *c, struct journal_config *out);
 
+/** The JSON parser's variant. @return 0; -ENOTSUP when this CPU does not run the named one. */
+int config_fill_isa(const struct config *c, enum json_isa *out) WARN_UNUSED;
+
 /** Of worker `index`; its core is the configured one, or one of the allowed cores when there are
  * enough. */
 void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out);

@@ -382,9 +382,9 @@ static void log_ready(const struct daemon *d)
     log_input("UDP", c->udp_listen);
     log_info("start",
              "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32
-             " workers, %" PRIu32 " sink threads",
+             " workers, %" PRIu32 " sink threads, JSON on %s",
              penstock_version(), c->node, c->http_listen, c->admin_listen, c->control_socket,
-             c->data_dir, d->n_workers, d->n_sinks);
+             c->data_dir, d->n_workers, d->n_sinks, json_isa_name(d->worker_config[0].json_isa));
     if (c->durability == DURABILITY_MEMORY)
         log_warn("start", "durability: memory: a crash loses acknowledged events");
 }

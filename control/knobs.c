@@ -114,6 +114,9 @@ static const struct knob table[] = {
       "Body buffers of http.body_max, per worker; a body that finds none free hears 503."),
     K("input.receive_buffers", COUNT, receive_buffers, 8, 32768, "256", "",
       "64 KiB receive buffers, per worker, shared by all connections; a power of two."),
+    K("json.isa", CHOICE, json_isa, 0, 0, "auto", "auto|avx512|avx2|scalar",
+      "What the JSON parser runs on: auto takes the fastest that this CPU has. All find the same; "
+      "naming one is for comparisons."),
     K("types.field", TEXT, type_field, 1, 255, "event_type", "",
       "Path of the event type in an event, such as event_type or meta.kind."),
     K("types.time_field", TEXT, time_field, 0, 255, "", "",

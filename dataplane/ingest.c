@@ -29,6 +29,7 @@ struct ingest {
     struct ingest_config config;
     struct types *types;
     struct json_paths paths;
+    struct json_parser *parser; /* picks paths */
     int type_path;
     int reserved_path[3]; /* fields that ours replace; -1 when there was no room for them */
     char uuid_hex[33];
@@ -100,6 +101,12 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         in->types,
         config->types->time_field != NULL ? add_time_path(in, config->types->time_field) : -1,
         add_time_path, in);
+    rc = json_parser_create(&in->paths, config->json_isa, &in->parser);
+    if (rc < 0) {
+        snprintf(error, error_len, "out of memory for the JSON parser");
+        ingest_destroy(in);
+        return rc;
+    }
     *out = in;
     return 0;
 }
@@ -122,6 +129,7 @@ void ingest_destroy(struct ingest *in)
 {
     if (in == NULL)
         return;
+    json_parser_destroy(in->parser);
     types_destroy(in->types);
     free(in);
 }
@@ -131,9 +139,9 @@ const struct types *ingest_types(const struct ingest *in)
     return in->types;
 }
 
-uint64_t ingest_memory_bytes(uint32_t types_max)
+uint64_t ingest_memory_bytes(uint32_t types_max, enum json_isa isa)
 {
-    return sizeof(struct ingest) + types_memory_bytes(types_max);
+    return sizeof(struct ingest) + types_memory_bytes(types_max) + json_parser_memory_bytes(isa);
 }
 
 /* ---- lines into blocks ---- */
@@ -532,7 +540,7 @@ static size_t count_elements(struct ingest *in, const char *buf, size_t len)
     size_t n = 0;
     int got;
 
-    json_stream_init(&s, buf, len, NULL, JSON_FRAMING_ARRAY);
+    json_stream_init(&s, in->parser, buf, len, JSON_FRAMING_ARRAY);
     while ((got = json_next(&s, in->event, BATCH)) > 0)
         n += (size_t)got;
     return n;
@@ -611,7 +619,7 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     in->result = out;
     in->position = body->position;
     in->now_us = clock_wall_us();
-    json_stream_init(&s, body->buf, body->len, &in->paths, framing);
+    json_stream_init(&s, in->parser, body->buf, body->len, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0) {
         for (int i = 0; i < n; i++)
             document_take(in, &in->event[i]);
@@ -736,7 +744,7 @@ static void inject_take(struct ingest *in, const struct inject_doc *doc)
                     REASON_OVERSIZE, "", 0, doc->raw);
         in->position++;
     } else {
-        json_stream_init(&s, doc->raw.ptr, doc->raw.len, &in->paths, JSON_FRAMING_SINGLE);
+        json_stream_init(&s, in->parser, doc->raw.ptr, doc->raw.len, JSON_FRAMING_SINGLE);
         if (json_next(&s, ev, 1) == 0)
             *ev = (struct json_event){
                 .ptr = doc->raw.ptr, .len = (uint32_t)doc->raw.len, .error = JSON_ERROR_EMPTY};

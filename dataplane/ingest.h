@@ -76,6 +76,7 @@ struct ingest_config {
     const struct type_set *types;
     uint32_t types_max;
     uint32_t event_bytes_max;
+    enum json_isa json_isa; /* usable */
     struct writer *writer;
     const struct journal *journal; /* that it writes */
     struct worker_stats *stats;
@@ -128,6 +129,6 @@ uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
 const struct types *ingest_types(const struct ingest *in);
 
 /** Fixed memory. Thread: init. */
-uint64_t ingest_memory_bytes(uint32_t types_max);
+uint64_t ingest_memory_bytes(uint32_t types_max, enum json_isa isa);
 
 #endif

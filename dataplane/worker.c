@@ -62,9 +62,9 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
     sum += expand_memory_bytes();                                    /* decompression */
-    sum += streams_memory_bytes(c);           /* TCP: receive buffers, connections */
-    sum += udp_memory_bytes(c);               /* UDP: receive buffers */
-    sum += ingest_memory_bytes(c->types_max); /* types, reference rings */
+    sum += streams_memory_bytes(c);                        /* TCP: receive buffers, connections */
+    sum += udp_memory_bytes(c);                            /* UDP: receive buffers */
+    sum += ingest_memory_bytes(c->types_max, c->json_isa); /* types, reference rings, parser */
     return sum;
 }
 
@@ -177,6 +177,7 @@ static int parts_create(struct worker *w, char *error, size_t error_len)
         .types = w->types,
         .types_max = w->config.types_max,
         .event_bytes_max = w->config.event_bytes_max,
+        .json_isa = w->config.json_isa,
         .journal = w->journal,
         .stats = &w->stats,
         .block_get = block_get,

@@ -13,6 +13,7 @@
 #include "dataplane/base/reason.h"
 #include "dataplane/event/type.h"
 #include "dataplane/journal/journal.h"
+#include "dataplane/json/json.h"
 
 #define SINK_THREADS_MAX 16
 
@@ -26,6 +27,7 @@ struct worker_config {
     uint32_t connections_max;
     uint32_t body_bytes_max; /* of one request */
     uint32_t event_bytes_max;
+    enum json_isa json_isa; /* usable */
     uint32_t header_bytes_max;
     uint32_t blocks;      /* commit blocks in memory */
     uint32_t block_bytes; /* sealed when full to this */

@@ -8,10 +8,6 @@
 
 #include "dataplane/json/json_internal.h"
 
-/* One variant so far. A second one makes this a pointer that is set once at start, from the CPU's
- * features. */
-#define SCAN json_scalar_scan
-
 static const char *const error_texts[] = {
 #define X(symbol, text) text,
     JSON_ERROR_LIST(X)
@@ -73,20 +69,6 @@ int json_paths_add(struct json_paths *paths, const char *text)
     return paths->n++;
 }
 
-static void pick_init(struct json_pick *pick, const struct json_paths *paths)
-{
-    ASSERT_HOT(paths->n <= JSON_PATHS_MAX);
-    memset(pick, 0, sizeof(*pick));
-    pick->paths = paths;
-    pick->all = (uint16_t)((1u << paths->n) - 1);
-    for (unsigned i = 0; i < paths->n; i++) {
-        const struct json_path *path = &paths->path[i];
-
-        for (unsigned level = 0; level < path->n_keys; level++)
-            pick->by_len[level][path->key_len[level] % PICK_LENGTHS] |= (uint16_t)(1u << i);
-    }
-}
-
 static inline const char *skip_leading(const char *p, const char *end)
 {
     while (p < end && is_space(*p))
@@ -106,7 +88,7 @@ static inline bool scan_document(struct json_scan *scan)
 {
     const char *past;
 
-    if (unlikely(!SCAN(scan)))
+    if (unlikely(!json_scalar_scan(scan)))
         return false;
     if (likely(scan->at == scan->end))
         return true;
@@ -128,6 +110,9 @@ static inline void fill_event(struct json_event *ev, const struct json_scan *sca
 {
     ev->ptr = scan->doc;
     ev->error = scan->error;
+    ev->n_tokens = 0;
+    ev->token = NULL;
+    ev->shape = 0;
     if (likely(scan->error == JSON_ERROR_NONE)) {
         ev->len = (uint32_t)(scan->at - scan->doc);
         ev->error_offset = 0;
@@ -196,15 +181,12 @@ enum json_framing json_detect(const char *buf, size_t len)
                                                                            : JSON_FRAMING_LINES;
 }
 
-void json_stream_init(struct json_stream *s, const char *buf, size_t len,
-                      const struct json_paths *paths, enum json_framing framing)
+void json_stream_init(struct json_stream *s, struct json_parser *p, const char *buf, size_t len,
+                      enum json_framing framing)
 {
     ASSERT(len <= UINT32_MAX);
     ASSERT(framing <= JSON_FRAMING_SINGLE);
-    *s = (struct json_stream){._buf = buf,
-                              ._len = len,
-                              ._paths = paths != NULL && paths->n > 0 ? paths : NULL,
-                              ._framing = framing};
+    *s = (struct json_stream){._buf = buf, ._len = len, ._parser = p, ._framing = framing};
 }
 
 static int next_lines(struct json_stream *s, struct json_event *out, int max,
@@ -296,7 +278,7 @@ static int next_elements(struct json_stream *s, struct json_event *out, int max,
             p = end;
         } else if (p < end) {
             clear_fields(&out[n], pick);
-            SCAN(&scan);
+            json_scalar_scan(&scan);
             p = scan.error == JSON_ERROR_NONE ? scan.at : end;
             fill_event(&out[n++], &scan);
         }
@@ -307,20 +289,19 @@ static int next_elements(struct json_stream *s, struct json_event *out, int max,
 
 int json_next(struct json_stream *s, struct json_event *out, int max)
 {
-    struct json_pick pick;
-    const struct json_pick *use = NULL;
+    struct json_parser *p = s->_parser;
+    int n;
 
     ASSERT(s->_pos <= s->_len);
     ASSERT_HOT(max >= 0);
     if (s->_pos == s->_len)
         return 0;
-    if (s->_paths != NULL) {
-        pick_init(&pick, s->_paths);
-        use = &pick;
-    }
     if (s->_framing == JSON_FRAMING_LINES)
-        return next_lines(s, out, max, use);
-    if (s->_framing == JSON_FRAMING_ARRAY)
-        return next_elements(s, out, max, use);
-    return next_single(s, out, max, use);
+        n = next_lines(s, out, max, p->use);
+    else if (s->_framing == JSON_FRAMING_ARRAY)
+        n = next_elements(s, out, max, p->use);
+    else
+        n = next_single(s, out, max, p->use);
+    p->stats.events += (uint64_t)n;
+    return n;
 }

@@ -8,7 +8,8 @@
  *
  * Buffers must be readable for JSON_PADDING_BYTES past their end (the value of those bytes does not
  * matter): the SIMD variants read whole vectors. Nothing is written to the buffer, and nothing is
- * allocated. Thread: every function may run on any thread; a stream belongs to one thread.
+ * allocated but by json_parser_create(). A parser and its streams belong to one thread at a time; all
+ * other functions may run on any thread.
  */
 #ifndef PENSTOCK_JSON_H
 #define PENSTOCK_JSON_H
@@ -21,7 +22,8 @@
 #define JSON_PADDING_BYTES 64
 #define JSON_DEPTH_MAX     64 /* objects and arrays open at once; the root object is depth 1 */
 #define JSON_PATHS_MAX     16
-#define JSON_PATH_KEYS_MAX 4 /* "a.b.c.d" */
+#define JSON_PATH_KEYS_MAX 4   /* "a.b.c.d" */
+#define JSON_SHAPES_MAX    256 /* kept by a parser at once */
 
 /* X(symbol, text) */
 #define JSON_ERROR_LIST(X)                                       \
@@ -60,6 +62,13 @@ enum json_type {
     0x04 /* a number with an exponent or 300 digits: perhaps no double holds it */
 #define JSON_EMPTY_OBJECT 0x02 /* {} : an added member needs no comma */
 
+/* What a parser runs on. All find the same documents, fields and errors; scalar is the reference. */
+enum json_isa {
+    JSON_ISA_SCALAR,
+    JSON_ISA_AVX2, /* AVX2, BMI1, BMI2, PCLMULQDQ: Haswell, Zen and later */
+    JSON_ISA_AVX512, /* AVX-512 F, BW, VL, VBMI, VBMI2, GFNI and the above: Ice Lake, Zen 4 and later */
+};
+
 /* How a buffer holds its documents. */
 enum json_framing {
     JSON_FRAMING_LINES,  /* NDJSON: each line stands alone; CR LF and empty lines are fine */
@@ -85,7 +94,26 @@ struct json_field {
     uint8_t type; /* enum json_type */
 };
 
-/** One document of a buffer, valid or not. */
+/**
+ * One document of a buffer, valid or not.
+ *
+ * Tokens. A parser may hand over where the tokens of a valid document are: one token for each of
+ * { } [ ] : , outside of strings, one for each string, key or value, at its opening quote, and one
+ * for each number, true, false and null at its first byte. They are in the order of the bytes;
+ * which one it is says the byte itself. Token i is at ev->ptr + (token[i] - token[0]), and
+ * token[n_tokens], one more than counted, is a place behind the document's last byte with nothing
+ * but white space between. They live until the next json_next() of this parser or the start of
+ * another stream. token is NULL when the parser has none at hand: always for invalid events and for
+ * the scalar variant, and now and then for any other event. Walk the document then.
+ *
+ * Shape. Two events of one parser with the same shape, not 0, have equally many tokens, and tokens
+ * of the same kind in the same order (all numbers and literals are one kind; what keys and strings
+ * hold may differ). So what has been worked out for one of them in terms of token numbers holds
+ * for the other, once the keys have been compared. A shape is never used again for anything else,
+ * and those that are in use at the same time differ modulo JSON_SHAPES_MAX: an array of so many
+ * entries, indexed by shape % JSON_SHAPES_MAX with the shape kept in the entry, is a complete
+ * cache. 0: unknown; it is not worth learning.
+ */
 struct json_event {
     const char *ptr;       /* first byte, white space trimmed; into the buffer */
     uint32_t len;          /* white space trimmed; for an invalid line the whole trimmed line */
@@ -93,8 +121,22 @@ struct json_event {
     uint8_t error;         /* enum json_error */
     uint8_t type;          /* enum json_type of the root; when valid */
     uint8_t flags;         /* JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT, JSON_FAR_NUMBER */
+    uint32_t n_tokens;     /* 0 without tokens */
+    const uint32_t *token; /* see above; or NULL */
+    uint64_t shape;        /* see above; or 0 */
     struct json_field
         field[JSON_PATHS_MAX]; /* by path index; of the LAST member when a key repeats */
+};
+
+/** Memory of the variant in use: where tokens are put, and the shapes that were seen. */
+struct json_parser;
+
+/** What a parser has done since it was created. */
+struct json_parser_stats {
+    uint64_t events;     /* valid and invalid ones */
+    uint64_t shape_hits; /* of these, whose shape was known */
+    uint64_t shape_news; /* shapes learned; the newest JSON_SHAPES_MAX at most are kept */
+    uint64_t rescans;    /* events that the scalar scanner has read, other than by choice of it */
 };
 
 /** Where a buffer has been read to. Private but for the embedding. */
@@ -102,9 +144,45 @@ struct json_stream {
     const char *_buf;
     size_t _len;
     size_t _pos;
-    const struct json_paths *_paths;
+    struct json_parser *_parser;
     enum json_framing _framing;
 };
+
+/** The fastest variant that this CPU runs. @return it. */
+enum json_isa json_isa_best(void);
+
+/** Whether this CPU (and system) runs a variant. */
+bool json_isa_usable(enum json_isa isa);
+
+/** "scalar", "avx2", "avx512". */
+const char *json_isa_name(enum json_isa isa);
+
+/**
+ * Reads a name as above, or "auto" for the best one.
+ * @return 0; -EINVAL for another name; -ENOTSUP when this CPU does not run it (*out is set).
+ */
+int json_isa_parse(const char *name, enum json_isa *out) WARN_UNUSED;
+
+/**
+ * Takes all memory that parsing will ever need. isa must be usable.
+ * Thread: init.  Alloc: yes.  Owner: paths may be NULL and is copied; the texts it names are
+ * borrowed and must outlive the parser. The caller owns *out until json_parser_destroy().
+ * @return 0; -ENOMEM.
+ */
+int json_parser_create(const struct json_paths *paths, enum json_isa isa,
+                       struct json_parser **out) WARN_UNUSED;
+
+/** Frees it. NULL is allowed. Thread: the owner. */
+void json_parser_destroy(struct json_parser *p);
+
+/** What json_parser_create() takes. Thread: any. */
+size_t json_parser_memory_bytes(enum json_isa isa);
+
+/** Its variant. */
+enum json_isa json_parser_isa(const struct json_parser *p);
+
+/** What it has done so far. Thread: the owner. */
+void json_parser_stats(const struct json_parser *p, struct json_parser_stats *out);
 
 /**
  * Adds a path such as "event_type" or "metadata.session_id" (dots separate keys).
@@ -129,15 +207,18 @@ enum json_framing json_detect(const char *buf, size_t len);
 enum json_error json_validate(const char *buf, size_t len, size_t *offset);
 
 /**
- * Starts reading the documents of buf. paths may be NULL.
+ * Starts reading the documents of buf. A parser reads one stream at a time: this drops the one
+ * before, finished or not.
  * With JSON_FRAMING_ARRAY the caller must have seen json_validate() pass.
- * Owner: buf and paths are borrowed until the stream is dropped; len is below 2^32.
+ * Alloc: none.  Owner: buf and p are borrowed until the stream is dropped; len is below 2^32.
  */
-void json_stream_init(struct json_stream *s, const char *buf, size_t len,
-                      const struct json_paths *paths, enum json_framing framing);
+void json_stream_init(struct json_stream *s, struct json_parser *p, const char *buf, size_t len,
+                      enum json_framing framing);
 
 /**
- * Fills up to max events in order, invalid ones included; empty lines are passed over.
+ * Fills up to max events in order, invalid ones included; empty lines are passed over. May stop
+ * short of max before the end.
+ * Alloc: none.
  * @return the number filled; 0 at the end.
  */
 int json_next(struct json_stream *s, struct json_event *out, int max) WARN_UNUSED;

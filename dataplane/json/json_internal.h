@@ -20,11 +20,19 @@ static_assert(JSON_PATHS_MAX <= 16, "sets of paths are uint16_t");
 
 #define PICK_LENGTHS 16
 
-/** The paths of a stream, turned into sets (bit i is path i) for one batch. */
+/** The paths of a parser, turned into sets (bit i is path i). */
 struct json_pick {
     const struct json_paths *paths;
     uint16_t all;
     uint16_t by_len[JSON_PATH_KEYS_MAX][PICK_LENGTHS]; /* by the length of that key, modulo */
+};
+
+struct json_parser {
+    struct json_paths paths;
+    struct json_pick pick;       /* of paths */
+    const struct json_pick *use; /* pick, or NULL when there are no paths */
+    enum json_isa isa;
+    struct json_parser_stats stats;
 };
 
 /** One scan: the caller fills the first block, the variant the second. */

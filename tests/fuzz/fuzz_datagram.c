@@ -43,6 +43,7 @@ static uint64_t documents(const char *copy, size_t len)
 {
     static struct json_event ev[16];
     enum json_framing framing = json_detect(copy, len);
+    struct json_parser *parser;
     struct json_stream s;
     uint64_t n = 0;
     size_t at;
@@ -50,9 +51,11 @@ static uint64_t documents(const char *copy, size_t len)
 
     if (framing == JSON_FRAMING_ARRAY && json_validate(copy, len, &at) != JSON_ERROR_NONE)
         return 1;
-    json_stream_init(&s, copy, len, NULL, framing);
+    ASSERT(json_parser_create(NULL, JSON_ISA_SCALAR, &parser) == 0);
+    json_stream_init(&s, parser, copy, len, framing);
     while ((got = json_next(&s, ev, 16)) > 0)
         n += (uint64_t)got;
+    json_parser_destroy(parser);
     return n;
 }
 

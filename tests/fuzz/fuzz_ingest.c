@@ -49,14 +49,17 @@ static size_t documents(const char *body, size_t len)
 {
     static struct json_event ev[16];
     char *copy = calloc(1, len + JSON_PADDING_BYTES);
+    struct json_parser *parser;
     struct json_stream s;
     size_t n = 0;
     int got;
 
+    ASSERT(json_parser_create(NULL, JSON_ISA_SCALAR, &parser) == 0);
     memcpy(copy, body, len);
-    json_stream_init(&s, copy, len, NULL, json_detect(copy, len));
+    json_stream_init(&s, parser, copy, len, json_detect(copy, len));
     while ((got = json_next(&s, ev, 16)) > 0)
         n += (size_t)got;
+    json_parser_destroy(parser);
     free(copy);
     return n;
 }

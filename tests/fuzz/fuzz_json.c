@@ -1,5 +1,4 @@
-// sources: dataplane/json/json.c dataplane/json/json_scalar.c dataplane/json/walk.c
-// sources: dataplane/json/number.c dataplane/base/compiler.c
+// sources: dataplane/json/*.c dataplane/base/compiler.c
 /*
  * Goal: the scanner agrees with an independent validator on error and offset; events, walks and
  * picks agree with each other; nothing is read past the padding. Method: the first byte of the
@@ -407,9 +406,10 @@ static void check_event(const struct json_event *ev, const struct json_paths *pa
 
 /* The events of an invalid array stand for themselves: only their reading has to be safe. */
 static void read_stream(const char *buf, size_t len, enum json_framing framing, bool check,
-                        int batch)
+                        int batch, enum json_isa isa)
 {
     struct json_paths paths = {0};
+    struct json_parser *parser;
     struct json_event ev[7];
     struct json_stream s;
     const char *last = buf;
@@ -417,7 +417,8 @@ static void read_stream(const char *buf, size_t len, enum json_framing framing, 
 
     for (size_t i = 0; i < ARRAY_LEN(path_texts); i++)
         CHECK(json_paths_add(&paths, path_texts[i]) == (int)i);
-    json_stream_init(&s, buf, len, &paths, framing);
+    CHECK(json_parser_create(&paths, isa, &parser) == 0);
+    json_stream_init(&s, parser, buf, len, framing);
     while ((n = json_next(&s, ev, batch)) > 0) {
         CHECK(n <= batch);
         for (int i = 0; i < n; i++) {
@@ -429,11 +430,13 @@ static void read_stream(const char *buf, size_t len, enum json_framing framing, 
         }
     }
     CHECK(json_next(&s, ev, 1) == 0);
+    json_parser_destroy(parser);
 }
 
 /* Lines that hold something, and events: the same number. */
-static void check_line_count(const char *buf, size_t len)
+static void check_line_count(const char *buf, size_t len, enum json_isa isa)
 {
+    struct json_parser *parser;
     struct json_event ev;
     struct json_stream s;
     size_t lines = 0;
@@ -448,10 +451,12 @@ static void check_line_count(const char *buf, size_t len)
             any = true;
         }
     }
-    json_stream_init(&s, buf, len, NULL, JSON_FRAMING_LINES);
+    CHECK(json_parser_create(NULL, isa, &parser) == 0);
+    json_stream_init(&s, parser, buf, len, JSON_FRAMING_LINES);
     while (json_next(&s, &ev, 1) == 1)
         events++;
     CHECK(lines == events);
+    json_parser_destroy(parser);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -480,8 +485,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(detected != JSON_FRAMING_SINGLE || error == JSON_ERROR_NONE);
     framing = choice % 4 < 3 ? (enum json_framing)(choice % 4) : detected;
     valid_array = detected == JSON_FRAMING_ARRAY && error == JSON_ERROR_NONE;
-    read_stream(buf, len, framing, framing != JSON_FRAMING_ARRAY || valid_array, 1 + choice % 7);
-    check_line_count(buf, len);
+    for (enum json_isa isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++) {
+        if (!json_isa_usable(isa))
+            continue;
+        read_stream(buf, len, framing, framing != JSON_FRAMING_ARRAY || valid_array, 1 + choice % 7,
+                    isa);
+        check_line_count(buf, len, isa);
+    }
     free(buf);
     return 0;
 }

@@ -160,6 +160,7 @@ static inline void tcore_ingest_up(struct tcore_ingest *t)
         .types = &t->types,
         .types_max = t->types_max,
         .event_bytes_max = t->event_bytes_max,
+        .json_isa = json_isa_best(),
         .stats = &t->stats,
         .block_get = tcore_block_get,
         .blocks_free = tcore_blocks_free,

@@ -37,7 +37,8 @@ struct test_case {
         text, sizeof(text) - 1, JSON_ERROR_##error, offset \
     }
 
-static char *guard; /* the page that may not be touched; ROOM_BYTES before it may */
+static enum json_isa isa; /* of the run */
+static char *guard;       /* the page that may not be touched; ROOM_BYTES before it may */
 
 static int map_guard(void **state)
 {
@@ -98,6 +99,7 @@ static void check_between_lines(const struct test_case *c)
     static const char first[] = "{\"k\":1}\n";
     static const char last[] = "\n{\"k\":2}";
     struct json_paths paths = {0};
+    struct json_parser *parser;
     struct json_event ev[8];
     struct json_stream s;
     char text[4096];
@@ -113,7 +115,8 @@ static void check_between_lines(const struct test_case *c)
     memcpy(text + len, last, sizeof(last) - 1);
     len += sizeof(last) - 1;
     assert_int_equal(json_paths_add(&paths, "k"), 0);
-    json_stream_init(&s, place(text, len, "\"}"), len, &paths, JSON_FRAMING_LINES);
+    assert_int_equal(json_parser_create(&paths, isa, &parser), 0);
+    json_stream_init(&s, parser, place(text, len, "\"}"), len, JSON_FRAMING_LINES);
     n = json_next(&s, ev, ARRAY_LEN(ev));
     assert_int_equal(n, c->error == JSON_ERROR_EMPTY ? 2 : 3);
     assert_int_equal(ev[0].error, JSON_ERROR_NONE);
@@ -125,6 +128,7 @@ static void check_between_lines(const struct test_case *c)
         show(c, "error in a line", ev[1].error);
     assert_true(n == 2 || ev[1].error == c->error);
     assert_int_equal(json_next(&s, ev, 1), 0);
+    json_parser_destroy(parser);
 }
 
 static void run_table(const struct test_case *table, size_t n)
@@ -549,13 +553,16 @@ static void test_error_text(void **state)
 static int read_all(const char *text, size_t len, const struct json_paths *paths,
                     enum json_framing framing, struct json_event *out, int max, int batch)
 {
+    struct json_parser *parser;
     struct json_stream s;
     int n = 0;
     int got;
 
-    json_stream_init(&s, place(text, len, "\"}"), len, paths, framing);
+    assert_int_equal(json_parser_create(paths, isa, &parser), 0);
+    json_stream_init(&s, parser, place(text, len, "\"}"), len, framing);
     while (n < max && (got = json_next(&s, out + n, batch < max - n ? batch : max - n)) > 0)
         n += got;
+    json_parser_destroy(parser);
     return n;
 }
 
@@ -835,6 +842,27 @@ static void test_pick_many(void **state)
     }
 }
 
+static void test_isa_names(void **state)
+{
+    enum json_isa got = JSON_ISA_SCALAR;
+    struct json_parser_stats stats;
+    struct json_parser *parser;
+
+    (void)state;
+    assert_int_equal(json_isa_parse(json_isa_name(isa), &got), 0);
+    assert_int_equal(got, isa);
+    assert_int_equal(json_isa_parse("auto", &got), 0);
+    assert_int_equal(got, json_isa_best());
+    assert_int_equal(json_isa_parse("sse9", &got), -EINVAL);
+    assert_true(json_isa_usable(JSON_ISA_SCALAR));
+    assert_int_equal(json_parser_create(NULL, isa, &parser), 0);
+    assert_int_equal(json_parser_isa(parser), isa);
+    assert_true(json_parser_memory_bytes(isa) > 0);
+    json_parser_stats(parser, &stats);
+    assert_int_equal(stats.events, 0);
+    json_parser_destroy(parser);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -854,7 +882,14 @@ int main(void)
         cmocka_unit_test(test_paths_add),
         cmocka_unit_test(test_pick),
         cmocka_unit_test(test_pick_many),
+        cmocka_unit_test(test_isa_names),
     };
 
-    return cmocka_run_group_tests(tests, map_guard, NULL);
+    int failed = 0;
+
+    for (isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++) {
+        if (json_isa_usable(isa))
+            failed += cmocka_run_group_tests_name(json_isa_name(isa), tests, map_guard, NULL);
+    }
+    return failed;
 }
