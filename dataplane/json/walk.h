@@ -68,6 +68,9 @@ static inline struct span json_string_body(struct json_value v)
  */
 int json_int64(struct span text, int64_t *out) WARN_UNUSED;
 
+/** The same over the range of uint64. @return as json_int64(); -ERANGE below 0 too. */
+int json_uint64(struct span text, uint64_t *out) WARN_UNUSED;
+
 /**
  * Reads a JSON number, or the same text inside a string, as the nearest double.
  * @return 0; -ERANGE when it overflows; -EINVAL when it is no number.

@@ -1,11 +1,11 @@
 // sources: dataplane/json/json.c dataplane/json/json_scalar.c dataplane/json/walk.c
 // sources: dataplane/json/number.c dataplane/base/compiler.c
 /*
- * Goal: json_int64() and json_double() agree with strtoll() and strtod() on every number, and
- * refuse the rest. Method: an own check of the grammar, then the C library on the whole text.
- * Numbers with fraction or exponent become plain digits first, so that strtoll() can judge whether
- * they are integers. Canary: with -DFUZZ_CANARY the check takes a number that ends with a point for
- * valid.
+ * Goal: json_int64(), json_uint64() and json_double() agree with strtoll(), strtoull() and
+ * strtod() on every number, and refuse the rest. Method: an own check of the grammar, then the C
+ * library on the whole text. Numbers with fraction or exponent become plain digits first, so that
+ * strtoll() can judge whether they are integers. Canary: with -DFUZZ_CANARY the check takes a
+ * number that ends with a point for valid.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -93,6 +93,23 @@ static bool write_out(const char *text, char *whole, char *fraction, size_t room
     return true;
 }
 
+/* digits: text written out as a whole number. */
+static void check_uint64(const char *text, size_t len, const char *digits)
+{
+    uint64_t got = 0;
+    const int rc = json_uint64((struct span){text, len}, &got);
+    unsigned long long want;
+
+    if (digits[0] == '-') {
+        CHECK(rc == (digits[1 + strspn(digits + 1, "0")] == '\0' ? 0 : -ERANGE) && got == 0);
+        return;
+    }
+    errno = 0;
+    want = strtoull(digits, NULL, 10);
+    CHECK(rc == (errno == ERANGE ? -ERANGE : 0));
+    CHECK(rc != 0 || got == want);
+}
+
 static void check_int64(const char *text, size_t len)
 {
     static char whole[1 << 16];
@@ -118,6 +135,7 @@ static void check_int64(const char *text, size_t len)
     want = strtoll(digits, NULL, 10);
     CHECK(rc == (errno == ERANGE ? -ERANGE : 0));
     CHECK(rc != 0 || got == want);
+    check_uint64(text, len, digits);
 }
 
 static void check_double(const char *text, size_t len)
@@ -137,6 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *exact = malloc(size + 1); /* no byte may be read behind the number */
     char *text = malloc(size + 1);
     int64_t integer = 0;
+    uint64_t natural = 0;
     double real = 0;
     size_t offset;
     bool number;
@@ -150,6 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(exact, data, size);
     CHECK((json_double((struct span){exact, size}, &real) != -EINVAL) == number);
     CHECK(number || json_int64((struct span){exact, size}, &integer) == -EINVAL);
+    CHECK(number || json_uint64((struct span){exact, size}, &natural) == -EINVAL);
     if (number) {
         char *padded = calloc(1, size + JSON_PADDING_BYTES);
 

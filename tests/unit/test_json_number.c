@@ -1,7 +1,8 @@
 /*
  * Goal: json_int64() and json_double() take exactly the grammar of JSON numbers, at any length, and
- * are exact. Method: tables; halfway cases that need every digit; round trips of random doubles
- * (seed printed), also under a locale whose decimal point is a comma where one is installed.
+ * are exact. Method: tables; round trips of random doubles (seed printed), also under a locale
+ * whose decimal point is a comma where one is installed; halfway cases that need every digit,
+ * powers of ten and random digits against strtod().
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -93,6 +94,50 @@ static void test_int64(void **state)
         assert_true(v == (rc == 0 ? table[i].value : 77));
     }
     assert_int_equal(json_int64((struct span){0}, &(int64_t){0}), -EINVAL);
+}
+
+static void test_uint64(void **state)
+{
+    static const struct {
+        const char *text;
+        int rc;
+        uint64_t value;
+    } table[] = {
+        {"0", 0, 0},
+        {"-0", 0, 0},
+        {"-0.0", 0, 0},
+        {"12345678", 0, 12345678},
+        {"1234567890123456789", 0, UINT64_C(1234567890123456789)},
+        {"9223372036854775808", 0, UINT64_C(9223372036854775808)},
+        {"18446744073709551615", 0, UINT64_MAX},
+        {"18446744073709551615.00", 0, UINT64_MAX},
+        {"1844674407370955161.5e1", 0, UINT64_MAX},
+        {"1.8446744073709551615e19", 0, UINT64_MAX},
+        {"1e19", 0, UINT64_C(10000000000000000000)},
+        {"18446744073709551616", -ERANGE, 0},
+        {"18446744073709551620", -ERANGE, 0},
+        {"99999999999999999999", -ERANGE, 0},
+        {"1844674407370955162e1", -ERANGE, 0},
+        {"1e20", -ERANGE, 0},
+        {"-1", -ERANGE, 0},
+        {"-18446744073709551615", -ERANGE, 0},
+        {"1234567/", -EINVAL, 0},
+        {"1234567:", -EINVAL, 0},
+        {"12345678.", -EINVAL, 0},
+        {"012345678", -EINVAL, 0},
+        {"0.1", -EINVAL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        uint64_t v = 77;
+        const int rc = json_uint64(span_of(table[i].text), &v);
+
+        if (rc != table[i].rc)
+            print_error("%s: %d\n", table[i].text, rc);
+        assert_int_equal(rc, table[i].rc);
+        assert_true(v == (rc == 0 ? table[i].value : 77));
+    }
 }
 
 static bool same_double(double a, double b)
@@ -230,12 +275,123 @@ static void round_trips(uint64_t seed, int count)
     }
 }
 
-static void test_round_trips(void **state)
+static uint64_t test_seed(void)
 {
     const char *fixed = getenv("TEST_SEED");
 
+    return fixed != NULL ? strtoull(fixed, NULL, 0) : (uint64_t)time(NULL);
+}
+
+static void test_round_trips(void **state)
+{
     (void)state;
-    round_trips(fixed != NULL ? strtoull(fixed, NULL, 0) : (uint64_t)time(NULL), 200000);
+    round_trips(test_seed(), 200000);
+}
+
+/* What strtod() makes of it, which glibc rounds correctly from all digits. */
+static void as_strtod(const char *text)
+{
+    const double want = strtod(text, NULL);
+    double got = 77;
+    const int rc = json_double(span_of(text), &got);
+
+    if (rc != (isinf(want) ? -ERANGE : 0) || (rc == 0 && !same_double(got, want)))
+        fail_msg("%s: %d %a instead of %a", text, rc, got, want);
+}
+
+static double random_double(uint64_t *seed)
+{
+    uint64_t bits = next_random(seed);
+    double v;
+
+    if (bits % 8 == 0) /* below the normal ones, or just above */
+        bits &= UINT64_C(0x801FFFFFFFFFFFFF);
+    memcpy(&v, &bits, sizeof(v));
+    return isfinite(v) ? v : 0.5;
+}
+
+/* Between two doubles, exactly (a long double holds it), and a little off: cut off after so many
+ * digits, and with a digit more at the end. */
+static void test_halfway(void **state)
+{
+    char text[1200], *e, tail[16];
+    uint64_t seed = test_seed();
+
+    (void)state;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (int i = 0; i < 20000; i++) {
+        const double low = random_double(&seed);
+        const long double middle = ((long double)low + nextafter(low, INFINITY)) / 2;
+
+        if (isinf((double)middle))
+            continue;
+        for (int digits = 15; digits < 22; digits++) {
+            snprintf(text, sizeof(text), "%.*Le", digits, middle);
+            as_strtod(text);
+        }
+        if (i % 16 != 0)
+            continue;
+        snprintf(text, sizeof(text), "%.800Le", middle); /* no middle has more digits */
+        as_strtod(text);
+        e = strchr(text, 'e');
+        snprintf(tail, sizeof(tail), "1%s", e);
+        memcpy(e, tail, strlen(tail) + 1);
+        as_strtod(text);
+    }
+}
+
+/* Any digits with any exponent, also past both ends of the range. */
+static void test_any_digits(void **state)
+{
+    char text[128];
+    uint64_t seed = test_seed() + 1;
+
+    (void)state;
+    for (int i = 0; i < 300000; i++) {
+        const unsigned n = 1 + (unsigned)(next_random(&seed) % 24);
+        const unsigned point = (unsigned)(next_random(&seed) % (n + 3));
+        size_t len = 0;
+
+        if (next_random(&seed) % 4 == 0)
+            text[len++] = '-';
+        text[len++] = (char)('1' + next_random(&seed) % 9);
+        for (unsigned d = 1; d < n; d++) {
+            if (d == point)
+                text[len++] = '.';
+            text[len++] = (char)('0' + next_random(&seed) % 10);
+        }
+        text[len] = '\0';
+        if (next_random(&seed) % 2 == 0)
+            snprintf(text + len, sizeof(text) - len, "e%d", (int)(next_random(&seed) % 700) - 370);
+        as_strtod(text);
+    }
+}
+
+/* The double of each power of ten and its neighbours, with few and with many digits. */
+static void test_powers(void **state)
+{
+    static const char *const digits[] = {"1",
+                                         "9",
+                                         "17976931348623157",
+                                         "17976931348623158",
+                                         "4503599627370497.5",
+                                         "9007199254740993",
+                                         "18446744073709551615",
+                                         "18446744073709551616",
+                                         "99999999999999999999",
+                                         "2.2250738585072012",
+                                         "4.9406564584124654",
+                                         "2.4703282292062327",
+                                         "7.2057594037927933"};
+    char text[64];
+
+    (void)state;
+    for (int power = -400; power < 400; power++) {
+        for (size_t i = 0; i < ARRAY_LEN(digits); i++) {
+            snprintf(text, sizeof(text), "%se%d", digits[i], power);
+            as_strtod(text);
+        }
+    }
 }
 
 static void test_locale(void **state)
@@ -260,8 +416,10 @@ static void test_locale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int64),       cmocka_unit_test(test_double),
-        cmocka_unit_test(test_double_long), cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_int64),       cmocka_unit_test(test_uint64),
+        cmocka_unit_test(test_double),      cmocka_unit_test(test_double_long),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_halfway),
+        cmocka_unit_test(test_any_digits),  cmocka_unit_test(test_powers),
         cmocka_unit_test(test_locale),
     };
 
