@@ -1,7 +1,6 @@
 /*
- * HOT. HTTP connections of a worker: receive, admit, answer. A request that arrives in one piece
- * is parsed in the shared receive buffer where it lies; one that does not is gathered in a lease.
- * Nothing of a request is stored before all of it is here.
+ * HOT. HTTP connections of a worker: accepting, receiving, sending, waiting, ending. What the bytes
+ * mean is in request.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,15 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dataplane/json/walk.h"
 #include "dataplane/peer.h"
 #include "dataplane/worker_internal.h"
 
-#define EVENTS_PATH "/v1/events"
-#define STALL_US    1000000 /* a request waits at most this long for room, then hears 503 */
-#define LINGER_US   2000000
-
-static void connection_run(struct worker *w, struct connection *c);
+#define LINGER_US 2000000
 
 static uint64_t op_data(enum worker_op op, const struct worker *w, const struct connection *c)
 {
@@ -93,7 +87,7 @@ static void receive_start(struct worker *w, struct connection *c)
     c->receive_busy = true;
 }
 
-static void send_start(struct worker *w, struct connection *c)
+void connection_send(struct worker *w, struct connection *c)
 {
     struct io_uring_sqe *sqe = worker_sqe(w);
 
@@ -172,19 +166,7 @@ void connection_open(struct worker *w, int fd)
 
 /* ---- requests ---- */
 
-static void refuse(struct worker *w, struct connection *c, enum reason reason, const char *detail)
-{
-    /* What is left of the request is not read: the connection cannot go on. */
-    c->close_after = true;
-    c->linger = true;
-    c->len = 0;
-    lease_release(w->leases, &c->lease);
-    answer_refused(w, c, reason, detail);
-    send_start(w, c);
-}
-
-/* Gathers in a lease of at least need bytes from now on. */
-static bool gather(struct worker *w, struct connection *c, uint64_t need)
+bool connection_gather(struct worker *w, struct connection *c, uint64_t need)
 {
     struct lease lease;
 
@@ -199,15 +181,14 @@ static bool gather(struct worker *w, struct connection *c, uint64_t need)
     return true;
 }
 
-/* The request is taken and durable: its answer goes out. */
-static void acknowledge(struct worker *w, struct connection *c)
+void connection_acknowledge(struct worker *w, struct connection *c)
 {
     ASSERT_HOT(w->now_us >= c->taken_us);
     histogram_add(&w->stats.answer_us, (uint64_t)(w->now_us - c->taken_us));
-    send_start(w, c);
+    connection_send(w, c);
 }
 
-static void wait_durable(struct worker *w, struct connection *c, uint64_t seq)
+void connection_wait(struct worker *w, struct connection *c, uint64_t seq)
 {
     c->state = CONNECTION_WAITING;
     c->wait_seq = seq;
@@ -217,336 +198,6 @@ static void wait_durable(struct worker *w, struct connection *c, uint64_t seq)
     else
         w->waiting_first = c;
     w->waiting_last = c;
-}
-
-/* Drops the request's bytes; what follows them is the next request's beginning. */
-static bool request_consume(struct worker *w, struct connection *c, uint32_t used)
-{
-    ASSERT_HOT(used <= c->len);
-    if (c->len == used) {
-        c->len = 0;
-        lease_release(w->leases, &c->lease);
-        return true;
-    }
-    if (c->lease.buf == NULL) {
-        c->buf += used;
-        c->len -= used;
-        return gather(w, c, c->len);
-    }
-    memmove(c->buf, c->buf + used, c->len - used);
-    c->len -= used;
-    return true;
-}
-
-/* The event type in the path, decoded into out; empty without one. */
-static enum reason path_type(struct span path, char *out, struct span *type)
-{
-    static const size_t prefix = sizeof(EVENTS_PATH) - 1;
-    char quoted[6 * TYPE_NAME_BYTES_MAX + 2 + JSON_PADDING_BYTES];
-    size_t at, len;
-    int n;
-
-    *type = (struct span){out, 0};
-    if (path.len < prefix || memcmp(path.ptr, EVENTS_PATH, prefix) != 0)
-        return REASON_NOT_FOUND;
-    if (path.len == prefix)
-        return REASON_NONE;
-    if (path.ptr[prefix] != '/' ||
-        memchr(path.ptr + prefix + 1, '/', path.len - prefix - 1) != NULL)
-        return REASON_NOT_FOUND;
-    path = (struct span){path.ptr + prefix + 1, path.len - prefix - 1};
-    if (path.len == 0 || path.len > 3 * TYPE_NAME_BYTES_MAX)
-        return REASON_BAD_PATH_TYPE;
-    n = http_decode_segment(path, out);
-    if (n <= 0 || n > TYPE_NAME_BYTES_MAX)
-        return REASON_BAD_PATH_TYPE;
-    type->len = (size_t)n;
-    quoted[0] = '"'; /* only the JSON validator knows UTF-8 */
-    len = json_escape(*type, quoted + 1);
-    quoted[len + 1] = '"';
-    return json_validate(quoted, len + 2, &at) == JSON_ERROR_NONE ? REASON_NONE
-                                                                  : REASON_BAD_PATH_TYPE;
-}
-
-/* A whole request waits, in a lease. False when there is none. */
-static bool request_hold(struct worker *w, struct connection *c)
-{
-    const char *base = c->buf;
-
-    ASSERT_HOT(c->have_head);
-    if (!gather(w, c, c->len))
-        return false;
-    c->request.path.ptr = c->buf + (c->request.path.ptr - base);
-    return true;
-}
-
-/* There will be room soon: the request waits. False when it cannot. */
-static bool request_stall(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
-{
-    if (c->state == CONNECTION_STALLED)
-        return w->now_us < c->deadline_us;
-    if (!request_hold(w, c))
-        return false;
-    c->held_body = body_len;
-    c->held_used = used;
-    c->state = CONNECTION_STALLED;
-    c->deadline_us = w->now_us + STALL_US;
-    c->next = NULL;
-    if (w->stalled_last != NULL)
-        w->stalled_last->next = c;
-    else
-        w->stalled_first = c;
-    w->stalled_last = c;
-    return true;
-}
-
-/* Answers a request that was taken, or refused as a whole; its bytes are not needed any more. */
-static void request_answer(struct worker *w, struct connection *c, uint32_t used)
-{
-    char detail[64] = "";
-
-    lease_release(w->leases, &c->expanded);
-    if (!request_consume(w, c, used)) {
-        c->close_after = true;
-        c->len = 0;
-    }
-    if (w->result.refused != REASON_NONE) {
-        if (w->result.refused == REASON_BAD_ARRAY)
-            snprintf(detail, sizeof(detail), "at byte %zu", w->result.error_offset);
-        else if (w->result.refused == REASON_BAD_ENCODING)
-            snprintf(detail, sizeof(detail), "%s", expand_error(w->expander));
-        answer_refused(w, c, w->result.refused, detail);
-        send_start(w, c);
-        return;
-    }
-    answer_accepted(w, c, &w->result);
-    if (w->result.last_seq > w->durable_seq && !w->config.durability_memory)
-        wait_durable(w, c, w->result.last_seq);
-    else
-        acknowledge(w, c);
-}
-
-/*
- * A whole request is here: body_len bytes behind the head; used bytes in all. Also called again for
- * a stalled one. False when it waits for room.
- */
-static bool request_take(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
-{
-    char type[3 * TYPE_NAME_BYTES_MAX];
-    struct ingest_body body = {
-        .buf = c->buf + c->request.head_len,
-        .len = body_len,
-        .source = c->source,
-    };
-    bool draining = atomic_load_explicit(&w->draining, memory_order_relaxed);
-    enum reason reason = path_type(c->request.path, type, &body.type);
-
-    ASSERT(reason == REASON_NONE); /* seen by head_check() */
-    if (c->state != CONNECTION_STALLED)
-        c->taken_us = w->now_us;
-    if (c->expanded.buf != NULL) {
-        body.buf = c->expanded.buf;
-        body.len = c->expanded_len;
-    }
-    if (c->expand_refused != REASON_NONE) {
-        w->result = (struct ingest_result){.refused = (enum reason)c->expand_refused};
-    } else if (draining) {
-        w->result = (struct ingest_result){.refused = REASON_DRAINING};
-    } else {
-        ingest_body(w->ingest, &body, &w->result);
-        if (w->result.refused == REASON_BLOCKS_BUSY && request_stall(w, c, body_len, used))
-            return false;
-    }
-    c->close_after = !c->request.keep_alive || draining;
-    stat_add(&w->stats.requests, 1);
-    stat_add(&w->stats.body_bytes, body_len);
-    request_answer(w, c, used);
-    return true;
-}
-
-bool connections_unstall(struct worker *w)
-{
-    struct connection *c;
-
-    while ((c = w->stalled_first) != NULL) {
-        struct connection *next = c->next;
-
-        if (!request_take(w, c, c->held_body, c->held_used))
-            return true;
-        w->stalled_first = next; /* answered: it may be in the waiting queue by now */
-        if (next == NULL)
-            w->stalled_last = NULL;
-    }
-    return false;
-}
-
-/*
- * A whole request with a compressed body is here. What takes more than a slice, or finds another one
- * under way, waits in line.
- */
-static void request_expand(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
-{
-    enum reason reason = REASON_NO_LEASE;
-    bool first = w->expanding_first == NULL;
-
-    ASSERT(c->request.coding == HTTP_CODING_GZIP || c->request.coding == HTTP_CODING_ZSTD);
-    if (first) {
-        reason = compressed_start(w, c, c->buf + c->request.head_len, body_len);
-        c->expand_refused = (uint8_t)reason;
-        if (reason != REASON_NONE || compressed_slice(w, c, &reason)) {
-            c->expand_refused = (uint8_t)reason;
-            request_take(w, c, body_len, used);
-            return;
-        }
-    }
-    if (!request_hold(w, c)) {
-        c->expand_refused = REASON_NO_LEASE;
-        request_take(w, c, body_len, used);
-        return;
-    }
-    if (first)
-        expand_move(w->expander, c->buf + c->request.head_len);
-    c->held_body = body_len;
-    c->held_used = used;
-    c->state = CONNECTION_EXPANDING;
-    c->next = NULL;
-    if (first)
-        w->expanding_first = c;
-    else
-        w->expanding_last->next = c;
-    w->expanding_last = c;
-}
-
-bool connections_expand(struct worker *w)
-{
-    struct connection *c = w->expanding_first;
-    enum reason reason = REASON_NONE;
-
-    if (c == NULL)
-        return false;
-    ASSERT_HOT(c->state == CONNECTION_EXPANDING);
-    if (c->expanded.buf == NULL)
-        reason = compressed_start(w, c, c->buf + c->request.head_len, c->held_body);
-    if (reason == REASON_NONE && !compressed_slice(w, c, &reason))
-        return true;
-    w->expanding_first = c->next;
-    c->next = NULL;
-    c->expand_refused = (uint8_t)reason;
-    request_take(w, c, c->held_body, c->held_used);
-    return w->expanding_first != NULL;
-}
-
-/* A whole request is here. */
-static void request_ready(struct worker *w, struct connection *c, uint32_t body_len, uint32_t used)
-{
-    ASSERT_HOT(c->state == CONNECTION_READING && c->expanded.buf == NULL);
-    c->expand_refused = REASON_NONE;
-    if (c->request.coding == HTTP_CODING_IDENTITY)
-        request_take(w, c, body_len, used);
-    else
-        request_expand(w, c, body_len, used);
-}
-
-/* What the head alone decides. */
-static enum reason head_check(struct worker *w, const struct http_request *r)
-{
-    char type[3 * TYPE_NAME_BYTES_MAX];
-    struct span unused;
-    enum reason reason = path_type(r->path, type, &unused);
-
-    if (reason != REASON_NONE)
-        return reason;
-    if (r->method != HTTP_METHOD_POST)
-        return REASON_BAD_METHOD;
-    if (!r->has_length && !r->chunked)
-        return REASON_BAD_LENGTH;
-    if (r->media == HTTP_MEDIA_OTHER || r->coding == HTTP_CODING_OTHER)
-        return REASON_BAD_MEDIA_TYPE;
-    if (r->has_length && r->content_length > w->config.body_bytes_max)
-        return REASON_BODY_TOO_BIG;
-    return atomic_load_explicit(&w->draining, memory_order_relaxed) ? REASON_DRAINING : REASON_NONE;
-}
-
-/* Parses the head when it is whole. @return false when the connection has been answered or needs
- * more. */
-static bool head_take(struct worker *w, struct connection *c)
-{
-    enum reason reason;
-    int rc = http_parse_head(c->buf, c->len, w->config.header_bytes_max, &c->request);
-
-    if (rc == -EAGAIN)
-        return false;
-    if (rc < 0) {
-        refuse(w, c, rc == -EMSGSIZE ? REASON_HEADER_TOO_BIG : REASON_BAD_REQUEST,
-               rc == -EPROTONOSUPPORT ? "only HTTP/1.1 and HTTP/1.0" : "");
-        return false;
-    }
-    reason = head_check(w, &c->request);
-    if (reason != REASON_NONE) {
-        refuse(w, c, reason, "");
-        return false;
-    }
-    c->have_head = true;
-    c->raw = c->request.head_len;
-    return true;
-}
-
-/* Squeezes what came of a chunked body; takes the request when it ends. */
-static void chunked_take(struct worker *w, struct connection *c)
-{
-    uint32_t head = c->request.head_len;
-    size_t consumed = 0, payload = 0;
-    int rc = http_chunked_squeeze(&c->chunked, c->buf + head + c->body, c->buf + c->raw,
-                                  c->len - c->raw, &consumed, &payload);
-
-    if (rc < 0) {
-        refuse(w, c, REASON_BAD_REQUEST, "bad chunk");
-        return;
-    }
-    c->body += (uint32_t)payload;
-    c->raw += (uint32_t)consumed;
-    if (c->body > w->config.body_bytes_max) {
-        refuse(w, c, REASON_BODY_TOO_BIG, "");
-    } else if (rc == 1) {
-        request_ready(w, c, c->body, c->raw);
-    } else {
-        c->len = c->raw = head + c->body; /* framing is gone: go on right behind the payload */
-    }
-}
-
-static void continue_send(struct connection *c)
-{
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-    if (!c->request.expect_continue || c->continue_sent)
-        return;
-    c->continue_sent = true;
-    if (send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        return; /* a client that is gone shows at the next receive */
-}
-
-/* Bytes that the rest of the request needs in one place. */
-static uint64_t request_need(const struct worker *w, const struct connection *c)
-{
-    if (!c->have_head)
-        return w->config.header_bytes_max > c->len ? w->config.header_bytes_max
-                                                   : (uint64_t)c->len + 4096;
-    if (!c->request.chunked)
-        return c->request.head_len + c->request.content_length;
-    return (uint64_t)c->len + (c->len < RECEIVE_BYTES / 2 ? RECEIVE_BYTES / 2 : 4096);
-}
-
-/* One step with what is in the buffer: at most one request is taken. */
-static void request_step(struct worker *w, struct connection *c)
-{
-    const struct http_request *r = &c->request;
-
-    if (!c->have_head && !head_take(w, c))
-        return;
-    if (r->chunked)
-        chunked_take(w, c);
-    else if (c->len - r->head_len >= r->content_length)
-        request_ready(w, c, (uint32_t)r->content_length, r->head_len + (uint32_t)r->content_length);
 }
 
 /* Runs the connection on what it has, then asks the kernel for more if it still reads. */
@@ -559,10 +210,10 @@ static void connection_run(struct worker *w, struct connection *c)
     if (c->state != CONNECTION_READING)
         return;
     if (c->have_head)
-        continue_send(c);
+        request_continue(c);
     if (c->len > 0) {
-        if (!gather(w, c, request_need(w, c))) {
-            refuse(w, c, REASON_NO_LEASE, "");
+        if (!connection_gather(w, c, request_need(w, c))) {
+            request_refuse(w, c, REASON_NO_LEASE, "");
             return;
         }
         if (c->have_head) /* of the head, only the path is used again */
@@ -669,7 +320,7 @@ void on_send(struct worker *w, struct connection *c, int result)
     }
     c->out_sent += (uint32_t)result;
     if (c->out_sent < c->out_len) {
-        send_start(w, c);
+        connection_send(w, c);
         return;
     }
     answer_release(w, c);
@@ -696,7 +347,7 @@ void connections_durable(struct worker *w)
         if (c->next == NULL)
             w->waiting_last = NULL;
         c->next = NULL;
-        acknowledge(w, c);
+        connection_acknowledge(w, c);
     }
 }
 

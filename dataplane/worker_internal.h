@@ -204,18 +204,46 @@ void on_send(struct worker *w, struct connection *c, int result); /* Thread: wor
 /** Answers everyone whose events are durable up to w->durable_seq. Thread: worker. */
 void connections_durable(struct worker *w);
 
+/** Times out slow and idle connections. Thread: worker. */
+void connections_tick(struct worker *w);
+
+/** True when no request is between its admission and its answer. Thread: worker. */
+bool connections_quiet(const struct worker *w);
+
+/** Gathers what is here in a lease of at least need bytes, and the rest behind it. Thread: worker.
+ * @return false when there is none. */
+bool connection_gather(struct worker *w, struct connection *c, uint64_t need);
+
+/** Sends the answer. Thread: worker. */
+void connection_send(struct worker *w, struct connection *c);
+
+/** The request is taken and durable: its answer goes out. Thread: worker. */
+void connection_acknowledge(struct worker *w, struct connection *c);
+
+/** Its answer goes out when this block is durable. Thread: worker. */
+void connection_wait(struct worker *w, struct connection *c, uint64_t seq);
+
+/* ---- request.c ---- */
+
+/** One step with what is in the buffer: at most one request is taken. Thread: worker. */
+void request_step(struct worker *w, struct connection *c);
+
+/** Bytes that the rest of the request needs in one place. Thread: worker. */
+uint64_t request_need(const struct worker *w, const struct connection *c);
+
+/** Tells a client that waits for it to send its body, once. Thread: worker. */
+void request_continue(struct connection *c);
+
+/** Answers with a refusal and ends the connection: what is left of the request is not read.
+ * Thread: worker. */
+void request_refuse(struct worker *w, struct connection *c, enum reason reason, const char *detail);
+
 /** Tries requests again that had to wait for room. Thread: worker. @return true while some still wait. */
 bool connections_unstall(struct worker *w);
 
 /** Decompresses a slice of the first body that waits for it. Thread: worker. @return true while there is
  * more to do. */
 bool connections_expand(struct worker *w);
-
-/** Times out slow and idle connections. Thread: worker. */
-void connections_tick(struct worker *w);
-
-/** True when no request is between its admission and its answer. Thread: worker. */
-bool connections_quiet(const struct worker *w);
 
 /* ---- compressed.c ---- */
 
