@@ -61,6 +61,8 @@ struct config {
     const char *http_listen;
     uint64_t http_connections_max, http_body_max, http_event_max, http_header_max;
     uint64_t http_idle_timeout, http_request_timeout;
+    struct config_list http_cors_origins;
+    uint64_t http_cors_max_age;
     const char *tcp_listen, *tcp_acked_listen;
     uint64_t tcp_connections_max, tcp_receive_buffers, tcp_idle_timeout, tcp_line_timeout;
     const char *udp_listen;

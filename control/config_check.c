@@ -16,6 +16,7 @@
 #define DIRECTORY_BYTES      ((uint64_t)1 << 20) /* at most, behind a block's lines */
 #define KIB                  ((uint64_t)1 << 10)
 #define NAME_BYTES           256
+#define ORIGIN_BYTES_MAX     200
 #define GZIP_GROUP_BYTES_MAX ((uint64_t)3 << 30)
 
 static bool made_of(const char *text, const char *set)
@@ -231,6 +232,32 @@ static void check_buffers(struct loader *l, const char *key, uint64_t count)
                    count);
 }
 
+/* An origin is what a browser sends: scheme, host, and a port that is not the scheme's own. */
+static bool is_origin(const char *text)
+{
+    const char *host = strncmp(text, "https://", 8) == 0  ? text + 8
+                       : strncmp(text, "http://", 7) == 0 ? text + 7
+                                                          : "";
+    size_t len = strlen(host);
+
+    ASSERT(text != NULL);
+    return strcmp(text, "*") == 0 || strcmp(text, "null") == 0 ||
+           (len > 0 && strlen(text) <= ORIGIN_BYTES_MAX && made_of(host, LOWER DIGIT "-._:[]"));
+}
+
+static void check_origins(struct loader *l)
+{
+    const struct config_list *origins = &l->c->http_cors_origins;
+
+    ASSERT(origins->n == 0 || origins->item != NULL);
+    for (uint32_t i = 0; i < origins->n; i++) {
+        if (!is_origin(origins->item[i]))
+            found(l, "http.cors.origins", origins->item[i],
+                  "*, or origins as browsers send them: https://host or http://host:port, in lower "
+                  "case, without a path, at most 200 bytes");
+    }
+}
+
 static void check_input(struct loader *l)
 {
     const struct config *c = l->c;
@@ -271,6 +298,7 @@ void config_check_relations(struct loader *l)
     check_groups(l);
     check_journal(l);
     check_input(l);
+    check_origins(l);
 }
 
 void config_check(struct loader *l)

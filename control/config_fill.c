@@ -61,6 +61,18 @@ int config_fill_isa(const struct config *c, enum json_isa *out)
     return json_isa_parse(names[c->json_isa], out);
 }
 
+static void config_fill_cors(const struct config *c, struct worker_cors *out)
+{
+    *out = (struct worker_cors){
+        .n_origins = c->http_cors_origins.n,
+        .origin = c->http_cors_origins.item,
+        .max_age_s = (uint32_t)(c->http_cors_max_age / 1000000),
+    };
+    for (uint32_t i = 0; i < out->n_origins; i++)
+        out->any |= strcmp(out->origin[i], "*") == 0;
+    ASSERT(!out->any || out->n_origins > 0);
+}
+
 void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out)
 {
     int core = c->core[index];
@@ -102,6 +114,7 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .spin = c->worker_spin,
         .durability_memory = c->durability == DURABILITY_MEMORY,
     };
+    config_fill_cors(c, &out->cors);
 }
 
 void config_fill_live(const struct config *c, struct live_settings *out)

@@ -57,6 +57,11 @@ static const struct knob table[] = {
       "A kept-alive connection without a request is closed after this."),
     R("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
       "A request must arrive within this, from its first byte to its last."),
+    K("http.cors.origins", LIST, http_cors_origins, 0, 64, "", "",
+      "Pages whose scripts may send events, such as https://shop.example, or * for all; a request "
+      "that names another origin hears 403. Without it, origins are neither checked nor answered."),
+    K("http.cors.max_age", DURATION, http_cors_max_age, 0, DAY, "10m", "",
+      "How long a browser may remember the answer to its question whether it may send."),
     K("tcp.listen", ADDRESS, tcp_listen, 0, 0, "", "",
       "Where NDJSON comes in over TCP: nothing is answered, a full journal stops the reading. "
       "Without "

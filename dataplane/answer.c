@@ -1,24 +1,61 @@
-/* HOT. HTTP answers, written into the connection's own memory. */
+/*
+ * HOT. HTTP answers, written into the connection's own memory. A body is written first and its
+ * head in front of it, so that nothing is formatted twice and no length is guessed.
+ */
 #include <stdio.h>
 
+#include "dataplane/event/timeval.h"
 #include "dataplane/worker_internal.h"
+
+#define JSON_TYPE "Content-Type: application/json\r\n"
+#define RETRY     "Retry-After: 1\r\n"
+#define DECIMAL   20 /* digits of a uint64_t */
 
 /* What a refusal looks like on the wire. */
 struct refusal {
     int status;
     const char *phrase;
-    const char *header; /* whole line, or "" */
+    const char *header; /* whole lines, or "" */
 };
+
+/* Text under way; what does not fit is a mistake of ours. */
+struct text {
+    char *at, *end;
+};
+
+static void put_bytes(struct text *t, const char *bytes, size_t len)
+{
+    ASSERT(len <= (size_t)(t->end - t->at));
+    memcpy(t->at, bytes, len);
+    t->at += len;
+}
+
+static void put(struct text *t, const char *s)
+{
+    put_bytes(t, s, strlen(s));
+}
+
+static void put_number(struct text *t, uint64_t v)
+{
+    char digits[DECIMAL];
+    size_t n = sizeof(digits);
+
+    do {
+        digits[--n] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    put_bytes(t, digits + n, sizeof(digits) - n);
+}
 
 static struct refusal refusal_of(enum reason reason)
 {
-    static const char retry[] = "Retry-After: 1\r\n";
-
     switch (reason) {
+    case REASON_ORIGIN_REFUSED:
+        return (struct refusal){403, "Forbidden", ""};
     case REASON_NOT_FOUND:
         return (struct refusal){404, "Not Found", ""};
     case REASON_BAD_METHOD:
-        return (struct refusal){405, "Method Not Allowed", "Allow: POST\r\n"};
+        return (struct refusal){405, "Method Not Allowed", "Allow: OPTIONS, POST\r\n"};
     case REASON_TIMEOUT:
         return (struct refusal){408, "Request Timeout", ""};
     case REASON_BAD_LENGTH:
@@ -27,16 +64,18 @@ static struct refusal refusal_of(enum reason reason)
     case REASON_TOO_MANY_EVENTS:
         return (struct refusal){413, "Content Too Large", ""};
     case REASON_BAD_MEDIA_TYPE:
-        return (struct refusal){415, "Unsupported Media Type", ""};
+        return (struct refusal){415, "Unsupported Media Type",
+                                "Accept: application/json, application/x-ndjson\r\n"
+                                "Accept-Encoding: gzip, zstd\r\n"};
     case REASON_JOURNAL_FULL:
-        return (struct refusal){429, "Too Many Requests", retry};
+        return (struct refusal){429, "Too Many Requests", RETRY};
     case REASON_HEADER_TOO_BIG:
         return (struct refusal){431, "Request Header Fields Too Large", ""};
     case REASON_BLOCKS_BUSY:
     case REASON_NO_LEASE:
     case REASON_DISK_ERROR:
     case REASON_DRAINING:
-        return (struct refusal){503, "Service Unavailable", retry};
+        return (struct refusal){503, "Service Unavailable", RETRY};
     default:
         return (struct refusal){400, "Bad Request", ""};
     }
@@ -50,57 +89,126 @@ static void count_status(struct worker *w, int status)
         stat_add(status < 500 ? &w->stats.answers_4xx : &w->stats.answers_5xx, 1);
 }
 
-static const char *connection_header(const struct connection *c)
+/* What lets the script of a page read the answer. */
+static void put_cors(const struct worker *w, const struct connection *c, struct text *t)
 {
-    return c->close_after ? "Connection: close\r\n" : "";
+    const struct worker_cors *cors = &w->config.cors;
+
+    if (cors->n_origins == 0)
+        return;
+    if (c->origin != NULL) {
+        put(t, "Access-Control-Allow-Origin: ");
+        put(t, c->origin);
+        put(t, "\r\nAccess-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n");
+    }
+    if (!cors->any)
+        put(t, "Vary: Origin\r\n");
+}
+
+/* Status line and the fields that every answer has. */
+static void put_start(const struct worker *w, const struct connection *c, int status,
+                      const char *phrase, struct text *t)
+{
+    ASSERT_HOT(status >= 100 && status < 600);
+    put_bytes(t, "HTTP/1.1 ", 9);
+    put_number(t, (uint64_t)status);
+    put_bytes(t, " ", 1);
+    put(t, phrase);
+    put_bytes(t, "\r\n", 2);
+    put_bytes(t, w->date, sizeof(w->date));
+    put_cors(w, c, t);
+    if (c->close_after)
+        put(t, "Connection: close\r\n");
+    else if (c->request.minor == 0) /* kept because the client has asked for it */
+        put(t, "Connection: keep-alive\r\n");
+}
+
+/* The answer is what lies in out; a client that asked for the head alone gets that. */
+static void answer_is(struct connection *c, const char *out, struct text *t, struct span body)
+{
+    put_bytes(t, "Content-Length: ", 16);
+    put_number(t, body.len);
+    put_bytes(t, "\r\n\r\n", 4);
+    if (c->request.method != HTTP_METHOD_HEAD)
+        put_bytes(t, body.ptr, body.len);
+    c->out = out;
+    c->out_len = (uint32_t)(t->at - out);
+    c->out_sent = 0;
 }
 
 void answer_refused(struct worker *w, struct connection *c, enum reason reason, const char *detail)
 {
     struct refusal r = refusal_of(reason);
+    struct text t = {c->answer, c->answer + sizeof(c->answer)};
     char body[ANSWER_BYTES / 2];
-    int body_len, n;
+    int len;
 
     ASSERT(reason != REASON_NONE);
-    body_len = snprintf(
-        body, sizeof(body), "{\"error\":{\"code\":%d,\"reason\":\"%s\",\"message\":\"%s%s%s\"}}\n",
-        r.status, reason_name(reason), reason_text(reason), detail[0] != 0 ? ": " : "", detail);
-    ASSERT(body_len > 0 && (size_t)body_len < sizeof(body));
-    n = snprintf(
-        c->answer, sizeof(c->answer),
-        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n%s",
-        r.status, r.phrase, body_len, r.header, connection_header(c), body);
-    ASSERT(n > 0 && (size_t)n < sizeof(c->answer));
-    c->out = c->answer;
-    c->out_len = (uint32_t)n;
-    c->out_sent = 0;
+    len = snprintf(body, sizeof(body),
+                   "{\"error\":{\"code\":%d,\"reason\":\"%s\",\"message\":\"%s%s%s\"}}\n", r.status,
+                   reason_name(reason), reason_text(reason), detail[0] != 0 ? ": " : "", detail);
+    ASSERT(len > 0 && (size_t)len < sizeof(body));
+    put_start(w, c, r.status, r.phrase, &t);
+    put(&t, r.header);
+    put(&t, JSON_TYPE);
+    answer_is(c, c->answer, &t, (struct span){body, (size_t)len});
     stat_add(&w->stats.reason[reason], 1);
     count_status(w, r.status);
 }
 
-/* The list of errors as JSON, into a buffer that holds them all; returns its length. */
-static size_t list_format(const struct ingest_result *r, char *out, size_t room)
+void answer_health(struct worker *w, struct connection *c)
 {
-    size_t len = 0;
+    struct text t = {c->answer, c->answer + sizeof(c->answer)};
 
-    for (uint32_t i = 0; i < r->n_errors; i++) {
-        int n = snprintf(out + len, room - len, "%s{\"index\":%u,\"reason\":\"%s\"}",
-                         i > 0 ? "," : "", r->error[i].index, reason_name(r->error[i].reason));
-
-        ASSERT(n > 0 && (size_t)n < room - len);
-        len += (size_t)n;
-    }
-    return len;
+    ASSERT(!worker_draining(w));
+    put_start(w, c, 200, "OK", &t);
+    put(&t, "Content-Type: text/plain\r\nCache-Control: no-store\r\n");
+    answer_is(c, c->answer, &t, span_of("ok\n"));
+    count_status(w, 200);
 }
 
-/* `,"sampled_out":9`, or nothing: most clients never meet sampling. */
-static void sampled_format(const struct ingest_result *r, char *out, size_t room)
+void answer_options(struct worker *w, struct connection *c)
 {
-    out[0] = '\0';
-    if (r->sampled_out > 0) {
-        int n = snprintf(out, room, ",\"sampled_out\":%u", r->sampled_out);
+    struct text t = {c->answer, c->answer + sizeof(c->answer)};
 
-        ASSERT(n > 0 && (size_t)n < room);
+    put_start(w, c, 204, "No Content", &t);
+    put(&t, "Allow: OPTIONS, POST\r\n");
+    if (c->origin != NULL) { /* a browser asks before it sends; no field can do harm here */
+        put(&t, "Access-Control-Allow-Methods: POST\r\n"
+                "Access-Control-Allow-Headers: Authorization, *\r\n"
+                "Access-Control-Max-Age: ");
+        put_number(&t, w->config.cors.max_age_s);
+        put(&t, "\r\n");
+    }
+    put(&t, "\r\n");
+    c->out = c->answer;
+    c->out_len = (uint32_t)(t.at - c->answer);
+    c->out_sent = 0;
+    count_status(w, 204);
+}
+
+/* `{"accepted":3,"dead_lettered":0,`, and what most clients never meet. */
+static void put_counts(const struct ingest_result *r, struct text *t)
+{
+    put(t, "{\"accepted\":");
+    put_number(t, r->accepted);
+    put(t, ",\"dead_lettered\":");
+    put_number(t, r->dead_lettered);
+    if (r->sampled_out > 0) {
+        put(t, ",\"sampled_out\":");
+        put_number(t, r->sampled_out);
+    }
+}
+
+/* The list of errors as JSON; INGEST_ERRORS_MAX of them fit. */
+static void put_errors(const struct ingest_result *r, struct text *t)
+{
+    for (uint32_t i = 0; i < r->n_errors; i++) {
+        put(t, i > 0 ? ",{\"index\":" : "{\"index\":");
+        put_number(t, r->error[i].index);
+        put(t, ",\"reason\":\"");
+        put(t, reason_name(r->error[i].reason));
+        put(t, "\"}");
     }
 }
 
@@ -108,55 +216,47 @@ static void sampled_format(const struct ingest_result *r, char *out, size_t room
 static COLD_PATH void answer_list(struct worker *w, struct connection *c,
                                   const struct ingest_result *r)
 {
-    char list[LIST_BYTES - 512] = "", omitted[48] = "", head[160], *out = c->answer, left_out[40];
-    size_t room = sizeof(c->answer);
+    char body[LIST_BYTES - ANSWER_BYTES / 2], *out = c->answer;
+    struct text b = {body, body + sizeof(body)}, t = {c->answer, c->answer + sizeof(c->answer)};
     uint32_t listed = 0;
-    int n, body_len;
 
+    put_counts(r, &b);
+    put(&b, ",\"errors\":[");
     if (w->n_free_lists > 0) {
         out = c->list = w->free_list[--w->n_free_lists];
-        room = LIST_BYTES;
-        list_format(r, list, sizeof(list));
+        t = (struct text){out, out + LIST_BYTES};
+        put_errors(r, &b);
         listed = r->n_errors;
     }
-    if (listed < r->dead_lettered)
-        snprintf(omitted, sizeof(omitted), ",\"errors_omitted\":%u", r->dead_lettered - listed);
-    sampled_format(r, left_out, sizeof(left_out));
-    n = snprintf(head, sizeof(head), "{\"accepted\":%u,\"dead_lettered\":%u%s,\"errors\":[",
-                 r->accepted, r->dead_lettered, left_out);
-    body_len = n + (int)strlen(list) + 1 + (int)strlen(omitted) + 2;
-    n = snprintf(out, room,
-                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
-                 "%d\r\n%s\r\n%s%s]%s}\n",
-                 body_len, connection_header(c), head, list, omitted);
-    ASSERT(n > 0 && (size_t)n < room);
-    c->out = out;
-    c->out_len = (uint32_t)n;
+    put(&b, "]");
+    ASSERT(listed <= r->dead_lettered);
+    if (listed < r->dead_lettered) {
+        put(&b, ",\"errors_omitted\":");
+        put_number(&b, r->dead_lettered - listed);
+    }
+    put(&b, "}\n");
+    put_start(w, c, 200, "OK", &t);
+    put(&t, JSON_TYPE);
+    answer_is(c, out, &t, (struct span){body, (size_t)(b.at - body)});
 }
 
 void answer_accepted(struct worker *w, struct connection *c, const struct ingest_result *r)
 {
-    char body[128], left_out[40];
-    int body_len, n;
+    struct text t = {c->answer, c->answer + sizeof(c->answer)};
+    char body[128];
+    struct text b = {body, body + sizeof(body)};
 
     ASSERT(r->refused == REASON_NONE);
-    c->out_sent = 0;
     count_status(w, 200);
     if (r->dead_lettered > 0) {
         answer_list(w, c, r);
         return;
     }
-    sampled_format(r, left_out, sizeof(left_out));
-    body_len =
-        snprintf(body, sizeof(body), "{\"accepted\":%u,\"dead_lettered\":0%s,\"errors\":[]}\n",
-                 r->accepted, left_out);
-    n = snprintf(
-        c->answer, sizeof(c->answer),
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
-        body_len, connection_header(c), body);
-    ASSERT(n > 0 && (size_t)n < sizeof(c->answer));
-    c->out = c->answer;
-    c->out_len = (uint32_t)n;
+    put_counts(r, &b);
+    put(&b, ",\"errors\":[]}\n");
+    put_start(w, c, 200, "OK", &t);
+    put_bytes(&t, JSON_TYPE, sizeof(JSON_TYPE) - 1);
+    answer_is(c, c->answer, &t, (struct span){body, (size_t)(b.at - body)});
 }
 
 void answer_release(struct worker *w, struct connection *c)
@@ -166,4 +266,25 @@ void answer_release(struct worker *w, struct connection *c)
     w->free_list[w->n_free_lists++] = c->list;
     c->list = NULL;
     ASSERT(w->n_free_lists <= LISTS);
+}
+
+void answer_date(struct worker *w, int64_t wall_us)
+{
+    static const char days[] = "ThuFriSatSunMonTueWed",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    char line[] = "Date: DDD, DD MMM YYYY HH:MM:SS GMT\r\n", text[TIME_TEXT_BYTES];
+    int64_t s = wall_us / 1000000;
+
+    static_assert(sizeof(line) - 1 == ANSWER_DATE_BYTES, "date[] holds it");
+    if (s == w->date_s)
+        return;
+    ASSERT(s > 0);
+    w->date_s = s;
+    time_format(wall_us, text); /* 2026-11-21T07:42:14 */
+    memcpy(line + 6, days + 3 * (time_days(wall_us) % 7), 3);
+    memcpy(line + 11, text + 8, 2);
+    memcpy(line + 14, months + 3 * ((text[5] - '0') * 10 + text[6] - '0' - 1), 3);
+    memcpy(line + 18, text, 4);
+    memcpy(line + 23, text + 11, 8);
+    memcpy(w->date, line, sizeof(w->date));
 }

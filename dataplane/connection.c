@@ -159,6 +159,7 @@ void connection_open(struct worker *w, int fd)
     c->list = NULL;
     c->close_after = false;
     c->linger = false;
+    c->origin = NULL;
     peer_text_of("http", fd, c->source);
     request_reset(w, c);
     receive_start(w, c);
@@ -351,6 +352,21 @@ void connections_durable(struct worker *w)
     }
 }
 
+/* A request or its answer takes too long. The client hears so if it still listens; nothing waits
+ * for that. */
+static COLD_PATH void connection_late(struct worker *w, struct connection *c)
+{
+    static const char text[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+                               "Content-Length: 0\r\n\r\n";
+
+    ASSERT(c->state != CONNECTION_WAITING);
+    stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
+    if (c->state != CONNECTION_READING)
+        return;
+    stat_add(&w->stats.answers_4xx, 1);
+    (void)send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 void connections_tick(struct worker *w)
 {
     for (uint32_t i = 0; i < w->config.connections_max; i++) {
@@ -361,7 +377,7 @@ void connections_tick(struct worker *w)
             w->now_us < c->deadline_us)
             continue;
         if (c->len > 0 || c->state == CONNECTION_SENDING)
-            stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
+            connection_late(w, c);
         connection_close(w, c);
     }
 }

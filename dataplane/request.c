@@ -12,7 +12,8 @@
 #include "dataplane/worker_internal.h"
 
 #define EVENTS_PATH "/v1/events"
-#define STALL_US    1000000 /* a request waits at most this long for room, then hears 503 */
+#define HEALTH_PATH "/healthz" /* for load balancers */
+#define STALL_US    1000000    /* a request waits at most this long for room, then hears 503 */
 
 void request_refuse(struct worker *w, struct connection *c, enum reason reason, const char *detail)
 {
@@ -253,32 +254,107 @@ static void request_ready(struct worker *w, struct connection *c, uint32_t body_
         request_expand(w, c, body_len, used);
 }
 
-/* What the head alone decides. */
-static enum reason head_check(struct worker *w, const struct http_request *r)
+/* The configured origin that the head names, or NULL. */
+static const char *origin_find(const struct worker *w, struct span origin)
 {
-    char type[3 * TYPE_NAME_BYTES_MAX];
-    struct span unused;
-    enum reason reason = path_type(r->path, type, &unused);
+    const struct worker_cors *cors = &w->config.cors;
 
-    if (reason != REASON_NONE)
-        return reason;
-    if (r->method != HTTP_METHOD_POST)
-        return REASON_BAD_METHOD;
+    if (cors->any)
+        return "*";
+    for (uint32_t i = 0; i < cors->n_origins; i++) {
+        if (span_equal(origin, span_of(cors->origin[i])))
+            return cors->origin[i];
+    }
+    return NULL;
+}
+
+/* Whether a page may send this. What is no page, or one of no configured origin where none is
+ * configured, is not asked. */
+static bool origin_allowed(const struct worker *w, struct connection *c)
+{
+    struct span origin = c->request.origin;
+
+    c->origin = NULL;
+    if (w->config.cors.n_origins == 0 || origin.len == 0)
+        return true;
+    c->origin = origin_find(w, origin);
+    return c->origin != NULL;
+}
+
+/* What the head of a POST decides. */
+static enum reason post_check(struct worker *w, const struct http_request *r)
+{
     if (!r->has_length && !r->chunked)
         return REASON_BAD_LENGTH;
     if (r->media == HTTP_MEDIA_OTHER || r->coding == HTTP_CODING_OTHER)
         return REASON_BAD_MEDIA_TYPE;
     if (r->has_length && r->content_length > w->config.body_bytes_max)
         return REASON_BODY_TOO_BIG;
-    return atomic_load_explicit(&w->draining, memory_order_relaxed) ? REASON_DRAINING : REASON_NONE;
+    return worker_draining(w) ? REASON_DRAINING : REASON_NONE;
+}
+
+/* What a head is to become: an answer at once, or a body to wait for. */
+enum head_fate { HEAD_BODY, HEAD_OPTIONS, HEAD_HEALTH, HEAD_REFUSED };
+
+static enum head_fate head_check(struct worker *w, struct connection *c, enum reason *reason)
+{
+    const struct http_request *r = &c->request;
+    bool allowed = origin_allowed(w, c), get = r->method == HTTP_METHOD_GET;
+    char type[3 * TYPE_NAME_BYTES_MAX];
+    struct span unused;
+
+    if (r->path.ptr[0] == '*') /* only OPTIONS comes with it */
+        return HEAD_OPTIONS;
+    *reason = worker_draining(w) ? REASON_DRAINING : REASON_NONE;
+    if ((get || r->method == HTTP_METHOD_HEAD) && span_equal(r->path, span_of(HEALTH_PATH)))
+        return *reason == REASON_NONE ? HEAD_HEALTH : HEAD_REFUSED;
+    *reason = path_type(r->path, type, &unused);
+    if (*reason != REASON_NONE)
+        return HEAD_REFUSED;
+    if (r->method == HTTP_METHOD_OPTIONS)
+        return HEAD_OPTIONS;
+    if (r->method != HTTP_METHOD_POST)
+        *reason = REASON_BAD_METHOD;
+    else
+        *reason = allowed ? post_check(w, r) : REASON_ORIGIN_REFUSED;
+    return *reason == REASON_NONE ? HEAD_BODY : HEAD_REFUSED;
+}
+
+/*
+ * Answers a request by its head. The connection goes on when all of the request is here, or it has
+ * no body; otherwise the rest would have to be read for nothing.
+ */
+static void head_answer(struct worker *w, struct connection *c, enum head_fate fate,
+                        enum reason reason)
+{
+    const struct http_request *r = &c->request;
+    bool whole =
+        !r->chunked && reason != REASON_BAD_LENGTH && r->content_length <= c->len - r->head_len;
+    uint32_t used = whole ? r->head_len + (uint32_t)r->content_length : c->len;
+
+    ASSERT_HOT(fate != HEAD_BODY && c->len >= r->head_len);
+    c->close_after = !whole || !r->keep_alive || worker_draining(w);
+    c->linger = !whole;
+    if (fate == HEAD_OPTIONS)
+        answer_options(w, c);
+    else if (fate == HEAD_HEALTH)
+        answer_health(w, c);
+    else
+        answer_refused(w, c, reason, "");
+    if (!request_consume(w, c, used)) {
+        c->close_after = true;
+        c->len = 0;
+    }
+    connection_send(w, c);
 }
 
 /* Parses the head when it is whole. @return false when the connection has been answered or needs
  * more. */
 static bool head_take(struct worker *w, struct connection *c)
 {
-    enum reason reason;
     int rc = http_parse_head(c->buf, c->len, w->config.header_bytes_max, &c->request);
+    enum reason reason = REASON_NONE;
+    enum head_fate fate;
 
     if (rc == -EAGAIN)
         return false;
@@ -287,9 +363,9 @@ static bool head_take(struct worker *w, struct connection *c)
                        rc == -EPROTONOSUPPORT ? "only HTTP/1.1 and HTTP/1.0" : "");
         return false;
     }
-    reason = head_check(w, &c->request);
-    if (reason != REASON_NONE) {
-        request_refuse(w, c, reason, "");
+    fate = head_check(w, c, &reason);
+    if (fate != HEAD_BODY) {
+        head_answer(w, c, fate, reason);
         return false;
     }
     c->have_head = true;

@@ -355,6 +355,7 @@ static int thread_init(struct worker *w)
     malloc_counter_find(w);
     wake_arm(w);
     w->now_us = clock_monotonic_us();
+    answer_date(w, clock_wall_us());
     return 0;
 }
 
@@ -408,6 +409,7 @@ static void tick(struct worker *w)
 
     w->next_tick_us = w->now_us + TICK_US;
     blocks_take_back(w);
+    answer_date(w, clock_wall_us());
     connections_tick(w);
     streams_tick(w);
     udp_tick(w);

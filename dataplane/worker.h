@@ -19,6 +19,14 @@
 
 struct lane;
 
+/** Pages whose scripts may send events. Texts are borrowed. */
+struct worker_cors {
+    uint32_t n_origins; /* 0: nothing is said or checked */
+    const char *const *origin;
+    bool any; /* "*" is among them */
+    uint32_t max_age_s;
+};
+
 struct worker_config {
     uint32_t index;
     int core; /* to pin to; -1: not pinned */
@@ -49,9 +57,10 @@ struct worker_config {
     uint32_t types_max;
     uint32_t idle_timeout_ms;    /* of a kept-alive connection */
     uint32_t request_timeout_ms; /* from its first byte to its last */
-    bool spin;                   /* an idle worker spins instead of sleeping */
-    bool durability_memory;      /* benchmarks only: answer before the write */
-    struct live_reader *live;    /* settings that change while it runs; NULL: none do */
+    struct worker_cors cors;
+    bool spin;                /* an idle worker spins instead of sleeping */
+    bool durability_memory;   /* benchmarks only: answer before the write */
+    struct live_reader *live; /* settings that change while it runs; NULL: none do */
 };
 
 /** Written by the worker only, readable by any (relaxed). */

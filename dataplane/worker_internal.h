@@ -17,10 +17,11 @@
 #include "dataplane/udp_internal.h"
 #include "dataplane/worker.h"
 
-#define RECEIVE_BYTES 65536u /* of one shared receive buffer */
-#define ANSWER_BYTES  512u   /* every answer but those that list errors */
-#define LIST_BYTES    8192u  /* an answer with INGEST_ERRORS_MAX errors */
-#define LISTS         256u   /* of those, waiting at once */
+#define RECEIVE_BYTES     65536u /* of one shared receive buffer */
+#define ANSWER_BYTES      1024u  /* every answer but those that list errors */
+#define LIST_BYTES        8192u  /* an answer with INGEST_ERRORS_MAX errors */
+#define LISTS             256u   /* of those, waiting at once */
+#define ANSWER_DATE_BYTES 37
 
 /* What a completion belongs to: the upper byte of user_data. The lower bits are an index (of a
  * listener, a connection, a stream) or, for the journal, the writer's own. */
@@ -85,6 +86,7 @@ struct connection {
     struct lease expanded;         /* the body, decompressed */
     uint32_t expanded_len;
     struct http_request request;
+    const char *origin; /* of the configuration: a page whose script may read the answer; or NULL */
     struct http_chunked chunked;
     int64_t deadline_us;
     uint64_t wait_seq;
@@ -143,7 +145,9 @@ struct worker {
     struct streams streams;
     struct udp udp;
     /* Time. */
-    int64_t now_us; /* monotonic; of this turn of the loop */
+    int64_t now_us;               /* monotonic; of this turn of the loop */
+    int64_t date_s;               /* that date[] shows */
+    char date[ANSWER_DATE_BYTES]; /* header line */
     int64_t next_tick_us;
     uint64_t *malloc_counter; /* jemalloc's thread.allocated; NULL without jemalloc */
     /* Shared with control. */
@@ -347,6 +351,15 @@ void answer_accepted(struct worker *w, struct connection *c, const struct ingest
 
 /** Writes a refusal with its status and counts it. Thread: worker. */
 void answer_refused(struct worker *w, struct connection *c, enum reason reason, const char *detail);
+
+/** Writes 200 for load balancers. Thread: worker. */
+void answer_health(struct worker *w, struct connection *c);
+
+/** Writes what OPTIONS asks for: methods, and what a page's script may send. Thread: worker. */
+void answer_options(struct worker *w, struct connection *c);
+
+/** Keeps the Date field up to date. Thread: worker. */
+void answer_date(struct worker *w, int64_t wall_us);
 
 /** Gives a big answer buffer back. Thread: worker. */
 void answer_release(struct worker *w, struct connection *c);

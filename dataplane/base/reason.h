@@ -31,6 +31,7 @@
     X(BAD_REQUEST, "bad_request", "not a valid HTTP/1.1 request")                               \
     X(BAD_ARRAY, "bad_array", "the body is a malformed JSON array")                             \
     X(DATAGRAM_TOO_BIG, "datagram_too_big", "a datagram larger than udp.datagram_max")          \
+    X(ORIGIN_REFUSED, "origin_not_allowed", "a page of this origin may not send events")        \
     X(NOT_FOUND, "not_found", "no such path")                                                   \
     X(BAD_METHOD, "method_not_allowed", "this path takes another method")                       \
     X(BAD_LENGTH, "length_required", "neither Content-Length nor chunked")                      \

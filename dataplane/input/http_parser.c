@@ -65,6 +65,7 @@ enum {
     SEEN_ENCODING = 32, /* may come again, and is then a coding that is not taken */
     SEEN_CLOSE = 64,
     SEEN_KEEP_ALIVE = 128,
+    SEEN_ORIGIN = 256,
 };
 
 struct head_state {
@@ -378,6 +379,12 @@ static int field_authorization(struct head_state *h, struct span value)
     return once(h, SEEN_AUTHORIZATION) ? 0 : -EINVAL;
 }
 
+static int field_origin(struct head_state *h, struct span value)
+{
+    h->out->origin = value;
+    return once(h, SEEN_ORIGIN) ? 0 : -EINVAL;
+}
+
 static int field_connection(struct head_state *h, struct span value)
 {
     while (value.len > 0) {
@@ -407,24 +414,26 @@ static int take_field(struct head_state *h, struct span name, struct span value)
     static const struct {
         const char *name;
         int (*take)(struct head_state *h, struct span value);
-    } fields[] = {
-        [4] = {"host", field_host},
-        [6] = {"expect", field_expect},
-        [10] = {"connection", field_connection},
-        [12] = {"content-type", field_type},
-        [13] = {"authorization", field_authorization},
-        [14] = {"content-length", field_length},
-        [16] = {"content-encoding", field_coding},
-        [17] = {"transfer-encoding", field_transfer},
+    } fields[][2] = {
+        [4] = {{"host", field_host}},
+        [6] = {{"expect", field_expect}, {"origin", field_origin}},
+        [10] = {{"connection", field_connection}},
+        [12] = {{"content-type", field_type}},
+        [13] = {{"authorization", field_authorization}},
+        [14] = {{"content-length", field_length}},
+        [16] = {{"content-encoding", field_coding}},
+        [17] = {{"transfer-encoding", field_transfer}},
     };
 
-    /* The names differ in length: one look-up and at most one comparison for a field that does not
+    /* Few names share a length: one look-up and at most two comparisons for a field that does not
      * matter. */
-    if (name.len >= ARRAY_LEN(fields) || fields[name.len].name == NULL)
+    if (name.len >= ARRAY_LEN(fields))
         return 0;
-    if (!equal_nocase(name, fields[name.len].name))
-        return 0;
-    return fields[name.len].take(h, value);
+    for (size_t i = 0; i < ARRAY_LEN(fields[0]) && fields[name.len][i].name != NULL; i++) {
+        if (equal_nocase(name, fields[name.len][i].name))
+            return fields[name.len][i].take(h, value);
+    }
+    return 0;
 }
 
 /*

@@ -41,6 +41,7 @@ struct http_request {
     struct span path;  /* percent-encoded, as sent, without the query */
     struct span query; /* without '?'; empty when absent */
     struct span authorization;
+    struct span origin; /* of the page whose script asks; empty when absent */
 };
 
 /**

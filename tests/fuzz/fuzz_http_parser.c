@@ -32,6 +32,7 @@ static void check_head(const char *buf, size_t len, size_t head_max, const struc
     ASSERT(span_inside(r->path, buf, r->head_len));
     ASSERT(span_inside(r->query, buf, r->head_len));
     ASSERT(span_inside(r->authorization, buf, r->head_len));
+    ASSERT(span_inside(r->origin, buf, r->head_len));
     for (size_t i = 0; i < r->head_len; i++) {
         ASSERT(buf[i] != '\0');
         ASSERT(buf[i] != '\r' || buf[i + 1] == '\n');
@@ -55,6 +56,7 @@ static void check_same(const char *buf_a, const struct http_request *a, const ch
     ASSERT(same_span(a->path, buf_a, b->path, buf_b));
     ASSERT(same_span(a->query, buf_a, b->query, buf_b));
     ASSERT(same_span(a->authorization, buf_a, b->authorization, buf_b));
+    ASSERT(same_span(a->origin, buf_a, b->origin, buf_b));
 }
 
 /* Feeds growing prefixes, each in its own allocation, until one is answered. */

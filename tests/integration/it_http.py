@@ -218,7 +218,7 @@ def test_errors(s):
         s.counted(reason, before)
     with s.daemon.connect() as c:
         c.sendall(request(one, method="PUT"))
-        equal(Reader(c).answer().headers.get("allow"), "POST", "Allow")
+        equal(Reader(c).answer().headers.get("allow"), "OPTIONS, POST", "Allow")
 
 
 def order(**changes):
