@@ -371,6 +371,58 @@ def test_usage():
 # ---- requests
 
 
+def strings_of(value, keys):
+    """All string values; notes the keys that are passed."""
+    if isinstance(value, dict):
+        keys.update(value)
+        value = list(value.values())
+    if isinstance(value, list):
+        return [s for item in value for s in strings_of(item, keys)]
+    return [value] if isinstance(value, str) else []
+
+
+def shape_of(line):
+    """What is left of an event without its strings' and numbers' values."""
+    bare = re.sub(rb'"(?:[^"\\]|\\.)*"', b'"', line).replace(b" ", b"")
+    return re.sub(rb"[-0-9][-+.eE0-9]*|true|false|null", b"0", bare)
+
+
+def test_families():
+    """Rich events are valid, as rich as promised, and follow from seed and number alone."""
+    lines = make("--events", "commerce", "--count", 5000)
+    assert lines[100:] == make("--events", "commerce", "--count", 5000, "--batch", 7)[100:]
+    assert lines != make("--events", "commerce", "--count", 5000, "--seed", 2)
+    keys, texts = set(), []
+    for line in lines:
+        event = json.loads(line)
+        texts += strings_of(event, keys)
+        assert datetime.datetime.fromisoformat(event["order_date"].replace("Z", "+00:00"))
+        cents = sum(round(100 * i["price"]) * i["quantity"] for i in event["items"])
+        assert round(100 * event["total_amount"]) == cents, event
+    assert len(keys) == 23, keys
+    assert len({json.loads(line)["order_id"] for line in lines}) == 5000
+    sizes = [len(line) for line in lines]
+    assert 409 <= min(sizes) and max(sizes) <= 1478 and 600 < sum(sizes) / 5000 < 740, (min(sizes), max(sizes))
+    escaped = sum(json.dumps(text, ensure_ascii=False)[1:-1] != text for text in texts) / len(texts)
+    foreign = sum(not text.isascii() for text in texts) / len(texts)
+    assert 0.02 < escaped < 0.04 and 0.03 < foreign < 0.06, (escaped, foreign)
+    assert len({tuple(json.loads(line)) for line in lines}) >= 4
+    for family, keys in (("github", {"type", "created_at", "actor", "payload"}),
+                         ("kibana", {"type", "order_date", "products", "geoip", "event"})):
+        lines = make("--events", family, "--count", 500)
+        assert all(keys <= set(json.loads(line)) for line in lines)
+        assert len({shape_of(line) for line in lines}) > 10
+    kinds = collections.Counter(tuple(sorted({"event_type", "payload", "geoip"} & set(json.loads(line))))
+                                for line in make("--events", "mixed", "--count", 900))
+    assert len(kinds) == 3 and min(kinds.values()) > 200, kinds
+    lines = make("--events", "shapes", "--count", 2000)
+    assert all({"event_type", "ref", "at"} <= set(json.loads(line)) for line in lines)
+    assert len({shape_of(line) for line in lines}) == 2000
+    for wrong in (["--malformed", 1], ["--types", "order"], ["--check", "--arrived", "x"], ["--sequence"]):
+        assert b"" == run("--events", "commerce", *wrong, check=2)[0]
+    assert "shapes" in run("--events", "shop,commerce", check=2)[1]
+
+
 def test_sending():
     server = Server(lambda _, number: ("ok", "chunked", "pieces", "close")[number % 4])
     result = report("--target", server.url + "?x=1", "--count", 4321, "--batch", 50, "--connections",

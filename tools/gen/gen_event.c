@@ -53,6 +53,7 @@ void gen_events_init(struct gen_events *g, const struct gen_event_config *config
     GEN_ASSERT(made <= 100.0);
     memset(g, 0, sizeof(*g));
     g->_seed = config->seed;
+    g->_family = config->family;
     for (size_t i = 0; i < GEN_TYPES; i++) {
         g->_type_weights_sum += config->type_weights[i];
         g->_type_bounds[i] = g->_type_weights_sum;
@@ -273,6 +274,20 @@ static size_t write_type(struct gen_events *g, uint64_t seq, struct gen_event_in
     return bytes;
 }
 
+static size_t write_rich(struct gen_events *g, uint64_t seq, char *out, struct gen_event_info *info)
+{
+    struct gen_rich e = {.seed = g->_seed, .seq = seq, .now_us = g->_now_us, .day = &g->_day};
+    GEN_ASSERT(g->_family != GEN_SHOP);
+    *info = (struct gen_event_info){.type = 0, .kind = GEN_GOOD};
+    return gen_rich_write(&e, g->_family, out);
+}
+
+size_t gen_events_bytes_max(const struct gen_events *g)
+{
+    GEN_ASSERT(g->_family < GEN_FAMILIES_COUNT);
+    return g->_family == GEN_SHOP ? GEN_EVENT_BYTES_MAX : GEN_RICH_BYTES_MAX;
+}
+
 /* Draws what the event is. One draw for the kind, one for the type, so neither shifts the other. */
 static struct gen_event_info draw_info(const struct gen_events *g, struct gen_rng *r)
 {
@@ -331,6 +346,9 @@ struct gen_event_info gen_events_info(const struct gen_events *g, uint64_t seq)
 
 size_t gen_events_write(struct gen_events *g, uint64_t seq, char *out, struct gen_event_info *info)
 {
+    if (g->_family != GEN_SHOP) {
+        return write_rich(g, seq, out, info);
+    }
     uint64_t origin = gen_events_origin(g, seq);
     struct gen_rng r = gen_rng_at(g->_seed, origin);
     *info = draw_info(g, &r);

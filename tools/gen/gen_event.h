@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tools/gen/gen_rich.h"
 #include "tools/gen/gen_text.h"
 
 enum gen_type { GEN_ORDER, GEN_INVENTORY, GEN_USER_ACTIVITY, GEN_TYPES };
@@ -42,12 +43,13 @@ enum gen_kind {
 
 enum {
     GEN_ID_BYTES_MAX = 48,      /* "ord-" and two 20-digit numbers with a dash */
-    GEN_EVENT_BYTES_MAX = 1024, /* largest event, line break included; asserted per event */
+    GEN_EVENT_BYTES_MAX = 1024, /* largest shop event, line break included; asserted per event */
 };
 
 /* What to make. Plain values: filled by the options, later by a scenario. */
 struct gen_event_config {
     uint64_t seed;
+    enum gen_family family; /* but for GEN_SHOP nothing else below counts than now_s */
     uint32_t type_weights[GEN_TYPES];
     double malformed_percent;
     double late_percent;
@@ -71,6 +73,7 @@ struct gen_event_info {
 /* One thread's event maker. Fields are private; the struct is here to live on a stack. */
 struct gen_events {
     uint64_t _seed;
+    enum gen_family _family;
     uint32_t _type_weights_sum;
     uint32_t _type_bounds[GEN_TYPES];
     uint32_t _malformed_bound; /* in parts of 2^32-1 */
@@ -105,14 +108,20 @@ void gen_events_init(struct gen_events *g, const struct gen_event_config *config
 void gen_events_refresh_now(struct gen_events *g);
 
 /**
- * Writes event number seq, without line break, to out, which has room for GEN_EVENT_BYTES_MAX.
+ * Room that an event of g needs, line break included.
+ * Thread: any.  Alloc: none.
+ */
+size_t gen_events_bytes_max(const struct gen_events *g);
+
+/**
+ * Writes event number seq, without line break, to out, which has room for gen_events_bytes_max().
  * Thread: the owner of g.  Alloc: none.
  * @return bytes written; *info says what it is.
  */
 size_t gen_events_write(struct gen_events *g, uint64_t seq, char *out, struct gen_event_info *info);
 
 /**
- * Writes the good event number seq of one type; else like gen_events_write().
+ * Writes the good shop event number seq of one type; else like gen_events_write().
  * Thread: the owner of g.  Alloc: none.
  */
 size_t gen_events_write_type(struct gen_events *g, uint64_t seq, enum gen_type type, char *out);

@@ -132,6 +132,19 @@ static const char *parse_count(struct gen_options *o, const char *text)
     return NULL;
 }
 
+static const char *parse_family(struct gen_options *o, const char *text)
+{
+    enum gen_family family = GEN_SHOP;
+    while (family < GEN_FAMILIES_COUNT && strcmp(gen_family_name(family), text) != 0) {
+        family++;
+    }
+    if (family == GEN_FAMILIES_COUNT) {
+        return "shop, commerce, github, kibana, mixed or shapes";
+    }
+    o->events.family = family;
+    return NULL;
+}
+
 static const char *parse_header(struct gen_options *o, const char *text)
 {
     bool control = false;
@@ -191,6 +204,8 @@ const struct gen_knob gen_knobs[] = {
     {"scenarios", NULL, "list the scenarios and exit", FLAG(scenarios)},
     {"speed", "X", "run a scenario X times as fast (1)",
      NUMBER(GEN_KNOB_DOUBLE, speed, 0.001, 1e6)},
+    {"events", "FAMILY", "shop, commerce, github, kibana, mixed or shapes (shop)",
+     PARSED(parse_family)},
     {"types", "LIST", "types with weights, such as order=5,inventory=3 (all three)",
      PARSED(parse_types)},
     {"count", "N", "stop after N events (1000, unless --duration is given)", PARSED(parse_count)},

@@ -79,6 +79,23 @@ static const char *find_check_conflict(const struct gen_options *o)
     return NULL;
 }
 
+/* Likewise, of events that are not the shop's. */
+static const char *find_family_conflict(const struct gen_options *o)
+{
+    const struct gen_event_config *e = &o->events;
+    bool weighted = false;
+    for (size_t i = 0; i < GEN_TYPES; i++) {
+        weighted |= e->type_weights[i] != 1;
+    }
+    if (weighted || e->malformed_percent + e->late_percent + e->out_of_order_percent > 0 ||
+        e->duplicates_percent + e->hot_percent > 0 || e->ordered || e->sequence ||
+        o->sample != NULL || o->log != NULL || o->check) {
+        return "--types, --malformed, --late, --ordered, --out-of-order, --duplicates, --hot, "
+               "--sequence, --sample, --log and --check are for --events shop";
+    }
+    return NULL;
+}
+
 /* What cannot go together. Returns NULL, or the message. */
 static const char *find_conflict(const struct gen_options *o)
 {
@@ -87,6 +104,9 @@ static const char *find_conflict(const struct gen_options *o)
         100) {
         return "--malformed, --late and --out-of-order are shares of all events: together at most "
                "100";
+    }
+    if (o->events.family != GEN_SHOP && find_family_conflict(o) != NULL) {
+        return find_family_conflict(o);
     }
     if (o->check) {
         return find_check_conflict(o);

@@ -66,7 +66,7 @@ void gen_request_fill(struct gen_request *q, struct gen_events *g,
 {
     bool array = framing->format == GEN_ARRAY;
     size_t body_at = strlen(framing->head) + CONTENT_LENGTH_BYTES_MAX;
-    size_t at = body_at;
+    size_t at = body_at, bytes_max = gen_events_bytes_max(g);
     GEN_ASSERT(events > 0 && events <= q->_infos_max);
     q->first_seq = first_seq;
     q->events = events;
@@ -74,7 +74,7 @@ void gen_request_fill(struct gen_request *q, struct gen_events *g,
     gen_events_refresh_now(g);
     for (uint32_t i = 0; i < events; i++) {
         struct gen_event_info info;
-        reserve(q, at, GEN_EVENT_BYTES_MAX + FRAMING_BYTES_MAX);
+        reserve(q, at, bytes_max + FRAMING_BYTES_MAX);
         if (array) {
             q->bytes[at++] = i == 0 ? '[' : ',';
         }
