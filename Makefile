@@ -28,6 +28,7 @@ CORE_SRC  := $(wildcard dataplane/*.c dataplane/*/*.c sinks/*.c sinks/*/*.c) $(f
 CLI_SRC   := $(wildcard tools/penstock/*.c)
 GEN_SRC   := $(wildcard tools/gen/*.c)
 LOCAL_SRC := $(wildcard tools/localcloud/*.c)
+CHECK_SRC := $(wildcard tools/json-check/*.c)
 UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 UNIT_LIB  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
@@ -36,9 +37,10 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LIB      := $(BUILD)/libpenstock.a
 CLI_LIB  := $(BUILD)/libpenstockcli.a
+JSON_LIB := $(BUILD)/libpenstockjson.a
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(UNIT_SRC))
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
-PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/localcloud
+PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/localcloud $(BIN)/json-check
 
 .DEFAULT_GOAL := all
 .PHONY: help all setup demo test test-unit test-integration test-fault fuzz bench lint format check asan tsan \
@@ -142,6 +144,10 @@ $(LIB): $(CORE_OBJ)
 $(CLI_LIB): $(call obj,$(filter-out tools/penstock/main.c,$(CLI_SRC)))
 	$(Q)rm -f $@; ar rcs $@ $^
 
+# The JSON library by itself: what docs/json.md tells others to link.
+$(JSON_LIB): $(call obj,$(wildcard dataplane/json/*.c) dataplane/base/compiler.c)
+	$(Q)rm -f $@; ar rcs $@ $^
+
 $(BIN)/penstockd: $(call obj,control/main.c) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
@@ -163,10 +169,15 @@ $(BIN)/localcloud: $(call obj,$(LOCAL_SRC))
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(LOCAL_LIBS)
 
+$(BIN)/json-check: $(call obj,$(CHECK_SRC)) $(JSON_LIB)
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS)
+
 $(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(CLI_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
-	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka $(PACKED_LIBS) $(CORE_LIBS)
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka -ljansson $(PACKED_LIBS) $(CORE_LIBS)
 
 # A fuzz target names the sources it needs in a first line "// sources: a.c b.c"; they are built again with
 # clang's sanitizers.
@@ -175,8 +186,8 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c
 	$(if $(Q),@echo "  FZ  $@")
 	$(Q)$(CLANG) $(STD) $(CORE_CFLAGS) -O1 -g -DPENSTOCK_ASSERT_HOT=1 -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<) \
-	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl $(PACKED_LIBS)
+	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl -ljansson $(PACKED_LIBS)
 
-ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(UNIT_SRC) $(UNIT_LIB))
+ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
 -include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d)
 .SECONDARY:

@@ -42,6 +42,7 @@ MAY_INCLUDE = {
     "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT],
     "tools/gen": [],
     "tools/localcloud": [],
+    "tools/json-check": [BASE, JSON],  # the example of the library
 }
 ANYTHING = ("tests", "perf")  # may include all of it; nothing includes them
 BANNED_SYSTEM = {"dataplane": re.compile(r"^curl/")}  # by top folder
