@@ -1,0 +1,607 @@
+/*
+ * Goal: every variant of the JSON parser gives the verdict, the offset, the reason and the members that the
+ * scalar one gives, and jansson gives the same verdict and members, above all where a variant has learned
+ * what events look like and the next one is nearly the same; nothing is read outside the stated padding;
+ * what is hostile neither grows nor breaks anything.
+ *
+ * Method: the parsers live through a whole test, so that what they learn from one event meets the next
+ * one. Every prefix and every change of one byte of a set of events follows the event itself; documents
+ * slide over every boundary of the scanning; random events are changed a little and put between whole ones.
+ * A failure prints the document and, where it is random, the seed; PENSTOCK_SEED replays it.
+ * PENSTOCK_LONG=1 takes the time to do all of it, not the part that fits into seconds.
+ */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#ifndef PENSTOCK_NO_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#endif
+
+#include "tests/unit/tjson.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW_BUILD 1
+#else
+#define SLOW_BUILD 0
+#endif
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+
+/* Where a variant may cut its work: blocks, and chunks of at most this size. */
+#define CHUNK_BYTES_MAX (128 * KIB)
+
+static const char *const hostile[] = {"\"}", "]]", "\\\"", "\x80\xBF", "0",
+                                      " ",   "\n", ",1",   "\"\\"};
+
+/* A few hundred bytes each; between them everything that a document can hold. */
+static const char *const events[] = {
+    "{\"event_type\":\"a\",\"user\":{\"id\":-1.5e+3},\"ts\":[true,null,false,{},\"\\u00e9\\n\"]}",
+    "{\"a\":{\"b\":{\"c\":{\"d\":\"\\ud83d\\ude00\"}}},\"\\u00e9\":0,\"ts\":\"\xE2\x82\xAC\",\"\":["
+    "[]]}",
+    "{\"event_type\":\"order_completed\",\"ts\":\"2026-11-21T14:25:56.123Z\",\"user\":{\"id\":\"u-"
+    "000123\",\"country\":\"DE\",\"address\":{\"street\":\"Stra\xC3\x9F"
+    "e 7\",\"zip\":\"01067\"}},\"items\":[{\"sku\":\"A-1\",\"qty\":2,\"price\":19.99},{\"sku\":\"B-"
+    "\\\"2\\\"\",\"qty\":1,\"price\":5e0}],\"total\":44.98,\"paid\":true,\"coupon\":null,\"note\":"
+    "\"line\\nbreak \\\\ and \\u20ac \xF0\x9F\x98\x80\",\"meta\":{}}",
+    "{ \"event_type\" : \"spaced\", \"user\" : { \"id\" : 7 , \"tags\" : [ \"a\" , \"b\" ] } , "
+    "\"meta\" : [ { } , [ ] , -0 , 1E-2 ] , \"ts\" : 1763735156 }",
+    "[{\"a\":[1,2,3,[4,[5,[6,{\"b\":\"\\/\"}]]]]},\"x\",12345678901234567890,0.1e-10,false]",
+    "\"a string alone, \\\"quoted\\\", with \xC3\xA9 and more than one vector of sixty-four "
+    "bytes\"",
+};
+
+static struct tjson all; /* the parsers of the test that is running */
+static struct tjson_guard guard;
+
+static int start(void **state)
+{
+    (void)state;
+    tjson_init(&all, tjson_paths, tjson_n_paths);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    tjson_fini(&all);
+    return 0;
+}
+
+static int map(void **state)
+{
+    (void)state;
+    tjson_guard_init(&guard, 20 * MIB);
+    return 0;
+}
+
+static int unmap(void **state)
+{
+    (void)state;
+    tjson_guard_fini(&guard);
+    return 0;
+}
+
+static bool whole(void)
+{
+    return getenv("PENSTOCK_LONG") != NULL;
+}
+
+/* The end of a failing document, as C would write it. */
+static void show(const char *buf, size_t len)
+{
+    const size_t from = len > 900 ? len - 900 : 0;
+
+    print_error("%s\n%zu bytes%s: \"", all.what, len, from > 0 ? ", the end" : "");
+    for (size_t i = from; i < len; i++) {
+        const unsigned char c = (unsigned char)buf[i];
+
+        if (c >= 0x20 && c < 0x7F && c != '"' && c != '\\')
+            print_error("%c", c);
+        else
+            print_error("\\%03o", c);
+    }
+    print_error("\"\n");
+}
+
+/* buf has its padding. */
+static int agree(const char *buf, size_t len, enum json_framing framing, unsigned flags)
+{
+    const int n = tjson_check(&all, buf, len, framing, flags);
+
+    if (n < 0)
+        show(buf, len);
+    assert_true(n >= 0);
+    return n;
+}
+
+/* The text in front of the page that may not be read. */
+static int agree_guarded(const char *text, size_t len, enum json_framing framing, unsigned flags)
+{
+    static unsigned turn;
+
+    return agree(tjson_guard_end(&guard, text, len, hostile[turn++ % ARRAY_LEN(hostile)]), len,
+                 framing, flags);
+}
+
+/* ---- every prefix, every change of one byte ---- */
+
+static void test_prefixes(void **state)
+{
+    char buf[4096];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(events); e++) {
+        const size_t len = strlen(events[e]);
+
+        for (size_t cut = 0; cut <= len; cut++) {
+            const size_t n = (size_t)snprintf(buf, sizeof(buf), "%s\n%.*s\n%s\n%.*s", events[e],
+                                              (int)cut, events[e], events[e], (int)cut, events[e]);
+
+            assert_true(n < sizeof(buf));
+            agree_guarded(buf, n, JSON_FRAMING_LINES, TJSON_ORACLE);
+            agree_guarded(events[e], cut, JSON_FRAMING_SINGLE, TJSON_ORACLE);
+        }
+    }
+}
+
+/* Every byte takes every value, each time behind the event as it should be, which was learned. */
+static void test_single_bytes(void **state)
+{
+    const unsigned step = SLOW_BUILD && !whole() ? 17 : 1;
+    char buf[4096];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(events); e++) {
+        const size_t len = strlen(events[e]);
+        const unsigned flags = len < 120 || whole() ? TJSON_ORACLE : 0;
+        const size_t n = (size_t)snprintf(buf, sizeof(buf), "%s\n%s\n", events[e], events[e]);
+
+        agree_guarded(buf, n, JSON_FRAMING_LINES, TJSON_ORACLE);
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned c = (unsigned)at % step; c < 256; c += step) {
+                const char *guarded;
+
+                buf[at] = (char)c;
+                guarded = tjson_guard_end(&guard, buf, n, "\"}");
+                agree(guarded, n, JSON_FRAMING_LINES, 0);
+                if (flags != 0)
+                    agree(guarded, len, JSON_FRAMING_SINGLE, flags);
+            }
+            buf[at] = events[e][at];
+        }
+    }
+}
+
+/* A byte left out, a byte doubled, two neighbours swapped: everything behind it moves. */
+static void test_single_moves(void **state)
+{
+    char buf[4096];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(events); e++) {
+        const char *event = events[e];
+        const int len = (int)strlen(event);
+
+        for (int at = 0; at + 1 < len; at++) {
+            const size_t n =
+                (size_t)snprintf(buf, sizeof(buf), "%s\n%.*s%s\n%.*s%s\n%.*s%c%c%s", event, at,
+                                 event, event + at + 1, at + 1, event, event + at, at, event,
+                                 event[at + 1], event[at], event + at + 2);
+
+            assert_true(n < sizeof(buf));
+            agree_guarded(buf, n, JSON_FRAMING_LINES, TJSON_ORACLE);
+        }
+    }
+}
+
+/* ---- where the buffer lies, and where things lie in it ---- */
+
+/* Every length, so every alignment of either end, with nothing readable around. */
+static void test_alignments(void **state)
+{
+    char buf[1024];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(events); e++) {
+        for (size_t spaces = 0; spaces < 2 * 64; spaces++) {
+            const size_t len =
+                (size_t)snprintf(buf, sizeof(buf), "%*s%s", (int)spaces, "", events[e]);
+            const char *padding = hostile[spaces % ARRAY_LEN(hostile)];
+
+            agree_guarded(buf, len, JSON_FRAMING_LINES, TJSON_ORACLE);
+            agree(tjson_guard_start(&guard, buf, len, padding), len, JSON_FRAMING_LINES, 0);
+            buf[len] = '\n';
+            agree_guarded(buf, len + 1, JSON_FRAMING_LINES, 0);
+            agree_guarded(buf, len - 1, JSON_FRAMING_LINES, 0);
+            agree_guarded(buf + spaces, len - spaces, JSON_FRAMING_SINGLE, 0);
+        }
+    }
+    for (size_t len = 0; len < 300; len++) { /* nothing but padding behind nothing */
+        memset(buf, "\" \\{"[len % 4], len);
+        agree_guarded(buf, len, JSON_FRAMING_LINES, TJSON_ORACLE);
+    }
+}
+
+/* What the padding holds must not matter. */
+static void test_paddings(void **state)
+{
+    char buf[JSON_PADDING_BYTES + 1];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(events); e++) {
+        for (unsigned c = 1; c < 256; c++) {
+            memset(buf, (int)c, JSON_PADDING_BYTES);
+            buf[JSON_PADDING_BYTES] = '\0';
+            for (size_t less = 0; less < 3; less++) {
+                const size_t len = strlen(events[e]) - less;
+
+                agree(tjson_guard_end(&guard, events[e], len, buf), len, JSON_FRAMING_LINES,
+                      TJSON_ORACLE);
+            }
+        }
+    }
+}
+
+/* What lies over an edge: each is put around every boundary, whole and with its last byte missing. */
+static const char *const straddlers[] = {
+    "{\"event_type\":\"\\\\\\\\\\\\\\\\\\\\\\\\\\\"\\\\\",\"ts\":1}",
+    "{\"event_type\":\"\xF0\x9F\x98\x80\xE2\x82\xAC\xC3\xA9\",\"ts\":\"\\ud83d\\ude00\\u00e9\"}",
+    "{\"ts\":-1234567890.0987654321e+10,\"a\":[true,false,null,0]}",
+    "{\"ts\":-1234567890.0987654321e+,\"a\":[true,false,null,0]}",
+    "{\"ts\":[tru,fals],\"a\":1}",
+    "{\"ts\":[true false],\"a\":1}",
+    "{\"event_type\":\"\xF0\x9F\x98\",\"ts\":1}",
+    "{\"event_type\":\"\x01\",\"ts\":1}",
+    "{\"user\" :\t{ \"id\"\r: 7 } , \"a\" : [ ] }",
+    "{\"a\":{\"b\":{\"c\":{\"d\":[{},[],\"\"]}}}}\r\n\r\n   \r\n{\"a\":2}\r",
+    "{\"a\":[{\"b\":1},{\"b\":2]},{\"b\":3}}",
+    "\"\\\"\\\"\\\"\\\"\\\"\\\"",
+    "[[[[[[[[[[[[]]]]]]]]]]]]",
+};
+
+/* Fills n bytes, the last of which ends the line: spaces, a long string, or one of backslashes. */
+static void fill(char *buf, size_t n, unsigned how)
+{
+    if (n == 0)
+        return;
+    memset(buf, how == 0 ? ' ' : 'x', n);
+    if (how > 0 && n > 3) {
+        buf[0] = '"';
+        buf[n - 2] = '"';
+        if (how > 1)
+            memset(buf + 1, '\\', (n - 3) & ~(size_t)1);
+    }
+    buf[n - 1] = '\n';
+}
+
+/* A document slides by one byte from in front of the boundary to behind it; once it is the last thing in
+ * the buffer, once an event follows. */
+static void slide(const char *text, size_t boundary, unsigned how, char *buf)
+{
+    static const char next[] = "\n{\"a\":1}\n";
+    const size_t len = strlen(text);
+    const size_t first = boundary > len + 2 ? boundary - len - 2 : 0;
+
+    for (size_t before = first; before <= boundary + 1; before++) {
+        fill(buf, before, how);
+        memcpy(buf + before, text, len);
+        memcpy(buf + before + len, next, sizeof(next) - 1);
+        agree_guarded(buf, before + len, JSON_FRAMING_LINES, how == 0 ? TJSON_ORACLE : 0);
+        agree_guarded(buf, before + len + sizeof(next) - 1, JSON_FRAMING_LINES, 0);
+    }
+}
+
+static void test_boundaries(void **state)
+{
+    static const size_t sizes[] = {64, 256, 4 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, CHUNK_BYTES_MAX};
+    char *buf = malloc(CHUNK_BYTES_MAX + 4096);
+
+    (void)state;
+    assert_non_null(buf);
+    for (size_t b = 0; b < ARRAY_LEN(sizes); b++) {
+        const unsigned hows = SLOW_BUILD && sizes[b] > 4 * KIB && !whole() ? 1 : 3;
+
+        for (size_t i = 0; i < ARRAY_LEN(straddlers); i++) {
+            for (unsigned how = 0; how < hows; how++)
+                slide(straddlers[i], sizes[b], how, buf);
+        }
+    }
+    free(buf);
+}
+
+/* The same in the middle of one document, whose beginning the variant has seen chunks ago. */
+static void test_boundaries_within(void **state)
+{
+    static const size_t sizes[] = {64, 4 * KIB, 32 * KIB, CHUNK_BYTES_MAX};
+    static const char *const parts[] = {"\\\\\\\\\\\\\\\\\\\"",
+                                        "\xF0\x9F\x98\x80",
+                                        "\\ud83d\\ude00",
+                                        "\xE2\x82",
+                                        "\\ud83d\\u0020",
+                                        "\x1F",
+                                        "\\u00e",
+                                        "\",\"a\":[1,2"};
+    char *buf = malloc(CHUNK_BYTES_MAX + 4096);
+
+    (void)state;
+    assert_non_null(buf);
+    for (size_t b = 0; b < ARRAY_LEN(sizes); b++) {
+        for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+            const size_t len = strlen(parts[i]);
+
+            for (size_t before = sizes[b] - len - 2; before <= sizes[b] + 1; before++) {
+                memset(buf, '.', before);
+                memcpy(buf, "{\"a\":\"", 6);
+                memcpy(buf + before, parts[i], len);
+                memcpy(buf + before + len, "\"]}\"}\n{}\n", 9);
+                agree_guarded(buf, before + len + 9, JSON_FRAMING_LINES, 0);
+                agree_guarded(buf, before + len + 2, JSON_FRAMING_SINGLE, TJSON_ORACLE);
+                agree_guarded(buf, before + len, JSON_FRAMING_SINGLE, 0);
+            }
+        }
+    }
+    free(buf);
+}
+
+static void test_line_ends(void **state)
+{
+    static const char *const ends[] = {"\n",     "\r\n", "\n\n\n", " \t\r\n   \n\r\n",
+                                       "\r\r\n", "\n \n"};
+    char buf[4096];
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(ends); e++) {
+        for (size_t last = 0; last < 2; last++) {
+            size_t len = 0;
+            int n;
+
+            for (size_t i = 0; i < 6; i++)
+                len +=
+                    (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%s%s", i == 3 ? ends[e] : "",
+                                     events[i % 2], i < 5 || last == 1 ? ends[e] : "");
+            n = agree_guarded(buf, len, JSON_FRAMING_LINES, TJSON_ORACLE);
+            assert_int_equal(n, 6);
+        }
+    }
+    for (size_t len = 0; len < 3 * 64; len++) { /* nothing but white space */
+        for (size_t i = 0; i < len; i++)
+            buf[i] = " \n\r\t\n"[(i * 7 + len) % 5];
+        assert_int_equal(agree_guarded(buf, len, JSON_FRAMING_LINES, TJSON_ORACLE), 0);
+        assert_int_equal(agree_guarded(buf, len, JSON_FRAMING_SINGLE, TJSON_ORACLE), 0);
+    }
+}
+
+/* ---- sizes and hostile input ---- */
+
+/* Repeats unit between head and tail up to len bytes or a little less. @return the length. */
+static size_t grow(char *buf, size_t len, const char *head, const char *unit, const char *tail)
+{
+    const size_t u = strlen(unit);
+    size_t n = strlen(head);
+
+    memcpy(buf, head, n);
+    while (n + u + strlen(tail) <= len) {
+        memcpy(buf + n, unit, u);
+        n += u;
+    }
+    memcpy(buf + n, tail, strlen(tail));
+    return n + strlen(tail);
+}
+
+static const struct growth {
+    const char *head, *unit, *tail;
+} growths[] = {
+    {"\"", "x", "\""},                     /* one huge string */
+    {"\"", "\\u00e9", "\""},               /* of escapes */
+    {"\"", "\\\\", "\""},                  /* of backslashes */
+    {"\"", "\xE2\x82\xAC", "\""},          /* of other letters */
+    {"[0", ",0", "]"},                     /* many values */
+    {"{\"k\":0", ",\"k\":0", "}"},         /* a million keys */
+    {"{\"a\":0", ",\"a\":{\"b\":1}", "}"}, /* and all of them wanted */
+    {"[{}", ",{}", "]"},                   /* many containers */
+    {"[", " ", "]"},                       /* nothing */
+    {"[", "\n", "]"},                      /* lines of nothing */
+    {"1", "0", ""},                        /* one number */
+    {"0.", "0", "1"},                      /* a small one */
+    {"1e", "9", ""},                       /* a large one */
+    {"", "[", ""},                         /* nested without end */
+    {"", "{\"a\":", ""},                   /* and in objects */
+    {"", "]", ""},                         /* closed without beginning */
+    {"", "\"", ""},                        /* quotes */
+    {"", "\\", ""},                        /* backslashes */
+    {"", "{}\n", ""},                      /* a million empty events */
+    {"", "0\n", ""},                       /* of one byte */
+    {"", "\n", ""},                        /* of none */
+    {"", "\"\"", ""},                      /* strings without commas */
+    {"", ",", ""},
+    {"", ":", ""},
+    {"", "\xFF", ""},
+    {"", "\x80", ""},
+    {"", "t\n", ""},
+    {"", "\xF0\n", ""},
+    {"", "[[],{}]\n", ""},
+    {"", "{\"a\":{\"b\":{\"c\":{\"d\":1}}}}\r\n", ""},
+    {"", "{\"a\":\"\xED\xA0\x80\"}\n", ""}, /* each one wrong */
+};
+
+static void check_growth(const struct growth *g, size_t size, unsigned flags)
+{
+    const char *padding = hostile[size % ARRAY_LEN(hostile)];
+    char *buf = guard.high - JSON_PADDING_BYTES - size;
+    const size_t n = grow(buf, size, g->head, g->unit, g->tail);
+
+    buf = tjson_guard_end(&guard, buf, n, padding);
+    agree(buf, n, JSON_FRAMING_LINES, flags);
+    agree(buf, n, JSON_FRAMING_SINGLE, flags);
+    if (n > 1)
+        agree(buf + 1, n - 1, JSON_FRAMING_LINES, 0);
+}
+
+/* 2 bytes to 16 MiB, and what a variant may take for one size more or less. */
+static void test_sizes(void **state)
+{
+    const size_t top = SLOW_BUILD && !whole() ? MIB : 16 * MIB;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(growths); i++) {
+        for (size_t size = 2; size <= 300; size++)
+            check_growth(&growths[i], size < 6 ? 6 : size, TJSON_ORACLE);
+        for (size_t size = 512; size <= MIB; size *= 2) {
+            check_growth(&growths[i], size - 1, 0);
+            check_growth(&growths[i], size, 0);
+            check_growth(&growths[i], size + 1, 0);
+        }
+        check_growth(&growths[i], top, 0);
+    }
+}
+
+/* An array of events, which are read as elements, at sizes around the boundaries. */
+static void test_arrays(void **state)
+{
+    static const char *const units[] = {",{\"a\":1}", " ,\n{\"user\":{\"id\":\"x,]\"},\"a\":[1,2]}",
+                                        ",7", ",[]"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        for (size_t size = 64; size <= MIB; size = size * 3 / 2) {
+            char *buf = guard.high - JSON_PADDING_BYTES - size;
+            const size_t n = grow(buf, size, "[null", units[i], " ]");
+            const unsigned flags = size < 8 * KIB ? TJSON_ORACLE : 0;
+
+            agree(tjson_guard_end(&guard, buf, n, "]"), n, JSON_FRAMING_ARRAY, flags);
+        }
+    }
+}
+
+/* ---- learned shapes ---- */
+
+/* An event and its neighbours: learned, changed a little, and as it was. @return the length. */
+static size_t changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap)
+{
+    const unsigned lines = 3 + tjson_below(r, 6);
+    size_t len = 0;
+
+    for (unsigned i = 0; i < lines && len + 5000 < cap; i++) {
+        size_t n = tjson_event(shape, r, buf + len, 4096);
+
+        if (i > 0 && tjson_below(r, 2) == 0) {
+            for (unsigned k = tjson_below(r, 3); k < 3; k++)
+                n = tjson_mutate(r, buf + len, n, 4900);
+        }
+        len += n;
+        buf[len++] = '\n';
+    }
+    return len;
+}
+
+static void test_changed_events(void **state)
+{
+    const char *fixed = getenv("PENSTOCK_SEED");
+    const uint64_t seed = fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL);
+    const unsigned rounds = whole() ? 2000000 : SLOW_BUILD ? 2000 : 20000;
+    static char buf[64 * KIB];
+
+    (void)state;
+    print_message("PENSTOCK_SEED=%" PRIu64 "\n", seed);
+    for (unsigned i = 0; i < rounds; i++) {
+        struct tjson_rng r = {seed + i};
+        const uint64_t shape = tjson_below(&r, 64); /* the same ones come back again and again */
+        const size_t len = changed_events(&r, shape, buf, sizeof(buf));
+
+        agree_guarded(buf, len, JSON_FRAMING_LINES, i % 8 == 0 ? TJSON_ORACLE : 0);
+    }
+}
+
+/* Bytes that this thread has ever allocated; 0 where jemalloc is not there to tell. */
+static uint64_t allocated(void)
+{
+#ifdef PENSTOCK_NO_JEMALLOC
+    return 0;
+#else
+    uint64_t bytes = 0;
+    size_t len = sizeof(bytes);
+
+    assert_int_equal(mallctl("thread.allocated", &bytes, &len, NULL, 0), 0);
+    return bytes;
+#endif
+}
+
+/* An event whose skeleton no other number has: a bracket pair or a number for each bit. */
+static size_t numbered_shape(unsigned number, char *out)
+{
+    static const char head[] = "{\"event_type\":\"x\",\"a\":[0";
+    static const char tail[] = "],\"ts\":\"2026-11-21\"}\n";
+    size_t len = sizeof(head) - 1;
+
+    memcpy(out, head, len);
+    for (unsigned bit = 0; bit < 17; bit++) {
+        const char *part = (number >> bit & 1) != 0 ? ",[]" : ",0";
+
+        memcpy(out + len, part, strlen(part));
+        len += strlen(part);
+    }
+    memcpy(out + len, tail, sizeof(tail) - 1);
+    return len + sizeof(tail) - 1;
+}
+
+/* 100,000 shapes, each three times in a row: nothing is allocated, and what is learned stays bounded. */
+static void test_many_shapes(void **state)
+{
+    const unsigned shapes = 100000;
+    static char buf[64 * KIB];
+    uint64_t before = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < shapes; i += 100) {
+        size_t len = 0;
+
+        for (unsigned k = i; k < i + 100; k++) {
+            for (unsigned turn = 0; turn < 3; turn++)
+                len += numbered_shape(k, buf + len);
+        }
+        assert_int_equal(agree_guarded(buf, len, JSON_FRAMING_LINES, 0), 300);
+        if (i == 0)
+            before = allocated();
+    }
+    assert_int_equal(allocated(), before);
+    for (int v = 0; v < all.n; v++) {
+        struct json_parser_stats stats;
+
+        json_parser_stats(all.parser[v], &stats);
+        assert_int_equal(stats.events, 3 * shapes);
+        assert_true(stats.shape_hits + stats.shape_news <= stats.events);
+        assert_true(stats.shape_news <= shapes);
+    }
+    agree_guarded(events[2], strlen(events[2]), JSON_FRAMING_LINES, TJSON_ORACLE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define PROOF(name) cmocka_unit_test_setup_teardown(name, start, stop)
+        PROOF(test_prefixes),
+        PROOF(test_single_bytes),
+        PROOF(test_single_moves),
+        PROOF(test_alignments),
+        PROOF(test_paddings),
+        PROOF(test_boundaries),
+        PROOF(test_boundaries_within),
+        PROOF(test_line_ends),
+        PROOF(test_sizes),
+        PROOF(test_arrays),
+        PROOF(test_changed_events),
+        PROOF(test_many_shapes),
+#undef PROOF
+    };
+
+    return cmocka_run_group_tests(tests, map, unmap);
+}

@@ -1,0 +1,325 @@
+/*
+ * Reads one buffer with every variant of the JSON parser, document by document, and compares what they
+ * say with the scalar variant and, if asked for, with jansson and with a splitting into lines of its own.
+ * Each variant takes another number of documents at a time, so that batches end at different places.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "dataplane/json/walk.h"
+#include "tests/unit/tjson.h"
+#include "tests/unit/tjson_oracle.h"
+
+static_assert(JSON_NULL == 1 && JSON_TRUE == 3 && JSON_NUMBER == 4, "types as tjson_oracle.h says");
+static_assert(JSON_STRING == 5 && JSON_ARRAY == 6 && JSON_OBJECT == 7, "types as it says");
+
+#define BATCH_MAX 64
+
+static const int batches[TJSON_ISAS_MAX] = {BATCH_MAX, 7, 33};
+
+/* ---- random numbers: splitmix64 ---- */
+
+uint64_t tjson_next(struct tjson_rng *r)
+{
+    uint64_t z = r->state += UINT64_C(0x9E3779B97F4A7C15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+uint32_t tjson_below(struct tjson_rng *r, uint32_t n)
+{
+    ASSERT(n > 0);
+    return (uint32_t)((tjson_next(r) >> 32) * n >> 32);
+}
+
+/* ---- guarded memory ---- */
+
+void tjson_guard_init(struct tjson_guard *g, size_t room_bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t room = align_up(room_bytes, page);
+    char *map =
+        mmap(NULL, room + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    ASSERT(map != MAP_FAILED);
+    ASSERT(mprotect(map + page, room, PROT_READ | PROT_WRITE) == 0);
+    *g = (struct tjson_guard){.map = map, .low = map + page, .high = map + page + room};
+}
+
+void tjson_guard_fini(struct tjson_guard *g)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    munmap(g->map, (size_t)(g->high - g->low) + 2 * page);
+    *g = (struct tjson_guard){0};
+}
+
+static char *put(char *at, const char *text, size_t len, const char *padding)
+{
+    const size_t n = strlen(padding);
+
+    if (len > 0)
+        memmove(at, text, len);
+    for (size_t i = 0; i < JSON_PADDING_BYTES; i++)
+        at[len + i] = padding[i % n];
+    return at;
+}
+
+char *tjson_guard_end(const struct tjson_guard *g, const char *text, size_t len,
+                      const char *padding)
+{
+    ASSERT(len + JSON_PADDING_BYTES <= (size_t)(g->high - g->low));
+    return put(g->high - JSON_PADDING_BYTES - len, text, len, padding);
+}
+
+char *tjson_guard_start(const struct tjson_guard *g, const char *text, size_t len,
+                        const char *padding)
+{
+    ASSERT(len + JSON_PADDING_BYTES <= (size_t)(g->high - g->low));
+    return put(g->low, text, len, padding);
+}
+
+/* ---- variants ---- */
+
+void tjson_init(struct tjson *t, const char *const *paths, int n_paths)
+{
+    static const enum json_isa order[TJSON_ISAS_MAX] = {JSON_ISA_SCALAR, JSON_ISA_AVX2,
+                                                        JSON_ISA_AVX512};
+
+    memset(t, 0, sizeof(*t));
+    for (int i = 0; i < n_paths; i++)
+        ASSERT(json_paths_add(&t->paths, paths[i]) == i);
+    for (int i = 0; i < TJSON_ISAS_MAX; i++) {
+        if (!json_isa_usable(order[i]))
+            continue;
+        t->isa[t->n] = order[i];
+        ASSERT(json_parser_create(&t->paths, order[i], &t->parser[t->n]) == 0);
+        t->n++;
+    }
+    ASSERT(t->n > 0 && t->isa[0] == JSON_ISA_SCALAR);
+}
+
+void tjson_fini(struct tjson *t)
+{
+    for (int i = 0; i < t->n; i++)
+        json_parser_destroy(t->parser[i]);
+    memset(t, 0, sizeof(*t));
+}
+
+/* One variant's way through the buffer. */
+struct reader {
+    struct json_stream s;
+    struct json_event ev[BATCH_MAX];
+    int n, at, batch;
+};
+
+static const struct json_event *reader_next(struct reader *r)
+{
+    if (r->at == r->n) {
+        r->at = 0;
+        r->n = json_next(&r->s, r->ev, r->batch);
+        ASSERT(r->n >= 0 && r->n <= r->batch);
+    }
+    return r->n == 0 ? NULL : &r->ev[r->at++];
+}
+
+static bool differ(struct tjson *t, const char *format, ...) PRINTF(2, 3);
+
+static bool differ(struct tjson *t, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(t->what, sizeof(t->what), format, args);
+    va_end(args);
+    return false;
+}
+
+static bool same_event(struct tjson *t, int variant, const struct json_event *want,
+                       const struct json_event *got)
+{
+    const char *name = json_isa_name(t->isa[variant]);
+
+    if (got == NULL || want == NULL)
+        return differ(t, "%s: %s documents than scalar", name, got == NULL ? "fewer" : "more");
+    if (got->error != want->error || got->error_offset != want->error_offset)
+        return differ(t, "%s: error %u at %u, scalar: %u at %u", name, got->error,
+                      got->error_offset, want->error, want->error_offset);
+    if (got->ptr != want->ptr || got->len != want->len)
+        return differ(t, "%s: %u bytes at %+td of scalar's %u", name, got->len,
+                      got->ptr - want->ptr, want->len);
+    if (got->type != want->type || got->flags != want->flags)
+        return differ(t, "%s: type %u flags %#x, scalar: %u, %#x", name, got->type, got->flags,
+                      want->type, want->flags);
+    for (int i = 0; i < t->paths.n; i++) {
+        const struct json_field *a = &want->field[i];
+        const struct json_field *b = &got->field[i];
+
+        if (a->type != b->type ||
+            (a->type != JSON_ABSENT && (a->offset != b->offset || a->len != b->len)))
+            return differ(t, "%s: path %d is %u at %u+%u, scalar: %u at %u+%u", name, i, b->type,
+                          b->offset, b->len, a->type, a->offset, a->len);
+    }
+    return true;
+}
+
+/* ---- jansson ---- */
+
+static bool same_text(struct span raw, const char *text, size_t len)
+{
+    char *out = malloc(raw.len + 1);
+    size_t n;
+    bool same;
+
+    ASSERT(out != NULL);
+    n = json_unescape(raw, out);
+    same = n == len && memcmp(out, text, n) == 0;
+    free(out);
+    return same;
+}
+
+static bool same_field(struct tjson *t, const struct json_event *ev, int i,
+                       const struct tjson_oracle *o, const char *path)
+{
+    const struct json_field *f = &ev->field[i];
+    const struct span raw = {.ptr = ev->ptr + f->offset, .len = f->len};
+    const struct tjson_found want = tjson_oracle_find(o, path);
+    double number;
+
+    if (f->type != want.type)
+        return differ(t, "path %s: type %u, jansson: %u", path, f->type, want.type);
+    if (!o->exact || f->type == JSON_ABSENT)
+        return true;
+    if (f->type == JSON_STRING) {
+        const struct span body = {.ptr = raw.ptr + 1, .len = raw.len - 2};
+
+        if (raw.ptr[0] != '"' || !same_text(body, want.text, want.text_len))
+            return differ(t, "path %s: another text than jansson's", path);
+    }
+    if (f->type == JSON_NUMBER && (json_double(raw, &number) != 0 || !(number == want.number)))
+        return differ(t, "path %s: another number than jansson's", path);
+    return true;
+}
+
+/* The path as it was given: its keys lie one after the other. */
+static const char *path_text(const struct tjson *t, int i)
+{
+    return t->paths.path[i].key[0];
+}
+
+static bool judged(struct tjson *t, const struct json_event *ev)
+{
+    struct tjson_oracle o;
+    bool same;
+
+    tjson_oracle_init(&o, ev->ptr, ev->len, JSON_DEPTH_MAX);
+    same = (ev->error == JSON_ERROR_NONE) == o.valid;
+    if (!same)
+        differ(t, "error %u at %u, jansson: %s", ev->error, ev->error_offset,
+               o.valid ? "valid" : "invalid");
+    if (same && o.valid && ev->type != tjson_oracle_find(&o, NULL).type)
+        same = differ(t, "type %u, jansson: %u", ev->type, tjson_oracle_find(&o, NULL).type);
+    for (int i = 0; same && i < t->paths.n; i++)
+        same = o.valid ? same_field(t, ev, i, &o, path_text(t, i))
+                       : ev->field[i].type == JSON_ABSENT || differ(t, "fields of nothing");
+    tjson_oracle_fini(&o);
+    return same;
+}
+
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* The next document of buf from *pos on, cut out without the parser's help; arrays are not cut. */
+static bool cut(const char *buf, size_t len, size_t *pos, enum json_framing framing,
+                struct span *doc)
+{
+    while (*pos < len) {
+        const char *from = buf + *pos;
+        const char *end = buf + len;
+
+        if (framing == JSON_FRAMING_LINES) {
+            const char *newline = memchr(from, '\n', (size_t)(end - from));
+
+            end = newline == NULL ? end : newline;
+        }
+        *pos = (size_t)(end - buf) + 1;
+        while (from < end && blank(*from))
+            from++;
+        while (end > from && blank(end[-1]))
+            end--;
+        *doc = (struct span){.ptr = from, .len = (size_t)(end - from)};
+        if (doc->len > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool same_cut(struct tjson *t, const struct json_event *ev, const char *buf, size_t len,
+                     size_t *pos, enum json_framing framing)
+{
+    struct span doc;
+
+    if (framing == JSON_FRAMING_ARRAY)
+        return true;
+    if (cut(buf, len, pos, framing, &doc) != (ev != NULL))
+        return differ(t, "%s documents than there are", ev == NULL ? "fewer" : "more");
+    if (ev != NULL && (ev->ptr != doc.ptr || ev->len != doc.len))
+        return differ(t, "%u bytes at %td, not %zu at %td", ev->len, ev->ptr - buf, doc.len,
+                      doc.ptr - buf);
+    return true;
+}
+
+/* An array's elements: jansson counts them. */
+static bool same_count(struct tjson *t, const char *buf, size_t len, int n)
+{
+    struct tjson_oracle o;
+    bool same;
+
+    tjson_oracle_init(&o, buf, len, JSON_DEPTH_MAX + 1);
+    same = o.root == NULL || tjson_oracle_elements(&o) == (size_t)n;
+    tjson_oracle_fini(&o);
+    return same || differ(t, "%d elements are not what jansson finds", n);
+}
+
+int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing framing,
+                unsigned flags)
+{
+    static _Thread_local struct reader r[TJSON_ISAS_MAX];
+    const bool oracle = (flags & TJSON_ORACLE) != 0;
+    size_t pos = 0;
+    int n = 0;
+
+    for (int v = 0; v < t->n; v++) {
+        json_stream_init(&r[v].s, t->parser[v], buf, len, framing);
+        r[v].n = r[v].at = 0;
+        r[v].batch = batches[v];
+    }
+    for (;; n++) {
+        const struct json_event *first = reader_next(&r[0]);
+
+        for (int v = 1; v < t->n; v++) {
+            const struct json_event *ev = reader_next(&r[v]);
+
+            if ((first != NULL || ev != NULL) && !same_event(t, v, first, ev))
+                return -1;
+        }
+        if (oracle && !same_cut(t, first, buf, len, &pos, framing))
+            return -1;
+        if (first == NULL)
+            break;
+        if (oracle && !judged(t, first))
+            return -1;
+    }
+    if (oracle && framing == JSON_FRAMING_ARRAY && !same_count(t, buf, len, n))
+        return -1;
+    return n;
+}

@@ -1,0 +1,319 @@
+/*
+ * Makes events of a given shape with random values, and events that are nearly right. What decides the
+ * order of structural characters comes from the shape alone, so that two events of one shape have the same
+ * skeleton whatever their values are: that is what a parser which remembers skeletons has to be tried with.
+ * In odd shapes the keys are values too: one skeleton with the wanted members at ever other places.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/tjson.h"
+
+const char *const tjson_paths[] = {"event_type", "user.id",  "ts",  "a.b.c.d",
+                                   "a",          "\xC3\xA9", "meta"};
+const int tjson_n_paths = (int)ARRAY_LEN(tjson_paths);
+
+#define VALUE_BYTES_MAX 320 /* the longest scalar with its key, escaped */
+#define DEPTH_MAX       7
+
+struct maker {
+    struct tjson_rng shape;
+    struct tjson_rng *values;
+    struct tjson_rng *keys; /* one of the two */
+    char *out;
+    size_t n, room;
+    const char *colon, *comma;
+};
+
+static void put(struct maker *m, const char *text, size_t len)
+{
+    ASSERT(m->n + len <= m->room);
+    memcpy(m->out + m->n, text, len);
+    m->n += len;
+}
+
+static void put_text(struct maker *m, const char *text)
+{
+    put(m, text, strlen(text));
+}
+
+#define PICK(rng, list) ((list)[tjson_below(rng, (uint32_t)ARRAY_LEN(list))])
+
+static void make_key(struct maker *m)
+{
+    static const char *const keys[] = {
+        "event_type",
+        "event_typf",
+        "user",
+        "id",
+        "ts",
+        "tS",
+        "a",
+        "b",
+        "c",
+        "d",
+        "meta",
+        "",
+        "\xC3\xA9",
+        "\\u00e9",
+        "\\u0061",
+        "i\\u0064",
+        "x\\\"",
+        "\\\\",
+        "k{[,:",
+        "items",
+        "sku",
+        "qty",
+        "price",
+        "address",
+        "a.b",
+        "a_key_that_is_longer_than_a_vector_of_sixty_four_bytes_with_some_more_of_it"};
+
+    put_text(m, "\"");
+    put_text(m, PICK(m->keys, keys));
+    put_text(m, "\"");
+}
+
+static void make_string(struct maker *m)
+{
+    static const char *const parts[] = {"a",
+                                        "order",
+                                        " ",
+                                        "0123456789abcdef",
+                                        "\\\"",
+                                        "\\\\",
+                                        "\\n",
+                                        "\\u00e9",
+                                        "\\/",
+                                        "\\ud83d\\ude00",
+                                        "\xC3\xA9",
+                                        "\xE2\x82\xAC",
+                                        "\xF0\x9F\x98\x80",
+                                        "{",
+                                        "}]",
+                                        ",",
+                                        ":",
+                                        "\\u0000",
+                                        "\x7F",
+                                        "true",
+                                        "purchase_completed",
+                                        "2026-11-21T14:25:56Z",
+                                        "'",
+                                        "//"};
+    const uint32_t n =
+        tjson_below(m->values, 4) == 0 ? tjson_below(m->values, 12) : tjson_below(m->values, 3);
+
+    put_text(m, "\"");
+    for (uint32_t i = 0; i < n; i++)
+        put_text(m, PICK(m->values, parts));
+    put_text(m, "\"");
+}
+
+static void make_number(struct maker *m)
+{
+    static const char *const odd[] = {"0",
+                                      "-0",
+                                      "0.0",
+                                      "1e5",
+                                      "-1.5E-7",
+                                      "1E+2",
+                                      "1e400",
+                                      "0e0",
+                                      "12.50",
+                                      "-7",
+                                      "100000000000000000000",
+                                      "9007199254740993",
+                                      "0.1",
+                                      "5e-324"};
+    char text[48];
+
+    if (tjson_below(m->values, 3) == 0) {
+        put_text(m, PICK(m->values, odd));
+        return;
+    }
+    snprintf(text, sizeof(text), "%u", tjson_below(m->values, 1u << tjson_below(m->values, 31)));
+    put_text(m, text);
+}
+
+static void make_scalar(struct maker *m)
+{
+    static const char *const literals[] = {"true", "false", "null"};
+    const uint32_t fixed = tjson_below(&m->shape, 6);
+    const uint32_t kind = fixed < 5 ? fixed : tjson_below(m->values, 5); /* 5: any, each time */
+
+    if (kind < 2)
+        make_string(m);
+    else if (kind < 4)
+        make_number(m);
+    else
+        put_text(m, PICK(m->values, literals));
+}
+
+static void make_value(struct maker *m, int depth);
+
+/* Members or elements; the shape says how many, room permitting. */
+static void make_container(struct maker *m, int depth)
+{
+    const bool object = depth == 0 || tjson_below(&m->shape, 3) > 0;
+    const uint32_t n = depth == 0 ? 1 + tjson_below(&m->shape, 14) : tjson_below(&m->shape, 5);
+
+    put_text(m, object ? "{" : "[");
+    for (uint32_t i = 0; i < n; i++) {
+        if (m->n + (size_t)(DEPTH_MAX - depth + 2) * VALUE_BYTES_MAX > m->room)
+            break;
+        if (i > 0)
+            put_text(m, m->comma);
+        if (object) {
+            make_key(m);
+            put_text(m, m->colon);
+        }
+        make_value(m, depth + 1);
+    }
+    put_text(m, object ? "}" : "]");
+}
+
+static void make_value(struct maker *m, int depth)
+{
+    if (depth < DEPTH_MAX && (depth == 0 || tjson_below(&m->shape, 4) == 0))
+        make_container(m, depth);
+    else
+        make_scalar(m);
+}
+
+size_t tjson_event(uint64_t shape, struct tjson_rng *r, char *out, size_t cap)
+{
+    static const char *const colons[] = {":", ":", ":", ": ", " : ", ":\t"};
+    static const char *const commas[] = {",", ",", ",", ", ", " ,  "};
+    struct maker m = {.shape = {shape}, .values = r, .out = out, .room = cap};
+
+    ASSERT(cap >= 4096);
+    m.keys = shape % 2 == 0 ? &m.shape : r;
+    m.colon = PICK(&m.shape, colons);
+    m.comma = PICK(&m.shape, commas);
+    make_value(&m, 0);
+    return m.n;
+}
+
+/* ---- nearly right ---- */
+
+static bool structural(char c)
+{
+    return c != '\0' && strchr("{}[]:,\"", c) != NULL;
+}
+
+/* Some place that holds one of chars, or any place when there is none. */
+static size_t find_any(struct tjson_rng *r, const char *text, size_t len, const char *chars)
+{
+    const size_t from = tjson_below(r, (uint32_t)len);
+
+    for (size_t i = 0; i < len; i++) {
+        const size_t at = (from + i) % len;
+
+        if (text[at] != '\0' && strchr(chars, text[at]) != NULL)
+            return at;
+    }
+    return from;
+}
+
+static size_t remove_bytes(char *text, size_t len, size_t at, size_t n)
+{
+    memmove(text + at, text + at + n, len - at - n);
+    return len - n;
+}
+
+static size_t insert_bytes(char *text, size_t len, size_t cap, size_t at, const char *what,
+                           size_t n)
+{
+    char copy[64];
+
+    if (n > sizeof(copy) || len + n > cap)
+        return len;
+    memcpy(copy, what, n); /* it may be of text itself */
+    memmove(text + at + n, text + at, len - at);
+    memcpy(text + at, copy, n);
+    return len + n;
+}
+
+static void swap_bytes(char *text, size_t a, size_t b)
+{
+    const char c = text[a];
+
+    text[a] = text[b];
+    text[b] = c;
+}
+
+static size_t mutate_token(struct tjson_rng *r, char *text, size_t len, size_t cap)
+{
+    static const char *const tokens[] = {
+        "null", "tru",  "true", ",",    "{}", "[]", "\"\"", "\\",     "\\\\",         "\\u00",
+        "\\\"", "\x1F", "\x80", "\xC3", "1e", "-",  "\n",   " ",      "\r\n",         "0",
+        ".",    "]",    "}",    "{",    "[",  ":",  "\"",   "\"a\":", "\xEF\xBB\xBF", "/*",
+        "1",    "\t"};
+    const char *token = PICK(r, tokens);
+
+    return insert_bytes(text, len, cap, find_any(r, text, len, "{}[]:,\""), token, strlen(token));
+}
+
+/* A run of bytes is left out, or comes twice. */
+static size_t mutate_run(struct tjson_rng *r, char *text, size_t len, size_t cap)
+{
+    const size_t at = find_any(r, text, len, "{}[]:,\"");
+    size_t n = 1 + tjson_below(r, 40);
+
+    n = n < len - at ? n : len - at;
+    if (tjson_below(r, 2) == 0)
+        return remove_bytes(text, len, at, n);
+    return insert_bytes(text, len, cap, tjson_below(r, (uint32_t)len + 1), text + at, n);
+}
+
+size_t tjson_mutate(struct tjson_rng *r, char *text, size_t len, size_t cap)
+{
+    static const char structurals[] = "{}[]:,\" \n\\";
+    const uint32_t op = tjson_below(r, 14);
+    size_t at;
+    size_t other;
+
+    if (len == 0)
+        return insert_bytes(text, len, cap, 0, "{}", 2);
+    at = find_any(r, text, len, op < 6 ? "{}[]:,\"" : op == 6 ? "0123456789" : "\"");
+    switch (op) {
+    case 0: /* one structural character for another */
+    case 1:
+        text[at] = PICK(r, structurals);
+        return len;
+    case 2: /* two of them change places */
+        swap_bytes(text, at, find_any(r, text, len, "{}[]:,\""));
+        return len;
+    case 3: /* a colon and a comma */
+        other = find_any(r, text, len, ",");
+        swap_bytes(text, find_any(r, text, len, ":"), other);
+        return len;
+    case 4:
+        return remove_bytes(text, len, at, 1);
+    case 5: /* a bracket of the other kind */
+        at = find_any(r, text, len, "{}[]");
+        text[at] = structural(text[at]) ? (char)(text[at] ^ ('{' ^ '[')) : text[at];
+        return len;
+    case 6: /* in a number */
+        text[at] = "tfn\"-.eE+ 0"[tjson_below(r, 11)];
+        return len;
+    case 7: /* a quote moves */
+        swap_bytes(text, at, at + 1 < len ? at + 1 : 0);
+        return len;
+    case 8: /* the byte behind a quote: a key or string becomes another */
+        text[at + 1 < len ? at + 1 : 0] ^= (char)(1 << tjson_below(r, 8));
+        return len;
+    case 9: /* any byte becomes any other */
+        text[tjson_below(r, (uint32_t)len)] = (char)tjson_below(r, 256);
+        return len;
+    case 10:
+        text[tjson_below(r, (uint32_t)len)] ^= (char)(1 << tjson_below(r, 8));
+        return len;
+    case 11:
+        return tjson_below(r, 4) == 0 ? tjson_below(r, (uint32_t)len) : len; /* cut off */
+    case 12:
+        return mutate_run(r, text, len, cap);
+    default:
+        return mutate_token(r, text, len, cap);
+    }
+}
