@@ -8,7 +8,7 @@ V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 BIN     := $(BUILD)/bin
 
-PKGS_CORE  := libdpdk liburing libcurl libcrypto yaml-0.1 libmicrohttpd sqlite3 zlib libzstd jemalloc
+PKGS_CORE  := libdpdk liburing libcurl libssl libcrypto yaml-0.1 libmicrohttpd sqlite3 zlib libzstd jemalloc
 PKGS_LOCAL := libmicrohttpd jansson sqlite3 zlib libcrypto
 WARN  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wmissing-prototypes
 WARN  += $(if $(CI),-Werror)
@@ -19,7 +19,7 @@ FLAGS  = $(STD) $(WARN) $(OPT) $(CFLAGS)
 # DPDK's own flags raise the baseline to SSE4.2 and pull in rte_config.h. Its headers are system headers:
 # their warnings are not ours.
 CORE_CFLAGS = $(shell pkg-config --cflags $(PKGS_CORE) 2>/dev/null | sed 's/-I/-isystem /g')
-CORE_LIBS   = -Wl,--as-needed -lrte_eal -lrte_ring -lrte_mempool -luring -lcurl -lcrypto -lyaml -lmicrohttpd -lsqlite3 -lz -lzstd \
+CORE_LIBS   = -Wl,--as-needed -lrte_eal -lrte_ring -lrte_mempool -luring -lcurl -lssl -lcrypto -lyaml -lmicrohttpd -lsqlite3 -lz -lzstd \
 	      -Wl,--no-as-needed -ljemalloc -lm -pthread
 PACKED_LIBS = -lz -lzstd
 LOCAL_LIBS  = $(shell pkg-config --libs $(PKGS_LOCAL) 2>/dev/null) -lm -pthread

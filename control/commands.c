@@ -6,6 +6,7 @@
 
 #include "control/commands.h"
 #include "control/dlq.h"
+#include "control/door.h"
 #include "control/report.h"
 #include "control/top.h"
 #include "control/totals.h"
@@ -138,6 +139,8 @@ int commands_run(struct daemon *d, const struct cli_request *r, struct textbuf *
         return dlq_run(d, r->words, r->json, r->uid, r->fd, body);
     case PROTOCOL_SCHEMA:
         return commands_schema(d, r, body);
+    case PROTOCOL_RELOAD:
+        return door_reload(d->door, r->json, body) == 0 ? PROTOCOL_OK : PROTOCOL_ERROR;
     case PROTOCOL_VERIFY:
         return verify_run(d, r->json, body);
     default:

@@ -26,6 +26,8 @@ enum config_durability { DURABILITY_DISK, DURABILITY_MEMORY };
 enum config_huge_pages { HUGE_PAGES_AUTO, HUGE_PAGES_ON, HUGE_PAGES_OFF };
 enum config_pin { PIN_AUTO, PIN_OFF };
 enum config_isa { ISA_AUTO, ISA_AVX512, ISA_AVX2, ISA_SCALAR };
+enum config_tls { TLS_12, TLS_13 };
+enum config_clients { CLIENTS_OFF, CLIENTS_OPTIONAL, CLIENTS_REQUIRED };
 enum config_method { METHOD_LOAD, METHOD_INSERT_ALL };
 
 /** Texts of a list. */
@@ -61,6 +63,10 @@ struct config {
     const char *http_listen;
     uint64_t http_connections_max, http_body_max, http_event_max, http_header_max;
     uint64_t http_idle_timeout, http_request_timeout;
+    const char *https_listen, *https_certificate, *https_key, *https_ciphers, *https_client_ca;
+    uint64_t https_min_version;  /* enum config_tls */
+    uint64_t https_client_certs; /* enum config_clients */
+    uint64_t https_handshake_timeout;
     struct config_list http_cors_origins;
     uint64_t http_cors_max_age;
     const char *tcp_listen, *tcp_acked_listen;
@@ -99,8 +105,8 @@ struct config {
     uint64_t log_level; /* enum log_level */
     uint64_t shutdown_grace;
 
-    struct type_set types; /* schemas loaded */
-    struct sockaddr_storage http_address, admin_address;
+    struct type_set types;                                               /* schemas loaded */
+    struct sockaddr_storage http_address, https_address, admin_address;  /* UNSPEC: off */
     struct sockaddr_storage tcp_address, tcp_acked_address, udp_address; /* AF_UNSPEC: off */
     struct config_origin origin[CONFIG_KNOBS_MAX];                       /* by knob index */
     struct config_memory *_memory;

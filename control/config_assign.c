@@ -82,7 +82,7 @@ static struct sockaddr_storage *address_of(struct loader *l, const struct knob *
     } all[] = {
         {"http.listen", &l->c->http_address},           {"tcp.listen", &l->c->tcp_address},
         {"tcp.acked_listen", &l->c->tcp_acked_address}, {"udp.listen", &l->c->udp_address},
-        {"admin.listen", &l->c->admin_address},
+        {"admin.listen", &l->c->admin_address},         {"https.listen", &l->c->https_address},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -93,13 +93,13 @@ static struct sockaddr_storage *address_of(struct loader *l, const struct knob *
     return NULL;
 }
 
-/* An address that has no default may be empty: off. */
+/* An address may be empty: off. Not the admin's: something must tell how the daemon is. */
 static int assign_address(struct loader *l, const struct knob *k, const char *text)
 {
     struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
 
     ASSERT(k->kind == KNOB_ADDRESS);
-    if ((text[0] != '\0' || k->fallback[0] != '\0') && value_address(text, &a) != 0)
+    if ((text[0] != '\0' || strcmp(k->name, "admin.listen") == 0) && value_address(text, &a) != 0)
         return -EINVAL;
     *address_of(l, k) = a;
     return 0;

@@ -232,6 +232,36 @@ static void check_buffers(struct loader *l, const char *key, uint64_t count)
                    count);
 }
 
+/* What TLS needs, and whether its files can be used. */
+static void check_tls(struct loader *l)
+{
+    const struct config *c = l->c;
+    struct tls_config tls;
+    struct tls_context *context = NULL;
+    char error[TLS_ERROR_BYTES];
+
+    ASSERT(c->https_listen != NULL);
+    if (c->https_listen[0] == '\0')
+        return;
+    if (c->https_certificate[0] == '\0' || c->https_key[0] == '\0') {
+        const char *key = c->https_certificate[0] == '\0' ? "https.certificate" : "https.key";
+
+        found(l, key, "", "a file (PEM): https.listen needs it");
+        return;
+    }
+    if ((c->https_client_certs != CLIENTS_OFF) != (c->https_client_ca[0] != '\0')) {
+        found(l, "https.client_ca", c->https_client_ca,
+              "a file (PEM) together with https.client_certs: optional or required");
+        return;
+    }
+    if (l->source->no_schemas) /* nothing is read */
+        return;
+    config_fill_tls(c, &tls);
+    if (tls_context_create(&tls, NULL, &context, error, sizeof(error)) != 0)
+        problem_at(l, config_where(l, "https.listen"), "https.listen", "%s", error);
+    tls_context_destroy(context);
+}
+
 /* An origin is what a browser sends: scheme, host, and a port that is not the scheme's own. */
 static bool is_origin(const char *text)
 {
@@ -308,6 +338,7 @@ void config_check(struct loader *l)
     check_names(l);
     check_isa(l);
     check_credentials(l);
+    check_tls(l);
     check_sinks(l);
     config_check_relations(l);
 }

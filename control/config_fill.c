@@ -61,6 +61,19 @@ int config_fill_isa(const struct config *c, enum json_isa *out)
     return json_isa_parse(names[c->json_isa], out);
 }
 
+void config_fill_tls(const struct config *c, struct tls_config *out)
+{
+    ASSERT(c->https_listen[0] != '\0');
+    *out = (struct tls_config){
+        .certificate = c->https_certificate,
+        .key = c->https_key,
+        .ciphers = c->https_ciphers,
+        .client_ca = c->https_client_certs != CLIENTS_OFF ? c->https_client_ca : NULL,
+        .client_required = c->https_client_certs == CLIENTS_REQUIRED,
+        .only_13 = c->https_min_version == TLS_13,
+    };
+}
+
 static void config_fill_cors(const struct config *c, struct worker_cors *out)
 {
     *out = (struct worker_cors){
@@ -86,6 +99,8 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .index = index,
         .core = core,
         .http_address = c->http_address,
+        .https_address = c->https_address,
+        .handshake_timeout_ms = (uint32_t)(c->https_handshake_timeout / 1000),
         .connections_max = (uint32_t)c->http_connections_max,
         .body_bytes_max = (uint32_t)c->http_body_max,
         .event_bytes_max = (uint32_t)c->http_event_max,

@@ -6,6 +6,7 @@
 #define PENSTOCK_CONTROL_CONFIG_FILL_H
 
 #include "control/config.h"
+#include "dataplane/tls.h"
 #include "dataplane/worker.h"
 #include "sinks/sink.h"
 
@@ -40,5 +41,8 @@ void config_fill_live(const struct config *c, struct live_settings *out);
 
 /** Of credentials: files, source, and the endpoints that they are for. */
 void config_fill_auth(const struct config *c, struct auth_config *out);
+
+/** What TLS is made of. Only with https.listen. */
+void config_fill_tls(const struct config *c, struct tls_config *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include "control/admin.h"
 #include "control/cli.h"
 #include "control/dlq.h"
+#include "control/door.h"
 #include "control/eal.h"
 #include "control/inject.h"
 #include "control/options.h"
@@ -188,7 +189,9 @@ static int probe_ports(const struct config *c)
 {
     int rc = probe_port("http.listen", c->http_listen, SOCK_STREAM, &c->http_address);
 
-    ASSERT(c->http_address.ss_family != AF_UNSPEC);
+    ASSERT(c->admin_address.ss_family != AF_UNSPEC);
+    if (rc == 0)
+        rc = probe_port("https.listen", c->https_listen, SOCK_STREAM, &c->https_address);
     if (rc == 0)
         rc = probe_port("tcp.listen", c->tcp_listen, SOCK_STREAM, &c->tcp_address);
     if (rc == 0)
@@ -307,8 +310,12 @@ static int start_all(struct daemon *d)
     rc = tuning_create(d->config, &d->tuning, error, sizeof(error));
     if (rc != 0)
         return fail_with("", error, rc);
+    rc = door_create(d->config, d->tuning, &d->door, error, sizeof(error));
+    if (rc != 0)
+        return fail_with("", error, rc);
     for (uint32_t i = 0; i < d->n_workers; i++) {
         config_fill_worker(d->config, i, &d->worker_config[i]);
+        d->worker_config[i].keys = door_keys(d->door);
         d->worker_config[i].live = live_join(tuning_live(d->tuning));
     }
     ASSERT(d->n_workers > 0);
@@ -358,6 +365,7 @@ static void destroy_all(struct daemon *d)
     dlog_close(d->dlog);
     for (uint32_t i = 0; i < d->n_journals; i++)
         journal_close(d->journal[i]);
+    door_destroy(d->door);
     tuning_destroy(d->tuning);
     if (eal)
         eal_stop();
@@ -377,14 +385,17 @@ static void log_ready(const struct daemon *d)
     const struct config *c = d->config;
 
     ASSERT(c != NULL);
+    log_input("HTTPS", c->https_listen);
     log_input("TCP", c->tcp_listen);
     log_input("acknowledged TCP", c->tcp_acked_listen);
     log_input("UDP", c->udp_listen);
     log_info("start",
              "penstockd %s ready: node %s, events %s, admin %s, socket %s, data %s, %" PRIu32
              " workers, %" PRIu32 " sink threads, JSON on %s",
-             penstock_version(), c->node, c->http_listen, c->admin_listen, c->control_socket,
-             c->data_dir, d->n_workers, d->n_sinks, json_isa_name(d->worker_config[0].json_isa));
+             penstock_version(), c->node,
+             c->http_listen[0] != '\0' ? c->http_listen : "not by HTTP", c->admin_listen,
+             c->control_socket, c->data_dir, d->n_workers, d->n_sinks,
+             json_isa_name(d->worker_config[0].json_isa));
     if (c->durability == DURABILITY_MEMORY)
         log_warn("start", "durability: memory: a crash loses acknowledged events");
 }

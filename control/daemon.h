@@ -46,6 +46,7 @@ struct daemon_sink {
 };
 
 struct admin;
+struct door;
 struct cli;
 struct inject;
 struct dlq;
@@ -53,6 +54,7 @@ struct dlq;
 struct daemon {
     const struct config *config; /* as loaded; values of knobs that change live are in tuning */
     struct tuning *tuning;
+    struct door *door; /* certificate */
     struct place_dir place;
     int64_t started_us; /* wall clock */
     uint32_t n_journals;

@@ -1,13 +1,14 @@
 /*
  * COLD. The running part of the daemon: signals, log lines of what changed, flush and drain.
  *
- * SIGTERM and SIGINT are blocked in every thread and taken here, by the main thread.
+ * SIGTERM, SIGINT and SIGHUP are blocked in every thread and taken here, by the main thread.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <time.h>
 
+#include "control/door.h"
 #include "control/totals.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
@@ -19,18 +20,30 @@
 #define TURN_WAIT_US   (2 * SECOND_US)
 #define SETTLE_POLL_US 100
 
-/* Waits for a stop signal. @return true when there was one. */
-static bool stop_signal(int64_t timeout_us)
+/* Waits for a signal. @return its number, or 0. */
+static int next_signal(int64_t timeout_us)
 {
     struct timespec t = {.tv_sec = timeout_us / SECOND_US,
                          .tv_nsec = timeout_us % SECOND_US * 1000};
     sigset_t set;
+    int number;
 
     ASSERT(timeout_us >= 0);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    return sigtimedwait(&set, NULL, &t) > 0;
+    sigaddset(&set, SIGHUP);
+    number = sigtimedwait(&set, NULL, &t);
+    return number > 0 ? number : 0;
+}
+
+/* Waits for a stop signal; the others mean nothing while stopping. @return true when there was one. */
+static bool stop_signal(int64_t timeout_us)
+{
+    int number = next_signal(timeout_us);
+
+    ASSERT(number >= 0);
+    return number == SIGTERM || number == SIGINT;
 }
 
 static uint64_t refused(const struct totals *t)
@@ -83,10 +96,21 @@ static void log_changes(struct daemon *d, struct totals *last)
     *last = t;
 }
 
+/* SIGHUP: the same as `penstock reload`. */
+static void reload(struct daemon *d)
+{
+    struct textbuf unused = {0};
+
+    ASSERT(d->door != NULL);
+    (void)door_reload(d->door, false, &unused); /* has logged what there is to say */
+    textbuf_fini(&unused);
+}
+
 void daemon_run(struct daemon *d)
 {
     int64_t now = clock_monotonic_us(), next_log = now + LOG_EVERY_US, next_sample = now;
     struct totals last = {0};
+    int number;
 
     ASSERT(d != NULL);
     for (;;) {
@@ -100,7 +124,11 @@ void daemon_run(struct daemon *d)
             next_log += LOG_EVERY_US;
         }
         tuning_tick(d->tuning);
-        if (stop_signal(tuning_due_us(d->tuning, next_sample - now)))
+        door_tick(d->door);
+        number = next_signal(tuning_due_us(d->tuning, next_sample - now));
+        if (number == SIGHUP)
+            reload(d);
+        else if (number != 0)
             break;
     }
     log_info(

@@ -44,7 +44,7 @@ static const struct knob table[] = {
       "crash loses "
       "acknowledged events)."),
     K("http.listen", ADDRESS, http_listen, 0, 0, "127.0.0.1:8080", "",
-      "Where events come in: POST /v1/events and /v1/events/{event_type}."),
+      "Where events come in: POST /v1/events and /v1/events/{event_type}. \"\" turns it off."),
     K("http.connections_max", COUNT, http_connections_max, 1, 1000000, "4096", "",
       "Open connections per worker; more are closed at once."),
     K("http.body_max", SIZE, http_body_max, 64 * KIB, GIB, "16MiB", "",
@@ -62,6 +62,25 @@ static const struct knob table[] = {
       "that names another origin hears 403. Without it, origins are neither checked nor answered."),
     K("http.cors.max_age", DURATION, http_cors_max_age, 0, DAY, "10m", "",
       "How long a browser may remember the answer to its question whether it may send."),
+    K("https.listen", ADDRESS, https_listen, 0, 0, "", "",
+      "The same over TLS, such as 0.0.0.0:8443. Without it, off."),
+    K("https.certificate", TEXT, https_certificate, 0, 4000, "", "",
+      "File (PEM) with the server's certificate and those between it and the authority. Read again "
+      "when it changes, and by `penstock reload`."),
+    K("https.key", TEXT, https_key, 0, 4000, "", "",
+      "File (PEM) with its key, without a pass phrase. Read again as the certificate is."),
+    K("https.min_version", CHOICE, https_min_version, 0, 0, "1.2", "1.2|1.3",
+      "The oldest TLS that is spoken."),
+    K("https.ciphers", TEXT, https_ciphers, 1, 1000, "ECDHE+AESGCM:ECDHE+CHACHA20", "",
+      "Ciphers of TLS 1.2, as OpenSSL lists them; those of TLS 1.3 are all good."),
+    K("https.client_certs", CHOICE, https_client_certs, 0, 0, "off", "off|optional|required",
+      "Whether clients are asked for a certificate of https.client_ca: one that has none is taken "
+      "(optional) or refused (required); one that has a bad one is always refused."),
+    K("https.client_ca", TEXT, https_client_ca, 0, 4000, "", "",
+      "File (PEM) with the authorities of clients' certificates. Read again as the certificate "
+      "is."),
+    K("https.handshake_timeout", DURATION, https_handshake_timeout, SEC, 600 * SEC, "10s", "",
+      "A TLS handshake must be done within this, or the connection is closed."),
     K("tcp.listen", ADDRESS, tcp_listen, 0, 0, "", "",
       "Where NDJSON comes in over TCP: nothing is answered, a full journal stops the reading. "
       "Without "

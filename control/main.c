@@ -25,6 +25,7 @@ static void block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     rc = pthread_sigmask(SIG_BLOCK, &set, NULL);
     ASSERT(rc == 0);
     sigaction(SIGPIPE, &ignore, NULL);

@@ -1,6 +1,8 @@
 /* COLD. Prometheus text: tables of counters by module, then what is summed; see metrics.h. */
 #include "control/metrics.h"
 
+#include "control/door.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -57,6 +59,9 @@ static const struct series worker_series[] = {
             "Durable blocks that sink threads must read from disk."),
     GAUGE(worker_stats, connections, "connections", "Open connections."),
     COUNTER(worker_stats, connections_total, "connections_opened", "Connections ever opened."),
+    COUNTER(worker_stats, tls_handshakes, "tls_handshakes", "TLS handshakes done."),
+    COUNTER(worker_stats, tls_resumed, "tls_resumed", "Of these, short ones by a ticket."),
+    COUNTER(worker_stats, tls_bytes, "tls_bytes", "Bytes received over TLS."),
     GAUGE(worker_stats, tcp_connections, "tcp_connections", "Open TCP connections."),
     COUNTER(worker_stats, tcp_connections_total, "tcp_connections_opened",
             "TCP connections ever opened."),
@@ -281,6 +286,25 @@ static void write_latency(struct daemon *d, struct textbuf *b)
     ASSERT(d->n_workers > 0);
 }
 
+/* What lets clients in. */
+static void write_door(struct daemon *d, struct textbuf *b)
+{
+    struct door_report r;
+
+    ASSERT(d->door != NULL);
+    door_report(d->door, &r);
+    head(b, "penstock_reloads_total", "counter", "Times that certificate files were read again.");
+    textbuf_add(b, "penstock_reloads_total{result=\"ok\"} %" PRIu64 "\n", r.reloads);
+    textbuf_add(b, "penstock_reloads_total{result=\"failed\"} %" PRIu64 "\n", r.failures);
+    head(b, "penstock_reload_failing", "gauge",
+         "1: the files as they are cannot be used, older ones are in force.");
+    textbuf_add(b, "penstock_reload_failing %d\n", r.failing ? 1 : 0);
+    if (r.ends_us == 0)
+        return;
+    head(b, "penstock_certificate_end_seconds", "gauge", "When the certificate ends, Unix time.");
+    textbuf_add(b, "penstock_certificate_end_seconds %" PRId64 "\n", r.ends_us / 1000000);
+}
+
 /* A label's value: backslash, quote and line break are escaped; what is not UTF-8 becomes '?'. */
 static void label_value(struct textbuf *b, const char *text)
 {
@@ -461,6 +485,7 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     for (size_t i = 0; i < ARRAY_LEN(by_reason); i++)
         write_reasons(d, out, &by_reason[i]);
     write_latency(d, out);
+    write_door(d, out);
     write_types(out, &t);
     write_process(out);
     totals_fini(&t);

@@ -103,6 +103,7 @@ static struct live_settings *settings_build(const struct tuning *t)
         s->sink.gcs_paused |= t->pause[i].what == TUNING_GCS;
         s->sink.bigquery_paused |= t->pause[i].what == TUNING_BIGQUERY;
     }
+    s->worker.keys = t->keys;
     s->types_version = t->types_version;
     s->n_types = n;
     s->type = (struct live_type *)(s + 1);
@@ -125,6 +126,15 @@ void tuning_publish(struct tuning *t, bool types)
     ASSERT(t->live != NULL);
     live_publish(t->live, settings_build(t));
     log_set_level((enum log_level)t->now.log_level);
+}
+
+void tuning_publish_keys(struct tuning *t, const struct door_keys *keys)
+{
+    ASSERT(keys != NULL);
+    pthread_mutex_lock(&t->lock);
+    t->keys = keys;
+    tuning_publish(t, false);
+    pthread_mutex_unlock(&t->lock);
 }
 
 /* ---- life ---- */

@@ -121,6 +121,10 @@ int64_t tuning_due_us(struct tuning *t, int64_t max_us);
 /** The value of a number knob now. */
 uint64_t tuning_number(struct tuning *t, const char *knob);
 
+/** Publishes what lets clients in, together with all values. Owner: caller; it stays valid until every
+ * thread has seen two later versions. */
+void tuning_publish_keys(struct tuning *t, const struct door_keys *keys);
+
 /** Threads that do not use the latest values yet. */
 uint32_t tuning_behind(struct tuning *t);
 

@@ -34,6 +34,7 @@ struct tuning {
     struct tuning_pause *pause; /* room for TUNING_PAUSES_MAX */
     char *pause_path;
     uint64_t types_version;
+    const struct door_keys *keys;
     struct live *live;
 };
 

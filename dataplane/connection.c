@@ -61,6 +61,7 @@ void connections_destroy(struct worker *w)
     for (uint32_t i = 0; w->connection != NULL && i < w->config.connections_max; i++) {
         if (w->connection[i].state != CONNECTION_FREE && w->connection[i].fd >= 0)
             close(w->connection[i].fd);
+        tls_destroy(w->connection[i].tls);
     }
     receive_pool_destroy(&w->receive);
     free(w->connection);
@@ -70,13 +71,13 @@ void connections_destroy(struct worker *w)
 
 /* ---- operations ---- */
 
-static void receive_start(struct worker *w, struct connection *c)
+void connection_receive(struct worker *w, struct connection *c)
 {
     struct io_uring_sqe *sqe = worker_sqe(w);
 
     ASSERT_HOT(!c->receive_busy);
     ASSERT_HOT(c->state == CONNECTION_READING || c->state == CONNECTION_LINGERING);
-    if (c->lease.buf != NULL) {
+    if (c->lease.buf != NULL && !c->secure) {
         io_uring_prep_recv(sqe, c->fd, c->lease.buf + c->len, c->lease.bytes - c->len, 0);
     } else {
         io_uring_prep_recv(sqe, c->fd, NULL, RECEIVE_BYTES, 0);
@@ -87,16 +88,36 @@ static void receive_start(struct worker *w, struct connection *c)
     c->receive_busy = true;
 }
 
-void connection_send(struct worker *w, struct connection *c)
+static void send_start(struct worker *w, struct connection *c)
 {
     struct io_uring_sqe *sqe = worker_sqe(w);
 
     ASSERT_HOT(!c->send_busy && c->out_sent < c->out_len);
-    c->state = CONNECTION_SENDING;
-    c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+    ASSERT_HOT(c->state == CONNECTION_SENDING);
     io_uring_prep_send(sqe, c->fd, c->out + c->out_sent, c->out_len - c->out_sent, MSG_NOSIGNAL);
     sqe->user_data = op_data(OP_SEND, w, c);
     c->send_busy = true;
+}
+
+void connection_send(struct worker *w, struct connection *c)
+{
+    c->state = CONNECTION_SENDING;
+    c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+    if (!c->secure || secure_seal(c))
+        send_start(w, c);
+    else
+        connection_close(w, c);
+}
+
+void connection_flush(struct worker *w, struct connection *c, struct span out)
+{
+    ASSERT(c->secure && !c->flushing && c->state == CONNECTION_READING);
+    c->state = CONNECTION_SENDING; /* within the time that it had */
+    c->flushing = true;
+    c->out = out.ptr;
+    c->out_len = (uint32_t)out.len;
+    c->out_sent = 0;
+    send_start(w, c);
 }
 
 /* Frees the slot once the kernel has let go of it. */
@@ -109,6 +130,8 @@ static void connection_reap(struct worker *w, struct connection *c)
     lease_release(w->leases, &c->lease);
     lease_release(w->leases, &c->expanded);
     answer_release(w, c);
+    tls_destroy(c->tls);
+    c->tls = NULL;
     c->state = CONNECTION_FREE;
     c->next = w->free_connection;
     w->free_connection = c;
@@ -116,9 +139,11 @@ static void connection_reap(struct worker *w, struct connection *c)
     stat_set(&w->stats.connections, w->n_connections);
 }
 
-static void connection_close(struct worker *w, struct connection *c)
+void connection_close(struct worker *w, struct connection *c)
 {
     ASSERT_HOT(c->state != CONNECTION_FREE && c->state != CONNECTION_WAITING);
+    if (unlikely(c->tls != NULL))
+        secure_last(c, NULL, 0);
     c->state = CONNECTION_CLOSED;
     if (c->receive_busy || c->send_busy)
         shutdown(c->fd, SHUT_RDWR); /* ends what is in the kernel */
@@ -139,7 +164,7 @@ static void request_reset(struct worker *w, struct connection *c)
     c->deadline_us = w->now_us + (int64_t)w->config.idle_timeout_ms * 1000;
 }
 
-void connection_open(struct worker *w, int fd)
+void connection_open(struct worker *w, int fd, bool secure)
 {
     struct connection *c = w->free_connection;
 
@@ -160,9 +185,14 @@ void connection_open(struct worker *w, int fd)
     c->close_after = false;
     c->linger = false;
     c->origin = NULL;
-    peer_text_of("http", fd, c->source);
+    c->secure = secure;
+    c->greeted = c->flushing = false;
+    ASSERT(c->tls == NULL);
+    peer_text_of(secure ? "https" : "http", fd, c->source);
     request_reset(w, c);
-    receive_start(w, c);
+    if (secure)
+        c->deadline_us = w->now_us + (int64_t)w->config.handshake_timeout_ms * 1000;
+    connection_receive(w, c);
 }
 
 /* ---- requests ---- */
@@ -201,8 +231,7 @@ void connection_wait(struct worker *w, struct connection *c, uint64_t seq)
     w->waiting_last = c;
 }
 
-/* Runs the connection on what it has, then asks the kernel for more if it still reads. */
-static void connection_run(struct worker *w, struct connection *c)
+void connection_run(struct worker *w, struct connection *c)
 {
     const char *base = c->buf;
 
@@ -220,11 +249,11 @@ static void connection_run(struct worker *w, struct connection *c)
         if (c->have_head) /* of the head, only the path is used again */
             c->request.path.ptr = c->buf + (c->request.path.ptr - base);
     }
-    receive_start(w, c);
+    if (!c->secure) /* secure_run() looks first whether it has more */
+        connection_receive(w, c);
 }
 
-/* The first byte of a request starts its clock. */
-static void deadline_set(struct worker *w, struct connection *c, uint32_t before)
+void connection_deadline(struct worker *w, struct connection *c, uint32_t before)
 {
     if (before == 0 && c->len > 0)
         c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
@@ -234,10 +263,15 @@ static void receive_shared(struct worker *w, struct connection *c, const struct 
 {
     uint32_t index;
 
-    ASSERT_HOT(c->lease.buf == NULL && c->len == 0);
+    ASSERT_HOT(c->secure || (c->lease.buf == NULL && c->len == 0));
+    if (c->secure) {
+        secure_receive(w, c, receive_pool_take(&w->receive, cqe, &index), (uint32_t)cqe->res);
+        receive_pool_return(&w->receive, index);
+        return;
+    }
     c->buf = receive_pool_take(&w->receive, cqe, &index);
     c->len = (uint32_t)cqe->res;
-    deadline_set(w, c, 0);
+    connection_deadline(w, c, 0);
     connection_run(w, c);
     receive_pool_return(&w->receive, index); /* by now everything of it is taken or gathered */
 }
@@ -261,7 +295,7 @@ static void linger_receive(struct worker *w, struct connection *c, const struct 
     if (cqe->res <= 0 && cqe->res != -ENOBUFS)
         connection_close(w, c);
     else
-        receive_start(w, c);
+        connection_receive(w, c);
 }
 
 void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
@@ -278,12 +312,14 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
     }
     if (cqe->res == -ENOBUFS) {
         stat_add(&w->stats.recv_no_buffer, 1);
-        receive_start(w, c);
+        connection_receive(w, c);
         return;
     }
     if (cqe->res <= 0) {
         if (c->len > 0)
             stat_add(&w->stats.reason[REASON_TRUNCATED], 1);
+        else if (c->tls != NULL && !c->greeted)
+            stat_add(&w->stats.reason[REASON_TLS_HANDSHAKE], 1);
         connection_close(w, c);
         return;
     }
@@ -293,7 +329,7 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
     }
     c->buf = c->lease.buf;
     c->len += (uint32_t)cqe->res;
-    deadline_set(w, c, c->len - (uint32_t)cqe->res);
+    connection_deadline(w, c, c->len - (uint32_t)cqe->res);
     connection_run(w, c);
 }
 
@@ -305,7 +341,7 @@ static void linger_start(struct worker *w, struct connection *c)
     shutdown(c->fd, SHUT_WR);
     c->state = CONNECTION_LINGERING;
     c->deadline_us = w->now_us + LINGER_US;
-    receive_start(w, c);
+    connection_receive(w, c);
 }
 
 void on_send(struct worker *w, struct connection *c, int result)
@@ -321,9 +357,13 @@ void on_send(struct worker *w, struct connection *c, int result)
     }
     c->out_sent += (uint32_t)result;
     if (c->out_sent < c->out_len) {
-        connection_send(w, c);
+        if (!c->flushing)
+            c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+        send_start(w, c);
         return;
     }
+    if (c->secure && secure_sent(w, c))
+        return;
     answer_release(w, c);
     if (c->close_after && c->linger) {
         linger_start(w, c);
@@ -335,8 +375,11 @@ void on_send(struct worker *w, struct connection *c, int result)
     }
     request_reset(w, c);
     c->buf = c->lease.buf;
-    deadline_set(w, c, 0);
-    connection_run(w, c);
+    connection_deadline(w, c, 0);
+    if (c->secure)
+        secure_continue(w, c);
+    else
+        connection_run(w, c);
 }
 
 void connections_durable(struct worker *w)
@@ -360,11 +403,18 @@ static COLD_PATH void connection_late(struct worker *w, struct connection *c)
                                "Content-Length: 0\r\n\r\n";
 
     ASSERT(c->state != CONNECTION_WAITING);
+    if (c->secure && !c->greeted) {
+        stat_add(&w->stats.reason[REASON_TLS_HANDSHAKE], 1);
+        return;
+    }
     stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
     if (c->state != CONNECTION_READING)
         return;
     stat_add(&w->stats.answers_4xx, 1);
-    (void)send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (c->secure)
+        secure_last(c, text, sizeof(text) - 1);
+    else
+        (void)send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void connections_tick(struct worker *w)
@@ -376,7 +426,7 @@ void connections_tick(struct worker *w)
              c->state != CONNECTION_LINGERING) ||
             w->now_us < c->deadline_us)
             continue;
-        if (c->len > 0 || c->state == CONNECTION_SENDING)
+        if (c->len > 0 || c->state == CONNECTION_SENDING || (c->tls != NULL && !c->greeted))
             connection_late(w, c);
         connection_close(w, c);
     }

@@ -15,6 +15,7 @@
 
 static const char *const knobs[LISTENERS] = {
     [LISTENER_HTTP] = "http.listen",
+    [LISTENER_HTTPS] = "https.listen",
     [LISTENER_TCP] = "tcp.listen",
     [LISTENER_ACKED] = "tcp.acked_listen",
 };
@@ -29,7 +30,7 @@ static int set_stream_options(int fd, enum listener_kind kind)
 {
     if (set(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0)
         return -1;
-    if (kind == LISTENER_HTTP) /* has timeouts of its own */
+    if (kind == LISTENER_HTTP || kind == LISTENER_HTTPS) /* have timeouts of their own */
         return 0;
     return set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
                    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, ALIVE_IDLE_S) < 0 ||
@@ -60,6 +61,7 @@ int listeners_create(struct worker *w, char *error, size_t error_len)
 {
     const struct sockaddr_storage *address[LISTENERS] = {
         [LISTENER_HTTP] = &w->config.http_address,
+        [LISTENER_HTTPS] = &w->config.https_address,
         [LISTENER_TCP] = &w->config.tcp_address,
         [LISTENER_ACKED] = &w->config.tcp_acked_address,
     };
@@ -76,7 +78,7 @@ int listeners_create(struct worker *w, char *error, size_t error_len)
         }
         w->listener[i].fd = fd;
     }
-    ASSERT(w->listener[LISTENER_HTTP].fd >= 0);
+    ASSERT(w->listener[LISTENER_HTTPS].fd < 0 || w->keys != NULL);
     return 0;
 }
 
@@ -111,8 +113,8 @@ void on_accept(struct worker *w, enum listener_kind kind, const struct io_uring_
         w->listener[kind].armed = false;
     if (cqe->res < 0)
         return;
-    if (kind == LISTENER_HTTP)
-        connection_open(w, cqe->res);
+    if (kind == LISTENER_HTTP || kind == LISTENER_HTTPS)
+        connection_open(w, cqe->res, kind == LISTENER_HTTPS);
     else
         stream_open(w, cqe->res, kind == LISTENER_ACKED);
 }

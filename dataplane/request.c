@@ -403,7 +403,9 @@ void request_continue(struct connection *c)
     if (!c->request.expect_continue || c->continue_sent)
         return;
     c->continue_sent = true;
-    if (send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    if (c->secure)
+        tls_write(c->tls, text, sizeof(text) - 1); /* leaves before the next receive */
+    else if (send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return; /* a client that is gone shows at the next receive */
 }
 

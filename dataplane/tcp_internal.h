@@ -40,7 +40,7 @@ struct stream {
     bool wants_lease;             /* what it is WAITING for; otherwise room in blocks or journal */
     bool ended;                   /* the client has sent its last byte */
     bool holds_buffer;
-    bool counted; /* the line under way is among the dropped ones already */
+    bool counted;    /* the line under way is among the dropped ones already */
     uint32_t buffer; /* the receive buffer that it holds */
     struct lines lines;
     struct lease lease; /* of a line longer than STREAM_OWN_BYTES */

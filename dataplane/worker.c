@@ -61,6 +61,7 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
+    sum += secure_memory_bytes(c);                                   /* TLS */
     sum += expand_memory_bytes();                                    /* decompression */
     sum += streams_memory_bytes(c);                        /* TCP: receive buffers, connections */
     sum += udp_memory_bytes(c);                            /* UDP: receive buffers */
@@ -164,6 +165,11 @@ static int inputs_create(struct worker *w, char *error, size_t error_len)
         snprintf(error, error_len, "out of memory for decompression");
         return rc;
     }
+    rc = secure_create(w);
+    if (rc < 0) {
+        snprintf(error, error_len, "https.listen: out of memory");
+        return rc;
+    }
     if ((rc = connections_create(w, error, error_len)) < 0 ||
         (rc = streams_create(w, error, error_len)) < 0 ||
         (rc = udp_create(w, error, error_len)) < 0)
@@ -216,6 +222,7 @@ int worker_create(const struct worker_config *config, const struct type_set *typ
         return -ENOMEM;
     memset(w, 0, sizeof(*w));
     w->config = *config;
+    w->keys = config->keys;
     w->types = types;
     w->journal = journal;
     w->n_lanes = n_lanes;
@@ -242,6 +249,7 @@ void worker_destroy(struct worker *w)
     ASSERT(!w->thread_started);
     listeners_destroy(w);
     connections_destroy(w);
+    secure_destroy(w);
     streams_destroy(w);
     udp_destroy(w);
     lease_pool_destroy(w->leases);
@@ -442,6 +450,7 @@ static COLD_PATH void settings_take(struct worker *w, const struct live_settings
     c->stream_idle_timeout_ms = s->worker.stream_idle_ms;
     c->stream_line_timeout_ms = s->worker.stream_line_ms;
     c->spin = s->worker.spin;
+    w->keys = s->worker.keys;
     writer_set_age(w->writer, s->worker.block_age_us);
     ingest_follow(w->ingest, s);
 }

@@ -18,6 +18,7 @@
 #define SINK_THREADS_MAX 16
 
 struct lane;
+struct door_keys;
 
 /** Pages whose scripts may send events. Texts are borrowed. */
 struct worker_cors {
@@ -29,8 +30,10 @@ struct worker_cors {
 
 struct worker_config {
     uint32_t index;
-    int core; /* to pin to; -1: not pinned */
-    struct sockaddr_storage http_address;
+    int core;                                            /* to pin to; -1: not pinned */
+    struct sockaddr_storage http_address, https_address; /* AF_UNSPEC: off */
+    const struct door_keys *keys;  /* at start; live settings may bring others */
+    uint32_t handshake_timeout_ms; /* of TLS */
     struct sockaddr_storage tcp_address, tcp_acked_address; /* AF_UNSPEC: off */
     uint32_t connections_max;
     uint32_t body_bytes_max; /* of one request */
@@ -87,6 +90,9 @@ struct worker_stats {
     _Atomic uint64_t lane_skips;     /* durable blocks that sinks must read from disk */
     _Atomic uint64_t connections;    /* gauge */
     _Atomic uint64_t connections_total;
+    _Atomic uint64_t tls_handshakes;  /* done */
+    _Atomic uint64_t tls_resumed;     /* of these, short ones */
+    _Atomic uint64_t tls_bytes;       /* received */
     _Atomic uint64_t tcp_connections; /* gauge */
     _Atomic uint64_t tcp_connections_total;
     _Atomic uint64_t tcp_bytes;

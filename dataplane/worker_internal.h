@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "dataplane/base/stats.h"
+#include "dataplane/door.h"
 #include "dataplane/inject.h"
 #include "dataplane/input/expand.h"
 #include "dataplane/input/http_parser.h"
@@ -40,7 +41,7 @@ enum worker_op {
 enum { GROUP_HTTP, GROUP_TCP, GROUP_UDP };
 
 /** What listens. */
-enum listener_kind { LISTENER_HTTP, LISTENER_TCP, LISTENER_ACKED, LISTENERS };
+enum listener_kind { LISTENER_HTTP, LISTENER_HTTPS, LISTENER_TCP, LISTENER_ACKED, LISTENERS };
 
 /** A listening socket; fd is -1 when its input is off. */
 struct listener {
@@ -76,6 +77,10 @@ struct connection {
     bool linger;                  /* input may be left unread then */
     bool have_head;
     bool continue_sent;
+    bool secure;     /* over TLS */
+    bool greeted;    /* its handshake is done */
+    bool flushing;   /* SENDING what OpenSSL has to say; READING goes on behind it */
+    struct tls *tls; /* from the first byte on */
     struct lease lease;
     char *buf;     /* request bytes: the lease's, or for a moment a shared receive buffer */
     uint32_t len;  /* bytes in buf */
@@ -100,8 +105,9 @@ struct connection {
 };
 
 struct worker {
-    struct worker_config config; /* follows the live settings */
-    uint64_t settings_version;   /* that it follows */
+    struct worker_config config;  /* follows the live settings */
+    const struct door_keys *keys; /* the same */
+    uint64_t settings_version;    /* that it follows */
     const struct type_set *types;
     struct journal *journal;
     struct lane *lane[SINK_THREADS_MAX];
@@ -139,6 +145,7 @@ struct worker {
     struct expander *expander;
     struct lease_pool *leases;
     struct receive_pool receive;
+    char *plain; /* what TLS decrypts outside of leases */
     char *list_memory;
     char **free_list;
     uint32_t n_free_lists;
@@ -197,8 +204,8 @@ int connections_create(struct worker *w, char *error, size_t error_len) WARN_UNU
 /** Frees what connections_create() took; every connection is closed. Thread: control. */
 void connections_destroy(struct worker *w);
 
-/** A client has connected. Owner: the connection takes fd. Thread: worker. */
-void connection_open(struct worker *w, int fd);
+/** A client has connected, over TLS if secure. Owner: the connection takes fd. Thread: worker. */
+void connection_open(struct worker *w, int fd, bool secure);
 
 /** Completions of receive and send. Thread: worker. */
 void on_receive(struct worker *w, struct connection *c,
@@ -226,6 +233,51 @@ void connection_acknowledge(struct worker *w, struct connection *c);
 
 /** Its answer goes out when this block is durable. Thread: worker. */
 void connection_wait(struct worker *w, struct connection *c, uint64_t seq);
+
+/** Runs the connection on what it has, then asks the kernel for more if it still reads; over TLS
+ * secure_run() does that. Thread: worker. */
+void connection_run(struct worker *w, struct connection *c);
+
+/** The first byte of a request starts its clock; before: bytes that were here already. Thread: worker. */
+void connection_deadline(struct worker *w, struct connection *c, uint32_t before);
+
+/** Receives more. Thread: worker. */
+void connection_receive(struct worker *w, struct connection *c);
+
+/** Sends bytes that are no answer, then goes on reading. Thread: worker. */
+void connection_flush(struct worker *w, struct connection *c, struct span out);
+
+/** Ends it as soon as the kernel has let go of it. Thread: worker. */
+void connection_close(struct worker *w, struct connection *c);
+
+/* ---- secure.c ---- */
+
+/** Memory for TLS beside OpenSSL's own; 0 when it is off. Thread: init. */
+uint64_t secure_memory_bytes(const struct worker_config *config);
+
+/** Takes it. Thread: init. @return 0 or -ENOMEM. */
+int secure_create(struct worker *w) WARN_UNUSED;
+
+/** Frees it. Thread: control. */
+void secure_destroy(struct worker *w);
+
+/** Bytes of a client have come. Owner: the caller's buffer is free afterwards. Thread: worker. */
+void secure_receive(struct worker *w, struct connection *c, const char *bytes, uint32_t len);
+
+/** Runs a connection that reads on all that OpenSSL has for it. Thread: worker. */
+void secure_run(struct worker *w, struct connection *c);
+
+/** The same behind an answer: what was received with the request before comes first. Thread: worker. */
+void secure_continue(struct worker *w, struct connection *c);
+
+/** Encrypts the answer. Thread: worker. @return false when the connection is broken. */
+bool secure_seal(struct connection *c) WARN_UNUSED;
+
+/** All was sent. Thread: worker. @return true when it was no answer: the connection has gone on. */
+bool secure_sent(struct worker *w, struct connection *c);
+
+/** Says a last word, if any, and good-bye, as far as the kernel takes it at once. Thread: worker. */
+void secure_last(struct connection *c, const char *text, size_t len);
 
 /* ---- request.c ---- */
 

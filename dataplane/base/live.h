@@ -26,6 +26,8 @@ struct live_type {
     bool paused;           /* its plans wait */
 };
 
+struct door_keys;
+
 /** What workers read. */
 struct live_worker {
     uint32_t block_bytes; /* a block is sealed when full to this */
@@ -37,6 +39,7 @@ struct live_worker {
     int64_t lateness_us;                     /* older than the type's newest by more is late */
     uint32_t sampling_ppm;                   /* of types that have none of their own */
     bool spin;                               /* an idle worker spins */
+    const struct door_keys *keys;            /* dataplane/door.h; freed two versions later */
 };
 
 /** What sink threads read. */

@@ -46,6 +46,7 @@
     X(BLOCKS_BUSY, "blocks_busy", "no free commit block: 503")                                  \
     X(NO_LEASE, "no_lease", "no receive buffer for a body of this size: 503")                   \
     X(CONNECTIONS, "connections", "more connections than configured: closed at once")           \
+    X(TLS_HANDSHAKE, "tls_handshake", "the TLS handshake failed or took too long: closed")      \
     X(TIMEOUT, "timeout", "the request did not arrive in time")                                 \
     X(TRUNCATED, "truncated", "the connection ended inside a request")                          \
     X(DISK_ERROR, "disk_error", "the journal could not be written: 503")                        \
