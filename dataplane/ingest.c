@@ -9,6 +9,7 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/dead.h"
+#include "dataplane/event/program.h"
 #include "dataplane/event/timeval.h"
 #include "dataplane/json/walk.h"
 #include "dataplane/peer.h"
@@ -29,7 +30,8 @@ struct ingest {
     struct ingest_config config;
     struct types *types;
     struct json_paths paths;
-    struct json_parser *parser; /* picks paths */
+    struct json_parser *parser;    /* picks paths */
+    struct program_memory *memory; /* of the parser's events */
     int type_path;
     int reserved_path[3]; /* fields that ours replace; -1 when there was no room for them */
     char uuid_hex[33];
@@ -102,6 +104,8 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         config->types->time_field != NULL ? add_time_path(in, config->types->time_field) : -1,
         add_time_path, in);
     rc = json_parser_create(&in->paths, config->json_isa, &in->parser);
+    if (rc == 0)
+        rc = program_memory_create(&in->memory);
     if (rc < 0) {
         snprintf(error, error_len, "out of memory for the JSON parser");
         ingest_destroy(in);
@@ -130,6 +134,7 @@ void ingest_destroy(struct ingest *in)
     if (in == NULL)
         return;
     json_parser_destroy(in->parser);
+    program_memory_destroy(in->memory);
     types_destroy(in->types);
     free(in);
 }
@@ -141,7 +146,8 @@ const struct types *ingest_types(const struct ingest *in)
 
 uint64_t ingest_memory_bytes(uint32_t types_max, enum json_isa isa)
 {
-    return sizeof(struct ingest) + types_memory_bytes(types_max) + json_parser_memory_bytes(isa);
+    return sizeof(struct ingest) + types_memory_bytes(types_max) + json_parser_memory_bytes(isa) +
+           program_memory_bytes();
 }
 
 /* ---- lines into blocks ---- */
@@ -416,11 +422,9 @@ static bool event_check(struct ingest *in, struct type_slot *slot, const struct 
     in->check.n_cuts = 0;
     if (c == NULL || c->schema == NULL) {
         check_without_schema(in, slot, ev, doc);
-    } else if (slot->rows) {
-        check_known(c->schema, doc, &in->check);
     } else {
-        check_event(c->schema, doc, &in->check);
-        if (in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER)
+        program_check(c->schema, in->memory, ev, slot->rows, &in->check);
+        if (!slot->rows && in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER)
             refuse_unknown(&in->check);
     }
     if (in->check.reason == REASON_NONE)

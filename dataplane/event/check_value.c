@@ -3,17 +3,17 @@
  * service is known to be laxer in ways that are not documented, this stays strict.
  */
 #include <errno.h>
+#include <math.h>
 
 #include "dataplane/event/check_internal.h"
-#include "dataplane/event/decimal_internal.h"
+#include "dataplane/event/program_internal.h"
 #include "dataplane/event/text_internal.h"
 #include "dataplane/event/timeval_internal.h"
 
-#define PLAIN_BYTES_MAX 1024 /* of a string with escapes that is a number, a time or a word */
 #define FINITE_DIGITS \
     300 /* a number of so many bytes without an exponent is below the largest double */
 
-/* The text of a string value; unescaped into buf, which holds PLAIN_BYTES_MAX, when it has escapes.
+/* The text of a string value; unescaped into buf, which holds COLUMN_PLAIN_MAX, when it has escapes.
  */
 static bool plain_text(struct json_value v, char *buf, struct span *out)
 {
@@ -22,7 +22,7 @@ static bool plain_text(struct json_value v, char *buf, struct span *out)
     *out = body;
     if (likely(memchr(body.ptr, '\\', body.len) == NULL))
         return true;
-    if (body.len > PLAIN_BYTES_MAX)
+    if (body.len > COLUMN_PLAIN_MAX)
         return false;
     *out = (struct span){buf, json_unescape(body, buf)};
     return true;
@@ -53,10 +53,9 @@ static bool is_plain_integer(struct span s)
     return true;
 }
 
-static enum reason check_integer(struct span s, const char **why)
+static enum reason read_integer(struct span s, int64_t *out, const char **why)
 {
-    int64_t n;
-    int rc = is_plain_integer(s) ? json_int64(s, &n) : -EINVAL;
+    int rc = is_plain_integer(s) ? json_int64(s, out) : -EINVAL;
 
     if (likely(rc == 0))
         return REASON_NONE;
@@ -64,44 +63,45 @@ static enum reason check_integer(struct span s, const char **why)
     return REASON_BAD_VALUE;
 }
 
-static enum reason check_float(struct span s, bool is_string, const char **why)
+static enum reason read_float(struct span s, bool is_string, double *out, const char **why)
 {
-    double d;
-
     *why = "not a finite number";
-    if (!is_string)
-        return is_finite(s) ? REASON_NONE : REASON_BAD_VALUE;
-    if (span_equal(s, span_of("NaN")) || span_equal(s, span_of("Infinity")) ||
-        span_equal(s, span_of("-Infinity")))
+    if (json_double(s, out) == 0)
         return REASON_NONE;
-    return json_double(s, &d) == 0 ? REASON_NONE : REASON_BAD_VALUE;
+    if (is_string && span_equal(s, span_of("NaN")))
+        *out = (double)NAN;
+    else if (is_string && span_equal(s, span_of("Infinity")))
+        *out = (double)INFINITY;
+    else if (is_string && span_equal(s, span_of("-Infinity")))
+        *out = -(double)INFINITY;
+    else
+        return REASON_BAD_VALUE;
+    return REASON_NONE;
 }
 
-static enum reason check_numeric(const struct schema_field *f, struct span s, const char **why)
+static enum reason read_numeric(const struct schema_field *f, struct span s, struct decimal *out,
+                                const char **why)
 {
-    struct decimal d;
-
     *why = "outside the column's range or scale";
-    if (decimal_read(s, &d) != 0) {
+    if (decimal_read(s, out) != 0) {
         *why = "not a decimal number";
         return REASON_BAD_VALUE;
     }
-    return decimal_fits(&d, f->type == COLUMN_BIGNUMERIC, f->precision, f->scale)
+    return decimal_fits(out, f->type == COLUMN_BIGNUMERIC, f->precision, f->scale)
                ? REASON_NONE
                : REASON_BAD_VALUE;
 }
 
-static enum reason check_timestamp(struct span s, bool is_string, const char **why)
+static enum reason read_timestamp(struct span s, bool is_string, int64_t *us, const char **why)
 {
     unsigned form = 0;
-    int64_t us;
 
     if (!is_string) {
         *why = "seconds outside the years 1 to 9999: milliseconds?";
-        return time_parse_seconds(s, &us) == 0 ? REASON_NONE : REASON_BAD_VALUE;
+        return time_parse_seconds(s, us) == 0 ? REASON_NONE : REASON_BAD_VALUE;
     }
     *why = "not YYYY-MM-DD HH:MM[:SS[.ffffff]] with Z, +hh:mm or UTC";
-    if (time_parse_form(s, &us, &form) != 0)
+    if (time_parse_form(s, us, &form) != 0)
         return REASON_BAD_VALUE;
     if (form & TIME_FORM_NANOS)
         *why = "more than six fraction digits";
@@ -111,39 +111,47 @@ static enum reason check_timestamp(struct span s, bool is_string, const char **w
                : REASON_NONE;
 }
 
-static enum reason check_date(struct span s, const char **why)
+static enum reason read_date(struct span s, int64_t *out, const char **why)
 {
     int32_t days;
 
     *why = "not YYYY-MM-DD";
-    return s.len == DATE_TEXT_BYTES && date_parse(s, &days) == 0 ? REASON_NONE : REASON_BAD_VALUE;
-}
-
-static enum reason check_time(struct span s, const char **why)
-{
-    unsigned form = 0;
-    size_t used;
-
-    *why = "not HH:MM:SS[.ffffff]";
-    if (time_of_day(s, &used, &form) < 0 || used != s.len || form != 0)
+    if (s.len != DATE_TEXT_BYTES || date_parse(s, &days) != 0)
         return REASON_BAD_VALUE;
+    *out = days;
     return REASON_NONE;
 }
 
-static enum reason check_datetime(struct span s, const char **why)
+static enum reason read_time(struct span s, int64_t *out, const char **why)
+{
+    unsigned form = 0;
+    size_t used;
+    int64_t us = time_of_day(s, &used, &form);
+
+    *why = "not HH:MM:SS[.ffffff]";
+    if (us < 0 || used != s.len || form != 0)
+        return REASON_BAD_VALUE;
+    *out = time_pack_clock(us);
+    return REASON_NONE;
+}
+
+static enum reason read_datetime(struct span s, int64_t *out, const char **why)
 {
     unsigned form = 0;
     int64_t us;
 
     *why = "not YYYY-MM-DD HH:MM:SS[.ffffff] without a zone";
-    return time_parse_form(s, &us, &form) == 0 && form == 0 ? REASON_NONE : REASON_BAD_VALUE;
+    if (time_parse_form(s, &us, &form) != 0 || form != 0)
+        return REASON_BAD_VALUE;
+    *out = time_pack_civil(us);
+    return REASON_NONE;
 }
 
-static enum reason check_boolean(struct span s, const char **why)
+static enum reason read_boolean(struct span s, int64_t *out, const char **why)
 {
     *why = "neither true nor false";
-    return span_equal(s, span_of("true")) || span_equal(s, span_of("false")) ? REASON_NONE
-                                                                             : REASON_BAD_VALUE;
+    *out = span_equal(s, span_of("true"));
+    return *out != 0 || span_equal(s, span_of("false")) ? REASON_NONE : REASON_BAD_VALUE;
 }
 
 static enum reason check_string_length(const struct schema_field *f, struct span raw,
@@ -174,32 +182,45 @@ static int base64_value(int c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-static enum reason check_bytes(const struct schema_field *f, struct span raw, const char **why)
+int64_t column_base64(struct span raw, char *out)
 {
     struct text_iter it;
-    uint64_t n = 0, padding = 0;
-    int last = 0, c;
+    uint32_t bits = 0;
+    int64_t n = 0, len = 0;
+    int padding = 0, c;
+
+    text_iter_init(&it, raw);
+    for (; (c = text_iter_next(&it)) != TEXT_END; n++) {
+        int v = c == '=' ? 0 : base64_value(c);
+
+        padding += c == '=';
+        if (v < 0 || padding > 2 || (padding > 0 && c != '='))
+            return -1;
+        bits = bits << 6 | (uint32_t)v;
+        if (n % 4 != 3)
+            continue;
+        for (int i = 0; i < 3 - padding; i++, len++) {
+            if (out != NULL)
+                out[len] = (char)(bits >> (16 - 8 * i));
+        }
+        if ((bits & ((1u << (8 * padding)) - 1)) != 0) /* bits that stand for nothing */
+            return -1;
+        bits = 0;
+        if (padding > 0)
+            padding = 3; /* nothing may follow */
+    }
+    return n % 4 == 0 ? len : -1;
+}
+
+static enum reason read_bytes(const struct schema_field *f, struct span raw, const char **why)
+{
+    int64_t n = column_base64(raw, NULL);
 
     *why = "not padded base64";
-    text_iter_init(&it, raw);
-    while ((c = text_iter_next(&it)) != TEXT_END) {
-        n++;
-        if (c == '=') {
-            padding++;
-            continue;
-        }
-        last = base64_value(c);
-        if (last < 0 || padding > 0)
-            return REASON_BAD_VALUE;
-    }
-    if (n % 4 != 0 || padding > 2)
-        return REASON_BAD_VALUE;
-    if ((padding == 1 && (last & 3) != 0) ||
-        (padding == 2 && (last & 15) != 0)) /* bits that stand for nothing */
+    if (n < 0)
         return REASON_BAD_VALUE;
     *why = "longer than the column's maxLength";
-    return f->max_length == 0 || n / 4 * 3 - padding <= f->max_length ? REASON_NONE
-                                                                      : REASON_BAD_VALUE;
+    return f->max_length == 0 || (uint64_t)n <= f->max_length ? REASON_NONE : REASON_BAD_VALUE;
 }
 
 /* Which JSON types a column takes, as bits. */
@@ -222,59 +243,71 @@ static unsigned accepted_types(enum column_type type)
 }
 
 /* The types whose value is a short text or a number. */
-static enum reason check_form(const struct schema_field *f, struct json_value v, const char **why)
+static enum reason read_form(const struct schema_field *f, struct json_value v,
+                             struct column_value *out, const char **why)
 {
-    char buf[PLAIN_BYTES_MAX + JSON_PADDING_BYTES];
     struct span s = {v.ptr, v.len};
     bool is_string = v.type == JSON_STRING;
 
-    if (is_string && !plain_text(v, buf, &s)) {
+    if (is_string && !plain_text(v, out->unescaped, &s)) {
         *why = "too long";
         return REASON_BAD_VALUE;
     }
     switch ((enum column_type)f->type) {
     case COLUMN_INTEGER:
-        return check_integer(s, why);
+        return read_integer(s, &out->number, why);
     case COLUMN_FLOAT:
-        return check_float(s, is_string, why);
+        return read_float(s, is_string, &out->real, why);
     case COLUMN_NUMERIC:
     case COLUMN_BIGNUMERIC:
-        return check_numeric(f, s, why);
+        return read_numeric(f, s, &out->decimal, why);
     case COLUMN_BOOLEAN:
-        return is_string ? check_boolean(s, why) : REASON_NONE;
+        return read_boolean(s, &out->number, why);
     case COLUMN_TIMESTAMP:
-        return check_timestamp(s, is_string, why);
+        return read_timestamp(s, is_string, &out->number, why);
     case COLUMN_DATE:
-        return check_date(s, why);
+        return read_date(s, &out->number, why);
     case COLUMN_TIME:
-        return check_time(s, why);
+        return read_time(s, &out->number, why);
     case COLUMN_DATETIME:
-        return check_datetime(s, why);
+        return read_datetime(s, &out->number, why);
     default:
         ASSERT_HOT(false);
         return REASON_WRONG_TYPE;
     }
 }
 
-enum reason check_scalar(const struct schema_field *f, struct json_value v, const char **why)
+enum reason column_value_read(const struct schema_field *f, struct json_value v,
+                              struct column_value *out, const char **why)
 {
     ASSERT_HOT(f->type != COLUMN_RECORD && v.type != JSON_NULL);
     if (unlikely((accepted_types(f->type) & 1u << v.type) == 0))
         return REASON_WRONG_TYPE;
+    if (f->type != COLUMN_JSON && v.type == JSON_STRING)
+        out->text = json_string_body(v);
+    else
+        out->text = (struct span){v.ptr, v.len};
     switch ((enum column_type)f->type) {
     case COLUMN_STRING:
-        return check_string_length(f, json_string_body(v), why);
+        return check_string_length(f, out->text, why);
     case COLUMN_BYTES:
-        return check_bytes(f, json_string_body(v), why);
+        return read_bytes(f, out->text, why);
     case COLUMN_GEOGRAPHY:
         *why = "neither WKT nor GeoJSON";
-        return check_geography(json_string_body(v)) ? REASON_NONE : REASON_BAD_VALUE;
+        return check_geography(out->text) ? REASON_NONE : REASON_BAD_VALUE;
     case COLUMN_JSON:
         *why = "a number past the largest double";
         return check_json_numbers(v) ? REASON_NONE : REASON_BAD_VALUE;
     default:
-        return check_form(f, v, why);
+        return read_form(f, v, out, why);
     }
+}
+
+enum reason check_scalar(const struct schema_field *f, struct json_value v, const char **why)
+{
+    struct column_value unused;
+
+    return column_value_read(f, v, &unused, why);
 }
 
 /* The position behind the string that starts at p. */

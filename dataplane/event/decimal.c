@@ -112,3 +112,57 @@ bool decimal_fits(const struct decimal *d, bool big, unsigned precision, unsigne
         return false;
     return whole < BIG_WHOLE_DIGITS || below_big_max(d, first, last);
 }
+
+/* An unsigned integer of 256 bits, lowest limb first. */
+struct wide {
+    uint64_t limb[4];
+};
+
+static void wide_multiply_add(struct wide *w, uint64_t factor, uint64_t more)
+{
+    for (size_t i = 0; i < ARRAY_LEN(w->limb); i++) {
+        unsigned __int128 v = (unsigned __int128)w->limb[i] * factor + more;
+
+        w->limb[i] = (uint64_t)v;
+        more = (uint64_t)(v >> 64);
+    }
+    ASSERT_HOT(more == 0);
+}
+
+size_t decimal_binary(const struct decimal *d, bool big, char *out)
+{
+    size_t n = d->whole.len + d->fraction.len, first = 0, len = DECIMAL_BINARY_BYTES;
+    int64_t zeros = (big ? BIG_FRACTION_DIGITS : NUMERIC_FRACTION_DIGITS) -
+                    (int64_t)d->fraction.len + d->exponent;
+    uint64_t chunk = 0, factor = 1;
+    struct wide w = {0};
+    uint8_t sign = d->negative ? 0xFF : 0;
+
+    while (first < n && decimal_digit(d, first) == 0)
+        first++;
+    if (first == n) {
+        out[0] = 0;
+        return 1;
+    }
+    ASSERT_HOT(zeros >= 0 &&
+               (int64_t)(n - first) + zeros <= BIG_WHOLE_DIGITS + BIG_FRACTION_DIGITS);
+    n += (size_t)zeros;
+    for (size_t i = first; i < n; i++) { /* 18 digits at a time */
+        chunk = chunk * 10 + (i < n - (size_t)zeros ? (uint64_t)decimal_digit(d, i) : 0);
+        factor *= 10;
+        if (factor == UINT64_C(1000000000000000000) || i + 1 == n) {
+            wide_multiply_add(&w, factor, chunk);
+            chunk = 0;
+            factor = 1;
+        }
+    }
+    for (size_t i = 0, carry = 1; d->negative && i < ARRAY_LEN(w.limb); i++) {
+        w.limb[i] = ~w.limb[i] + carry;
+        carry = carry != 0 && w.limb[i] == 0;
+    }
+    memcpy(out, w.limb, DECIMAL_BINARY_BYTES); /* little-endian: json_internal.h asserts it */
+    while (len > 1 && (uint8_t)out[len - 1] == sign &&
+           ((uint8_t)out[len - 2] & 0x80) == (sign & 0x80))
+        len--;
+    return len;
+}

@@ -37,4 +37,14 @@ static inline int decimal_digit(const struct decimal *d, size_t i)
  */
 bool decimal_fits(const struct decimal *d, bool big, unsigned precision, unsigned scale);
 
+/* The largest BIGNUMERIC has 255 bits. */
+#define DECIMAL_BINARY_BYTES 32
+
+/**
+ * The value times 10^9 (big: 10^38) as a signed integer: little-endian, two's complement, as few
+ * bytes as hold it, at least one. It must fit the type: see decimal_fits().
+ * @return how many of DECIMAL_BINARY_BYTES at out.
+ */
+size_t decimal_binary(const struct decimal *d, bool big, char *out);
+
 #endif

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "dataplane/event/program.h"
 #include "dataplane/event/schema_internal.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
@@ -190,6 +191,7 @@ void schema_destroy(struct schema *s)
         return;
     free_fields(&s->root);
     free(s->fields_json);
+    program_destroy(s->program);
     free(s);
 }
 

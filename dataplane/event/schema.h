@@ -65,8 +65,9 @@ struct schema_field {
 /** A table's columns; the root is a RECORD without a name. */
 struct schema {
     struct schema_field root;
-    char *fields_json; /* the "fields" array for tables.insert, added columns included */
-    uint32_t hash;     /* of fields_json: names the schema version in commit blocks */
+    char *fields_json;       /* the "fields" array for tables.insert, added columns included */
+    uint32_t hash;           /* of fields_json: names the schema version in commit blocks */
+    struct program *program; /* what is done with each column: see program.h */
 };
 
 /**

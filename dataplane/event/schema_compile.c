@@ -10,6 +10,7 @@
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
+#include "dataplane/event/program.h"
 #include "dataplane/event/schema_internal.h"
 
 #define NAME_BYTES_MAX 300 /* BigQuery */
@@ -460,7 +461,9 @@ static int compile_padded(struct compiler *c, struct span text)
         return rc;
     c->schema->hash = c->text.failed ? 0 : crc32c(0, c->text.ptr, c->text.len);
     c->schema->fields_json = schema_text_finish(&c->text);
-    return c->schema->fields_json != NULL ? 0 : no_memory(c);
+    if (c->schema->fields_json == NULL)
+        return no_memory(c);
+    return program_create(&c->schema->root, &c->schema->program) == 0 ? 0 : no_memory(c);
 }
 
 /* form: the compiler's flags and where its errors go. */

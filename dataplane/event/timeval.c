@@ -285,6 +285,26 @@ int time_parse_seconds(struct span number, int64_t *us)
     return 0;
 }
 
+int64_t time_pack_clock(int64_t us_of_day)
+{
+    int64_t seconds = us_of_day / SECOND_US;
+
+    ASSERT_HOT(us_of_day >= 0 && us_of_day < DAY_US);
+    return (seconds / 3600 << 12 | seconds / 60 % 60 << 6 | seconds % 60) << 20 |
+           us_of_day % SECOND_US;
+}
+
+int64_t time_pack_civil(int64_t us)
+{
+    int32_t days = time_days(us);
+    int year, month, day;
+
+    ASSERT_HOT(us >= TIME_US_MIN && us <= TIME_US_MAX);
+    civil_from_days(days, &year, &month, &day);
+    return ((int64_t)year << 26 | (int64_t)month << 22 | (int64_t)day << 17) << 20 |
+           time_pack_clock(us - days * DAY_US);
+}
+
 static void put_two(char *out, int v)
 {
     out[0] = (char)('0' + v / 10);

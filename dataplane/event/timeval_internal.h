@@ -24,4 +24,10 @@ int time_parse_form(struct span text, int64_t *us, unsigned *form) WARN_UNUSED;
  */
 int64_t time_of_day(struct span text, size_t *used, unsigned *form) WARN_UNUSED;
 
+/** Microseconds of a day as BigQuery packs a TIME: hour, minute << 6 | second, 20 bits of fraction. */
+int64_t time_pack_clock(int64_t us_of_day) WARN_UNUSED;
+
+/** A time without a zone as BigQuery packs a DATETIME: year, month, day, and the above. */
+int64_t time_pack_civil(int64_t us) WARN_UNUSED;
+
 #endif

@@ -1,0 +1,108 @@
+/* What the files of programs and of the check share. HOT. */
+#ifndef PENSTOCK_EVENT_PROGRAM_INTERNAL_H
+#define PENSTOCK_EVENT_PROGRAM_INTERNAL_H
+
+#include "dataplane/event/decimal_internal.h"
+#include "dataplane/event/program.h"
+
+#define PROGRAM_KEY_BYTES 32  /* of a key that are compared at once */
+#define PROGRAM_PLAN_KEYS 256 /* of a shape that are remembered */
+#define PROGRAM_NAME_MAX  300 /* BigQuery */
+#define PROGRAM_ROOT      0
+#define COLUMN_PLAIN_MAX  1024 /* of a string with escapes that is a number, a time or a word */
+
+/* The bytes of a protobuf field's tag. */
+struct program_tag {
+    char bytes[3];
+    uint8_t len;
+};
+
+/**
+ * One column, in one cache line. The columns of a RECORD lie side by side; entry 0 is the root, which
+ * is nobody's column.
+ */
+struct program_column {
+    char key[PROGRAM_KEY_BYTES]; /* its name and a closing quote, cut off, then zeros */
+    const struct schema_field *field;
+    uint32_t key_mask; /* a bit for each byte of key to compare */
+    struct program_tag tag;
+    uint32_t slots; /* of a RECORD: where its hash table starts in program->slot */
+    uint16_t slot_mask;
+    uint16_t first, n; /* of a RECORD: its columns */
+    uint16_t name_len;
+    uint8_t type;  /* enum column_type */
+    uint8_t mode;  /* enum column_mode */
+    uint8_t added; /* enum column_added */
+    bool limited;  /* its text has a maxLength */
+};
+
+static_assert(sizeof(struct program_column) == 64, "one cache line");
+
+/* Columns that Penstock adds. */
+enum program_added {
+    PROGRAM_ADDED_DATE,
+    PROGRAM_ADDED_TIME,
+    PROGRAM_ADDED_ID,
+    PROGRAM_ADDED_OVERFLOW,
+    PROGRAM_ADDED_N,
+};
+
+struct program {
+    uint32_t n_columns, n_slots;
+    uint16_t added[PROGRAM_ADDED_N]; /* their columns; 0 when there is none */
+    uint16_t *slot;                  /* hash tables: the column, 0 when free */
+    struct program_column column[];
+};
+
+/* What is remembered of one shape of one program's events. */
+struct program_plan {
+    uint64_t shape;
+    const struct program *program;
+    uint16_t column[PROGRAM_PLAN_KEYS]; /* that the keys named, in the order of the document */
+};
+
+struct program_memory {
+    struct program_plan plan[JSON_SHAPES_MAX];
+};
+
+/* A value as its column takes it. */
+struct column_value {
+    int64_t number; /* INTEGER, BOOLEAN, TIMESTAMP, DATE, TIME, DATETIME */
+    double real;    /* FLOAT */
+    struct decimal decimal;
+    struct span text; /* raw: STRING, GEOGRAPHY and BYTES without quotes; JSON */
+    char unescaped[COLUMN_PLAIN_MAX + JSON_PADDING_BYTES]; /* of the value; decimal points here */
+};
+
+/**
+ * Reads a value that is neither null nor an array of a REPEATED column for a column that is no
+ * RECORD.
+ * @param out may be left unset in parts that the column's type does not use.
+ * @param why receives a short text for people when the reason is BAD_VALUE.
+ */
+enum reason column_value_read(const struct schema_field *f, struct json_value v,
+                              struct column_value *out, const char **why) WARN_UNUSED;
+
+/**
+ * Decodes padded base64 in a raw string body.
+ * @param out holds 3 bytes for each 4 of raw; NULL: only counts.
+ * @return the bytes; -1 for another form.
+ */
+int64_t column_base64(struct span raw, char *out);
+
+/** The hash of a column's name. */
+static inline uint32_t program_hash(const char *p, size_t len)
+{
+    uint64_t low = 0, high = 0;
+
+    if (len >= 8) {
+        memcpy(&low, p, 8);
+        memcpy(&high, p + len - 8, 8);
+    } else {
+        memcpy(&low, p, len);
+    }
+    low = (low ^ (high * UINT64_C(0x9E3779B97F4A7C15)) ^ len) * UINT64_C(0xD6E8FEB86659FD93);
+    return (uint32_t)(low >> 32);
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* HOT. A run of a program over one event: its state, and what check.c does for it off the straight way. */
+#ifndef PENSTOCK_EVENT_PROGRAM_RUN_INTERNAL_H
+#define PENSTOCK_EVENT_PROGRAM_RUN_INTERNAL_H
+
+#include "dataplane/event/program_internal.h"
+
+#define SEEN_WORDS (SCHEMA_FIELDS_MAX / 64 + SCHEMA_DEPTH_MAX + 1)
+#define NO_INDEX   UINT32_MAX
+
+/* Where the walk is, in registers while one RECORD is walked. */
+struct cursor {
+    const char *p;     /* by bytes */
+    const uint32_t *t; /* by tokens */
+    char *out;
+};
+
+/* A RECORD that is open: for the names of cuts. */
+struct frame {
+    const struct schema_field *field;
+    uint32_t index; /* of a REPEATED one, else NO_INDEX */
+};
+
+struct run {
+    const struct program *program;
+    const char *origin; /* tokens count from here */
+    const char *end;    /* of the document */
+    const char *out_end;
+    uint16_t *plan;
+    uint32_t plan_keys, key_no;
+    struct cursor at; /* between RECORDs */
+    uint32_t n_frames, seen_used;
+    bool line;         /* added columns are columns */
+    bool keep_unknown; /* no cuts but of our own columns' names */
+    bool far_numbers;  /* a number may be past the largest double */
+    bool no_room;
+    const char *base; /* offsets count from here */
+    struct check_result *result;
+    struct json_value overflow; /* of a line; ABSENT: none */
+    struct frame frame[SCHEMA_DEPTH_MAX];
+    uint64_t seen[SEEN_WORDS]; /* cleared as RECORDs open */
+};
+
+/* Each of these says what is wrong and where. @return false, for the caller to return. */
+bool run_fail(struct run *r, enum reason reason, const char *at, const char *path,
+              const char *text) COLD_PATH;
+bool run_fail_type(struct run *r, const struct schema_field *f, bool repeated,
+                   struct json_value v) COLD_PATH;
+bool run_fail_value(struct run *r, const struct schema_field *f, struct json_value v,
+                    const char *why) COLD_PATH;
+bool run_fail_missing(struct run *r, const struct program_column *record, const uint64_t *seen,
+                      const char *object) COLD_PATH;
+
+/** A member that no column takes: lists it as a cut, unless unknown ones are kept. f: a column of
+ * ours of that name, or NULL. @return false when it cannot be. */
+bool run_unknown(struct run *r, const struct schema_field *f, const struct json_member *m);
+
+/** Begins a result without a finding. */
+void check_result_reset(struct check_result *out);
+
+/** The finding about a document that is no object. */
+void check_not_object(uint8_t type, struct check_result *out);
+
+/** Whether out lists a member to be moved under this name. */
+bool check_name_taken(const struct check_result *out, struct span name);
+
+#endif
