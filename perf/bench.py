@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from bench_http import bench_http
+from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting
 from bench_sockets import bench_sockets
 
@@ -41,7 +42,7 @@ BENCHES = {
     "http": bench_http,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
-    "json": lambda report: bench_stream(report, "json", "stream", "memchr"),
+    "json": bench_json,
     "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
 }
 

@@ -47,15 +47,17 @@ class Report:
         self.cpu = cpu_name()
         self.compiler = first_line([os.environ.get("CC") or "gcc", "--version"])
 
-    def line(self, bench, case, subject, metric, value, unit, runs, ratio_to, other, config):
-        """other is the value of the subject ratio_to; without one there is no ratio."""
+    def line(self, bench, case, subject, metric, value, unit, runs, ratio_to, other, config,
+             compiler=None):
+        """other is the value of the subject ratio_to; without one there is no ratio. compiler: of a subject that
+        was not built by ours."""
         ratio = value / other if other else None
         print(json.dumps({
             "bench": bench, "case": case, "subject": subject, "metric": metric,
             "value": float(f"{value:.5g}"), "unit": unit, "runs": runs,
             "ratio_to": ratio_to if ratio is not None else None,
             "ratio": float(f"{ratio:.4g}") if ratio is not None else None,
-            "commit": self.commit, "cpu": self.cpu, "compiler": self.compiler, "config": config,
+            "commit": self.commit, "cpu": self.cpu, "compiler": compiler or self.compiler, "config": config,
         }), flush=True)
 
 

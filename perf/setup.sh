@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs what the benchmarks compare with, beside what tools/setup.sh installs: nginx, as the ceiling of
-# what a server can read from the same client. Debian starts a service of it; the benchmarks run their own, so
-# that one is switched off.
+# Installs what the benchmarks compare with, beside what tools/setup.sh installs; with "json" only what
+# the JSON benchmark needs: its peers, g++ to build them. For HTTP it is nginx: what a server at
+# most reads from the same client. Debian starts a service of it; the benchmarks run their own, so that one is
+# switched off.
 set -eu
 
-PACKAGES="nginx-light"
+PACKAGES="g++ libsimdjson-dev rapidjson-dev"
+[ "${1:-}" = json ] || PACKAGES="$PACKAGES nginx-light"
 
 missing=""
 for p in $PACKAGES; do
@@ -21,6 +23,6 @@ export DEBIAN_FRONTEND=noninteractive
 as_root apt-get -qq update
 # shellcheck disable=SC2086
 as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null
-if [ -d /run/systemd/system ]; then
+if [ -d /run/systemd/system ] && [ "${1:-}" != json ]; then
     as_root systemctl disable --now nginx
 fi
