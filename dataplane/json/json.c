@@ -128,8 +128,8 @@ static inline void fill_event(struct json_event *ev, const struct json_scan *sca
 }
 
 /* Reads the trimmed bytes from..end as one document. */
-static inline void read_document(struct json_event *ev, const char *from, const char *end,
-                                 const struct json_pick *pick)
+void json_read_document(struct json_event *ev, const char *from, const char *end,
+                        const struct json_pick *pick)
 {
     struct json_scan scan = {.doc = from, .end = end, .pick = pick, .field = ev->field};
 
@@ -187,6 +187,9 @@ void json_stream_init(struct json_stream *s, struct json_parser *p, const char *
     ASSERT(len <= UINT32_MAX);
     ASSERT(framing <= JSON_FRAMING_SINGLE);
     *s = (struct json_stream){._buf = buf, ._len = len, ._parser = p, ._framing = framing};
+    s->_vectors = p->vectors != NULL && framing == JSON_FRAMING_LINES && len <= VECTOR_BYTES_MAX;
+    if (s->_vectors)
+        json_vectors_begin(p->vectors, buf, (uint32_t)len);
 }
 
 static int next_lines(struct json_stream *s, struct json_event *out, int max,
@@ -204,7 +207,7 @@ static int next_lines(struct json_stream *s, struct json_event *out, int max,
         p = newline == NULL ? end : newline + 1;
         line_end = cut_trailing(from, line_end);
         if (from < line_end)
-            read_document(&out[n++], from, line_end, pick);
+            json_read_document(&out[n++], from, line_end, pick);
     }
     s->_pos = (size_t)(p - s->_buf);
     return n;
@@ -222,7 +225,7 @@ static int next_single(struct json_stream *s, struct json_event *out, int max,
     end = cut_trailing(from, end);
     if (from == end)
         return 0;
-    read_document(out, from, end, pick);
+    json_read_document(out, from, end, pick);
     return 1;
 }
 
@@ -296,7 +299,11 @@ int json_next(struct json_stream *s, struct json_event *out, int max)
     ASSERT_HOT(max >= 0);
     if (s->_pos == s->_len)
         return 0;
-    if (s->_framing == JSON_FRAMING_LINES)
+    if (s->_vectors) {
+        n = p->lines(p, out, max);
+        if (n == 0 && max > 0)
+            s->_pos = s->_len;
+    } else if (s->_framing == JSON_FRAMING_LINES)
         n = next_lines(s, out, max, p->use);
     else if (s->_framing == JSON_FRAMING_ARRAY)
         n = next_elements(s, out, max, p->use);

@@ -146,6 +146,7 @@ struct json_stream {
     size_t _pos;
     struct json_parser *_parser;
     enum json_framing _framing;
+    bool _vectors;
 };
 
 /** The fastest variant that this CPU runs. @return it. */

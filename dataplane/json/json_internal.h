@@ -18,7 +18,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte searches assu
 static_assert(JSON_DEPTH_MAX <= 64, "the open containers are one bit each in a uint64_t");
 static_assert(JSON_PATHS_MAX <= 16, "sets of paths are uint16_t");
 
-#define PICK_LENGTHS 16
+#define PICK_LENGTHS     16
+#define VECTOR_BYTES_MAX (UINT32_MAX - (1u << 20)) /* larger buffers are read as scalar */
 
 /** The paths of a parser, turned into sets (bit i is path i). */
 struct json_pick {
@@ -27,13 +28,25 @@ struct json_pick {
     uint16_t by_len[JSON_PATH_KEYS_MAX][PICK_LENGTHS]; /* by the length of that key, modulo */
 };
 
+struct json_vectors;
+
+/** Fills events of JSON_FRAMING_LINES, as json_next(). */
+typedef int json_lines_fn(struct json_parser *p, struct json_event *out, int max);
+
 struct json_parser {
     struct json_paths paths;
     struct json_pick pick;       /* of paths */
     const struct json_pick *use; /* pick, or NULL when there are no paths */
     enum json_isa isa;
     struct json_parser_stats stats;
+    struct json_vectors *vectors; /* NULL: scalar */
+    json_lines_fn *lines;         /* of the variant; unused without vectors */
 };
+
+json_lines_fn json_avx512_lines;
+
+/** Starts a stream of lines. */
+void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len);
 
 /** One scan: the caller fills the first block, the variant the second. */
 struct json_scan {
@@ -63,6 +76,10 @@ json_scan_fn json_scalar_scan;
  * @return false.
  */
 bool json_scan_fail(struct json_scan *scan, const char *at, enum json_error error) COLD_PATH;
+
+/** Reads the trimmed bytes from..end, not empty, as one document with the scalar scanner. */
+void json_read_document(struct json_event *ev, const char *from, const char *end,
+                        const struct json_pick *pick);
 
 static inline uint64_t load64(const char *p)
 {

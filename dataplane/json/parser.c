@@ -1,17 +1,39 @@
 /*
  * COLD. Parsers: which variants there are, which of them this CPU runs, and the memory of each.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "dataplane/json/json_internal.h"
+#include "dataplane/json/json_tape.h"
 
 static const char *const isa_names[] = {"scalar", "avx2", "avx512"};
+
+/* Not every compiler's __builtin_cpu_supports() knows the name. That the system saves the registers
+ * says avx512f. */
+static bool has_vaes(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0;
+}
 
 bool json_isa_usable(enum json_isa isa)
 {
     ASSERT((size_t)isa < ARRAY_LEN(isa_names));
-    return isa == JSON_ISA_SCALAR;
+    __builtin_cpu_init();
+    switch (isa) {
+    case JSON_ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+               __builtin_cpu_supports("avx512vbmi2") && has_vaes() &&
+               __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("bmi") &&
+               __builtin_cpu_supports("bmi2");
+    case JSON_ISA_AVX2:
+        return false;
+    default:
+        return true;
+    }
 }
 
 enum json_isa json_isa_best(void)
@@ -71,19 +93,30 @@ int json_parser_create(const struct json_paths *paths, enum json_isa isa, struct
         pick_init(&p->pick, &p->paths);
         p->use = &p->pick;
     }
+    if (isa != JSON_ISA_SCALAR) {
+        p->vectors = json_vectors_create(&p->paths);
+        p->lines = json_avx512_lines;
+        if (p->vectors == NULL) {
+            free(p);
+            return -ENOMEM;
+        }
+    }
     *out = p;
     return 0;
 }
 
 void json_parser_destroy(struct json_parser *p)
 {
+    if (p == NULL)
+        return;
+    json_vectors_destroy(p->vectors);
     free(p);
 }
 
 size_t json_parser_memory_bytes(enum json_isa isa)
 {
     ASSERT((size_t)isa < ARRAY_LEN(isa_names));
-    return sizeof(struct json_parser);
+    return sizeof(struct json_parser) + (isa == JSON_ISA_SCALAR ? 0 : json_vectors_bytes());
 }
 
 enum json_isa json_parser_isa(const struct json_parser *p)

@@ -1,0 +1,448 @@
+/*
+ * HOT. What the vector variants share and needs no vectors: numbers and literals one by one, the keys
+ * that lead to picked members, and the cache of shapes.
+ *
+ * The cache has sets of SHAPE_WAYS; a shape is learned when it is seen the second time (seen[] keeps
+ * hashes), so that a stream of ever new shapes costs one store an event and pushes nothing out.
+ */
+#include "dataplane/json/json_tape.h"
+
+#include <stdlib.h>
+
+#include "dataplane/json/walk.h"
+
+/* clang-format off */
+#define X CLASS_SPECIAL
+#define D CLASS_DIGIT
+const uint8_t json_class[128] __attribute__((aligned(64))) = {
+    X, X, X, X, X, X, X, X, X, X, KIND_LINE, X, X, X, X, X,
+    X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
+    [' '] = KIND_SPACE, ['"'] = KIND_STRING, ['-'] = CLASS_MINUS, ['.'] = CLASS_POINT,
+    ['0'] = D, D, D, D, D, D, D, D, D, D,
+    ['\\'] = X, [':'] = KIND_COLON, [','] = KIND_COMMA,
+    ['{'] = KIND_OBJECT, ['}'] = KIND_OBJECT_END, ['['] = KIND_ARRAY, [']'] = KIND_ARRAY_END,
+};
+#undef X
+#undef D
+/* clang-format on */
+
+const uint8_t json_escape_ok[128] __attribute__((aligned(64))) = {
+    ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1,
+    ['n'] = 1, ['r'] = 1,  ['t'] = 1, ['u'] = 1,
+};
+
+/* ---- numbers, literals, escapes ---- */
+
+#define FAR_DIGITS 300 /* as in the scalar scanner */
+
+static inline bool ends_plain(const char *p, const char *end)
+{
+    return p >= end || is_space(*p) || *p == ',' || *p == '}' || *p == ']' || *p == ':' ||
+           *p == '"' || *p == '{' || *p == '[';
+}
+
+static inline const char *digits_end(const char *p, const char *end)
+{
+    while (p < end && is_digit(*p))
+        p++;
+    return p;
+}
+
+static bool number_ok(const char *p, const char *end)
+{
+    const char *first;
+
+    ASSERT_HOT(p < end);
+    if (*p == '-')
+        p++;
+    first = p;
+    p = digits_end(p, end);
+    if (p == first || (*first == '0' && p > first + 1) || p - first >= FAR_DIGITS)
+        return false;
+    if (p < end && *p == '.') {
+        first = p + 1;
+        p = digits_end(first, end);
+        if (p == first)
+            return false;
+    }
+    return ends_plain(p, end);
+}
+
+bool json_plain_ok(const char *p, const char *end)
+{
+    const size_t left = (size_t)(end - p);
+    size_t len = 4;
+
+    ASSERT_HOT(p < end);
+    if (*p == 't') {
+        if (left < 4 || memcmp(p, "true", 4) != 0)
+            return false;
+    } else if (*p == 'n') {
+        if (left < 4 || memcmp(p, "null", 4) != 0)
+            return false;
+    } else if (*p == 'f') {
+        len = 5;
+        if (left < 5 || memcmp(p, "false", 5) != 0)
+            return false;
+    } else {
+        return number_ok(p, end);
+    }
+    return ends_plain(p + len, end);
+}
+
+/* The four hex digits at p, or -1. */
+static int hex_unit(const char *p)
+{
+    int unit = 0;
+
+    for (int i = 0; i < 4; i++) {
+        const int digit = hex_digit(p[i]);
+
+        if (digit < 0)
+            return -1;
+        unit = unit << 4 | digit;
+    }
+    return unit;
+}
+
+/* Reads at most 12 bytes from the backslash on: within the padding. A string that does not end
+ * before the buffer does is refused for that. */
+bool json_unicode_ok(struct json_tape *t, uint32_t off)
+{
+    const char *p = t->buf + off;
+    const int unit = hex_unit(p + 2);
+
+    ASSERT_HOT(*p == '\\' && p[1] == 'u');
+    if (unit < 0)
+        return false;
+    if ((unit & 0xF800) != 0xD800)
+        return true;
+    if (unit >= 0xDC00)
+        return off == t->low_at;
+    t->low_at = off + 6;
+    return p[6] == '\\' && p[7] == 'u' && (hex_unit(p + 8) & ~0x3FF) == 0xDC00;
+}
+
+/* ---- memory ---- */
+
+size_t json_vectors_bytes(void)
+{
+    return align_up(sizeof(struct json_vectors), BLOCK_BYTES) +
+           TAPE_TOKENS * (sizeof(uint32_t) + 1) + 2 * TAPE_LINES * sizeof(uint32_t);
+}
+
+struct json_vectors *json_vectors_create(const struct json_paths *paths)
+{
+    char *memory = aligned_alloc(BLOCK_BYTES, align_up(json_vectors_bytes(), BLOCK_BYTES));
+    struct json_vectors *v = (struct json_vectors *)memory;
+
+    if (memory == NULL)
+        return NULL;
+    memset(memory, 0, json_vectors_bytes());
+    memory += align_up(sizeof(*v), BLOCK_BYTES);
+    v->pos = (uint32_t *)memory;
+    v->line = v->pos + TAPE_TOKENS;
+    v->odd = v->line + TAPE_LINES;
+    v->kind = (uint8_t *)(v->odd + TAPE_LINES);
+    for (unsigned i = 0; i < paths->n; i++) {
+        if (paths->path[i].n_keys > v->levels)
+            v->levels = paths->path[i].n_keys;
+    }
+    ASSERT(v->levels <= JSON_PATH_KEYS_MAX);
+    return v;
+}
+
+void json_vectors_destroy(struct json_vectors *v)
+{
+    free(v);
+}
+
+void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
+{
+    struct json_tape *t = &v->tape;
+
+    ASSERT_HOT(len <= VECTOR_BYTES_MAX);
+    if (t->marked)
+        memset(t->mark, 0, sizeof(t->mark));
+    t->marked = false;
+    t->carried = 0;
+    t->buf = buf;
+    t->len = len;
+    t->ended = false;
+    t->scanned = 0;
+    t->in_string = 0;
+    t->in_plain = 0;
+    t->escaped = 0;
+    t->pending = false;
+    t->utf8_open = false;
+    t->low_at = UINT32_MAX;
+    t->mark_base = 0;
+    t->n_tokens = 0;
+    t->n_lines = 0;
+    t->n_odd = 0;
+    t->line_next = 0;
+    t->token_next = 0;
+}
+
+/* ---- keys ---- */
+
+/* What to look through for the members of one container. */
+struct level {
+    uint32_t first;       /* token of the event */
+    uint32_t open, close; /* tokens of the container, from first on */
+    unsigned level;
+    uint16_t paths; /* that lead into it */
+    bool escapes;   /* there may be some in keys */
+};
+
+/* The token of the bracket that closes the container at token i. */
+static uint32_t container_end(const uint8_t *kind, uint32_t i)
+{
+    uint32_t depth = 0;
+
+    ASSERT_HOT(kind[i] == KIND_OBJECT || kind[i] == KIND_ARRAY);
+    for (;; i++) {
+        if (kind[i] < KIND_OBJECT || kind[i] > KIND_ARRAY_END)
+            continue;
+        if ((kind[i] & 1) == 0)
+            depth++;
+        else if (--depth == 0)
+            return i;
+    }
+}
+
+/* The key in front of the colon at token i. */
+static inline struct span key_before(const struct json_vectors *v, uint32_t i)
+{
+    const char *begin = v->tape.buf + v->pos[i - 1] + 1;
+    const char *end = v->tape.buf + v->pos[i] - 1;
+
+    while (is_space(*end))
+        end--;
+    ASSERT_HOT(*end == '"' && end >= begin);
+    return (struct span){.ptr = begin, .len = (size_t)(end - begin)};
+}
+
+static void find_level(struct json_parser *p, const struct json_colons *colons,
+                       const struct level *in);
+
+/* Notes a member that paths end at or lead into. */
+static void member_found(struct json_parser *p, const struct json_colons *colons,
+                         const struct level *in, uint32_t value, uint16_t matched)
+{
+    struct json_vectors *v = p->vectors;
+    const uint8_t *kind = v->kind + in->first;
+    const bool container = kind[value] == KIND_OBJECT || kind[value] == KIND_ARRAY;
+    const uint32_t end = container ? container_end(kind, value) : value;
+    uint16_t under = 0;
+
+    v->live.found &= (uint16_t)~matched; /* the last member counts, also on the way */
+    for (uint16_t left = matched; left != 0; left &= (uint16_t)(left - 1)) {
+        const unsigned i = (unsigned)__builtin_ctz(left);
+
+        if (p->paths.path[i].n_keys > in->level + 1) {
+            under |= (uint16_t)(1u << i);
+            continue;
+        }
+        v->live.found |= (uint16_t)(1u << i);
+        v->live.field_token[i] = value;
+        v->live.field_end[i] = end;
+    }
+    if (under != 0 && kind[value] == KIND_OBJECT)
+        find_level(p, colons,
+                   &(struct level){.first = in->first,
+                                   .open = value,
+                                   .close = end,
+                                   .level = in->level + 1,
+                                   .paths = under,
+                                   .escapes = in->escapes});
+}
+
+/* The paths among in->paths whose key at this level is this one. */
+static inline uint16_t key_match(const struct json_parser *p, const struct level *in,
+                                 struct span raw, bool escaped)
+{
+    uint16_t maybe = in->paths, matched = 0;
+
+    if (!escaped)
+        maybe &= p->pick.by_len[in->level][raw.len % PICK_LENGTHS];
+    for (; maybe != 0; maybe &= (uint16_t)(maybe - 1)) {
+        const unsigned i = (unsigned)__builtin_ctz(maybe);
+        const struct json_path *path = &p->paths.path[i];
+        const struct span key = {.ptr = path->key[in->level], .len = path->key_len[in->level]};
+
+        if (json_key_equal(raw, escaped, key))
+            matched |= (uint16_t)(1u << i);
+    }
+    return matched;
+}
+
+static void find_level(struct json_parser *p, const struct json_colons *colons,
+                       const struct level *in)
+{
+    struct json_vectors *v = p->vectors;
+    struct json_live *live = &v->live;
+
+    ASSERT_HOT(in->level < JSON_PATH_KEYS_MAX);
+    for (uint32_t k = 0; k < colons->n[in->level]; k++) {
+        const uint32_t colon = colons->token[in->level][k];
+        struct span key;
+        uint16_t matched;
+        bool escaped;
+
+        if (colon < in->open || colon > in->close)
+            continue;
+        key = key_before(v, in->first + colon);
+        escaped = in->escapes && memchr(key.ptr, '\\', key.len) != NULL;
+        live->all = live->all && !escaped && live->n < SHAPE_KEYS_MAX && key.len < SHAPE_TEXT_BYTES;
+        if (live->all)
+            live->key[live->n++] =
+                (struct json_live_key){.token = colon - 1, .len = (uint32_t)key.len};
+        matched = key_match(p, in, key, escaped);
+        if (matched != 0)
+            member_found(p, colons, in, colon + 1, matched);
+    }
+}
+
+bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
+                    const struct json_colons *colons, bool escapes)
+{
+    struct json_vectors *v = p->vectors;
+    struct level root = {
+        .first = first, .close = n_tokens, .paths = p->pick.all, .escapes = escapes};
+
+    v->live.n = 0;
+    v->live.found = 0;
+    v->live.all = true;
+    if (colons->many)
+        return false;
+    if (root.paths != 0 && v->kind[first] == KIND_OBJECT)
+        find_level(p, colons, &root);
+    return true;
+}
+
+/* ---- shapes ---- */
+
+/* How many of the first 8 bytes belong to a key and its closing quote, as a mask. */
+static inline uint64_t key_mask(uint32_t len)
+{
+    return len >= 7 ? ~UINT64_C(0) : (UINT64_C(1) << (8 * (len + 1))) - 1;
+}
+
+bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shape, uint32_t first)
+{
+    const char *buf = v->tape.buf + 1;
+    const uint32_t *pos = v->pos + first;
+    uint64_t differ = 0;
+
+    for (uint32_t i = 0; i < shape->n_keys; i++)
+        differ |=
+            (load64(buf + pos[shape->key_token[i]]) ^ shape->key_bytes[i]) & shape->key_mask[i];
+    if (differ != 0)
+        return false;
+    for (uint32_t i = 0; i < shape->n_full; i++) {
+        const uint32_t at = pos[shape->full[i].token] + 1, len = shape->full[i].len;
+
+        if (len > v->tape.len - at ||
+            memcmp(v->tape.buf + at, shape->text + shape->full[i].at, len) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Whether 8 bytes do not tell a key from one that a path names. Shorter keys are compared whole,
+ * with their closing quote; a path's key that is shorter differs from 8 bytes without a quote. */
+static bool key_ambiguous(const struct json_paths *paths, const char *key, uint32_t len)
+{
+    if (len < 8)
+        return false;
+    for (unsigned i = 0; i < paths->n; i++) {
+        for (unsigned k = 0; k < paths->path[i].n_keys; k++) {
+            if (paths->path[i].key_len[k] >= 8 && memcmp(paths->path[i].key[k], key, 8) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Puts the live keys into a shape. @return whether there is room. */
+static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t first)
+{
+    const struct json_vectors *v = p->vectors;
+    uint32_t used = 0;
+
+    s->n_keys = (uint16_t)v->live.n;
+    s->n_full = 0;
+    for (uint32_t i = 0; i < v->live.n; i++) {
+        const struct json_live_key *k = &v->live.key[i];
+        const char *key = v->tape.buf + v->pos[first + k->token] + 1;
+
+        s->key_token[i] = (uint16_t)k->token;
+        s->key_mask[i] = key_mask(k->len);
+        s->key_bytes[i] = load64(key) & s->key_mask[i];
+        if (!key_ambiguous(&p->paths, key, k->len))
+            continue;
+        if (s->n_full == SHAPE_FULL_MAX || used + k->len + 1 > SHAPE_TEXT_BYTES)
+            return false;
+        s->full[s->n_full].token = (uint16_t)k->token;
+        s->full[s->n_full].at = (uint16_t)used;
+        s->full[s->n_full].len = (uint16_t)(k->len + 1);
+        s->n_full++;
+        memcpy(s->text + used, key, k->len + 1);
+        used += k->len + 1;
+    }
+    return true;
+}
+
+/* Whether this shape with these keys has been seen before; now it has. */
+static bool seen_before(struct json_vectors *v, uint64_t hash, uint32_t first)
+{
+    uint64_t h = hash;
+    uint32_t tag, *slot;
+
+    for (uint32_t i = 0; i < v->live.n; i++) {
+        const struct json_live_key *k = &v->live.key[i];
+
+        h ^= load64(v->tape.buf + v->pos[first + k->token] + 1) & key_mask(k->len);
+        h *= UINT64_C(0x9E3779B97F4A7C15);
+        h ^= h >> 29;
+    }
+    tag = (uint32_t)(h >> 32) | 1;
+    slot = &v->seen[h % SHAPE_SEEN];
+    if (*slot == tag)
+        return true;
+    *slot = tag;
+    return false;
+}
+
+struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32_t first,
+                                    uint32_t n_tokens)
+{
+    struct json_vectors *v = p->vectors;
+    struct json_shape *s;
+    uint32_t slot;
+
+    if (!v->live.all || n_tokens > SHAPE_TOKENS_MAX || !seen_before(v, hash, first))
+        return NULL;
+    slot = (uint32_t)(hash % (JSON_SHAPES_MAX / SHAPE_WAYS)) * SHAPE_WAYS;
+    for (uint32_t way = 0; way < SHAPE_WAYS && v->shape[slot].id != 0; way++)
+        slot = slot - slot % SHAPE_WAYS + (slot + 1) % SHAPE_WAYS;
+    if (v->shape[slot].id != 0)
+        slot = slot - slot % SHAPE_WAYS + v->way++ % SHAPE_WAYS;
+    s = &v->shape[slot];
+    s->id = 0;
+    if (!shape_set_keys(p, s, first))
+        return NULL;
+    s->hash = hash;
+    s->n_tokens = n_tokens;
+    s->found = v->live.found;
+    for (unsigned i = 0; i < p->paths.n; i++) {
+        s->field[i].token = (uint16_t)v->live.field_token[i];
+        s->field[i].end = (uint16_t)v->live.field_end[i];
+    }
+    memcpy(s->kind, v->kind + first, n_tokens);
+    memset(s->kind + n_tokens, 0, (size_t)align_up(n_tokens, BLOCK_BYTES) - n_tokens);
+    s->id = ++v->generation * JSON_SHAPES_MAX + slot;
+    p->stats.shape_news++;
+    return s;
+}

@@ -1,0 +1,219 @@
+/*
+ * HOT. What the vector variants share: the tokens of a stretch of the buffer (the tape), the marks of
+ * what has to be looked at again, and the cache of shapes.
+ *
+ *   bytes ── stage 1, 64 at a time ──► kind[] and pos[] of tokens, line[], marks, odd[]
+ *   line  ── shape known? ──► keys compared ──► fields
+ *              └ no ─► grammar ─► keys looked up ─► fields ─► learned when seen twice
+ *
+ * Whatever is unusual (an error, an exponent, a carriage return in a line) is only marked by stage 1,
+ * in units of 64 bytes: the scalar scanner then reads the lines that touch the mark, and decides. So
+ * a vector variant can never invent an error, and errors have the scalar scanner's offsets; what it
+ * must not do is leave out a mark.
+ */
+#ifndef PENSTOCK_JSON_TAPE_H
+#define PENSTOCK_JSON_TAPE_H
+
+#include "dataplane/json/json_internal.h"
+
+/* Kinds of tokens. Class bytes are made of them, see the table in json_tape.c. */
+enum {
+    KIND_PLAIN = 0,  /* number, literal, or what cannot stand there */
+    KIND_STRING = 1, /* opening quote */
+    KIND_SPACE = 2,  /* never a token */
+    KIND_OBJECT = 8,
+    KIND_OBJECT_END = 9,
+    KIND_ARRAY = 10,
+    KIND_ARRAY_END = 11,
+    KIND_COMMA = 12,
+    KIND_COLON = 13,
+    KIND_LINE = 14, /* line feed, or the end of the buffer */
+};
+
+/* Bits of a class byte. */
+#define CLASS_KIND    0x0F
+#define CLASS_OP      0x08 /* structural */
+#define CLASS_DIGIT   0x10
+#define CLASS_MINUS   0x20
+#define CLASS_POINT   0x40
+#define CLASS_SPECIAL 0x80 /* control characters but line feed, backslash */
+
+extern const uint8_t json_class[128];     /* of ASCII bytes */
+extern const uint8_t json_escape_ok[128]; /* 1: may stand behind a backslash */
+
+#define BLOCK_BYTES 64u
+#define CHUNK_BYTES (32u << 10) /* scanned at once: what it fills stays in the caches */
+#define CARRY_MAX \
+    (32u << 10) /* tokens of a document that goes on; longer ones are read as scalar */
+#define TAPE_TOKENS (CARRY_MAX + CHUNK_BYTES + 4 * BLOCK_BYTES)
+#define TAPE_LINES  (CHUNK_BYTES + 2 * BLOCK_BYTES)
+#define TAPE_MARKS  (CHUNK_BYTES / BLOCK_BYTES + 4)
+
+/* Marks of 64 bytes. */
+#define MARK_RESCAN 1 /* the scalar scanner decides about the lines that touch it */
+#define MARK_RETURN 2 /* there is a carriage return outside of strings */
+#define MARK_ESCAPE 4 /* there are backslashes */
+
+#define SHAPE_TOKENS_MAX 1024u
+#define SHAPE_KEYS_MAX   96u
+#define SHAPE_FULL_MAX   32u
+#define SHAPE_TEXT_BYTES 512u
+#define SHAPE_WAYS       4u
+#define SHAPE_SEEN       1024u /* shapes seen once that are remembered by their hash */
+
+/**
+ * What is known of events with one sequence of token kinds and one set of live keys. Live are the
+ * keys of the containers that paths lead into: only if all of them are as they were is it certain
+ * that no other member is picked than then.
+ */
+struct json_shape {
+    uint64_t hash; /* of the kinds */
+    uint64_t id;   /* 0: free */
+    uint32_t n_tokens;
+    uint16_t n_keys;
+    uint16_t n_full;
+    uint16_t found; /* set of paths */
+    struct {
+        uint16_t token; /* of the value */
+        uint16_t end;   /* token of its closing bracket, for containers */
+    } field[JSON_PATHS_MAX];
+    uint16_t key_token[SHAPE_KEYS_MAX];
+    uint64_t key_bytes
+        [SHAPE_KEYS_MAX]; /* the first 8 from behind the quote, its closing quote included */
+    uint64_t key_mask[SHAPE_KEYS_MAX];
+    struct {
+        uint16_t token, at, len; /* text[at, at + len): key and closing quote */
+    } full[SHAPE_FULL_MAX];      /* keys that 8 bytes do not tell from a wanted one */
+    char text[SHAPE_TEXT_BYTES];
+    uint8_t kind[SHAPE_TOKENS_MAX] __attribute__((aligned(64)));
+};
+
+/** A key of a live container, as the grammar found it. */
+struct json_live_key {
+    uint32_t token;
+    uint32_t len;
+};
+
+/** Tokens that matter to picking, of one event. */
+struct json_live {
+    uint32_t n;
+    struct json_live_key key[SHAPE_KEYS_MAX];
+    bool all; /* there was room for all of them, and none has escapes: it can be learned */
+    uint32_t field_token[JSON_PATHS_MAX];
+    uint32_t field_end[JSON_PATHS_MAX];
+    uint16_t found;
+};
+
+/** The colons of an event by depth: which tokens of it they are. */
+struct json_colons {
+    uint32_t n[JSON_PATH_KEYS_MAX];
+    bool many; /* there were more */
+    uint32_t token[JSON_PATH_KEYS_MAX][256];
+};
+
+/** 64 tokens, a bit each. */
+struct kind_masks {
+    uint64_t object, object_end, array, array_end, string, plain, comma, colon;
+    uint64_t next_string, next_colon, next_next_colon; /* what stands one or two tokens behind */
+};
+
+/** Of one stream. */
+struct json_tape {
+    const char *buf;
+    uint32_t len;
+    uint32_t scanned; /* bytes that stage 1 is through with */
+    bool ended;       /* the last line has its token */
+    /* What one block says to the next. */
+    uint64_t in_string; /* all ones or 0 */
+    uint64_t in_plain;  /* 1: the last byte belongs to a number or literal */
+    uint64_t escaped;   /* 1: the next byte is escaped */
+    bool pending;       /* the next block has to be looked at closely */
+    bool utf8_open;     /* it begins within a sequence */
+    uint32_t low_at;    /* where a low surrogate has to stand: its backslash */
+    /* Counts. */
+    uint32_t n_tokens, n_lines, n_odd;
+    uint32_t line_next;  /* line to hand out */
+    uint32_t token_next; /* its first token */
+    /* Marks of the bytes from mark_base on. */
+    uint32_t mark_base;
+    bool marked;
+    uint8_t carried; /* marks of the part of the first line that lies in front of mark_base */
+    uint8_t mark[TAPE_MARKS];
+};
+
+struct json_vectors {
+    struct json_tape tape;
+    uint32_t *pos;  /* of tokens */
+    uint32_t *line; /* token indices of line ends */
+    uint32_t *odd;  /* positions of literals and numbers that have to be checked one by one */
+    uint8_t *kind;  /* of tokens */
+    uint32_t seen[SHAPE_SEEN];
+    uint64_t generation;
+    uint32_t way;    /* to replace next */
+    uint32_t levels; /* of the longest path */
+    struct json_live live;
+    struct json_colons colons;
+    struct json_shape shape[JSON_SHAPES_MAX];
+};
+
+static_assert(JSON_SHAPES_MAX % SHAPE_WAYS == 0, "sets are whole");
+
+/** Marks the bytes from off on, one block of them. */
+static inline void tape_mark(struct json_tape *t, uint32_t off, uint8_t what)
+{
+    const uint32_t first = (off - t->mark_base) / BLOCK_BYTES;
+
+    ASSERT_HOT(off >= t->mark_base && first + 1 < TAPE_MARKS);
+    t->marked = true;
+    t->mark[first] |= what;
+    t->mark[first + 1] |= what;
+}
+
+/** All marks that touch the bytes from..to, both included; from may lie in front of the marks. */
+static inline uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint32_t to)
+{
+    uint8_t what = 0;
+    uint32_t i = 0;
+
+    if (from < t->mark_base)
+        what = t->carried;
+    else
+        i = (from - t->mark_base) / BLOCK_BYTES;
+    if (!t->marked || to < t->mark_base)
+        return what;
+    for (; i <= (to - t->mark_base) / BLOCK_BYTES; i++)
+        what |= t->mark[i];
+    return what;
+}
+
+/** Whether a number or literal is well-formed and ends where a delimiter or the end is; numbers that
+ * are far (JSON_FAR_NUMBER) are not. */
+bool json_plain_ok(const char *p, const char *end);
+
+/** Checks a \u escape, whose backslash is at off. @return whether it is well-formed so far. */
+bool json_unicode_ok(struct json_tape *t, uint32_t off);
+
+/** What a vector variant needs. Alloc: yes. @return NULL without memory. */
+struct json_vectors *json_vectors_create(const struct json_paths *paths);
+
+/** Frees it. NULL is allowed. */
+void json_vectors_destroy(struct json_vectors *v);
+
+/** What json_vectors_create() takes. */
+size_t json_vectors_bytes(void);
+
+/**
+ * Finds the live keys and the picked members of a valid event.
+ * @return false when there were too many colons.
+ */
+bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
+                    const struct json_colons *colons, bool escapes);
+
+/** Learns the shape of the event in v->live, if it has been seen before. @return it, or NULL. */
+struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32_t first,
+                                    uint32_t n_tokens);
+
+/** Whether the live keys of an event are those of a shape. */
+bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shape, uint32_t first);
+
+#endif
