@@ -96,6 +96,82 @@ static bool table_name_valid(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == len;
 }
 
+#define DEDUPE_WINDOW_US ((uint64_t)3600 * 1000000) /* of a type that names none */
+#define DEDUPE_IDS       1000000u
+#define DEDUPE_IDS_MIN   1000u
+#define DEDUPE_IDS_MAX   1000000000u
+#define DEDUPE_US_MIN    ((uint64_t)1000000)
+#define DEDUPE_US_MAX    ((uint64_t)7 * 86400 * 1000000)
+
+/* One key of dedupe. */
+static void assign_dedupe(struct loader *l, struct entry *e, const char *key, const char *text,
+                          struct place at)
+{
+    uint64_t v = 0;
+
+    ASSERT(text != NULL);
+    if (strcmp(key, "field") == 0) {
+        if (text[0] == '\0')
+            entry_problem(l, e, "dedupe.field", at, text, "the path of the id");
+        e->type->dedupe_field = config_keep(l->c, text, strlen(text));
+    } else if (strcmp(key, "window") == 0) {
+        if (value_duration(text, &v) != 0 || v < DEDUPE_US_MIN || v > DEDUPE_US_MAX)
+            entry_problem(l, e, "dedupe.window", at, text, "a duration from 1s to 7d, such as 1h");
+        e->type->dedupe_window_us = (int64_t)v;
+    } else if (strcmp(key, "ids_max") == 0) {
+        if (value_count(text, &v) != 0 || v < DEDUPE_IDS_MIN || v > DEDUPE_IDS_MAX)
+            entry_problem(l, e, "dedupe.ids_max", at, text,
+                          "a number from 1000 to 1000000000, such as 1000000");
+        e->type->dedupe_ids_max = (uint32_t)v;
+    } else {
+        entry_problem(l, e, "dedupe", at, key, "field, window and ids_max");
+    }
+}
+
+static bool key_repeats(struct loader *l, const yaml_node_t *node, const yaml_node_pair_t *upto)
+{
+    const char *key = config_scalar(yaml_document_get_node(l->doc, upto->key));
+
+    ASSERT(node->type == YAML_MAPPING_NODE);
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; key != NULL && p < upto; p++) {
+        const char *earlier = config_scalar(yaml_document_get_node(l->doc, p->key));
+
+        if (earlier != NULL && strcmp(earlier, key) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void read_dedupe(struct loader *l, struct entry *e, const yaml_node_t *node)
+{
+    ASSERT(node != NULL);
+    if (node->type != YAML_MAPPING_NODE) {
+        const char *text = config_scalar(node);
+
+        entry_problem(l, e, "dedupe", config_place(node),
+                      text != NULL ? text : config_node_kind(node),
+                      "a map of field, window and ids_max");
+        return;
+    }
+    e->type->dedupe_window_us = (int64_t)DEDUPE_WINDOW_US;
+    e->type->dedupe_ids_max = DEDUPE_IDS;
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start;
+         p < node->data.mapping.pairs.top; p++) {
+        const yaml_node_t *at = yaml_document_get_node(l->doc, p->key);
+        const char *key = config_scalar(at);
+        const char *text = config_scalar(yaml_document_get_node(l->doc, p->value));
+
+        if (key == NULL || text == NULL || key_repeats(l, node, p))
+            entry_problem(l, e, "dedupe", config_place(at), key != NULL ? key : "no text",
+                          "each of field, window and ids_max once, with a text");
+        else
+            assign_dedupe(l, e, key, text, config_place(at));
+    }
+    if (e->type->dedupe_field == NULL)
+        entry_problem(l, e, "dedupe.field", config_place(node), "",
+                      "the path of the id, such as order_id");
+}
+
 /* The choices of unknown_fields, in the order of enum unknown_fields. */
 static void assign_unknown(struct loader *l, struct entry *e, const char *key, const char *text,
                            struct place at)
@@ -178,24 +254,12 @@ static void read_entry_pair(struct loader *l, struct entry *e, const yaml_node_t
         unknown_entry_key(l, e, key, config_place(key_node));
     else if (strcmp(key, "clustering") == 0)
         read_clustering(l, e, value);
+    else if (strcmp(key, "dedupe") == 0)
+        read_dedupe(l, e, value);
     else if (text == NULL)
         entry_problem(l, e, key, config_place(value), config_node_kind(value), "text");
     else
         assign_entry_text(l, e, key, text, config_place(value));
-}
-
-static bool key_repeats(struct loader *l, const yaml_node_t *node, const yaml_node_pair_t *upto)
-{
-    const char *key = config_scalar(yaml_document_get_node(l->doc, upto->key));
-
-    ASSERT(node->type == YAML_MAPPING_NODE);
-    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; key != NULL && p < upto; p++) {
-        const char *earlier = config_scalar(yaml_document_get_node(l->doc, p->key));
-
-        if (earlier != NULL && strcmp(earlier, key) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* The path of a schema file, relative to the configuration's folder. */
@@ -325,6 +389,27 @@ static void check_time_field(struct loader *l, const struct entry *e)
                       "a TIMESTAMP, DATETIME, DATE, STRING or number column");
 }
 
+/* The id must be found in the line as it is stored: what a schema does not name is moved away. */
+static void check_dedupe(struct loader *l, const struct entry *e)
+{
+    static const char *const added[] = {COLUMN_EVENT_DATE, COLUMN_PROCESSED, COLUMN_ID,
+                                        COLUMN_OVERFLOW};
+    const char *path = e->type->dedupe_field;
+    size_t head;
+
+    ASSERT(e->type->name != NULL || l->n_problems > 0);
+    if (path == NULL)
+        return;
+    head = strcspn(path, ".");
+    for (size_t i = 0; i < ARRAY_LEN(added); i++) {
+        if (strlen(added[i]) == head && strncmp(added[i], path, head) == 0)
+            entry_problem(l, e, "dedupe.field", e->at, path, "a field of the events themselves");
+    }
+    if (e->type->schema != NULL && !type_has_rows(&l->c->types, e->type) &&
+        schema_find(e->type->schema, (struct span){.ptr = path, .len = head}) == NULL)
+        entry_problem(l, e, "dedupe.field", e->at, path, "a field of the schema");
+}
+
 static void check_path(struct loader *l, struct place at, const char *key, const char *path)
 {
     struct json_paths paths = {0};
@@ -397,6 +482,8 @@ void config_check_types(struct loader *l)
         char key[ENTRY_KEY_BYTES];
 
         check_path(l, e.at, entry_key(&e, "time_field", key), e.type->time_field);
+        check_path(l, e.at, entry_key(&e, "dedupe.field", key), e.type->dedupe_field);
+        check_dedupe(l, &e);
         if (!c->bigquery_enabled)
             e.type->method = TYPE_LOAD; /* so that nothing waits for a sink that is off */
         if (e.type->schema != NULL) {

@@ -118,6 +118,7 @@ static int create_sinks(struct daemon *d)
         config_fill_sink(d->config, i, s->labels, &s->config);
         s->config.live = live_join(tuning_live(d->tuning));
         s->config.columns_dir = d->place.columns_dir;
+        s->config.dedupe_dir = d->place.dedupe_dir;
         s->config.gcs.ramp = &d->ramp;
         pthread_mutex_init(&s->calling, NULL);
         rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,

@@ -287,6 +287,7 @@ static int submit(struct inject_session *s, const struct inject_doc *doc, uint32
     i->batch.doc = doc;
     i->batch.n_docs = n_docs;
     i->batch.whole = whole;
+    i->batch.replay = whole; /* nothing but replays comes whole */
     sem_init(&i->done, 0, 0);
     rc = hand_over(s, i, error, error_len);
     if (rc != 0) {

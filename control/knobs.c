@@ -280,6 +280,13 @@ static const struct type_knob entry_table[] = {
      "How its rows reach BigQuery. Without it, bigquery.method. A change holds for new events; "
      "what "
      "was taken before goes the old way."},
+    {"dedupe", "a map of field, window and ids_max",
+     "Removes events whose id was taken within a window before: field is the path of the id (a "
+     "string "
+     "or a number), window (default 1h, from 1s to 7d), and ids_max (default 1000000, from 1000 to "
+     "1000000000) the ids that are known at once: about 40 bytes of memory and 20 of disk each, "
+     "taken "
+     "at start. Past it the window is shorter, and says so. Events without an id are kept."},
     {"unknown_fields", "overflow|add_column|dead_letter",
      "Fields that the schema file does not name: moved to the column penstock_overflow (default), "
      "added to the table as new columns, or the event becomes a dead letter."},

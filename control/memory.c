@@ -5,6 +5,7 @@
 #include "control/eal.h"
 #include "control/knobs.h"
 #include "dataplane/base/log.h"
+#include "sinks/dedupe/idwindow.h"
 
 #define EAL_BYTES_NO_HUGE ((uint64_t)32 << 20)
 #define GZIP_BYTES        ((uint64_t)300 << 10) /* zlib's state at any level */
@@ -29,17 +30,23 @@ uint64_t memory_plan(const struct daemon *d)
 {
     const struct config *c = d->config;
     bool inserts = c->types.insert_all;
-    uint64_t sum = 0;
+    uint64_t sum = 0, ids = 0;
 
     ASSERT(d->n_workers > 0);
     for (uint32_t i = 0; i < c->types.n_types; i++)
         inserts |= type_inserts(&c->types, &c->types.type[i]);
+    for (uint32_t i = 0; i < c->types.n_types; i++)
+        ids += c->types.type[i].dedupe_field != NULL
+                   ? id_window_bytes(c->types.type[i].dedupe_ids_max)
+                   : 0;
     sum += term("worker", d->n_workers, worker_memory_bytes(&d->worker_config[0]));
     sum += term("sink thread: groups", d->n_sinks, c->group_memory);
     sum += term("sink thread: uploads", d->n_sinks * c->gcs_concurrency, UPLOAD_BYTES);
     sum += term("sink thread: inserts", inserts ? d->n_sinks * c->insert_concurrency : 0,
                 c->insert_bytes);
     sum += term("sink thread: gzip", d->n_sinks, GZIP_BYTES);
+    if (ids > 0)
+        sum += term("ids of dedupe", 1, ids);
     sum += term("DPDK heap", eal_huge() ? 0 : 1, EAL_BYTES_NO_HUGE);
     log_info("memory", "sum %.1f MiB, taken at start and kept", (double)sum / (1 << 20));
     return sum;

@@ -94,6 +94,8 @@ static const struct series sink_series[] = {
     COUNTER(sink_stats, blocks_memory, "sink_blocks_memory", "Blocks consumed from memory."),
     COUNTER(sink_stats, blocks_disk, "sink_blocks_disk", "Blocks consumed from disk."),
     COUNTER(sink_stats, events, "sink_events", "Events consumed."),
+    COUNTER(sink_stats, removed_events, "sink_duplicates_removed",
+            "Events that were left out because their id was known."),
     GAUGE(sink_stats, groups_open, "sink_groups_open", "Open groups."),
     GAUGE(sink_stats, chunks_free, "sink_chunks_free", "Free chunks of group memory."),
     GAUGE(sink_stats, chunks_total, "sink_chunks", "Chunks of group memory."),
@@ -371,6 +373,9 @@ static void write_types(struct textbuf *b, const struct totals *t)
          "counter"},
         {"penstock_type_refused_events_total", "Rows that BigQuery refused, ever, by the ledger.",
          TYPE_AT(bigquery.refused), "bigquery", "counter"},
+        {"penstock_type_duplicates_removed_total",
+         "Events left out because their id was known, ever, by the ledger.", TYPE_AT(gcs.removed),
+         NULL, "counter"},
         {"penstock_type_parked_events", "Events parked, by the ledger.", TYPE_AT(gcs.parked), "gcs",
          "gauge"},
         {"penstock_type_parked_events", NULL, TYPE_AT(bigquery.parked), "bigquery", "gauge"},
@@ -384,6 +389,38 @@ static void write_types(struct textbuf *b, const struct totals *t)
             head(b, list[i].name, list[i].type, list[i].help);
         write_type_lines(b, t, &list[i]);
     }
+}
+
+/* What is known of the ids of types whose duplicates are removed. */
+static void write_dedupes(struct textbuf *b, const struct totals *t)
+{
+    static const struct series list[] = {
+        GAUGE(sink_dedupe_stats, ids, "dedupe_ids", "Ids in the window."),
+        GAUGE(sink_dedupe_stats, window_us, "dedupe_window_microseconds",
+              "The window as it is: shorter than configured when ids_max is reached."),
+        COUNTER(sink_dedupe_stats, evicted, "dedupe_ids_evicted",
+                "Ids that left within the window, because ids_max was reached."),
+        COUNTER(sink_dedupe_stats, without_id, "dedupe_events_without_id",
+                "Events without an id, which are never removed."),
+        GAUGE(sink_dedupe_stats, waiting, "dedupe_plans_waiting",
+              "Plans that wait until their ids are durable."),
+        GAUGE(sink_dedupe_stats, log_bytes, "dedupe_log_bytes", "Bytes of ids on disk."),
+        COUNTER(sink_dedupe_stats, log_errors, "dedupe_log_errors", "Writes of ids that failed."),
+        GAUGE(sink_dedupe_stats, damaged, "dedupe_log_damaged",
+              "Parts of the ids on disk that did not verify at start."),
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        head(b, list[i].name, list[i].type, list[i].help);
+        for (uint32_t j = 0; j < t->n_types; j++) {
+            if (t->type[j].dedupe == NULL)
+                continue;
+            textbuf_add(b, "%s{type=\"", list[i].name);
+            label_value(b, t->type[j].name);
+            textbuf_add(b, "\"} %" PRIu64 "\n", counter_at(t->type[j].dedupe, list[i].offset));
+        }
+    }
+    ASSERT(b != NULL);
 }
 
 static void one(struct textbuf *b, const char *name, const char *type, const char *help, double v)
@@ -487,6 +524,7 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     write_latency(d, out);
     write_door(d, out);
     write_types(out, &t);
+    write_dedupes(out, &t);
     write_process(out);
     totals_fini(&t);
 }

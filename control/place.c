@@ -171,11 +171,14 @@ int place_open(const char *data_dir, struct place_dir *out, char *error, size_t 
     snprintf(path, sizeof(path), "%.4096s/journal", data_dir);
     snprintf(out->delivery_dir, sizeof(out->delivery_dir), "%.4096s/delivery", data_dir);
     snprintf(out->columns_dir, sizeof(out->columns_dir), "%.4096s/columns", data_dir);
+    snprintf(out->dedupe_dir, sizeof(out->dedupe_dir), "%.4096s/dedupe", data_dir);
     rc = make_dir(path, error, error_len);
     if (rc == 0)
         rc = make_dir(out->delivery_dir, error, error_len);
     if (rc == 0)
         rc = make_dir(out->columns_dir, error, error_len);
+    if (rc == 0)
+        rc = make_dir(out->dedupe_dir, error, error_len);
     if (rc == 0 && read_id(MACHINE_ID_FILE, out->machine_id) < 16)
         rc = make_id(data_dir, out->machine_id, error, error_len);
     if (rc != 0)

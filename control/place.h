@@ -24,6 +24,7 @@ struct place_dir {
     char machine_id[PLACE_ID_BYTES];
     char delivery_dir[PLACE_PATH_BYTES];
     char columns_dir[PLACE_PATH_BYTES];
+    char dedupe_dir[PLACE_PATH_BYTES];
 };
 
 /**

@@ -87,6 +87,47 @@ static void text_tuning(struct daemon *d, const char *type, struct textbuf *b)
     textbuf_add(b, "\n");
 }
 
+/* What is known of ids, where duplicates are removed. */
+static void json_dedupe(const struct type_total *t, struct textbuf *b)
+{
+    const struct sink_dedupe_stats *s = t->dedupe;
+
+    ASSERT(t->name[0] != '\0' || s == NULL);
+    textbuf_add(b, ",\"duplicates_removed\":%" PRIu64 ",\"dedupe\":", t->gcs.removed);
+    if (s == NULL) {
+        textbuf_add(b, "null");
+        return;
+    }
+    textbuf_add(b, "{\"field\":");
+    textbuf_json(b, span_of(s->type->dedupe_field));
+    textbuf_add(b,
+                ",\"ids\":%" PRIu64 ",\"ids_max\":%" PRIu32
+                ",\"window_s\":%.1f,\"window_now_s\":%.1f,\"evicted\":%" PRIu64
+                ",\"without_id\":%" PRIu64 ",\"log_bytes\":%" PRIu64 ",\"log_errors\":%" PRIu64
+                ",\"damaged\":%" PRIu64 "}",
+                READ(s->ids), s->type->dedupe_ids_max, (double)s->type->dedupe_window_us / 1e6,
+                (double)READ(s->window_us) / 1e6, READ(s->evicted), READ(s->without_id),
+                READ(s->log_bytes), READ(s->log_errors), READ(s->damaged));
+}
+
+static void text_dedupe(const struct type_total *t, struct textbuf *b)
+{
+    const struct sink_dedupe_stats *s = t->dedupe;
+
+    ASSERT(b != NULL);
+    if (s == NULL)
+        return;
+    textbuf_add(b,
+                "  dedupe by %s: %" PRIu64 " duplicates removed, ever; %" PRIu64 " of %" PRIu32
+                " ids known, window %.0f s",
+                s->type->dedupe_field, t->gcs.removed, READ(s->ids), s->type->dedupe_ids_max,
+                (double)READ(s->window_us) / 1e6);
+    if (READ(s->evicted) > 0)
+        textbuf_add(b, " instead of %.0f s: ids_max is too small",
+                    (double)s->type->dedupe_window_us / 1e6);
+    textbuf_add(b, "\n");
+}
+
 static void types_json(struct daemon *d, const struct totals *t, struct textbuf *b)
 {
     textbuf_add(b, "{\"types\":[");
@@ -108,6 +149,7 @@ static void types_json(struct daemon *d, const struct totals *t, struct textbuf 
         json_total(b, "bigquery", &x->bigquery);
         json_total(b, "dead", &x->dead);
         json_tuning(d, x->name, b);
+        json_dedupe(x, b);
         textbuf_add(b, "}");
     }
     textbuf_add(b, "]}\n");
@@ -133,6 +175,7 @@ static void types_text(struct daemon *d, const struct totals *t, struct textbuf 
                     x->events, x->dead_letters, x->sampled_out, x->late, x->gcs.delivered,
                     x->bigquery.delivered, sink_total_pending(&x->bigquery), mark);
         text_tuning(d, x->name, b);
+        text_dedupe(x, b);
     }
     textbuf_add(
         b, "EVENTS, DEAD, SAMPLED (left out) and LATE since start; the rest by the ledger, ever\n");

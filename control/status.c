@@ -115,11 +115,11 @@ static void json_sinks(const struct status *s, struct textbuf *b)
     ASSERT(t->ledger_read || t->gcs.planned == 0);
     textbuf_add(b,
                 ",\"sinks\":{\"gcs\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                ",\"dead_letters_delivered\":%" PRIu64 ",\"parked\":%" PRIu64
-                ",\"pending\":%" PRIu64 "}",
+                ",\"dead_letters_delivered\":%" PRIu64 ",\"duplicates_removed\":%" PRIu64
+                ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}",
                 c->gcs_enabled ? "true" : "false", t->gcs.planned + t->gcs_dead.planned,
-                t->gcs.delivered, t->gcs_dead.delivered, t->gcs.parked + t->gcs_dead.parked,
-                c->gcs_enabled ? totals_pending_gcs(t) : 0);
+                t->gcs.delivered, t->gcs_dead.delivered, t->gcs.removed,
+                t->gcs.parked + t->gcs_dead.parked, c->gcs_enabled ? totals_pending_gcs(t) : 0);
     textbuf_add(b,
                 ",\"bigquery\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
                 ",\"refused\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}}",
@@ -272,6 +272,9 @@ static void status_text(const struct status *s, struct textbuf *b)
     text_reasons(t->reason, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);
+    if (t->gcs.removed > 0)
+        textbuf_add(b, "duplicates     %" PRIu64 " events removed, ever, by their ids\n",
+                    t->gcs.removed);
     if (t->gcs_dead.delivered + t->bigquery.refused > 0)
         textbuf_add(b,
                     "dead letters   %" PRIu64 " not dealt with, %" PRIu64 " replayed, %" PRIu64

@@ -141,6 +141,19 @@ static void list_configured(struct type_list *l, const struct type_set *set)
     }
 }
 
+static void list_dedupes(struct type_list *l, const struct sink *s)
+{
+    const struct sink_dedupe_stats *stats;
+
+    for (uint32_t i = 0; (stats = sink_dedupe_stats(s, i)) != NULL; i++) {
+        struct type_total *t = list_add(l, stats->type->name, strlen(stats->type->name));
+
+        ASSERT(stats->type->dedupe_field != NULL);
+        if (t != NULL)
+            t->dedupe = stats;
+    }
+}
+
 static void sum_sink(struct sink_total *to, const struct sink_total *from)
 {
     ASSERT(to != from);
@@ -149,6 +162,7 @@ static void sum_sink(struct sink_total *to, const struct sink_total *from)
     to->parked += from->parked;
     to->refused += from->refused;
     to->inserts += from->inserts;
+    to->removed += from->removed;
 }
 
 /* What a visit of the ledger adds to. */
@@ -164,7 +178,8 @@ static void visit_total(void *ctx, const struct ledger_total *l)
                              .delivered = l->delivered,
                              .parked = l->parked,
                              .refused = l->refused,
-                             .inserts = l->inserts};
+                             .inserts = l->inserts,
+                             .removed = l->removed};
     bool gcs = strcmp(l->sink, "gcs") == 0;
     struct type_total *t = list_add(v->list, l->type, strnlen(l->type, TYPE_NAME_BYTES_MAX));
 
@@ -220,6 +235,7 @@ static void merge_types(struct type_list *l)
         to->watermark_us =
             from->watermark_us > to->watermark_us ? from->watermark_us : to->watermark_us;
         to->configured = to->configured || from->configured;
+        to->dedupe = to->dedupe != NULL ? to->dedupe : from->dedupe;
         sum_sink(&to->gcs, &from->gcs);
         sum_sink(&to->bigquery, &from->bigquery);
         sum_sink(&to->dead, &from->dead);
@@ -256,6 +272,8 @@ static void collect(struct daemon *d, bool with_types, bool with_ledger, struct 
     list_configured(&list, &d->config->types);
     for (uint32_t i = 0; i < d->n_workers; i++)
         list_worker(&list, d->worker[i]);
+    for (uint32_t i = 0; i < d->n_sinks; i++)
+        list_dedupes(&list, d->sink[i].sink);
     merge_types(&list);
     out->type = list.item;
     out->n_types = list.n;
@@ -283,7 +301,7 @@ void totals_fini(struct totals *t)
 
 uint64_t totals_pending_gcs(const struct totals *t)
 {
-    uint64_t there = t->gcs.delivered + t->gcs_dead.delivered;
+    uint64_t there = t->gcs.delivered + t->gcs_dead.delivered + t->gcs.removed;
 
     ASSERT(t != NULL);
     return t->durable_ever > there ? t->durable_ever - there : 0;
@@ -294,7 +312,7 @@ uint64_t totals_pending_bigquery(const struct totals *t)
     /* An event's object and its row by insertAll are planned apart, in either order: what is in the
      * one and not in the other is counted back. */
     uint64_t taken = t->durable_ever + t->gcs.inserts;
-    uint64_t planned = t->gcs.planned + t->gcs_dead.planned + t->bigquery.inserts;
+    uint64_t planned = t->gcs.planned + t->gcs.removed + t->gcs_dead.planned + t->bigquery.inserts;
     uint64_t unplanned = taken > planned ? taken - planned : 0;
 
     ASSERT(t != NULL);

@@ -11,6 +11,7 @@
 /** What a sink is owed and has, ever, by the ledger. */
 struct sink_total {
     uint64_t planned, delivered, parked;
+    uint64_t removed; /* duplicates that were left out; not in planned */
     uint64_t inserts; /* of planned: events that go to BigQuery by insertAll */
     uint64_t refused; /* by BigQuery: dead letters; planned = delivered + refused + pending */
 };
@@ -28,7 +29,8 @@ struct type_total {
     char name[TYPE_NAME_BYTES_MAX + 1];
     uint64_t events, dead_letters, late, sampled_out; /* since start */
     int64_t watermark_us;
-    struct sink_total gcs, bigquery, dead; /* ever */
+    struct sink_total gcs, bigquery, dead;  /* ever */
+    const struct sink_dedupe_stats *dedupe; /* NULL when its duplicates are not removed */
     bool configured;
 };
 

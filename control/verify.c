@@ -60,7 +60,7 @@ void verify_error(struct verify *v, const char *what, const char *why)
  * type. */
 static void verify_planned(struct verify *v, const struct totals *t)
 {
-    uint64_t planned = t->gcs.planned + t->gcs_dead.planned;
+    uint64_t planned = t->gcs.planned + t->gcs_dead.planned + t->gcs.removed;
 
     ASSERT(v->d != NULL);
     if (!t->ledger_read)
@@ -73,9 +73,10 @@ static void verify_planned(struct verify *v, const struct totals *t)
     if (t->durable_ever != t->durable)
         return;
     for (uint32_t i = 0; i < t->n_types; i++) {
-        if (t->type[i].gcs.planned > t->type[i].events)
-            verify_difference(v, DIFFERENCE_PLANNED, t->type[i].name, t->type[i].events,
-                              t->type[i].gcs.planned,
+        uint64_t mine = t->type[i].gcs.planned + t->type[i].gcs.removed;
+
+        if (mine > t->type[i].events)
+            verify_difference(v, DIFFERENCE_PLANNED, t->type[i].name, t->type[i].events, mine,
                               "more events of this type are planned than were accepted");
     }
 }
@@ -84,23 +85,26 @@ static void sink_line(struct verify *v, struct textbuf *b, const char *type, con
                       const struct sink_total *s)
 {
     ASSERT(sink != NULL);
-    if (s->planned == 0)
+    if (s->planned + s->removed == 0)
         return;
     if (v->json) {
         textbuf_add(b, "%s{\"type\":", b->ptr[b->len - 1] == '[' ? "" : ",");
         textbuf_json(b, span_of(type));
         textbuf_add(b,
                     ",\"sink\":\"%s\",\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                    ",\"refused\":%" PRIu64 ",\"pending\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
-                    sink, s->planned, s->delivered, s->refused, sink_total_pending(s), s->parked);
+                    ",\"refused\":%" PRIu64 ",\"duplicates_removed\":%" PRIu64
+                    ",\"pending\":%" PRIu64 ",\"parked\":%" PRIu64 "}",
+                    sink, s->planned, s->delivered, s->refused, s->removed, sink_total_pending(s),
+                    s->parked);
         return;
     }
     textbuf_add(b, "  ");
     textbuf_printable(b, type[0] != '\0' ? span_of(type) : span_of("(none)"));
     textbuf_add(b,
-                "%*s %-12s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n",
+                "%*s %-12s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64
+                " %12" PRIu64 "\n",
                 strlen(type) < 28 ? (int)(28 - (type[0] != '\0' ? strlen(type) : 6)) : 0, "", sink,
-                s->planned, s->delivered, s->refused, sink_total_pending(s), s->parked);
+                s->planned, s->delivered, s->refused, s->removed, sink_total_pending(s), s->parked);
 }
 
 static void write_types(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -120,10 +124,10 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
     ASSERT(v->json);
     textbuf_add(b,
                 "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"sampled_out\":%" PRIu64
-                ",\"acknowledged\":%" PRIu64 ",\"types\":[",
+                ",\"duplicates_removed\":%" PRIu64 ",\"acknowledged\":%" PRIu64 ",\"types\":[",
                 v->n_differences + v->n_errors == 0 ? "true" : "false",
                 textbuf_str(&v->differences), textbuf_str(&v->errors), t->sampled_out,
-                t->durable_ever);
+                t->gcs.removed, t->durable_ever);
     write_types(v, t, b);
     textbuf_add(b,
                 "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
@@ -143,8 +147,10 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
     textbuf_add(b, "acknowledged, ever: %" PRIu64 " events and dead letters\n", t->durable_ever);
     if (t->sampled_out > 0)
         textbuf_add(b, "left out by sampling, since start: %" PRIu64 " events\n", t->sampled_out);
-    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED",
-                "DELIVERED", "REFUSED", "PENDING", "PARKED");
+    if (t->gcs.removed > 0)
+        textbuf_add(b, "removed as duplicates, ever: %" PRIu64 " events\n", t->gcs.removed);
+    textbuf_add(b, "  %-28s %-12s %12s %12s %12s %12s %12s %12s\n", "TYPE", "SINK", "PLANNED",
+                "DELIVERED", "REFUSED", "DUPLICATES", "PENDING", "PARKED");
     write_types(v, t, b);
     if (c->gcs_enabled)
         textbuf_add(b,

@@ -46,6 +46,7 @@ struct ingest {
     uint32_t position;
     int64_t now_us;
     const struct inject_doc *doc; /* of an injection; NULL otherwise */
+    bool replay;                  /* with doc: of a dead letter */
     char source[SOURCE_BYTES];    /* where a dead letter comes from */
 };
 
@@ -450,6 +451,8 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
     uint32_t added;
     struct block *b;
 
+    if (in->doc != NULL && in->replay)
+        line.flags |= BLOCK_ENTRY_REPLAY;
     if (!event_time(slot, ev, &parts.event_us)) {
         parts.event_us = in->now_us;
         if (slot->time_path >= 0) {
@@ -764,6 +767,7 @@ enum reason ingest_documents(struct ingest *in, struct ingest_batch *b, struct i
     ASSERT(b->taken < b->n_docs && in->doc == NULL);
     memcpy(mark.session, b->session, sizeof(mark.session));
     in->body = NULL;
+    in->replay = b->replay;
     in->result = out;
     in->position = b->taken;
     in->now_us = clock_wall_us();

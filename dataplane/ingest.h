@@ -69,6 +69,7 @@ struct ingest_batch {
     uint32_t n_docs;
     uint32_t taken; /* so far, in order */
     bool whole;     /* all in one block or none: the documents share a seq; see ingest_fits() */
+    bool replay;    /* of dead letters: never removed as duplicates */
 };
 
 /** How to get at blocks. */

@@ -161,7 +161,7 @@ static void plan_if_full(struct sink *s, struct group *g)
 {
     if (g == NULL)
         return;
-    if (g->bytes >= s->config.group_bytes_max ||
+    if (g->bytes >= s->config.group_bytes_max || g->skip_bytes >= SKIPS_PLAN_BYTES ||
         (g->key.encoding == ENCODING_INSERT &&
          (g->lines >= s->config.insert_rows || g->bytes >= s->config.insert_bytes) &&
          insert_group_due(s, g)))
@@ -284,23 +284,115 @@ static bool line_group(struct sink *s, struct type_route *route, const struct fe
     return true;
 }
 
+bool line_is_planned(struct sink *s, const struct feed *f, const struct block_run *run,
+                     const struct block_entry *e)
+{
+    lsn_t lsn = f->view.header->lsn + e->offset;
+    const struct type_route *route;
+    struct plan_key key;
+
+    if (lsn >= f->planned_max)
+        return false;
+    route = route_get(s, block_run_name(&f->view, run));
+    ASSERT(route != NULL); /* the run is being consumed */
+    plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
+    if (planned_already(s, &key, f, lsn))
+        return true;
+    plan_key_of(run, route, e, line_encoding(run, e), &key);
+    return planned_already(s, &key, f, lsn);
+}
+
+/* The open group whose range a line of a staging key may come to lie in, or NULL. The version of rows
+ * is the newest: groups of older ones take no more lines. */
+static struct group *staging_group(struct sink *s, struct type_route *route, struct plan_key *key)
+{
+    if (plan_has_rows(key)) {
+        const struct columns *c = route_columns(s, route);
+
+        key->schema_hash = c == NULL || c->newest == NULL ? 0 : c->newest->rows->hash;
+    }
+    return group_find(groups_of(s, key), key);
+}
+
+/*
+ * Leaves a duplicate out. The group of its archive key accounts for it, and its plan makes that
+ * durable; a group of its staging key only needs to know when the line lies between its own. False,
+ * without a trace in them, when it must be tried again later.
+ */
+static bool line_remove(struct sink *s, struct type_route *route, const struct feed *f,
+                        const struct block_run *run, const struct block_entry *e)
+{
+    lsn_t lsn = f->view.header->lsn + e->offset;
+    enum plan_encoding form = s->config.bigquery_enabled ? line_encoding(run, e) : ENCODING_ARCHIVE;
+    struct group *archive = NULL, *staging = NULL;
+    struct line_place place;
+    struct plan_key key;
+
+    ASSERT_HOT(run->kind == BLOCK_EVENT);
+    if (form != ENCODING_ARCHIVE) {
+        plan_key_of(run, route, e, form, &key);
+        if (!planned_already(s, &key, f, lsn))
+            staging = staging_group(s, route, &key);
+    }
+    plan_key_of(run, route, e, ENCODING_ARCHIVE, &key);
+    if (!planned_already(s, &key, f, lsn) &&
+        (archive = group_get(&s->groups, &key, s->now_us)) == NULL)
+        return false;
+    if ((archive != NULL && !group_skip_room(archive, f->index)) ||
+        (staging != NULL && !group_skip_room(staging, f->index)))
+        return false;
+    line_place(&f->view, e, f->index, &place);
+    if (staging != NULL) {
+        group_skip(staging, &place, false);
+        plan_if_full(s, staging);
+    }
+    if (archive != NULL) {
+        group_skip(archive, &place, true);
+        stat_add(&s->stats.removed_events, 1);
+        plan_if_full(s, archive);
+    }
+    return true;
+}
+
+static inline bool is_removed(const struct feed *f)
+{
+    return f->n_removed > 0 && (f->removed[f->entry / 8] >> (f->entry % 8) & 1) != 0;
+}
+
+/* Goes on with a run. @return false when it must be tried again later. */
+static bool run_consume(struct sink *s, struct type_route *route, struct feed *f,
+                        const struct block_run *run)
+{
+    if (!f->judged) {
+        f->n_removed = 0;
+        if (route->dedupe != NULL && run->kind == BLOCK_EVENT &&
+            !dedupe_judge(route->dedupe, f, run))
+            return false;
+        f->judged = true;
+    }
+    for (; f->entry < run->n_entries; f->entry++) {
+        const struct block_entry *e = &f->view.entries[run->first + f->entry];
+
+        if (unlikely(is_removed(f)) ? !line_remove(s, route, f, run, e)
+                                    : !line_group(s, route, f, run, e))
+            return false;
+    }
+    return true;
+}
+
 /* Goes on with the block under way. @return false when group memory has run out. */
 static bool block_consume(struct sink *s, struct feed *f)
 {
     const struct block_header *h = f->view.header;
 
-    for (; f->run < h->n_runs; f->run++, f->entry = 0) {
+    for (; f->run < h->n_runs; f->run++, f->entry = 0, f->judged = false) {
         const struct block_run *run = &f->view.runs[f->run];
         struct type_route *route = route_get(s, block_run_name(&f->view, run));
 
         if (route == NULL)
             return false;
-        if (!route->owned)
-            continue;
-        for (; f->entry < run->n_entries; f->entry++) {
-            if (!line_group(s, route, f, run, &f->view.entries[run->first + f->entry]))
-                return false;
-        }
+        if (route->owned && !run_consume(s, route, f, run))
+            return false;
     }
     return true;
 }
@@ -310,6 +402,8 @@ static void block_begin(struct feed *f, struct block *lent)
     f->in_block = true;
     f->lent = lent;
     f->run = f->entry = 0;
+    f->judged = false;
+    f->block_us = f->view.header->sealed_us;
 }
 
 static void block_end(struct feed *f)
@@ -431,7 +525,7 @@ void feed_fini(struct feed *f)
 static lsn_t groups_floor(const struct group_table *t, uint32_t journal, lsn_t floor)
 {
     for (const struct group *g = t->oldest.next; g != &t->oldest; g = g->next) {
-        if (g->chain[journal].bytes > 0 && g->chain[journal].from_block < floor)
+        if (chain_used(&g->chain[journal]) && g->chain[journal].from_block < floor)
             floor = g->chain[journal].from_block;
     }
     return floor;
@@ -444,7 +538,8 @@ lsn_t feed_floor(const struct sink *s, const struct feed *f)
     floor = groups_floor(&s->groups, f->index, floor);
     floor = groups_floor(&s->insert_groups, f->index, floor);
     for (const struct delivery *d = s->planning.head.next; d != &s->planning.head; d = d->next) {
-        if (d->content->chain[f->index].bytes > 0 && d->content->chain[f->index].from_block < floor)
+        if (chain_used(&d->content->chain[f->index]) &&
+            d->content->chain[f->index].from_block < floor)
             floor = d->content->chain[f->index].from_block;
     }
     return floor;

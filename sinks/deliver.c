@@ -169,22 +169,53 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
     p->id = dlog_next_id(s->dlog);
     p->key = g->key;
     p->events = g->events;
+    p->removed = g->removed;
     p->lines = g->lines;
     p->bytes = g->bytes;
     p->crc32c = group_crc32c(g);
     p->planned_us = clock_wall_us();
-    p->gzip = s->config.gzip && g->key.encoding != ENCODING_INSERT; /* which has no object */
-    p->to_load = s->config.bigquery_enabled && g->key.kind == PLAN_EVENTS &&
+    p->gzip = s->config.gzip && g->lines > 0 &&
+              g->key.encoding != ENCODING_INSERT; /* which has no object */
+    p->to_load = s->config.bigquery_enabled && g->lines > 0 && g->key.kind == PLAN_EVENTS &&
                  g->key.encoding != ENCODING_INSERT && (g->key.flags & PLAN_INSERT) == 0 &&
                  (encoding_is_staged(g->key.encoding) || g->key.schema_hash != 0);
     for (uint32_t j = 0; j < g->n_journals; j++) {
         const struct chain *c = &g->chain[j];
 
-        if (c->bytes > 0)
-            p->range[p->n_ranges++] =
-                (struct plan_range){*journal_uuid(s->feed[j].journal), c->from, c->to};
+        if (chain_used(c))
+            p->range[p->n_ranges++] = (struct plan_range){
+                .journal = *journal_uuid(s->feed[j].journal),
+                .from = c->from,
+                .to = c->to,
+                .skips = c->skips.pairs,
+                .skips_len = c->skips.len,
+            };
     }
-    object_name(s, p);
+    if (g->lines > 0)
+        object_name(s, p);
+}
+
+/* The delivery's own copy of what its plan says of lines that are left out. @return false without
+ * memory. */
+static bool skips_copy(struct delivery *d)
+{
+    size_t len = 0, at = 0;
+
+    for (uint32_t i = 0; i < d->plan.n_ranges; i++)
+        len += d->plan.range[i].skips_len;
+    ASSERT(len <= SKIPS_BYTES_MAX);
+    d->skips = len > 0 ? malloc(len) : NULL;
+    if (len > 0 && d->skips == NULL)
+        return false;
+    for (uint32_t i = 0; i < d->plan.n_ranges; i++) {
+        struct plan_range *r = &d->plan.range[i];
+
+        if (r->skips_len > 0)
+            memcpy(d->skips + at, r->skips, r->skips_len);
+        r->skips = r->skips_len > 0 ? d->skips + at : NULL;
+        at += r->skips_len;
+    }
+    return true;
 }
 
 struct delivery *delivery_new(struct sink *s, const struct plan *plan)
@@ -193,24 +224,20 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
     const struct type_route *route =
         route_get(s, (struct span){plan->key.type, plan->key.type_len});
 
-    if (d == NULL || route == NULL) {
-        free(d);
-        return NULL;
-    }
+    if (d == NULL || route == NULL)
+        goto fail;
     d->sink = s;
     d->route = route;
     d->plan = *plan;
+    if (!skips_copy(d))
+        goto fail;
     if (plan->to_load &&
-        (d->table = route_table(s, route, (enum plan_encoding)plan->key.encoding)) == NULL) {
-        free(d);
-        return NULL;
-    }
+        (d->table = route_table(s, route, (enum plan_encoding)plan->key.encoding)) == NULL)
+        goto fail;
     if (plan->key.encoding == ENCODING_INSERT) {
         d->inserts = insert_table_of(s, &plan->key);
-        if (d->inserts == NULL) {
-            free(d);
-            return NULL;
-        }
+        if (d->inserts == NULL)
+            goto fail;
         s->n_inserts++;
     }
     if (plan_has_rows(&plan->key)) {
@@ -222,6 +249,11 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
     }
     d->since_us = s->now_us;
     return d;
+fail:
+    if (d != NULL)
+        free(d->skips);
+    free(d);
+    return NULL;
 }
 
 void deliver_ready(struct delivery *d, struct delivery_list *from)
@@ -246,10 +278,22 @@ static void plan_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
+    if (d->plan.lines == 0) { /* all of it was removed */
+        delivery_finish(d, &s->planning);
+        return;
+    }
     /* What cannot be sent soon must not take the memory of what can: it is read again. */
     if (d->inserts != NULL && s->pool.n_free < s->pool.n_total / 2 && insert_is_behind(d->inserts))
         content_drop(d);
     deliver_ready(d, &s->planning);
+}
+
+void plan_submit(struct delivery *d)
+{
+    struct record r = {.type = RECORD_PLAN, .plan_id = d->plan.id, .plan = &d->plan};
+
+    ASSERT(d->state == DELIVERY_PLANNING);
+    record_submit(d->sink, &r, plan_durable, d);
 }
 
 struct group_table *groups_of(struct sink *s, const struct plan_key *key)
@@ -261,24 +305,23 @@ bool plan_group(struct sink *s, struct group *g)
 {
     struct plan plan = {0};
     struct delivery *d;
-    struct record r = {.type = RECORD_PLAN};
 
     if (!columns_settle(s, g))
         return false;
     group_take(groups_of(s, &g->key), g);
-    if (g->lines == 0) {
+    if (g->lines == 0 && g->removed == 0) {
         group_free(&s->pool, g);
         return true;
     }
+    group_skips_end(g);
     plan_fill(s, g, &plan);
     d = delivery_new(s, &plan);
     ASSERT(d != NULL);
     d->content = g;
-    r.plan_id = plan.id;
-    r.plan = &d->plan;
     stat_add(&s->stats.planned_events, plan.events);
     delivery_move(d, NULL, &s->planning, DELIVERY_PLANNING);
-    record_submit(s, &r, plan_durable, d);
+    if (!dedupe_hold(d))
+        plan_submit(d);
     return true;
 }
 
@@ -388,6 +431,7 @@ void delivery_finish(struct delivery *d, struct delivery_list *l)
     if (d->version != NULL)
         columns_release(d->columns, d->version);
     insert_job_free(d->job);
+    free(d->skips);
     d->sink->n_inserts -= d->inserts != NULL ? 1 : 0;
     free(d);
 }

@@ -92,6 +92,15 @@ struct group *group_new(const struct plan_key *key, uint32_t n_journals)
     return g;
 }
 
+struct group *group_find(const struct group_table *t, const struct plan_key *key)
+{
+    struct group *g = t->bucket[key_hash(key) & t->mask];
+
+    while (g != NULL && !key_equal(&g->key, key))
+        g = g->next_hash;
+    return g;
+}
+
 struct group *group_get(struct group_table *t, const struct plan_key *key, int64_t now_us)
 {
     struct group **bucket = &t->bucket[key_hash(key) & t->mask];
@@ -241,20 +250,124 @@ void group_read(struct chunk_pool *pool, struct group *g, struct chain *from, ch
         from->last = NULL;
 }
 
+/* The chain's range includes a line. */
+static void chain_reach(struct chain *chain, const struct line_place *place)
+{
+    lsn_t lsn = place->block + place->offset;
+
+    if (!chain_used(chain)) {
+        chain->from = lsn;
+        chain->from_block = place->block;
+    }
+    chain->to = lsn + place->len;
+}
+
+/* ---- lines that are left out ---- */
+
+#define PAIR_BYTES 20u /* of the largest pair */
+
+static void varint_put(struct skips *k, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        k->pairs[k->len++] = (uint8_t)(v | 0x80);
+    k->pairs[k->len++] = (uint8_t)v;
+}
+
+static void skips_pair_end(struct group *g, struct skips *k)
+{
+    uint32_t before = k->len;
+
+    ASSERT(k->len + PAIR_BYTES <= k->room);
+    varint_put(k, k->kept);
+    varint_put(k, k->skipped);
+    k->kept = k->skipped = 0;
+    g->skip_bytes += k->len - before;
+}
+
+bool group_skip_room(struct group *g, uint32_t journal)
+{
+    struct skips *k = &g->chain[journal].skips;
+    uint32_t need = k->len + 2 * PAIR_BYTES;
+    uint8_t *larger;
+
+    ASSERT(journal < g->n_journals);
+    if (need <= k->room)
+        return true;
+    need = need > 128 ? 2 * need : 128;
+    larger = realloc(k->pairs, need);
+    if (larger == NULL)
+        return false;
+    k->pairs = larger;
+    k->room = need;
+    return true;
+}
+
+void group_skip(struct group *g, const struct line_place *place, bool counts)
+{
+    struct chain *chain = &g->chain[place->journal];
+
+    ASSERT(chain->skips.len + 2 * PAIR_BYTES <= chain->skips.room);
+    if (counts) {
+        chain_reach(chain, place);
+        g->removed += place->counts ? 1 : 0;
+    }
+    if (chain_used(chain)) /* otherwise its range begins behind this line */
+        chain->skips.skipped++;
+}
+
+void group_skips_end(struct group *g)
+{
+    for (uint32_t j = 0; j < g->n_journals; j++) {
+        if (g->chain[j].skips.skipped > 0)
+            skips_pair_end(g, &g->chain[j].skips);
+    }
+    ASSERT(g->skip_bytes <= SKIPS_BYTES_MAX);
+}
+
+static uint64_t varint_take(struct skip_reader *r)
+{
+    uint64_t v = 0;
+
+    for (int shift = 0; r->pairs < r->end && shift < 64; shift += 7) {
+        uint8_t b = *r->pairs++;
+
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (b < 0x80)
+            break;
+    }
+    return v;
+}
+
+bool skip_next(struct skip_reader *r)
+{
+    while (r->_kept == 0 && r->_skipped == 0) {
+        if (r->pairs >= r->end)
+            return false;
+        r->_kept = varint_take(r);
+        r->_skipped = varint_take(r);
+    }
+    if (r->_kept > 0) {
+        r->_kept--;
+        return false;
+    }
+    r->_skipped--;
+    return true;
+}
+
 void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
                   struct span line)
 {
     struct chain *chain = &g->chain[place->journal];
     lsn_t lsn = place->block + place->offset;
 
-    ASSERT_HOT(place->journal < g->n_journals && (chain->bytes == 0 || lsn >= chain->to));
+    (void)lsn; /* without hot assertions */
+    ASSERT_HOT(place->journal < g->n_journals && (!chain_used(chain) || lsn >= chain->to));
     ASSERT_HOT(pool->n_free * sizeof(struct chunk) >= line.len); /* the caller has looked */
-    if (chain->bytes == 0) {
-        chain->from = lsn;
-        chain->from_block = place->block;
-    }
+    chain_reach(chain, place);
     chain_copy(pool, g, chain, line);
-    chain->to = lsn + place->len;
+    if (unlikely(chain->skips.skipped > 0))
+        skips_pair_end(g, &chain->skips);
+    chain->skips.kept++;
     chain->bytes += line.len;
     g->bytes += line.len;
     g->lines++;
@@ -355,6 +468,7 @@ void group_free(struct chunk_pool *pool, struct group *g)
             g->chain[j].first = c->next;
             chunk_give(pool, c);
         }
+        free(g->chain[j].skips.pairs);
     }
     free(g);
 }

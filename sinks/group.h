@@ -34,13 +34,30 @@ struct chunk_pool {
     uint32_t n_free, n_total;
 };
 
+/*
+ * Which lines of a chain were left out: pairs of varints, how many lines are kept and how many behind
+ * them are left out; after the last pair all are kept.
+ */
+struct skips {
+    uint8_t *pairs; /* heap; NULL while nothing is left out */
+    uint32_t len, room;
+    uint64_t kept, skipped; /* the pair under way */
+};
+
 /** Lines of one journal. */
 struct chain {
     struct chunk *first, *last;
     uint64_t bytes;
-    lsn_t from, to;   /* of the first line; behind the last */
+    lsn_t from, to;   /* of the first line; behind the last. Lines that are left out count */
     lsn_t from_block; /* block that holds the first line */
+    struct skips skips;
 };
+
+/** Whether a chain has lines, be they left out. Thread: any. */
+static inline bool chain_used(const struct chain *c)
+{
+    return c->to != 0;
+}
 
 /** An open group, or the content of a plan. */
 struct group {
@@ -49,6 +66,8 @@ struct group {
     struct group *prev, *next; /* by age */
     int64_t opened_us;         /* monotonic */
     uint64_t bytes, lines, events;
+    uint64_t removed;    /* events that this plan accounts for as duplicates */
+    uint32_t skip_bytes; /* of all chains */
     uint32_t n_chunks;
     uint32_t n_journals;
     struct chain chain[]; /* by journal index */
@@ -86,6 +105,9 @@ void group_table_destroy(struct group_table *t);
 /** Finds the open group of a key, or opens one. @return NULL without memory. */
 struct group *group_get(struct group_table *t, const struct plan_key *key, int64_t now_us);
 
+/** Finds the open group of a key. @return NULL when there is none. */
+struct group *group_find(const struct group_table *t, const struct plan_key *key);
+
 /** Takes a group out of the table; the caller owns it until group_free(). */
 void group_take(struct group_table *t, struct group *g);
 
@@ -104,6 +126,27 @@ struct line_place {
 /** Appends one line; the pool holds chunks_for(line.len). */
 void group_append(struct chunk_pool *pool, struct group *g, const struct line_place *place,
                   struct span line);
+
+/** Makes room for one line that is left out of any chain. @return false without memory. */
+bool group_skip_room(struct group *g, uint32_t journal) WARN_UNUSED;
+
+/**
+ * Notes that a line of the group's key is left out; group_skip_room() said that there is room.
+ * @param counts whether the group accounts for it: then its range includes the line.
+ */
+void group_skip(struct group *g, const struct line_place *place, bool counts);
+
+/** Ends the pair under way in every chain: the group is planned. */
+void group_skips_end(struct group *g);
+
+/** A reader of skips. Zero it, then set pairs and end. */
+struct skip_reader {
+    const uint8_t *pairs, *end;
+    uint64_t _kept, _skipped;
+};
+
+/** Whether the next line is left out. */
+bool skip_next(struct skip_reader *r);
 
 /**
  * Takes the first n bytes of a chain out of its group; emptied chunks go back to the pool. For

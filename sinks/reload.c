@@ -85,8 +85,12 @@ static void feed_begin(struct sink *s)
 
     s->reload_cursor = LSN_MAX;
     s->reload_end = 0;
-    for (const struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
+    for (struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
         const struct plan_range *r = range_in(&d->plan, j);
+
+        d->skip = (struct skip_reader){0};
+        if (r != NULL && r->skips_len > 0)
+            d->skip = (struct skip_reader){.pairs = r->skips, .end = r->skips + r->skips_len};
 
         if (r != NULL && r->from < s->reload_cursor)
             s->reload_cursor = r->from;
@@ -152,7 +156,8 @@ static void run_take(struct sink *s, const struct block_view *v, const struct bl
             const struct block_entry *e = &v->entries[run->first + i];
             lsn_t lsn = v->header->lsn + e->offset;
 
-            if (lsn >= range->from && lsn < range->to && line_is_of(&d->plan, run, route, e))
+            if (lsn >= range->from && lsn < range->to && line_is_of(&d->plan, run, route, e) &&
+                !skip_next(&d->skip))
                 line_take(s, d, v, e);
         }
     }

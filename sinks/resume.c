@@ -177,7 +177,7 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
     r->rc = table_take_over(t, load, status == LOAD_PARKED, text);
 }
 
-static int feeds_resume(struct sink *s, char *error, size_t error_len)
+int feeds_resume(struct sink *s, char *error, size_t error_len)
 {
     int rc = 0;
 
@@ -204,9 +204,7 @@ int sink_resume(struct sink *s, char *error, size_t error_len)
     const struct delivery_state *state = dlog_state(s->dlog);
     struct resume r = {.sink = s, .error = error, .error_len = error_len};
 
-    r.rc = feeds_resume(s, error, error_len);
-    if (r.rc < 0)
-        return r.rc;
+    ASSERT(s->n_feeds == 0 || s->feed[0].sink == s); /* feeds_resume() */
     error[0] = '\0';
     state_each_planned(state, planned_visit, &r);
     state_each_plan(state, plan_visit, &r);

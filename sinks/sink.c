@@ -88,9 +88,11 @@ static int parts_create(struct sink *s, struct journal *const *journals, uint32_
     s->port = dlog_port(s->dlog, loop_wake_fd(s->loop));
     s->now_us = clock_monotonic_us();
     rc = columns_load(s, error, error_len);
-    if (rc < 0)
-        return rc;
-    return sink_resume(s, error, error_len);
+    if (rc == 0)
+        rc = feeds_resume(s, error, error_len);
+    if (rc == 0)
+        rc = dedupes_create(s, error, error_len);
+    return rc < 0 ? rc : sink_resume(s, error, error_len);
 }
 
 int sink_create(const struct sink_config *config, const struct type_set *types,
@@ -182,6 +184,7 @@ void sink_destroy(struct sink *s)
         scan_fini(&s->reload_scan[i]);
     }
     loop_destroy(s->loop);
+    dedupes_destroy(s);
     chunk_pool_destroy(&s->pool);
     maps_destroy(s);
     free(s->wrap_buf);
@@ -531,6 +534,7 @@ static void turn(struct sink *s)
     more = reload_run(s);
     more |= consume(s);
     more |= pack_run(s);
+    dedupes_run(s);
     marks_run(s);
     deliver_start(s);
     inserts_run(s);

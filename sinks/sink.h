@@ -36,6 +36,7 @@ struct sink_config {
     bool gcs_enabled, bigquery_enabled;
     const char *node;
     const char *columns_dir; /* exists; versions of inferred columns live here */
+    const char *dedupe_dir;  /* exists; ids that were taken live here */
     uint32_t columns_max;    /* of a table whose columns are inferred or added */
     struct auth_config auth;
     struct http_config http;
@@ -48,13 +49,14 @@ struct sink_config {
 struct sink_stats {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t blocks_memory; /* consumed from lanes */
     _Atomic uint64_t blocks_disk;                             /* consumed from journals */
-    _Atomic uint64_t events;        /* consumed: owned, not planned before */
-    _Atomic uint64_t groups_open;   /* gauge */
-    _Atomic uint64_t chunks_free;   /* gauge */
-    _Atomic uint64_t chunks_total;  /* gauge */
-    _Atomic uint64_t plans_waiting; /* gauge: planned, not confirmed */
-    _Atomic uint64_t plans_parked;  /* gauge */
-    _Atomic uint64_t plans_held;    /* gauge: of plans_waiting, held by a pause */
+    _Atomic uint64_t events;         /* consumed: owned, not planned before */
+    _Atomic uint64_t removed_events; /* duplicates that were left out */
+    _Atomic uint64_t groups_open;    /* gauge */
+    _Atomic uint64_t chunks_free;    /* gauge */
+    _Atomic uint64_t chunks_total;   /* gauge */
+    _Atomic uint64_t plans_waiting;  /* gauge: planned, not confirmed */
+    _Atomic uint64_t plans_parked;   /* gauge */
+    _Atomic uint64_t plans_held;     /* gauge: of plans_waiting, held by a pause */
     _Atomic uint64_t planned_events;
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
@@ -74,6 +76,20 @@ struct sink_stats {
     _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
     _Atomic uint64_t gzip_bytes;       /* ...into these */
     _Atomic uint64_t read_errors;      /* journal blocks that could not be read or did not verify */
+};
+
+/** Written by the sink thread only, readable by any (relaxed): one type that is deduplicated. */
+struct sink_dedupe_stats {
+    alignas(CACHE_LINE_BYTES) _Atomic uint64_t removed; /* events, since start */
+    _Atomic uint64_t without_id; /* events that have none and are never removed, since start */
+    _Atomic uint64_t ids;        /* gauge: in the window */
+    _Atomic uint64_t evicted;    /* ids that left within the window: ids_max was reached */
+    _Atomic uint64_t window_us;  /* gauge: what the window really is, not more than configured */
+    _Atomic uint64_t waiting;    /* gauge: plans that wait until decisions are durable */
+    _Atomic uint64_t log_bytes;  /* gauge: on disk */
+    _Atomic uint64_t log_errors; /* writes that failed */
+    _Atomic uint64_t damaged;    /* parts of the log that did not verify at start */
+    const struct type_config *type;
 };
 
 /** One table or problem, as `penstock sinks` shows it. */
@@ -150,6 +166,9 @@ void sink_destroy(struct sink *s);
 
 /** Counters. Thread: any. */
 const struct sink_stats *sink_stats(const struct sink *s);
+
+/** Counters of the i-th type that it deduplicates. Thread: any. @return NULL past the last one. */
+const struct sink_dedupe_stats *sink_dedupe_stats(const struct sink *s, uint32_t i);
 
 /** Counters of its Cloud Storage client. Thread: any. */
 const struct gcs_stats *sink_gcs_stats(const struct sink *s);

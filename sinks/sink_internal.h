@@ -1,5 +1,5 @@
 /*
- * Inside of a sink thread, shared by sink.c, consume.c, columns.c, deliver.c, pause.c, reload.c,
+ * Inside of a sink thread, shared by sink.c, consume.c, dedupe.c, columns.c, deliver.c, pause.c, reload.c,
  * tables.c, debt.c, insert.c, insert_job.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
@@ -16,6 +16,7 @@
 #include "dataplane/base/stats.h"
 #include "sinks/bigquery/bq_insert.h"
 #include "sinks/columns.h"
+#include "sinks/dedupe/idhash.h"
 #include "sinks/delivery/state.h"
 #include "sinks/engine/loop.h"
 #include "sinks/group.h"
@@ -30,12 +31,14 @@
 #define INSERTS_MAX        16384u /* plans for insertAll that are not finished: past it neither */
 #define LETTERS_MAX        (64u << 20) /* bytes of dead letters that wait: past it no rows are sent */
 #define CONSUME_BLOCKS     32          /* per turn, so that the network gets its share */
+#define SKIPS_PLAN_BYTES   16384u      /* a group that says so much of lines left out is planned */
 #define ENSURE_US          2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
 
 struct sink;
 struct table;
+struct dedupe;
 
 /* ---- journals ---- */
 
@@ -53,6 +56,11 @@ struct feed {
     struct block *lent; /* the block's holder; NULL when it lies in buf */
     struct block_view view;
     uint32_t run, entry;
+    int64_t block_us; /* when it was sealed; of the last one between blocks */
+    /* What deduplication says of the run under way. */
+    bool judged;
+    uint32_t n_removed;
+    uint8_t removed[BLOCK_ENTRIES_MAX / 8]; /* a bit for each line, when n_removed > 0 */
 };
 
 /* ---- plans ---- */
@@ -99,8 +107,12 @@ struct delivery {
     const struct type_route *route;
     uint8_t state; /* enum delivery_state_name */
     struct plan plan;
-    struct group *content; /* NULL: must be read again before sending */
-    bool packed;           /* content is compressed: */
+    struct group *content;           /* NULL: must be read again before sending */
+    uint8_t *skips;                  /* what the plan's ranges point to, or NULL */
+    struct skip_reader skip;         /* while it is read again: of the journal under way */
+    struct delivery *next_undecided; /* in its type's queue: see dedupe.c */
+    uint64_t decisions;              /* that must be durable before its PLAN */
+    bool packed;                     /* content is compressed: */
     struct pack_summary pack;
     struct iovec *iov;
     struct gcs_put put;
@@ -258,6 +270,7 @@ struct type_route {
     struct insert_table *inserts[INSERT_FORMS]; /* made when first needed */
     const struct type_config *config;
     struct columns *columns; /* of its table; NULL until a line needs them */
+    struct dedupe *dedupe;   /* its duplicates are removed, or NULL */
 };
 
 /** How far a key had been planned before this start. */
@@ -336,6 +349,11 @@ struct sink {
     struct planned_before *planned[PLANNED_BUCKETS];
     struct table *tables;
     struct columns *columns[COLUMNS_BUCKETS]; /* by table */
+    struct dedupe *dedupes;                   /* of owned types, in the order of configuration */
+    struct id_hash *dedupe_ids;               /* BLOCK_ENTRIES_MAX, while a run is judged */
+    char *dedupe_text;                        /* one unescaped id */
+    size_t dedupe_text_bytes;
+    int64_t dedupe_next_us; /* monotonic: next look at what can be freed */
     /* Time. */
     int64_t now_us; /* monotonic, of this turn */
     int64_t next_tick_us;
@@ -384,6 +402,10 @@ enum plan_encoding line_encoding(const struct block_run *run, const struct block
 /** Makes s->wrap_buf hold that many bytes. @return false without memory. */
 bool wrap_room(struct sink *s, size_t bytes) WARN_UNUSED;
 
+/** Whether a line was planned before this start, in any form. */
+bool line_is_planned(struct sink *s, const struct feed *f, const struct block_run *run,
+                     const struct block_entry *e);
+
 /** Where a line of a block comes from. */
 void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
                 struct line_place *out);
@@ -415,7 +437,33 @@ lsn_t marks_floor(const struct sink *s, uint32_t feed, lsn_t floor);
 /** Frees what is noted. */
 void marks_free(struct sink *s);
 
+/* ---- dedupe.c: thread: the sink's, but where said ---- */
+
+/** Opens what is durable of this thread's types that are deduplicated, after the feeds are set up.
+ * Thread: init. @return 0; -errno with error. */
+int dedupes_create(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
+
+/** Frees it, after the loop. Thread: control. */
+void dedupes_destroy(struct sink *s);
+
+/**
+ * Decides on the run that a feed has come to: f->removed and f->n_removed. What was decided before a
+ * restart is decided the same way again.
+ * @return false when it must be tried again later: the disk is behind, or memory is short.
+ */
+bool dedupe_judge(struct dedupe *d, struct feed *f, const struct block_run *run) WARN_UNUSED;
+
+/** Keeps a new plan back until the decisions on its lines are durable. @return false when they are:
+ * submit it. */
+bool dedupe_hold(struct delivery *d);
+
+/** Has decisions written, submits the plans that waited for them, and frees what nobody needs. */
+void dedupes_run(struct sink *s);
+
 /* ---- deliver.c: thread: the sink's ---- */
+
+/** Records a plan, which is in the list planning. */
+void plan_submit(struct delivery *d);
 
 /** Sets a list up. */
 void delivery_list_init(struct delivery_list *l);
@@ -658,7 +706,11 @@ void staging_free(struct sink *s);
 
 /* ---- resume.c: thread: init ---- */
 
-/** Takes over this thread's share of the delivery state. @return 0; -errno with error. */
+/** Sets the feeds up where their journals are planned to. @return 0; -errno with error. */
+int feeds_resume(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
+
+/** Takes over this thread's share of the delivery state, after feeds_resume(). @return 0; -errno with
+ * error. */
 int sink_resume(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
 
 #endif

@@ -34,6 +34,7 @@ MAY_INCLUDE = {
     "dataplane": ["dataplane/**"],
     ENGINE: [BASE, JSON],  # the cloud's answers are JSON
     "sinks/delivery": [BASE, JSON, EVENT, BLOCK, JOURNAL, ENGINE],
+    "sinks/dedupe": [BASE, EVENT + "/names.h", ENGINE],
     "sinks/gcs": CLOUD,
     "sinks/bigquery": CLOUD,
     "sinks": ["sinks/**", BASE, JSON, EVENT, BLOCK, JOURNAL, "dataplane/lane.h"],

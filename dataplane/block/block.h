@@ -37,6 +37,9 @@ enum block_kind { BLOCK_EVENT, BLOCK_DEAD };
 #define BLOCK_ENTRY_ROWS \
     0x08 /* its row is made by rows.h: no column was cut or checked but the schema's */
 
+#define BLOCK_ENTRY_REPLAY \
+    0x10 /* a dead letter that is taken in again on purpose: never removed as a duplicate */
+
 /** On disk, at the start of a block. */
 struct block_header {
     uint32_t magic;

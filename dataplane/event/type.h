@@ -42,6 +42,9 @@ struct type_config {
     int32_t sampling_ppm; /* of its events are kept, in parts per million; TYPE_SAMPLING_DEFAULT: as
                              the settings say for all types */
     enum type_method method;
+    const char *dedupe_field; /* path of the id by which duplicates are removed; NULL: none are */
+    int64_t dedupe_window_us;
+    uint32_t dedupe_ids_max;
 };
 
 /** All of them, and what holds for the rest. */

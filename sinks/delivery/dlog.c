@@ -462,6 +462,15 @@ void dlog_each_mark(struct dlog *d, dlog_mark_visitor visit, void *ctx)
     pthread_mutex_unlock(&d->marks_lock);
 }
 
+lsn_t dlog_floor(struct dlog *d, const struct journal_uuid *journal)
+{
+    int i;
+
+    ASSERT(d != NULL && journal != NULL);
+    i = journal_register(d, journal);
+    return i < 0 ? 0 : atomic_load_explicit(&d->journal[i].floor, memory_order_acquire);
+}
+
 lsn_t dlog_free_lsn(struct dlog *d, const struct journal_uuid *journal)
 {
     int i;

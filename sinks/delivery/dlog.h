@@ -151,6 +151,12 @@ typedef void (*dlog_mark_visitor)(void *ctx, const struct block_mark *mark);
 void dlog_each_mark(struct dlog *d, dlog_mark_visitor visit, void *ctx);
 
 /**
+ * The floor that is recorded: a restart reads the journal from there on, and nothing below it. 0
+ * until the writer has said. Thread: any.
+ */
+lsn_t dlog_floor(struct dlog *d, const struct journal_uuid *journal);
+
+/**
  * Everything below this LSN is confirmed in the cloud or not ours any more: its segments may be
  * recycled. Follows durable records only. Thread: any.
  */

@@ -76,6 +76,7 @@ struct dlog_port {
 struct dlog_journal {
     struct journal_uuid uuid;
     _Atomic uint64_t free_lsn; /* writer */
+    _Atomic uint64_t floor;    /* writer: as recorded */
 };
 
 enum dlog_order {

@@ -127,9 +127,12 @@ void dlog_publish_free(struct dlog *d)
     uint32_t n = atomic_load_explicit(&d->n_journals, memory_order_acquire);
 
     ASSERT(n <= JOURNALS_MAX);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         atomic_store_explicit(&d->journal[i].free_lsn,
                               state_free_lsn(d->state, &d->journal[i].uuid), memory_order_release);
+        atomic_store_explicit(&d->journal[i].floor, state_floor(d->state, &d->journal[i].uuid),
+                              memory_order_release);
+    }
 }
 
 /* Marks are the one part of the state that other threads look at. */

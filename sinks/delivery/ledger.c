@@ -17,6 +17,7 @@
 #include "sinks/delivery/ledger_internal.h"
 
 #define BUSY_TIMEOUT_MS 5000
+#define LEDGER_VERSION  3 /* as in schema_sql */
 
 static const char schema_sql[] =
     "BEGIN IMMEDIATE;"
@@ -31,7 +32,8 @@ static const char schema_sql[] =
     "NULL,"
     " state TEXT NOT NULL, planned_us INTEGER NOT NULL, confirmed_us INTEGER NOT NULL DEFAULT 0,"
     " loaded_us INTEGER NOT NULL DEFAULT 0, load_id INTEGER NOT NULL DEFAULT 0,"
-    " generation INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');"
+    " generation INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',"
+    " removed INTEGER NOT NULL DEFAULT 0);"
     "CREATE INDEX IF NOT EXISTS objects_load ON objects(load_id) WHERE load_id > 0;"
     "CREATE TABLE IF NOT EXISTS loads("
     " load_id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, rows_expected INTEGER NOT NULL,"
@@ -46,22 +48,24 @@ static const char schema_sql[] =
     "DROP VIEW IF EXISTS minutes;"
     "CREATE VIEW minutes AS"
     " SELECT type, kind, minute, 'gcs' AS sink, sum(events) AS planned,"
-    "  sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END) AS delivered"
+    "  sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END) AS delivered,"
+    "  sum(removed) AS duplicates_removed"
     "  FROM objects WHERE encoding = 0 GROUP BY type, kind, minute"
     " UNION ALL"
     " SELECT type, kind, minute, 'bigquery', sum(events),"
     "  sum(CASE WHEN state = 'inserted' THEN coalesce(i.rows, 0)"
-    "   WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END)"
+    "   WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END), 0"
     "  FROM objects o LEFT JOIN inserts i ON i.plan_id = o.plan_id"
     "  WHERE to_load = 1 OR encoding = 3 GROUP BY type, kind, minute;"
-    "PRAGMA user_version = 2;"
+    "PRAGMA user_version = 3;"
     "COMMIT;";
 
 static const char *const statement_sql[STMT_COUNT] = {
     [STMT_PLAN] = "INSERT OR IGNORE INTO objects(plan_id, type, kind, encoding, flags, minute, "
                   "name, events, lines,"
-                  " bytes, crc32c, to_load, state, planned_us)"
-                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'planned', ?13)",
+                  " bytes, crc32c, to_load, state, planned_us, removed)"
+                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
+                  " CASE WHEN ?9 > 0 THEN 'planned' ELSE 'removed' END, ?13, ?14)",
     [STMT_CONFIRM] =
         "UPDATE objects SET state = 'stored', confirmed_us = ?2, generation = ?3, reason = ''"
         " WHERE plan_id = ?1 AND state IN ('planned', 'parked')",
@@ -137,19 +141,30 @@ static int exec(struct ledger *l, const char *sql)
 static int read_version(void *ctx, int columns, char **value, char **name)
 {
     (void)name;
-    *(bool *)ctx = columns == 1 && value[0] != NULL && strcmp(value[0], "2") == 0;
+    *(int *)ctx = columns == 1 && value[0] != NULL ? (int)strtol(value[0], NULL, 10) : 0;
     return 0;
+}
+
+/* Versions before knew no duplicates. Looked for, not concluded from the version: an upgrade may have
+ * been cut off. */
+static int upgrade(struct ledger *l)
+{
+    if (exec(l, "SELECT removed FROM objects LIMIT 0") == 0)
+        return 0;
+    return exec(l, "ALTER TABLE objects ADD COLUMN removed INTEGER NOT NULL DEFAULT 0");
 }
 
 /* A reader of a ready database must not ask for the write lock: look before creating. */
 static int ensure_schema(struct ledger *l)
 {
-    bool ready = false;
-    int rc = ledger_errno(sqlite3_exec(l->db, "PRAGMA user_version", read_version, &ready, NULL));
+    int version = 0;
+    int rc = ledger_errno(sqlite3_exec(l->db, "PRAGMA user_version", read_version, &version, NULL));
 
-    if (rc != 0 || ready)
+    if (rc != 0 || version == LEDGER_VERSION)
         return rc;
     rc = exec(l, "PRAGMA journal_mode = WAL");
+    if (rc == 0 && version > 0)
+        rc = upgrade(l);
     if (rc == 0)
         rc = exec(l, schema_sql);
     if (rc != 0 && sqlite3_get_autocommit(l->db) == 0)
@@ -243,6 +258,7 @@ static int insert_plan(struct ledger *l, const struct plan *p)
     sqlite3_bind_int64(st, 11, p->crc32c);
     sqlite3_bind_int(st, 12, p->to_load);
     sqlite3_bind_int64(st, 13, p->planned_us);
+    sqlite3_bind_int64(st, 14, (sqlite3_int64)p->removed);
     return run(l, st);
 }
 

@@ -27,6 +27,7 @@ struct ledger_total {
     uint64_t parked;    /* events in parked plans or loads */
     uint64_t refused;   /* rows that BigQuery refused: dead letters */
     uint64_t inserts;   /* of planned: events that go to BigQuery by insertAll */
+    uint64_t removed;   /* "gcs": duplicates that were left out; not in planned */
     uint64_t objects;   /* confirmed objects, or loads and inserted plans */
     int64_t newest_us;  /* latest confirmation, wall clock */
 };

@@ -13,7 +13,8 @@ static const char totals_sql[] =
     " sum(CASE WHEN state IN ('stored', 'loaded', 'deleted') THEN events ELSE 0 END),"
     " sum(CASE WHEN state = 'parked' THEN events ELSE 0 END),"
     " sum(state IN ('stored', 'loaded', 'deleted')), max(confirmed_us), 0,"
-    " sum(CASE WHEN flags & 8 THEN events ELSE 0 END)" /* PLAN_INSERT */
+    " sum(CASE WHEN flags & 8 THEN events ELSE 0 END)," /* PLAN_INSERT */
+    " sum(removed)"
     " FROM objects WHERE encoding = 0 GROUP BY type, kind"
     " UNION ALL"
     " SELECT o.type, o.kind, 'bigquery', sum(o.events),"
@@ -23,7 +24,7 @@ static const char totals_sql[] =
     "o.events ELSE 0 END),"
     " count(DISTINCT CASE WHEN o.state IN ('loaded', 'deleted') THEN o.load_id END)"
     "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0),"
-    " sum(CASE WHEN o.encoding = 3 THEN o.events ELSE 0 END)"
+    " sum(CASE WHEN o.encoding = 3 THEN o.events ELSE 0 END), 0"
     " FROM objects o LEFT JOIN loads l ON l.load_id = o.load_id"
     " LEFT JOIN inserts i ON i.plan_id = o.plan_id"
     " WHERE o.to_load = 1 OR o.encoding = 3 GROUP BY o.type, o.kind"
@@ -48,6 +49,7 @@ static void read_total(sqlite3_stmt *st, struct ledger_total *t)
     t->newest_us = sqlite3_column_int64(st, 7);
     t->refused = (uint64_t)sqlite3_column_int64(st, 8);
     t->inserts = (uint64_t)sqlite3_column_int64(st, 9);
+    t->removed = (uint64_t)sqlite3_column_int64(st, 10);
 }
 
 int ledger_each_total(struct ledger *l, void (*visit)(void *ctx, const struct ledger_total *t),

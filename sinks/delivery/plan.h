@@ -16,6 +16,7 @@
 #define PLAN_OBJECTS_PER_LOAD 10000 /* BigQuery: URIs in one job */
 #define TABLE_NAME_BYTES_MAX  1024
 #define JOB_ID_BYTES_MAX      160
+#define SKIPS_BYTES_MAX       20480 /* what one plan says of lines that are left out */
 
 /* What a group's lines are. */
 enum plan_kind {
@@ -68,13 +69,19 @@ struct plan_range {
     struct journal_uuid journal;
     lsn_t from; /* of the first line */
     lsn_t to;   /* behind the last line */
+    /* Lines of the key in it that are no part of the plan, because they are duplicates: see struct
+     * skips in group.h. Whoever gives the plan owns them. */
+    const uint8_t *skips;
+    size_t skips_len;
 };
 
-/** A closed group. Lines come range by range, in LSN order within a range. */
+/** A closed group. Lines come range by range, in LSN order within a range. One without lines has no
+ * object: it records that lines were removed, and is finished when it is durable. */
 struct plan {
     uint64_t id; /* unique in this delivery log for ever */
     struct plan_key key;
-    uint64_t events; /* dead letters in several parts count once */
+    uint64_t events;  /* dead letters in several parts count once */
+    uint64_t removed; /* ENCODING_ARCHIVE: duplicates in its ranges, no part of its lines */
     uint64_t lines;
     uint64_t bytes;
     uint32_t crc32c;    /* of all lines in order */

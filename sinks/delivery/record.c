@@ -8,11 +8,12 @@
 
 /* A plan's fixed fields: id, minute, schema hash, kind, encoding, flags, form, events, lines,
  * bytes, crc, planned_us, then type (u8 length), object (u16 length) and ranges (u8 count, 32 bytes
- * each). */
+ * each). With FORM_REMOVED: removed, and for each range its skips (u32 length). */
 #define PLAN_FIXED_BYTES (8 + 4 + 4 + 4 + 8 + 8 + 8 + 4 + 8)
 #define RANGE_BYTES      32
 #define FORM_TO_LOAD     0x01 /* version 1 knows no other bit */
 #define FORM_GZIP        0x02
+#define FORM_REMOVED     0x04 /* since version 3: removed u64 and per range skips follow */
 static_assert(PLAN_FIXED_BYTES + 1 + 2 + 1 <= 64,
               "RECORD_PLAN_BYTES_MAX counts 64 for fixed fields");
 static_assert(sizeof(struct plan_key) == 12 + TYPE_NAME_BYTES_MAX,
@@ -54,6 +55,16 @@ static size_t text_bytes(const char *text)
     return text == NULL ? 0 : strnlen(text, RECORD_TEXT_BYTES_MAX);
 }
 
+static size_t skips_bytes(const struct plan *p)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_ranges; i++)
+        n += p->range[i].skips_len;
+    ASSERT(n <= SKIPS_BYTES_MAX);
+    return n;
+}
+
 size_t record_encoded_max(const struct record *r)
 {
     size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
@@ -61,7 +72,8 @@ size_t record_encoded_max(const struct record *r)
     ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_MARK && r->type != RECORD_FLOOR);
     if (r->type == RECORD_PLAN) {
         ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
-        n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES;
+        n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES -
+             SKIPS_BYTES_MAX + skips_bytes(r->plan);
     }
     if (r->type == RECORD_LOAD) {
         ASSERT(r->load != NULL && r->load->n_plans <= PLAN_OBJECTS_PER_LOAD);
@@ -114,15 +126,26 @@ static void put_key(struct byte_writer *w, const struct plan_key *k)
     put_bytes(w, k->type, k->type_len);
 }
 
+static void put_removed(struct byte_writer *w, const struct plan *p)
+{
+    put_u64(w, p->removed);
+    for (uint32_t i = 0; i < p->n_ranges; i++) {
+        put_u32(w, (uint32_t)p->range[i].skips_len);
+        put_bytes(w, p->range[i].skips, p->range[i].skips_len);
+    }
+}
+
 static void put_plan(struct byte_writer *w, const struct plan *p)
 {
     size_t object_len = strnlen(p->object, sizeof(p->object));
+    bool removes = p->removed > 0 || skips_bytes(p) > 0;
 
     ASSERT(p->id != 0 && p->n_ranges <= JOURNALS_MAX);
     ASSERT(object_len < sizeof(p->object));
     put_u64(w, p->id);
     put_key(w, &p->key);
-    put_u8(w, (uint8_t)((p->to_load ? FORM_TO_LOAD : 0) | (p->gzip ? FORM_GZIP : 0)));
+    put_u8(w, (uint8_t)((p->to_load ? FORM_TO_LOAD : 0) | (p->gzip ? FORM_GZIP : 0) |
+                        (removes ? FORM_REMOVED : 0)));
     put_u64(w, p->events);
     put_u64(w, p->lines);
     put_u64(w, p->bytes);
@@ -136,6 +159,8 @@ static void put_plan(struct byte_writer *w, const struct plan *p)
         put_u64(w, p->range[i].from);
         put_u64(w, p->range[i].to);
     }
+    if (removes)
+        put_removed(w, p);
 }
 
 static void put_load(struct byte_writer *w, const struct load *l)
@@ -374,6 +399,22 @@ static void get_name(struct byte_reader *r, char *out, size_t cap)
     out[len] = '\0';
 }
 
+/* Without it, nothing is left out. */
+static void get_removed(struct byte_reader *r, struct plan *p, bool there)
+{
+    size_t sum = 0;
+
+    p->removed = there ? get_u64(r) : 0;
+    for (uint32_t i = 0; i < p->n_ranges && !r->bad; i++) {
+        struct plan_range *range = &p->range[i];
+
+        range->skips_len = there ? get_u32(r) : 0;
+        range->skips = range->skips_len > 0 ? get_bytes(r, range->skips_len) : NULL;
+        if (range->skips_len > SKIPS_BYTES_MAX || (sum += range->skips_len) > SKIPS_BYTES_MAX)
+            r->bad = true;
+    }
+}
+
 static void get_plan(struct byte_reader *r, struct plan *p)
 {
     uint8_t form;
@@ -391,13 +432,14 @@ static void get_plan(struct byte_reader *r, struct plan *p)
     get_name(r, p->object, sizeof(p->object));
     p->n_ranges = get_u8(r);
     if (p->id == 0 || p->id == UINT64_MAX || p->n_ranges > JOURNALS_MAX ||
-        form > (FORM_TO_LOAD | FORM_GZIP))
+        form > (FORM_TO_LOAD | FORM_GZIP | FORM_REMOVED))
         r->bad = true;
     for (uint32_t i = 0; i < p->n_ranges && !r->bad; i++) {
         get_journal(r, &p->range[i].journal);
         p->range[i].from = get_u64(r);
         p->range[i].to = get_u64(r);
     }
+    get_removed(r, p, (form & FORM_REMOVED) != 0);
 }
 
 static void get_load(struct byte_reader *r, struct record_view *v)
@@ -542,6 +584,15 @@ static void get_fields(struct byte_reader *r, struct record_view *v)
     }
 }
 
+/* Whether an earlier version could have written a plan: it knew fewer forms. */
+static bool plan_of_version(const struct plan *p, uint8_t version)
+{
+    ASSERT(version < RECORD_VERSION);
+    if (version == 1 && p->gzip)
+        return false;
+    return p->removed == 0 && p->lines > 0 && skips_bytes(p) == 0;
+}
+
 int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
 {
     struct byte_reader r = {.p = buf, .left = len, .bad = false};
@@ -563,8 +614,9 @@ int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
         return -EBADMSG;
     r.left = out->len - RECORD_HEADER_BYTES;
     get_fields(&r, out);
-    if (version == 1 && (out->type == RECORD_PLAN || out->type == RECORD_SNAP_PLAN) &&
-        out->plan.gzip)
+    if (!r.bad && version < RECORD_VERSION &&
+        (out->type == RECORD_PLAN || out->type == RECORD_SNAP_PLAN) &&
+        !plan_of_version(&out->plan, version))
         return -EBADMSG;
     return r.bad || r.left != 0 ? -EBADMSG : 0;
 }

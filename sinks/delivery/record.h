@@ -11,11 +11,12 @@
 #include "dataplane/base/span.h"
 #include "sinks/delivery/dlog.h"
 
-#define RECORD_VERSION        2 /* 2: a plan may be gzip */
+#define RECORD_VERSION        3 /* 2: a plan may be gzip; 3: may leave duplicates out */
 #define RECORD_VERSION_MIN    1 /* still read */
 #define RECORD_HEADER_BYTES   24
 #define RECORD_TEXT_BYTES_MAX 1024 /* longer texts are cut */
-#define RECORD_PLAN_BYTES_MAX (64 + TYPE_NAME_BYTES_MAX + OBJECT_NAME_BYTES_MAX + JOURNALS_MAX * 32)
+#define RECORD_PLAN_BYTES_MAX \
+    (64 + 8 + TYPE_NAME_BYTES_MAX + OBJECT_NAME_BYTES_MAX + JOURNALS_MAX * 36 + SKIPS_BYTES_MAX)
 #define RECORD_LOAD_BYTES_MAX (64 + TABLE_NAME_BYTES_MAX + PLAN_OBJECTS_PER_LOAD * 8)
 
 /* No record is larger, snapshot records included. */

@@ -212,10 +212,15 @@ static void plan_remove(struct delivery_state *s, struct state_plan *p)
 static int apply_plan(struct delivery_state *s, const struct record_view *r)
 {
     if (idmap_get(&s->plans, r->plan.id) != NULL ||
-        (r->plan.to_load && r->plan.key.encoding == ENCODING_INSERT))
+        (r->plan.to_load && r->plan.key.encoding == ENCODING_INSERT) ||
+        (r->plan.lines == 0 && (r->plan.to_load || r->plan.key.encoding != ENCODING_ARCHIVE)))
         return -EINVAL;
-    plan_add(s, r);
-    hold_ranges(s, &r->plan);
+    if (r->plan.lines > 0) {
+        plan_add(s, r);
+        hold_ranges(s, &r->plan);
+    } else { /* all of it was removed: there is nothing to send */
+        seen_id(s, r->plan.id);
+    }
     for (uint32_t i = 0; i < r->plan.n_ranges; i++) {
         struct state_journal *j = journal_get(s, &r->plan.range[i].journal);
 
@@ -417,6 +422,8 @@ static int apply_snap_plan(struct delivery_state *s, const struct record_view *r
         return -EINVAL;
     if (r->plan.key.encoding == ENCODING_INSERT && (r->plan.to_load || r->status == PLAN_CONFIRMED))
         return -EINVAL; /* INSERTED ends such a plan */
+    if (r->plan.lines == 0)
+        return -EINVAL; /* finished at once */
     p = plan_add(s, r);
     p->status = r->status;
     p->load_id = r->load_id;

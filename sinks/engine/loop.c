@@ -127,7 +127,14 @@ static int read_prepare(struct loop *l, struct loop_read *r)
     ASSERT(r->_got < r->len);
     if (sqe == NULL)
         return -EBUSY;
-    io_uring_prep_read(sqe, r->fd, (char *)r->buf + r->_got, r->len - r->_got, r->offset + r->_got);
+    if (r->_writes) {
+        io_uring_prep_write(sqe, r->fd, (char *)r->buf + r->_got, r->len - r->_got,
+                            r->offset + r->_got);
+        sqe->rw_flags = RWF_DSYNC;
+    } else {
+        io_uring_prep_read(sqe, r->fd, (char *)r->buf + r->_got, r->len - r->_got,
+                           r->offset + r->_got);
+    }
     io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)r | TAG_READ);
     l->reads_queued++;
     return 0;
@@ -138,6 +145,16 @@ int loop_read_start(struct loop *l, struct loop_read *r)
     ASSERT(r->done != NULL && r->buf != NULL);
     ASSERT(r->len > 0 && r->len <= INT32_MAX);
     r->_got = 0;
+    r->_writes = false;
+    return read_prepare(l, r);
+}
+
+int loop_write_start(struct loop *l, struct loop_read *r)
+{
+    ASSERT(r->done != NULL && r->buf != NULL);
+    ASSERT(r->len > 0 && r->len <= INT32_MAX);
+    r->_got = 0;
+    r->_writes = true;
     return read_prepare(l, r);
 }
 

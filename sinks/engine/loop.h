@@ -19,15 +19,16 @@ struct loop_timer {
     uint32_t _heap_index; /* 1-based; 0: not armed */
 };
 
-/** A read, embedded in its owner. */
+/** A read or a write, embedded in its owner. */
 struct loop_read {
     void (*done)(struct loop_read *r,
-                 int result); /* bytes read (short at the end of file) or -errno */
+                 int result); /* bytes read (short at the end of file) or written, or -errno */
     int fd;
     void *buf;
     uint32_t len;
     uint64_t offset;
-    uint32_t _got; /* bytes so far: a short read goes on until len or the end of the file */
+    uint32_t _got; /* bytes so far: a short one goes on until len or the end of the file */
+    bool _writes;
 };
 
 /** A watched descriptor, embedded in its owner; zero it before first use. */
@@ -71,6 +72,9 @@ void loop_timer_cancel(struct loop *l, struct loop_timer *t);
 /** Starts a read. @return 0; or -errno, and done never runs. Never cancelled: the buffer stays
  * until done. */
 int loop_read_start(struct loop *l, struct loop_read *r) WARN_UNUSED;
+
+/** Starts a write that is durable when done is called with len. @return and rest as for a read. */
+int loop_write_start(struct loop *l, struct loop_read *r) WARN_UNUSED;
 
 /**
  * Watches w->fd for events (0 stops); level-triggered. A stopped watch may be freed at once, also

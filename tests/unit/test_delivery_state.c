@@ -64,6 +64,52 @@ static void test_plan_round_trip(void **state)
     free(v);
 }
 
+/* Lines that a plan leaves out are part of its record; a plan without lines is finished at once, but
+ * what it covers is planned. */
+static void test_removed(void **state)
+{
+    static const uint8_t skips[] = {1, 2, 3, 4};
+    struct plan plan;
+    struct record r = {.type = RECORD_PLAN, .plan = &plan};
+    struct delivery_state *s = state_create();
+    uint8_t *buf = malloc(RECORD_BYTES_MAX);
+    struct record_view *v = malloc(sizeof(*v));
+    const struct journal_uuid j = tdlog_journal(1);
+    size_t len;
+
+    (void)state;
+    tdlog_plan(&plan, 1, "order", 0, 5, 9);
+    plan.to_load = false;
+    plan.removed = 7;
+    plan.n_ranges = 2;
+    plan.range[0] = (struct plan_range){.journal = tdlog_journal(0), .from = 5, .to = 9};
+    plan.range[1] = (struct plan_range){
+        .journal = j, .from = 1, .to = 8, .skips = skips, .skips_len = sizeof(skips)};
+    len = record_encode(&r, 77, buf);
+    assert_int_equal(record_decode(buf, len, v), 0);
+    assert_int_equal(v->plan.removed, 7);
+    assert_int_equal(v->plan.range[0].skips_len, 0);
+    assert_int_equal(v->plan.range[1].skips_len, sizeof(skips));
+    assert_memory_equal(v->plan.range[1].skips, skips, sizeof(skips));
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_not_equal(record_decode(buf, cut, v), 0);
+    buf[RECORD_VERSION_AT] = 2; /* knew no such plan */
+    assert_int_equal(record_decode(buf, len, v), -EBADMSG);
+    plan.lines = plan.events = 0;
+    assert_int_equal(record_decode(buf, record_encode(&r, 77, buf), v), 0);
+    assert_int_equal(state_apply(s, v), 0);
+    assert_int_equal(state_planned_to(s, &plan.key, &j), 8);
+    assert_int_equal(s->plans.count, 0);
+    assert_int_equal(state_next_id(s), 2);
+    plan.id = 2;
+    plan.to_load = true;
+    assert_int_equal(record_decode(buf, record_encode(&r, 77, buf), v), 0);
+    assert_int_equal(state_apply(s, v), -EINVAL);
+    state_destroy(s);
+    free(buf);
+    free(v);
+}
+
 static void test_load_round_trip(void **state)
 {
     struct load load = {.id = 9, .table = "t", .rows = 4, .n_plans = PLAN_OBJECTS_PER_LOAD};
@@ -318,9 +364,10 @@ static void test_marks_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_load_round_trip),
-        cmocka_unit_test(test_inserted),          cmocka_unit_test(test_random_operations),
-        cmocka_unit_test(test_parked_plan_holds), cmocka_unit_test(test_marks_are_bounded),
+        cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_removed),
+        cmocka_unit_test(test_load_round_trip),   cmocka_unit_test(test_inserted),
+        cmocka_unit_test(test_random_operations), cmocka_unit_test(test_parked_plan_holds),
+        cmocka_unit_test(test_marks_are_bounded),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));

@@ -40,6 +40,58 @@ static int down(void **state)
     return 0;
 }
 
+/* What is left out is read back line by line, whatever the runs; nothing that a group does not account
+ * for lies in front of its range. */
+static void test_skips(void **state)
+{
+    struct plan_key key;
+    uint64_t seed = tcore_seed("skips", 11);
+
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        bool counts = round % 2 == 0, skip[3000];
+        struct group *g;
+        struct skip_reader r;
+        uint32_t n = 0, kept = 0, from = UINT32_MAX, last = 0;
+
+        plan_key_init(&key, span_of("skips"), PLAN_EVENTS);
+        g = group_get(&table, &key, 1);
+        while (n < 3000) {
+            uint64_t run = tcore_random(&seed) % (round % 5 == 0 ? 400 : 3) + 1;
+            bool out = tcore_random(&seed) % 2 == 0;
+
+            for (; run > 0 && n < 3000; run--, n++) {
+                struct line_place place = {
+                    .journal = 1, .block = 4096, .offset = n + 128, .len = 1, .counts = true};
+
+                skip[n] = out;
+                if (!out) {
+                    group_append(&pool, g, &place, span_of("\n"));
+                    kept++;
+                } else {
+                    assert_true(group_skip_room(g, 1));
+                    group_skip(g, &place, counts);
+                }
+                if ((!out || counts) && from == UINT32_MAX)
+                    from = n;
+                last = !out || counts ? n : last;
+            }
+        }
+        group_skips_end(g);
+        assert_int_equal(g->lines, kept);
+        assert_int_equal(g->removed, counts ? 3000 - kept : 0);
+        assert_int_equal(g->chain[1].from, 4096 + 128 + from);
+        assert_int_equal(g->chain[1].to, 4096 + 128 + last + 1);
+        assert_int_equal(g->skip_bytes, g->chain[1].skips.len);
+        r = (struct skip_reader){.pairs = g->chain[1].skips.pairs,
+                                 .end = g->chain[1].skips.pairs + g->chain[1].skips.len};
+        for (uint32_t i = from; i <= last; i++)
+            assert_int_equal(skip_next(&r), skip[i]);
+        group_take(&table, g);
+        group_free(&pool, g);
+    }
+}
+
 static struct plan_key key_of(const char *type)
 {
     struct plan_key key;
@@ -255,8 +307,12 @@ static void test_rewrite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {FRESH(test_content), FRESH(test_lines), FRESH(test_keys),
-                                       FRESH(test_age_and_random_use), FRESH(test_rewrite)};
+    const struct CMUnitTest tests[] = {FRESH(test_content),
+                                       FRESH(test_skips),
+                                       FRESH(test_lines),
+                                       FRESH(test_keys),
+                                       FRESH(test_age_and_random_use),
+                                       FRESH(test_rewrite)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

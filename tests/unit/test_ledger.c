@@ -260,7 +260,7 @@ static void test_older_version(void **state)
     snprintf(path, sizeof(path), "%s/ledger.db", dir);
     assert_int_equal(ledger_open(path, &l, error, sizeof(error)), 0);
     snprintf(sql, sizeof(sql),
-             "DROP VIEW minutes; DROP TABLE inserts;"
+             "DROP VIEW minutes; DROP TABLE inserts; ALTER TABLE objects DROP COLUMN removed;"
              "CREATE VIEW minutes AS SELECT type FROM objects; PRAGMA user_version = 1");
     assert_int_equal(sqlite3_exec(l->db, sql, NULL, NULL, NULL), SQLITE_OK);
     ledger_close(l);
