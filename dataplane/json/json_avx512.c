@@ -187,7 +187,7 @@ static void check_escapes(struct json_tape *t, __m512i v, uint32_t off, uint64_t
     const __m512i ok = _mm512_permutex2var_epi8(low, v, high);
     uint64_t unicode = _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8('u')) & escaped;
 
-    if ((escaped & ~_mm512_test_epi8_mask(ok, ok)) != 0)
+    if ((escaped & (~_mm512_test_epi8_mask(ok, ok) | _mm512_movepi8_mask(v))) != 0)
         tape_mark(t, off, MARK_RESCAN);
     for (; unicode != 0; unicode &= unicode - 1) {
         if (!json_unicode_ok(t, off + (uint32_t)__builtin_ctzll(unicode) - 1))
