@@ -42,19 +42,23 @@
 static const char *const hostile[] = {"\"}", "]]", "\\\"", "\x80\xBF", "0",
                                       " ",   "\n", ",1",   "\"\\"};
 
-/* A few hundred bytes each; between them everything that a document can hold. */
+/* Between them everything that a document can hold; LEARNED of them have nothing that a parser would rather
+ * not learn (exponents, escaped keys, a root that is no container). */
+#define LEARNED 4
 static const char *const events[] = {
-    "{\"event_type\":\"a\",\"user\":{\"id\":-1.5e+3},\"ts\":[true,null,false,{},\"\\u00e9\\n\"]}",
-    "{\"a\":{\"b\":{\"c\":{\"d\":\"\\ud83d\\ude00\"}}},\"\\u00e9\":0,\"ts\":\"\xE2\x82\xAC\",\"\":["
-    "[]]}",
+    "{\"event_type\":\"a\",\"user\":{\"id\":-1.5},\"ts\":[true,null,false,{},\"\\u00e9\\n\"]}",
+    "{\"a\":{\"b\":{\"c\":{\"d\":\"\\ud83d\\ude00\"}}},\"\xC3\xA9\":0,\"ts\":\"\xE2\x82\xAC\",\"\":"
+    "[["
+    "]]}",
     "{\"event_type\":\"order_completed\",\"ts\":\"2026-11-21T14:25:56.123Z\",\"user\":{\"id\":\"u-"
     "000123\",\"country\":\"DE\",\"address\":{\"street\":\"Stra\xC3\x9F"
     "e 7\",\"zip\":\"01067\"}},\"items\":[{\"sku\":\"A-1\",\"qty\":2,\"price\":19.99},{\"sku\":\"B-"
-    "\\\"2\\\"\",\"qty\":1,\"price\":5e0}],\"total\":44.98,\"paid\":true,\"coupon\":null,\"note\":"
+    "\\\"2\\\"\",\"qty\":1,\"price\":5}],\"total\":44.98,\"paid\":true,\"coupon\":null,\"note\":"
     "\"line\\nbreak \\\\ and \\u20ac \xF0\x9F\x98\x80\",\"meta\":{}}",
     "{ \"event_type\" : \"spaced\", \"user\" : { \"id\" : 7 , \"tags\" : [ \"a\" , \"b\" ] } , "
-    "\"meta\" : [ { } , [ ] , -0 , 1E-2 ] , \"ts\" : 1763735156 }",
+    "\"meta\" : [ { } , [ ] , -0 , 0.25 ] , \"ts\" : 1763735156 }",
     "[{\"a\":[1,2,3,[4,[5,[6,{\"b\":\"\\/\"}]]]]},\"x\",12345678901234567890,0.1e-10,false]",
+    "{\"event_typ\\u0065\":1e5,\"\\u00e9\":-1.5E+3,\"ts\":\r[0e0]}",
     "\"a string alone, \\\"quoted\\\", with \xC3\xA9 and more than one vector of sixty-four "
     "bytes\"",
 };
@@ -132,6 +136,20 @@ static int agree_guarded(const char *text, size_t len, enum json_framing framing
                  framing, flags);
 }
 
+/* A proof that nothing learned is ever taken wrongly proves nothing where nothing is learned. */
+static void check_learned(void)
+{
+    for (int v = 0; v < all.n; v++) {
+        struct json_parser_stats stats;
+
+        json_parser_stats(all.parser[v], &stats);
+        if (all.isa[v] != JSON_ISA_SCALAR) {
+            assert_true(stats.shape_hits > stats.events / 8);
+            assert_true(stats.shape_news > 0);
+        }
+    }
+}
+
 /* ---- every prefix, every change of one byte ---- */
 
 static void test_prefixes(void **state)
@@ -153,7 +171,8 @@ static void test_prefixes(void **state)
     }
 }
 
-/* Every byte takes every value, each time behind the event as it should be, which was learned. */
+/* Every byte takes every value, each time near the event as it should be, which was learned; with blanks
+ * between the two, so that what is suspicious about one of them does not spoil the other. */
 static void test_single_bytes(void **state)
 {
     const unsigned step = SLOW_BUILD && !whole() ? 17 : 1;
@@ -163,9 +182,11 @@ static void test_single_bytes(void **state)
     for (size_t e = 0; e < ARRAY_LEN(events); e++) {
         const size_t len = strlen(events[e]);
         const unsigned flags = len < 120 || whole() ? TJSON_ORACLE : 0;
-        const size_t n = (size_t)snprintf(buf, sizeof(buf), "%s\n%s\n", events[e], events[e]);
+        const size_t n =
+            (size_t)snprintf(buf, sizeof(buf), "%s\n%200s\n%s\n", events[e], "", events[e]);
 
-        agree_guarded(buf, n, JSON_FRAMING_LINES, TJSON_ORACLE);
+        for (unsigned turn = 0; turn < 3; turn++)
+            agree_guarded(buf, n, JSON_FRAMING_LINES, TJSON_ORACLE);
         for (size_t at = 0; at < len; at++) {
             for (unsigned c = (unsigned)at % step; c < 256; c += step) {
                 const char *guarded;
@@ -174,10 +195,12 @@ static void test_single_bytes(void **state)
                 guarded = tjson_guard_end(&guard, buf, n, "\"}");
                 agree(guarded, n, JSON_FRAMING_LINES, 0);
                 if (flags != 0)
-                    agree(guarded, len, JSON_FRAMING_SINGLE, flags);
+                    agree(guarded, len, JSON_FRAMING_LINES, flags);
             }
             buf[at] = events[e][at];
         }
+        if (e + 1 == LEARNED)
+            check_learned();
     }
 }
 
@@ -484,6 +507,67 @@ static void test_arrays(void **state)
 
 /* ---- learned shapes ---- */
 
+/* Keys that begin alike and go on differently, or end at once: a long one is learned, then a short one
+ * stands where the rest of the long one could no longer be read. */
+static void test_key_tails(void **state)
+{
+    static char buf[8192];
+    char key[1024];
+
+    (void)state;
+    memset(key, 'x', sizeof(key));
+    memcpy(key, "event_type", 10);
+    for (int learned = 6; learned < 600; learned = learned < 40 ? learned + 1 : learned * 3 / 2) {
+        for (int met = 6; met < 600; met = met < 40 ? met + 1 : met * 3 / 2) {
+            int len = 0;
+
+            for (int i = 0; i < 4; i++)
+                len += snprintf(buf + len, sizeof(buf) - (size_t)len, "{\"%.*s\":%d}\n",
+                                i < 3 ? learned : met, key, i);
+            assert_true(len < (int)sizeof(buf));
+            agree_guarded(buf, (size_t)len, JSON_FRAMING_LINES, TJSON_ORACLE);
+            agree_guarded(buf, (size_t)len - 1, JSON_FRAMING_LINES, 0);
+        }
+    }
+    check_learned();
+}
+
+/* The wanted members change places, repeat and hide behind escapes while the skeleton stays. */
+static void test_moving_keys(void **state)
+{
+    static const char *const keys[] = {
+        "event_type", "event_typ\\u0065", "ts",        "t\\u0073", "a",        "user",
+        "event_typE", "event_type_",      "event_typ", "id",       "\xC3\xA9", ""};
+    static const char *const values[] = {"1", "\"s\"", "null", "{\"id\":2}", "{\"b\":{}}"};
+    struct tjson_rng r = {7};
+    static char buf[16384];
+
+    (void)state;
+    for (unsigned round = 0; round < (SLOW_BUILD ? 500 : 5000); round++) {
+        const char *frame[3];
+        size_t len = 0;
+
+        for (unsigned i = 0; i < 3; i++) /* three values of one kind each make the skeleton */
+            frame[i] = values[tjson_below(&r, ARRAY_LEN(values))];
+        for (unsigned line = 0; line < 12; line++) {
+            const uint32_t moved = line < 4 ? 3 : tjson_below(&r, 4);
+
+            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "{");
+            for (unsigned i = 0; i < 3; i++) {
+                const char *key = keys[i == moved ? tjson_below(&r, ARRAY_LEN(keys))
+                                                  : (round + i * 5) % ARRAY_LEN(keys)];
+
+                len += (size_t)snprintf(buf + len, sizeof(buf) - len, "%s\"%s\":%s",
+                                        i > 0 ? "," : "", key, frame[i]);
+            }
+            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "}\n");
+        }
+        assert_true(len < sizeof(buf));
+        agree_guarded(buf, len, JSON_FRAMING_LINES, TJSON_ORACLE);
+    }
+    check_learned();
+}
+
 /* An event and its neighbours: learned, changed a little, and as it was. @return the length. */
 static size_t changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap)
 {
@@ -498,7 +582,8 @@ static size_t changed_events(struct tjson_rng *r, uint64_t shape, char *buf, siz
                 n = tjson_mutate(r, buf + len, n, 4900);
         }
         len += n;
-        buf[len++] = '\n';
+        len +=
+            (size_t)snprintf(buf + len, cap - len, "\n%*s", tjson_below(r, 2) == 0 ? 0 : 200, "");
     }
     return len;
 }
@@ -519,6 +604,7 @@ static void test_changed_events(void **state)
 
         agree_guarded(buf, len, JSON_FRAMING_LINES, i % 8 == 0 ? TJSON_ORACLE : 0);
     }
+    check_learned();
 }
 
 /* Bytes that this thread has ever allocated; 0 where jemalloc is not there to tell. */
@@ -600,6 +686,8 @@ int main(void)
         PROOF(test_arrays),
         PROOF(test_changed_events),
         PROOF(test_many_shapes),
+        PROOF(test_key_tails),
+        PROOF(test_moving_keys),
 #undef PROOF
     };
 

@@ -23,12 +23,21 @@ uint32_t tjson_below(struct tjson_rng *r, uint32_t n);
 
 /* ---- all variants at once ---- */
 
+/** What a shape was seen to stand for. */
+struct tjson_shape {
+    uint64_t shape;
+    uint64_t kinds; /* hash of the kinds of its tokens */
+    uint32_t n_tokens;
+};
+
 /** One parser for each variant that can run here; the scalar one is the first. */
 struct tjson {
     int n;
     enum json_isa isa[TJSON_ISAS_MAX];
     struct json_parser *parser[TJSON_ISAS_MAX];
     struct json_paths paths;
+    struct tjson_shape shapes[TJSON_ISAS_MAX][JSON_SHAPES_MAX];
+    uint64_t newest[TJSON_ISAS_MAX];
     char what[512]; /* the first difference, for people */
 };
 
@@ -69,7 +78,7 @@ char *tjson_guard_start(const struct tjson_guard *g, const char *text, size_t le
 
 /**
  * Writes one event without line end. Order and nesting follow from shape, values from r, keys from shape
- * when it is even and from r when it is odd. It has the members of tjson_paths now and then.
+ * and, when it is odd, now and then from r. It has the members of tjson_paths now and then.
  * @return its length, at most cap, which is 4096 or more.
  */
 size_t tjson_event(uint64_t shape, struct tjson_rng *r, char *out, size_t cap);

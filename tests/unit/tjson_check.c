@@ -170,6 +170,86 @@ static bool same_event(struct tjson *t, int variant, const struct json_event *wa
     return true;
 }
 
+/* ---- tokens and shapes, as json.h describes them ---- */
+
+/* Whether a token starts at p, which is outside of strings. *behind is where the next one may start. */
+static bool token_at(const char *p, const char *end, const char **behind)
+{
+    *behind = p + 1;
+    if (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')
+        return false;
+    if (*p == '"') {
+        for (p++; *p != '"'; p++)
+            p += *p == '\\';
+        *behind = p + 1;
+    } else if (strchr("{}[]:,", *p) == NULL) { /* a number or a literal */
+        while (*behind < end && strchr(" \t\r\n{}[]:,\"", **behind) == NULL)
+            ++*behind;
+    }
+    return true;
+}
+
+static char kind_of(char c)
+{
+    return strchr("{}[]:,\"", c) != NULL ? c : '0';
+}
+
+/* Compares the tokens of a valid event with those found here, and makes a hash of their kinds. */
+static bool same_tokens(struct tjson *t, const char *name, const struct json_event *ev,
+                        uint64_t *kinds)
+{
+    const char *end = ev->ptr + ev->len;
+    const char *p = ev->ptr;
+    uint32_t n = 0;
+
+    *kinds = 0;
+    while (p < end) {
+        const char *at = p;
+
+        if (!token_at(at, end, &p))
+            continue;
+        if (n >= ev->n_tokens || ev->token[n] - ev->token[0] != (uint32_t)(at - ev->ptr))
+            return differ(t, "%s: token %u of %u is not at %td", name, n, ev->n_tokens,
+                          at - ev->ptr);
+        *kinds = (*kinds ^ (uint8_t)kind_of(*at)) * UINT64_C(0x100000001B3) + 1;
+        n++;
+    }
+    if (n != ev->n_tokens)
+        return differ(t, "%s: %u tokens, there are %u", name, ev->n_tokens, n);
+    if (ev->token[n] - ev->token[0] < ev->len)
+        return differ(t, "%s: the token behind is inside", name);
+    return true;
+}
+
+/* A shape stands for one sequence of kinds, for ever. */
+static bool same_shape(struct tjson *t, int variant, const struct json_event *ev, uint64_t kinds)
+{
+    struct tjson_shape *known = &t->shapes[variant][ev->shape % JSON_SHAPES_MAX];
+    const char *name = json_isa_name(t->isa[variant]);
+
+    if (known->shape == ev->shape && (known->kinds != kinds || known->n_tokens != ev->n_tokens))
+        return differ(t, "%s: shape %ju has two meanings", name, (uintmax_t)ev->shape);
+    if (ev->shape > t->newest[variant])
+        t->newest[variant] = ev->shape;
+    else if (known->shape != ev->shape)
+        return differ(t, "%s: shape %ju was forgotten and is back", name, (uintmax_t)ev->shape);
+    *known = (struct tjson_shape){.shape = ev->shape, .kinds = kinds, .n_tokens = ev->n_tokens};
+    return true;
+}
+
+static bool sound_tokens(struct tjson *t, int variant, const struct json_event *ev)
+{
+    const char *name = json_isa_name(t->isa[variant]);
+    uint64_t kinds;
+
+    if (ev->token == NULL)
+        return (ev->n_tokens == 0 && ev->shape == 0) || differ(t, "%s: a shape, no tokens", name);
+    if (ev->error != JSON_ERROR_NONE)
+        return differ(t, "%s: tokens of an invalid document", name);
+    return same_tokens(t, name, ev, &kinds) &&
+           (ev->shape == 0 || same_shape(t, variant, ev, kinds));
+}
+
 /* ---- jansson ---- */
 
 static bool same_text(struct span raw, const char *text, size_t len)
@@ -309,7 +389,9 @@ int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing 
         for (int v = 1; v < t->n; v++) {
             const struct json_event *ev = reader_next(&r[v]);
 
-            if ((first != NULL || ev != NULL) && !same_event(t, v, first, ev))
+            if (first == NULL && ev == NULL)
+                continue;
+            if (!same_event(t, v, first, ev) || !sound_tokens(t, v, ev))
                 return -1;
         }
         if (oracle && !same_cut(t, first, buf, len, &pos, framing))

@@ -2,7 +2,8 @@
  * Makes events of a given shape with random values, and events that are nearly right. What decides the
  * order of structural characters comes from the shape alone, so that two events of one shape have the same
  * skeleton whatever their values are: that is what a parser which remembers skeletons has to be tried with.
- * In odd shapes the keys are values too: one skeleton with the wanted members at ever other places.
+ * In odd shapes a key is a value too now and then: one skeleton with the wanted members at ever other
+ * places. Escaped keys and exponents, which a parser may choose not to learn, are only in some shapes.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,10 +20,11 @@ const int tjson_n_paths = (int)ARRAY_LEN(tjson_paths);
 struct maker {
     struct tjson_rng shape;
     struct tjson_rng *values;
-    struct tjson_rng *keys; /* one of the two */
     char *out;
     size_t n, room;
     const char *colon, *comma;
+    bool moving; /* keys are values now and then */
+    bool odd;    /* with exponents and escaped keys */
 };
 
 static void put(struct maker *m, const char *text, size_t len)
@@ -39,12 +41,17 @@ static void put_text(struct maker *m, const char *text)
 
 #define PICK(rng, list) ((list)[tjson_below(rng, (uint32_t)ARRAY_LEN(list))])
 
+/* Keys that a path names, and those that a hasty look takes for them. */
 static void make_key(struct maker *m)
 {
-    static const char *const keys[] = {
+    static const char *const plain[] = {
         "event_type",
         "event_typf",
+        "event_ty",
+        "event_t",
+        "event_type_that_goes_on_for_quite_a_while_behind_what_a_vector_of_sixty_four_bytes_holds",
         "user",
+        "use",
         "id",
         "ts",
         "tS",
@@ -55,22 +62,22 @@ static void make_key(struct maker *m)
         "meta",
         "",
         "\xC3\xA9",
-        "\\u00e9",
-        "\\u0061",
-        "i\\u0064",
-        "x\\\"",
-        "\\\\",
         "k{[,:",
         "items",
         "sku",
-        "qty",
-        "price",
-        "address",
         "a.b",
-        "a_key_that_is_longer_than_a_vector_of_sixty_four_bytes_with_some_more_of_it"};
+    };
+    static const char *const escaped[] = {"event_typ\\u0065", "i\\u0064", "\\u0061", "meta\\n",
+                                          "\\u00e9",          "x\\\"",    "\\\\"};
+    struct tjson_rng *from = &m->shape;
 
+    if (m->moving && tjson_below(m->values, 16) == 0)
+        from = m->values;
     put_text(m, "\"");
-    put_text(m, PICK(m->keys, keys));
+    if (m->odd && tjson_below(from, 4) == 0)
+        put_text(m, PICK(from, escaped));
+    else
+        put_text(m, PICK(from, plain));
     put_text(m, "\"");
 }
 
@@ -111,28 +118,21 @@ static void make_string(struct maker *m)
 
 static void make_number(struct maker *m)
 {
-    static const char *const odd[] = {"0",
-                                      "-0",
-                                      "0.0",
-                                      "1e5",
-                                      "-1.5E-7",
-                                      "1E+2",
-                                      "1e400",
-                                      "0e0",
-                                      "12.50",
-                                      "-7",
-                                      "100000000000000000000",
-                                      "9007199254740993",
-                                      "0.1",
-                                      "5e-324"};
+    static const char *const plain[] = {
+        "0",  "-0", "0.0", "12.50",           "-7", "100000000000000000000",
+        "-1", "7",  "0.1", "9007199254740993"};
+    static const char *const far[] = {"1e5", "-1.5E-7", "1E+2", "1e400", "0e0", "5e-324"};
     char text[48];
 
-    if (tjson_below(m->values, 3) == 0) {
-        put_text(m, PICK(m->values, odd));
-        return;
+    if (m->odd && tjson_below(m->values, 4) == 0) {
+        put_text(m, PICK(m->values, far));
+    } else if (tjson_below(m->values, 3) == 0) {
+        put_text(m, PICK(m->values, plain));
+    } else {
+        snprintf(text, sizeof(text), "%u",
+                 tjson_below(m->values, 1u << tjson_below(m->values, 31)));
+        put_text(m, text);
     }
-    snprintf(text, sizeof(text), "%u", tjson_below(m->values, 1u << tjson_below(m->values, 31)));
-    put_text(m, text);
 }
 
 static void make_scalar(struct maker *m)
@@ -187,7 +187,8 @@ size_t tjson_event(uint64_t shape, struct tjson_rng *r, char *out, size_t cap)
     struct maker m = {.shape = {shape}, .values = r, .out = out, .room = cap};
 
     ASSERT(cap >= 4096);
-    m.keys = shape % 2 == 0 ? &m.shape : r;
+    m.moving = shape % 2 == 1;
+    m.odd = shape % 8 >= 6;
     m.colon = PICK(&m.shape, colons);
     m.comma = PICK(&m.shape, commas);
     make_value(&m, 0);
