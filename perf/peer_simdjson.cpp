@@ -291,160 +291,177 @@ void *many_create(enum json_corpus corpus, size_t buffer_max)
 }
 
 // ---- Rows: by hand, in the order in which the members come ----
+// Keys are compared as they stand, and strings are unescaped straight into the row: both faster than asking for
+// unescaped keys and strings. A key that has an escape would not be found.
 
 using value = simdjson_result<ondemand::value>;
 
-template <class V> inline bool put_string(uint8_t *&out, int field, V &&v)
+// Whether the key at raw, behind its first quote, is this.
+template <size_t N> inline bool is(const char *raw, const char (&key)[N])
 {
-    string_view text;
-
-    if (v.get_string().get(text))
-        return false;
-    out = row_bytes(out, field, text.data(), text.size());
-    return true;
+    return memcmp(raw, key, N - 1) == 0 && raw[N - 1] == '"';
 }
 
-inline bool put_double(uint8_t *&out, int field, value v)
-{
-    double number;
+struct row_encoder {
+    ondemand::parser &parser;
+    uint8_t *out;
 
-    if (v.get_double().get(number))
-        return false;
-    out = row_double(out, field, number);
-    return true;
-}
+    template <class V> bool string(int field, V &&v)
+    {
+        ondemand::raw_json_string raw;
+        string_view text;
+        uint8_t *start = row_open(out, field), *end = start;
 
-inline bool put_int(uint8_t *&out, int field, value v)
-{
-    int64_t number;
-
-    if (v.get_int64().get(number))
-        return false;
-    out = row_int(out, field, number);
-    return true;
-}
-
-inline bool put_time(uint8_t *&out, int field, value v)
-{
-    string_view text;
-    int64_t us;
-
-    if (v.get_string().get(text) || !row_time(text.data(), text.size(), &us))
-        return false;
-    out = row_int(out, field, us);
-    return true;
-}
-
-inline bool put_item(uint8_t *&out, ondemand::object item)
-{
-    uint8_t *start = row_open(out, 8), *at = start;
-
-    for (auto field : item) {
-        string_view key;
-        bool good = false;
-
-        if (field.unescaped_key().get(key))
+        if (v.get_raw_json_string().get(raw) || parser.unescape(raw, end).get(text))
             return false;
-        if (key == "product_id")
-            good = put_string(at, 1, field.value());
-        else if (key == "product_name")
-            good = put_string(at, 2, field.value());
-        else if (key == "quantity")
-            good = put_int(at, 3, field.value());
-        else if (key == "price")
-            good = put_double(at, 4, field.value());
-        if (!good)
-            return false;
+        out = row_close(start, start + text.size());
+        return true;
     }
-    out = row_close(start, at);
-    return true;
-}
 
-// A record of strings.
-template <size_t N>
-inline bool put_strings(uint8_t *&out, int number, value v, const string_view (&names)[N])
-{
-    uint8_t *start = row_open(out, number), *at = start;
-    ondemand::object record;
+    bool number(int field, value v)
+    {
+        double n;
 
-    if (v.get_object().get(record))
-        return false;
-    for (auto field : record) {
-        string_view key;
-        size_t i = 0;
-
-        if (field.unescaped_key().get(key))
+        if (v.get_double().get(n))
             return false;
-        while (i < N && names[i] != key)
-            i++;
-        if (i == N || !put_string(at, static_cast<int>(i) + 1, field.value()))
-            return false;
+        out = row_double(out, field, n);
+        return true;
     }
-    out = row_close(start, at);
-    return true;
-}
 
-inline bool put_items(uint8_t *&out, value v)
-{
-    ondemand::array items;
+    bool integer(int field, value v)
+    {
+        int64_t n;
 
-    if (v.get_array().get(items))
-        return false;
-    for (auto item : items) {
+        if (v.get_int64().get(n))
+            return false;
+        out = row_int(out, field, n);
+        return true;
+    }
+
+    bool time(int field, value v)
+    {
+        ondemand::raw_json_string raw;
+        int64_t us;
+
+        if (v.get_raw_json_string().get(raw))
+            return false;
+        auto quote = static_cast<const char *>(memchr(raw.raw(), '"', SIMDJSON_PADDING));
+        if (quote == nullptr || !row_time(raw.raw(), static_cast<size_t>(quote - raw.raw()), &us))
+            return false;
+        out = row_int(out, field, us);
+        return true;
+    }
+
+    // Calls member(key, value) for all of an object.
+    template <class Member> bool members(ondemand::object &o, Member member)
+    {
+        for (auto found : o) {
+            ondemand::raw_json_string key;
+
+            if (found.key().get(key) || !member(key.raw(), found.value()))
+                return false;
+        }
+        return true;
+    }
+
+    template <class V, class Member> bool record(int field, V &&v, Member member)
+    {
+        uint8_t *start = row_open(out, field);
         ondemand::object o;
 
-        if (item.get_object().get(o) || !put_item(out, o))
+        out = start;
+        if (v.get_object().get(o) || !members(o, member))
             return false;
-    }
-    return true;
-}
-
-inline bool put_optional(uint8_t *&out, string_view key, value v)
-{
-    ondemand::value there;
-    bool flag;
-
-    if (v.get(there))
-        return false;
-    if (bool(there.is_null()))
+        out = row_close(start, out);
         return true;
-    if (key == "coupon")
-        return put_string(out, 12, there);
-    if (key != "gift" || there.get_bool().get(flag))
-        return false;
-    out = row_int(out, 11, flag);
-    return true;
-}
-
-inline bool put_member(uint8_t *&out, string_view key, value v)
-{
-    static constexpr string_view address[] = {"name", "street", "city", "postal_code", "country"};
-    static constexpr string_view metadata[] = {"session_id", "platform"};
-
-    switch (key.size()) {
-    case 5:
-        return key == "items" && put_items(out, v);
-    case 6:
-        return key == "status" ? put_string(out, 5, v) : put_optional(out, key, v);
-    case 8:
-        if (key == "order_id")
-            return put_string(out, 2, v);
-        return key == "currency" ? put_string(out, 6, v)
-                                 : key == "metadata" && put_strings(out, 10, v, metadata);
-    case 10:
-        if (key == "event_type")
-            return put_string(out, 1, v);
-        return key == "order_date" && put_time(out, 4, v);
-    case 11:
-        return key == "customer_id" && put_int(out, 3, v);
-    case 12:
-        return key == "total_amount" && put_double(out, 7, v);
-    case 16:
-        return key == "shipping_address" && put_strings(out, 9, v, address);
-    default:
-        return put_optional(out, key, v);
     }
-}
+
+    bool items(value v)
+    {
+        ondemand::array all;
+
+        if (v.get_array().get(all))
+            return false;
+        for (auto item : all) {
+            bool good = record(8, item, [this](const char *key, value member) {
+                if (is(key, "product_id"))
+                    return string(1, member);
+                if (is(key, "product_name"))
+                    return string(2, member);
+                if (is(key, "quantity"))
+                    return integer(3, member);
+                return is(key, "price") && number(4, member);
+            });
+
+            if (!good)
+                return false;
+        }
+        return true;
+    }
+
+    bool address(value v)
+    {
+        return record(9, v, [this](const char *key, value member) {
+            int field = is(key, "name")          ? 1
+                        : is(key, "street")      ? 2
+                        : is(key, "city")        ? 3
+                        : is(key, "postal_code") ? 4
+                        : is(key, "country")     ? 5
+                                                 : 0;
+            return field != 0 && string(field, member);
+        });
+    }
+
+    bool metadata(value v)
+    {
+        return record(10, v, [this](const char *key, value member) {
+            int field = is(key, "session_id") ? 1 : is(key, "platform") ? 2 : 0;
+            return field != 0 && string(field, member);
+        });
+    }
+
+    bool optional(const char *key, value v)
+    {
+        ondemand::value there;
+        bool flag;
+
+        if (v.get(there))
+            return false;
+        if (bool(there.is_null()))
+            return true;
+        if (is(key, "coupon"))
+            return string(12, there);
+        if (!is(key, "gift") || there.get_bool().get(flag))
+            return false;
+        out = row_int(out, 11, flag);
+        return true;
+    }
+
+    // Of keys that begin alike there are three at most.
+    bool member(const char *key, value v)
+    {
+        switch (key[0]) {
+        case 'e':
+            return is(key, "event_type") && string(1, v);
+        case 'o':
+            return is(key, "order_id") ? string(2, v) : is(key, "order_date") && time(4, v);
+        case 's':
+            return is(key, "status") ? string(5, v) : is(key, "shipping_address") && address(v);
+        case 't':
+            return is(key, "total_amount") && number(7, v);
+        case 'i':
+            return is(key, "items") && items(v);
+        case 'm':
+            return is(key, "metadata") && metadata(v);
+        case 'c':
+            if (is(key, "customer_id"))
+                return integer(3, v);
+            return is(key, "currency") ? string(6, v) : optional(key, v);
+        default:
+            return optional(key, v);
+        }
+    }
+};
 
 bool rows_run(demand_state *s, const char *buf, size_t len, struct json_found *found)
 {
@@ -453,20 +470,15 @@ bool rows_run(demand_state *s, const char *buf, size_t len, struct json_found *f
     for (const char *p = buf, *stop; p < end; p = stop + 1) {
         ondemand::document doc;
         ondemand::object o;
-        uint8_t *out = s->row;
+        row_encoder e{s->parser, s->row};
 
         stop = json_line_end(p, end);
         size_t n = static_cast<size_t>(stop - p);
         if (s->parser.iterate(padded_string_view(p, n, n + SIMDJSON_PADDING)).get(doc) ||
-            doc.get_object().get(o))
+            doc.get_object().get(o) ||
+            !e.members(o, [&e](const char *key, value v) { return e.member(key, v); }))
             return false;
-        for (auto field : o) {
-            string_view key;
-
-            if (field.unescaped_key().get(key) || !put_member(out, key, field.value()))
-                return false;
-        }
-        row_found(found, s->row, out);
+        row_found(found, s->row, e.out);
     }
     return true;
 }
