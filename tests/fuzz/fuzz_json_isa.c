@@ -8,8 +8,8 @@
  * a number that is a literal (tjson_mutate()). What is read ends exactly JSON_PADDING_BYTES after the text in
  * an allocation of its own, so AddressSanitizer sees any read beyond. jansson judges the text as it came. The
  * mutator works on whole lines: it doubles and changes them, so that learned shapes meet near misses in one
- * buffer too. Canary: with -DFUZZ_CANARY a key renamed behind its eighth byte is not looked at, which has
- * to be found within seconds.
+ * buffer too. Canary: built with -D'SHAPE_MATCHES(hash,kinds,keys)=((hash)&&(kinds))' it has to stop within
+ * seconds; tests/unit/test_json_canary.c does the like for every precaution in each run of the tests.
  */
 #include <stdio.h>
 #include <stdlib.h>

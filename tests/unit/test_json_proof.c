@@ -568,26 +568,6 @@ static void test_moving_keys(void **state)
     check_learned();
 }
 
-/* An event and its neighbours: learned, changed a little, and as it was. @return the length. */
-static size_t changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap)
-{
-    const unsigned lines = 3 + tjson_below(r, 6);
-    size_t len = 0;
-
-    for (unsigned i = 0; i < lines && len + 5000 < cap; i++) {
-        size_t n = tjson_event(shape, r, buf + len, 4096);
-
-        if (i > 0 && tjson_below(r, 2) == 0) {
-            for (unsigned k = tjson_below(r, 3); k < 3; k++)
-                n = tjson_mutate(r, buf + len, n, 4900);
-        }
-        len += n;
-        len +=
-            (size_t)snprintf(buf + len, cap - len, "\n%*s", tjson_below(r, 2) == 0 ? 0 : 200, "");
-    }
-    return len;
-}
-
 static void test_changed_events(void **state)
 {
     const char *fixed = getenv("PENSTOCK_SEED");
@@ -600,7 +580,7 @@ static void test_changed_events(void **state)
     for (unsigned i = 0; i < rounds; i++) {
         struct tjson_rng r = {seed + i};
         const uint64_t shape = tjson_below(&r, 64); /* the same ones come back again and again */
-        const size_t len = changed_events(&r, shape, buf, sizeof(buf));
+        const size_t len = tjson_changed_events(&r, shape, buf, sizeof(buf));
 
         agree_guarded(buf, len, JSON_FRAMING_LINES, i % 8 == 0 ? TJSON_ORACLE : 0);
     }

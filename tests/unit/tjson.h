@@ -90,6 +90,12 @@ size_t tjson_event(uint64_t shape, struct tjson_rng *r, char *out, size_t cap);
  */
 size_t tjson_mutate(struct tjson_rng *r, char *text, size_t len, size_t cap);
 
+/**
+ * Writes some events of a shape, one a line, and changes about half of them. @return the length, at most
+ * cap, which is 8192 or more.
+ */
+size_t tjson_changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap);
+
 /** Paths that tjson_event() has members for. */
 extern const char *const tjson_paths[];
 extern const int tjson_n_paths;

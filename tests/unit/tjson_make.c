@@ -318,3 +318,22 @@ size_t tjson_mutate(struct tjson_rng *r, char *text, size_t len, size_t cap)
         return mutate_token(r, text, len, cap);
     }
 }
+
+size_t tjson_changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap)
+{
+    const unsigned lines = 3 + tjson_below(r, 6);
+    size_t len = 0;
+
+    for (unsigned i = 0; i < lines && len + 5000 < cap; i++) {
+        size_t n = tjson_event(shape, r, buf + len, 4096);
+
+        if (i > 0 && tjson_below(r, 2) == 0) {
+            for (unsigned k = tjson_below(r, 3); k < 3; k++)
+                n = tjson_mutate(r, buf + len, n, 4900);
+        }
+        len += n;
+        len +=
+            (size_t)snprintf(buf + len, cap - len, "\n%*s", tjson_below(r, 2) == 0 ? 0 : 200, "");
+    }
+    return len;
+}
