@@ -86,7 +86,7 @@ def yardstick(subject, medians):
     of the same instructions for AVX2."""
     if subject.job == "ceiling":
         return None
-    peers = [s for s in medians if s.job == subject.job and s.name != "penstock" and s != subject
+    peers = [s for s in medians if s.job == subject.job and not s.name.startswith("penstock") and s != subject
              and (s.validates == "all" or subject.job == "rows")
              and (subject.isa != "avx2" or s.isa == "avx2")]
     return max(peers, key=medians.get, default=None)

@@ -44,6 +44,9 @@ class Report:
 
     def __init__(self):
         self.commit = first_line([program("penstockd"), "--version"]).split()[-1]
+        tree = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
+        if tree != self.commit:
+            log(f"the programs say that they are of {self.commit}, the tree is at {tree}: make clean all")
         self.cpu = cpu_name()
         self.compiler = first_line([os.environ.get("CC") or "gcc", "--version"])
 

@@ -1,14 +1,19 @@
 /*
- * What bench_json measures of ours: the parser's variants, and ceilings in plain C: splitting into lines,
- * copying, reading.
+ * What bench_json measures of ours: the parser's variants, rows by the schema's program on top of them, and
+ * ceilings in plain C: splitting into lines, copying, reading.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dataplane/base/compiler.h"
+#include "dataplane/event/program.h"
+#include "dataplane/event/schema.h"
 #include "dataplane/json/json.h"
 #include "perf/json_peer.h"
+#include "perf/json_row_put.h"
 
 #define BURST      32
+#define SCHEMA     "perf/schemas/commerce.json" /* from the top of the repository */
 #define COPY_BYTES (1u << 20)
 
 /* What each corpus picks: of the mixed one everything that any of its events has. */
@@ -24,6 +29,9 @@ static const char *const paths_of[JSON_CORPORA_COUNT][8] = {
 struct ours {
     struct json_parser *parser;
     int n_paths;
+    struct schema *schema; /* of rows */
+    struct program_memory *memory;
+    char *row;
 };
 
 static void *ours_create(enum json_corpus corpus, enum json_isa isa)
@@ -68,7 +76,47 @@ static void ours_destroy(void *state)
     struct ours *o = state;
 
     json_parser_destroy(o->parser);
+    program_memory_destroy(o->memory);
+    schema_destroy(o->schema);
+    free(o->row);
     free(o);
+}
+
+static void *rows_create(enum json_corpus corpus, enum json_isa isa)
+{
+    struct ours *o = corpus == JSON_CORPUS_COMMERCE ? ours_create(corpus, isa) : NULL;
+    char error[256];
+
+    if (o == NULL)
+        return NULL;
+    o->row = malloc(ROW_BYTES_MAX);
+    if (schema_load(SCHEMA, &o->schema, error, sizeof(error)) != 0) {
+        fprintf(stderr, "bench_json: %s: %s\n", SCHEMA, error);
+        exit(1);
+    }
+    if (o->row == NULL || program_memory_create(&o->memory) != 0) {
+        ours_destroy(o);
+        return NULL;
+    }
+    return o;
+}
+
+static void *avx512_rows_create(enum json_corpus corpus, size_t buffer_max)
+{
+    (void)buffer_max;
+    return rows_create(corpus, JSON_ISA_AVX512);
+}
+
+static void *avx2_rows_create(enum json_corpus corpus, size_t buffer_max)
+{
+    (void)buffer_max;
+    return rows_create(corpus, JSON_ISA_AVX2);
+}
+
+static void *scalar_rows_create(enum json_corpus corpus, size_t buffer_max)
+{
+    (void)buffer_max;
+    return rows_create(corpus, JSON_ISA_SCALAR);
 }
 
 static bool ours_run(void *state, const char *buf, size_t len, struct json_found *found)
@@ -89,6 +137,29 @@ static bool ours_run(void *state, const char *buf, size_t len, struct json_found
                     found->bytes += events[i].field[f].len - 2; /* without quotes */
         }
     }
+    return true;
+}
+
+/* The event is taken as a line, so that its row has its own members only, as those of the peers. */
+static bool rows_run(void *state, const char *buf, size_t len, struct json_found *found)
+{
+    static const struct program_row as_line = {.line = true};
+    struct ours *o = state;
+    struct json_event events[BURST];
+    struct check_result check;
+    struct json_stream s;
+    size_t row_len;
+    int n;
+
+    json_stream_init(&s, o->parser, buf, len, JSON_FRAMING_LINES);
+    while ((n = json_next(&s, events, BURST)) > 0)
+        for (int i = 0; i < n; i++) {
+            if (unlikely(events[i].error != JSON_ERROR_NONE) ||
+                program_encode(o->schema, o->memory, &events[i], &as_line, o->row, ROW_BYTES_MAX,
+                               &row_len, &check) != 0)
+                return false;
+            row_found(found, (uint8_t *)o->row, (uint8_t *)o->row + row_len);
+        }
     return true;
 }
 
@@ -144,6 +215,12 @@ int json_ours(struct json_subject *out, int max)
         {"penstock", "avx2", NULL, JSON_JOB_FIELDS, true, true, avx2_create, ours_run,
          ours_destroy},
         {"penstock", "scalar", NULL, JSON_JOB_FIELDS, true, true, scalar_create, ours_run,
+         ours_destroy},
+        {"penstock rows", "avx512", NULL, JSON_JOB_ROWS, true, true, avx512_rows_create, rows_run,
+         ours_destroy},
+        {"penstock rows", "avx2", NULL, JSON_JOB_ROWS, true, true, avx2_rows_create, rows_run,
+         ours_destroy},
+        {"penstock rows", "scalar", NULL, JSON_JOB_ROWS, true, true, scalar_rows_create, rows_run,
          ours_destroy},
         {"memchr, lines only", "native", NULL, JSON_JOB_CEILING, false, false, plain_create,
          split_run, free},

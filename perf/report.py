@@ -34,7 +34,7 @@ def summary(cases):
     yield "| GB/s | AVX-512 | ratio | AVX2 | ratio (AVX2 peers) | scalar | ratio | best peer, AVX-512; AVX2 |"
     yield "|---|---|---|---|---|---|---|---|"
     for case, results in cases.items():
-        ours = {r["subject"].split(" ")[1]: r for r in results if r["subject"].startswith("penstock ")}
+        ours = {r["subject"].split(" ")[-1]: r for r in results if r["subject"].startswith("penstock ")}
         by_name = {r["subject"]: r for r in results}
         cells, best = [case], []
         for isa in ("avx512", "avx2", "scalar"):
