@@ -67,6 +67,7 @@ struct config {
     uint64_t https_min_version;  /* enum config_tls */
     uint64_t https_client_certs; /* enum config_clients */
     uint64_t https_handshake_timeout;
+    const char *http_tokens;
     struct config_list http_cors_origins;
     uint64_t http_cors_max_age;
     const char *tcp_listen, *tcp_acked_listen;

@@ -8,6 +8,7 @@
 
 #include "control/config_fill.h"
 #include "control/config_internal.h"
+#include "control/door_tokens.h"
 #include "control/protocol.h"
 
 #define NODE_BYTES_MAX       63
@@ -262,6 +263,20 @@ static void check_tls(struct loader *l)
     tls_context_destroy(context);
 }
 
+static void check_tokens(struct loader *l)
+{
+    const char *file = l->c->http_tokens;
+    struct tokens *tokens = NULL;
+    char error[TLS_ERROR_BYTES];
+
+    ASSERT(file != NULL);
+    if (file[0] == '\0' || l->source->no_schemas) /* nothing is read */
+        return;
+    if (door_tokens_load(file, &tokens, error, sizeof(error)) != 0)
+        problem_at(l, config_where(l, "http.tokens"), "http.tokens", "%s", error);
+    tokens_destroy(tokens);
+}
+
 /* An origin is what a browser sends: scheme, host, and a port that is not the scheme's own. */
 static bool is_origin(const char *text)
 {
@@ -339,6 +354,7 @@ void config_check(struct loader *l)
     check_isa(l);
     check_credentials(l);
     check_tls(l);
+    check_tokens(l);
     check_sinks(l);
     config_check_relations(l);
 }

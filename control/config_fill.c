@@ -100,6 +100,8 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .core = core,
         .http_address = c->http_address,
         .https_address = c->https_address,
+        .tokens = c->http_tokens[0] != '\0',
+        .workers = (uint32_t)c->workers,
         .handshake_timeout_ms = (uint32_t)(c->https_handshake_timeout / 1000),
         .connections_max = (uint32_t)c->http_connections_max,
         .body_bytes_max = (uint32_t)c->http_body_max,

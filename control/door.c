@@ -1,5 +1,6 @@
 /* COLD. Certificates that change while everything runs, see door.h. */
 #include "control/door.h"
+#include "control/door_tokens.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,9 +11,10 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 
-#define FILES       3
-#define EXPIRES_US  (INT64_C(14) * 86400 * 1000000) /* a warning before the certificate ends */
-#define GENERATIONS 2 /* versions of settings that a worker must have seen: see keys_free() */
+#define FILES         4
+#define READ(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
+#define EXPIRES_US    (INT64_C(14) * 86400 * 1000000) /* a warning before the certificate ends */
+#define GENERATIONS   2 /* versions of settings that a worker must have seen: see keys_free() */
 
 /* What tells one content of a file from the next. */
 struct mark {
@@ -34,6 +36,7 @@ struct door {
     const struct config *config;
     struct tuning *tuning;
     struct door_keys *keys;
+    struct door_names *names; /* of tokens */
     struct old_keys *old;
     const char *file[FILES]; /* NULL: none */
     struct mark mark[FILES]; /* as they were loaded, or tried, last */
@@ -65,6 +68,7 @@ static void keys_destroy(struct door_keys *k)
     if (k == NULL)
         return;
     tls_context_destroy(k->tls);
+    tokens_destroy(k->tokens);
     free(k);
 }
 
@@ -81,12 +85,26 @@ static int keys_load(const struct door *d, struct door_keys **out, char *error, 
         rc = tls_context_create(&tls, d->keys != NULL ? d->keys->tls : NULL, &k->tls, error,
                                 error_len);
     }
+    if (rc == 0 && d->config->http_tokens[0] != '\0') {
+        rc = door_tokens_load(d->config->http_tokens, &k->tokens, error, error_len);
+        if (rc == 0)
+            rc = door_names_assign(d->names, k->tokens, error, error_len);
+    }
     if (rc != 0) {
         keys_destroy(k);
         return rc;
     }
     *out = k;
     return 0;
+}
+
+static void log_keys(const struct door_keys *k)
+{
+    ASSERT(k != NULL);
+    if (k->tls != NULL)
+        log_info("door", "certificate: %s", tls_context_text(k->tls));
+    if (k->tokens != NULL)
+        log_info("door", "%" PRIu32 " tokens", tokens_count(k->tokens));
 }
 
 static const char *file_or_null(const char *name)
@@ -113,14 +131,15 @@ int door_create(const struct config *config, struct tuning *tuning, struct door 
         d->file[1] = file_or_null(config->https_key);
         d->file[2] = file_or_null(config->https_client_ca);
     }
+    d->file[3] = file_or_null(config->http_tokens);
     marks_read(d, d->mark);
-    rc = keys_load(d, &d->keys, error, error_len);
+    d->names = door_names_create();
+    rc = d->names != NULL ? keys_load(d, &d->keys, error, error_len) : -ENOMEM;
     if (rc != 0) {
         door_destroy(d);
         return rc;
     }
-    if (d->keys->tls != NULL)
-        log_info("door", "certificate: %s", tls_context_text(d->keys->tls));
+    log_keys(d->keys);
     tuning_publish_keys(tuning, d->keys);
     *out = d;
     return 0;
@@ -138,6 +157,7 @@ void door_destroy(struct door *d)
         free(o);
     }
     keys_destroy(d->keys);
+    door_names_destroy(d->names);
     pthread_mutex_destroy(&d->lock);
     free(d);
 }
@@ -207,8 +227,7 @@ static int load_again(struct door *d, char *error, size_t error_len)
         return rc;
     }
     keys_change(d, k);
-    if (k->tls != NULL)
-        log_info("door", "certificate: %s", tls_context_text(k->tls));
+    log_keys(k);
     return 0;
 }
 
@@ -223,9 +242,14 @@ static void describe(const struct door *d, bool json, struct textbuf *out)
             textbuf_json(out, span_of(tls_context_text(tls)));
         else
             textbuf_add(out, "null");
-        textbuf_add(out, "}\n");
+        if (d->keys->tokens != NULL)
+            textbuf_add(out, ",\"tokens\":%" PRIu32 "}\n", tokens_count(d->keys->tokens));
+        else
+            textbuf_add(out, ",\"tokens\":null}\n");
         return;
     }
+    if (d->keys->tokens != NULL)
+        textbuf_add(out, "tokens: %" PRIu32 "\n", tokens_count(d->keys->tokens));
     textbuf_add(out, "certificate: %s\n", tls != NULL ? tls_context_text(tls) : "none: TLS is off");
 }
 
@@ -282,6 +306,39 @@ void door_tick(struct door *d)
         warn_end(d);
     }
     pthread_mutex_unlock(&d->lock);
+}
+
+/* Sums a name's counters over all workers. */
+static void add_counters(const struct daemon *d, uint32_t slot, struct door_name *out)
+{
+    for (uint32_t i = 0; i < d->n_workers; i++) {
+        const struct worker_token *t = worker_token(d->worker[i], slot);
+
+        ASSERT(t != NULL);
+        out->requests += READ(t->requests);
+        out->events += READ(t->events);
+        out->bytes += READ(t->bytes);
+        out->refused_types += READ(t->refused_types);
+        out->refused_rates += READ(t->refused_rates);
+    }
+}
+
+uint32_t door_names_report(const struct daemon *daemon, struct door_name **out)
+{
+    struct door *d = daemon->door;
+    uint32_t n;
+
+    ASSERT(d != NULL);
+    pthread_mutex_lock(&d->lock);
+    n = door_names_count(d->names);
+    *out = calloc(n + 1, sizeof(**out));
+    n = *out != NULL ? n : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf((*out)[i].name, sizeof((*out)[i].name), "%s", door_names_at(d->names, i));
+        add_counters(daemon, i, &(*out)[i]);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return n;
 }
 
 void door_report(struct door *d, struct door_report *out)

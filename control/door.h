@@ -1,6 +1,7 @@
 /*
- * What lets clients in, as files: the certificate with its key and authorities. Loads them at start, and
- * again when they change or when asked; what cannot be used leaves what there was in force, and is said.
+ * What lets clients in, as files: the certificate with its key and authorities, and tokens. Loads
+ * them at start, and again when they change or when asked; what cannot be used leaves what there was
+ * in force, and is said.
  *
  *     files ── load ──> struct door_keys ── tuning_publish_keys() ──> workers
  *
@@ -40,6 +41,16 @@ int door_reload(struct door *d, bool json, struct textbuf *out);
 
 /** Looks whether files have changed, now and then; frees what no worker uses any more. */
 void door_tick(struct door *d);
+
+/** One name of tokens. */
+struct door_name {
+    char name[TOKEN_NAME_BYTES_MAX + 1];
+    uint64_t requests, events, bytes, refused_types,
+        refused_rates; /* since start, of all workers */
+};
+
+/** Names of tokens with their counters. Owner: caller frees *out. @return how many. */
+uint32_t door_names_report(const struct daemon *daemon, struct door_name **out);
 
 /** What became of it so far. */
 void door_report(struct door *d, struct door_report *out);

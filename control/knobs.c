@@ -57,6 +57,11 @@ static const struct knob table[] = {
       "A kept-alive connection without a request is closed after this."),
     R("http.request_timeout", DURATION, http_request_timeout, SEC, DAY, "30s", "",
       "A request must arrive within this, from its first byte to its last."),
+    K("http.tokens", TEXT, http_tokens, 0, 4000, "", "",
+      "File with the hashes of bearer tokens, what each may send and how much: see "
+      "docs/security.md. "
+      "With it, requests by HTTP and HTTPS need a token. Read again when it changes, and by "
+      "`penstock reload`. TCP and UDP have no tokens."),
     K("http.cors.origins", LIST, http_cors_origins, 0, 64, "", "",
       "Pages whose scripts may send events, such as https://shop.example, or * for all; a request "
       "that names another origin hears 403. Without it, origins are neither checked nor answered."),

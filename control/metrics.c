@@ -288,6 +288,40 @@ static void write_latency(struct daemon *d, struct textbuf *b)
     ASSERT(d->n_workers > 0);
 }
 
+/* What came with each token's name. */
+static void write_tokens(struct daemon *d, struct textbuf *b)
+{
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+    } list[] = {
+        {"penstock_token_requests_total", "Requests with this token.",
+         offsetof(struct door_name, requests)},
+        {"penstock_token_events_total", "Events and dead letters taken with this token.",
+         offsetof(struct door_name, events)},
+        {"penstock_token_bytes_total", "Bytes of the bodies taken with this token.",
+         offsetof(struct door_name, bytes)},
+        {"penstock_token_refused_types_total", "Requests refused for an event's type.",
+         offsetof(struct door_name, refused_types)},
+        {"penstock_token_rate_limited_total", "Requests refused because it has sent too much.",
+         offsetof(struct door_name, refused_rates)},
+    };
+    struct door_name *names;
+    uint32_t n = door_names_report(d, &names);
+
+    ASSERT(names != NULL || n == 0);
+    for (size_t i = 0; n > 0 && i < ARRAY_LEN(list); i++) {
+        head(b, list[i].name, "counter", list[i].help);
+        for (uint32_t j = 0; j < n; j++) {
+            uint64_t v;
+
+            memcpy(&v, (const char *)&names[j] + list[i].offset, sizeof(v));
+            textbuf_add(b, "%s{token=\"%s\"} %" PRIu64 "\n", list[i].name, names[j].name, v);
+        }
+    }
+    free(names);
+}
+
 /* What lets clients in. */
 static void write_door(struct daemon *d, struct textbuf *b)
 {
@@ -523,6 +557,7 @@ void metrics_write(struct daemon *d, struct textbuf *out)
         write_reasons(d, out, &by_reason[i]);
     write_latency(d, out);
     write_door(d, out);
+    write_tokens(d, out);
     write_types(out, &t);
     write_dedupes(out, &t);
     write_process(out);

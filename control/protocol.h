@@ -51,7 +51,7 @@ enum { PROTOCOL_OK = 0, PROTOCOL_ERROR = 1, PROTOCOL_USAGE = 2 };
       "dead letters: see them, take them in again, drop them; `dlq help` says how")              \
     X(SCHEMA, "schema", "show TYPE", "the columns of a type's table, and what events call them") \
     X(RELOAD, "reload", "",                                                                      \
-      "read certificate, key and authorities again; what cannot be used changes nothing")        \
+      "read certificates and tokens again; what cannot be used changes nothing")                 \
     X(VERIFY, "verify", "", "compare ledger, bucket and tables; exit status 1 when they differ") \
     X(HELP, "help", "", "this list")
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "control/admin.h"
+#include "control/door.h"
 #include "control/process.h"
 #include "control/report.h"
 #include "control/totals.h"
@@ -141,6 +142,23 @@ static void json_inputs(const struct totals *t, struct textbuf *b)
     textbuf_add(b, "}");
 }
 
+static void json_tokens(const struct daemon *d, struct textbuf *b)
+{
+    struct door_name *names;
+    uint32_t n = door_names_report(d, &names);
+
+    ASSERT(names != NULL || n == 0);
+    textbuf_add(b, ",\"tokens\":{");
+    for (uint32_t i = 0; i < n; i++)
+        textbuf_add(b,
+                    "%s\"%s\":{\"requests\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+                    ",\"refused_types\":%" PRIu64 ",\"rate_limited\":%" PRIu64 "}",
+                    i > 0 ? "," : "", names[i].name, names[i].requests, names[i].events,
+                    names[i].bytes, names[i].refused_types, names[i].refused_rates);
+    textbuf_add(b, "}");
+    free(names);
+}
+
 static void status_json(const struct status *s, struct textbuf *b)
 {
     const struct totals *t = &s->t;
@@ -166,6 +184,7 @@ static void status_json(const struct status *s, struct textbuf *b)
     json_inputs(t, b);
     textbuf_add(b, ",\"injected\":{\"documents\":%" PRIu64 ",\"batches\":%" PRIu64 "}", t->injected,
                 t->injections);
+    json_tokens(s->d, b);
     json_reasons(t->reason, "dead_letters", REASON_NONE + 1, REASON_DEAD_END, b);
     json_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     json_sinks(s, b);
@@ -249,6 +268,25 @@ static void text_inputs(const struct status *s, struct textbuf *b)
     text_reasons(t->udp_dropped, "UDP dropped", REASON_DEAD_END + 1, REASON_END, b);
 }
 
+/* The tokens that are used; the metrics have all. */
+static void text_tokens(const struct daemon *d, struct textbuf *b)
+{
+    struct door_name *names;
+    uint32_t n = door_names_report(d, &names);
+
+    ASSERT(names != NULL || n == 0);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct door_name *t = &names[i];
+
+        if (t->requests > 0)
+            textbuf_add(b,
+                        "  token        %12" PRIu64 "  events by %s in %" PRIu64
+                        " requests; refused: %" PRIu64 " for types, %" PRIu64 " for rates\n",
+                        t->events, t->name, t->requests, t->refused_types, t->refused_rates);
+    }
+    free(names);
+}
+
 static void status_text(const struct status *s, struct textbuf *b)
 {
     const struct totals *t = &s->t;
@@ -269,6 +307,7 @@ static void status_text(const struct status *s, struct textbuf *b)
     textbuf_add(b, "  late         %12" PRIu64 "\n  bad time     %12" PRIu64 "\n", t->late,
                 t->bad_time);
     text_inputs(s, b);
+    text_tokens(s->d, b);
     text_reasons(t->reason, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);

@@ -9,6 +9,7 @@
 
 #define JSON_TYPE "Content-Type: application/json\r\n"
 #define RETRY     "Retry-After: 1\r\n"
+#define CHALLENGE "WWW-Authenticate: Bearer realm=\"penstock\""
 #define DECIMAL   20 /* digits of a uint64_t */
 
 /* What a refusal looks like on the wire. */
@@ -50,6 +51,13 @@ static void put_number(struct text *t, uint64_t v)
 static struct refusal refusal_of(enum reason reason)
 {
     switch (reason) {
+    case REASON_UNAUTHORIZED:
+        return (struct refusal){401, "Unauthorized", CHALLENGE "\r\n"};
+    case REASON_BAD_TOKEN:
+        return (struct refusal){401, "Unauthorized", CHALLENGE ", error=\"invalid_token\"\r\n"};
+    case REASON_RATE_LIMITED: /* its Retry-After is a number */
+        return (struct refusal){429, "Too Many Requests", ""};
+    case REASON_TYPE_REFUSED:
     case REASON_ORIGIN_REFUSED:
         return (struct refusal){403, "Forbidden", ""};
     case REASON_NOT_FOUND:
@@ -150,6 +158,11 @@ void answer_refused(struct worker *w, struct connection *c, enum reason reason, 
     ASSERT(len > 0 && (size_t)len < sizeof(body));
     put_start(w, c, r.status, r.phrase, &t);
     put(&t, r.header);
+    if (reason == REASON_RATE_LIMITED) {
+        put(&t, "Retry-After: ");
+        put_number(&t, w->retry_after_s);
+        put(&t, "\r\n");
+    }
     put(&t, JSON_TYPE);
     answer_is(c, c->answer, &t, (struct span){body, (size_t)len});
     stat_add(&w->stats.reason[reason], 1);

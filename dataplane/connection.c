@@ -158,6 +158,7 @@ static void request_reset(struct worker *w, struct connection *c)
     c->state = CONNECTION_READING;
     c->have_head = false;
     c->continue_sent = false;
+    c->token = NULL;
     c->body = 0;
     c->raw = 0;
     c->chunked = (struct http_chunked){0};

@@ -325,6 +325,20 @@ static enum reason reason_of_json(enum json_error error)
 
 /* ---- routing ---- */
 
+/* The type that an event names, in its own bytes or unescaped into room of 6 * TYPE_NAME_BYTES_MAX.
+ * Empty when it is not usable. */
+static inline struct span type_named(const struct json_event *ev, const struct json_field *f,
+                                     char *room)
+{
+    struct span raw = {.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
+
+    if (f->type != JSON_STRING || raw.len == 0 || raw.len > (size_t)6 * TYPE_NAME_BYTES_MAX)
+        return (struct span){0};
+    if (memchr(raw.ptr, '\\', raw.len) != NULL)
+        raw = (struct span){.ptr = room, .len = json_unescape(raw, room)};
+    return raw.len <= TYPE_NAME_BYTES_MAX ? raw : (struct span){0};
+}
+
 /* The type's slot, or NULL with a reason. */
 static struct type_slot *route(struct ingest *in, const struct json_event *ev, enum reason *reason)
 {
@@ -336,12 +350,8 @@ static struct type_slot *route(struct ingest *in, const struct json_event *ev, e
     if (in->body_type != NULL)
         return in->body_type;
     *reason = f->type == JSON_ABSENT ? REASON_MISSING_TYPE : REASON_BAD_TYPE;
-    if (f->type != JSON_STRING || f->len - 2 == 0 || f->len - 2 > sizeof(name))
-        return NULL;
-    raw = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
-    if (memchr(raw.ptr, '\\', raw.len) != NULL)
-        raw = (struct span){.ptr = name, .len = json_unescape(raw, name)};
-    if (raw.len > TYPE_NAME_BYTES_MAX)
+    raw = type_named(ev, f, name);
+    if (raw.len == 0)
         return NULL;
     *reason = REASON_TOO_MANY_TYPES;
     slot = types_get(in->types, raw);
@@ -606,6 +616,40 @@ static bool body_type_set(struct ingest *in, const struct ingest_body *body,
     return out->refused == REASON_NONE;
 }
 
+/*
+ * Whether the token may send every event of the body. What names no type becomes a dead letter, as
+ * ever. A body is parsed twice for that, but only where a token is for some types and the path names
+ * none.
+ */
+static bool types_allowed(struct ingest *in, const struct ingest_body *body,
+                          enum json_framing framing, struct ingest_result *out)
+{
+    char room[6 * TYPE_NAME_BYTES_MAX];
+    struct json_stream s;
+    uint32_t index = 0;
+    int n;
+
+    if (body->token == NULL || body->token->n_globs == 0 || body->type.len > 0)
+        return true;
+    json_stream_init(&s, in->parser, body->buf, body->len, framing);
+    while ((n = json_next(&s, in->event, BATCH)) > 0) {
+        for (int i = 0; i < n; i++, index++) {
+            const struct json_event *ev = &in->event[i];
+            struct span type = {0};
+
+            if (ev->error == JSON_ERROR_NONE && ev->type == JSON_OBJECT)
+                type = type_named(ev, &ev->field[in->type_path], room);
+            if (type.len == 0 || token_allows(body->token, type))
+                continue;
+            out->error[out->n_errors++] =
+                (struct ingest_error){.index = index, .reason = REASON_TYPE_REFUSED};
+            out->refused = REASON_TYPE_REFUSED;
+            return false;
+        }
+    }
+    return true;
+}
+
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
 {
     enum json_framing framing =
@@ -620,7 +664,8 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
         out->refused = REASON_BAD_ARRAY;
     else
         out->refused = admit(in, body, framing);
-    if (out->refused != REASON_NONE || !body_type_set(in, body, out))
+    if (out->refused != REASON_NONE || !types_allowed(in, body, framing, out) ||
+        !body_type_set(in, body, out))
         return;
     in->body = body;
     in->result = out;

@@ -11,6 +11,7 @@
 #include "dataplane/base/live.h"
 #include <sys/socket.h>
 
+#include "dataplane/input/tokens.h"
 #include "dataplane/json/json.h"
 #include "dataplane/journal/writer.h"
 #include "dataplane/types.h"
@@ -23,7 +24,8 @@ struct ingest;
 struct ingest_body {
     const char *buf; /* JSON_PADDING_BYTES readable behind it */
     size_t len;
-    struct span type;   /* from the path, unescaped; empty: from the event */
+    struct span type;          /* from the path, unescaped; empty: from the event */
+    const struct token *token; /* whose types are all that may come; NULL: any */
     const char *source; /* for dead letters: "http 127.0.0.1:41712"; or NULL, and it is made of: */
     const char *input;
     const struct sockaddr_storage *peer;

@@ -120,6 +120,8 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
     if (w->result.refused != REASON_NONE) {
         if (w->result.refused == REASON_BAD_ARRAY)
             snprintf(detail, sizeof(detail), "at byte %zu", w->result.error_offset);
+        else if (w->result.refused == REASON_TYPE_REFUSED && w->result.n_errors > 0)
+            snprintf(detail, sizeof(detail), "event %u", w->result.error[0].index);
         else if (w->result.refused == REASON_BAD_ENCODING)
             snprintf(detail, sizeof(detail), "%s", expand_error(w->expander));
         answer_refused(w, c, w->result.refused, detail);
@@ -131,6 +133,29 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
         connection_wait(w, c, w->result.last_seq);
     else
         connection_acknowledge(w, c);
+}
+
+/* Takes a body in, if its sender still may send it. */
+static void body_take(struct worker *w, struct connection *c, struct ingest_body *body)
+{
+    enum reason reason = REASON_NONE;
+
+    if (w->auth != NULL)
+        reason = c->token != NULL ? auth_type(w, c, body->type) : REASON_BAD_TOKEN;
+    if (unlikely(reason != REASON_NONE)) {
+        w->result = (struct ingest_result){.refused = reason};
+        return;
+    }
+    body->token = c->token;
+    ingest_body(w->ingest, body, &w->result);
+    if (c->token == NULL)
+        return;
+    if (w->result.refused == REASON_NONE)
+        auth_charge(w, c,
+                    (uint64_t)w->result.accepted + w->result.dead_lettered + w->result.sampled_out,
+                    body->len);
+    else if (w->result.refused == REASON_TYPE_REFUSED)
+        auth_type_refused(w, c);
 }
 
 /*
@@ -160,7 +185,7 @@ static bool request_take(struct worker *w, struct connection *c, uint32_t body_l
     } else if (draining) {
         w->result = (struct ingest_result){.refused = REASON_DRAINING};
     } else {
-        ingest_body(w->ingest, &body, &w->result);
+        body_take(w, c, &body);
         if (w->result.refused == REASON_BLOCKS_BUSY && request_stall(w, c, body_len, used))
             return false;
     }
@@ -281,9 +306,26 @@ static bool origin_allowed(const struct worker *w, struct connection *c)
     return c->origin != NULL;
 }
 
-/* What the head of a POST decides. */
-static enum reason post_check(struct worker *w, const struct http_request *r)
+/* Who sends, and whether that one may. */
+static enum reason sender_check(struct worker *w, struct connection *c, struct span type)
 {
+    enum reason reason = auth_check(w, c);
+
+    if (reason == REASON_NONE)
+        reason = auth_type(w, c, type);
+    return reason == REASON_NONE ? auth_rate(w, c) : reason;
+}
+
+/* What the head of a POST decides. */
+static enum reason post_check(struct worker *w, struct connection *c, struct span type)
+{
+    const struct http_request *r = &c->request;
+    enum reason reason = REASON_NONE;
+
+    if (w->auth != NULL)
+        reason = sender_check(w, c, type);
+    if (reason != REASON_NONE)
+        return reason;
     if (!r->has_length && !r->chunked)
         return REASON_BAD_LENGTH;
     if (r->media == HTTP_MEDIA_OTHER || r->coding == HTTP_CODING_OTHER)
@@ -301,14 +343,14 @@ static enum head_fate head_check(struct worker *w, struct connection *c, enum re
     const struct http_request *r = &c->request;
     bool allowed = origin_allowed(w, c), get = r->method == HTTP_METHOD_GET;
     char type[3 * TYPE_NAME_BYTES_MAX];
-    struct span unused;
+    struct span named;
 
     if (r->path.ptr[0] == '*') /* only OPTIONS comes with it */
         return HEAD_OPTIONS;
     *reason = worker_draining(w) ? REASON_DRAINING : REASON_NONE;
     if ((get || r->method == HTTP_METHOD_HEAD) && span_equal(r->path, span_of(HEALTH_PATH)))
         return *reason == REASON_NONE ? HEAD_HEALTH : HEAD_REFUSED;
-    *reason = path_type(r->path, type, &unused);
+    *reason = path_type(r->path, type, &named);
     if (*reason != REASON_NONE)
         return HEAD_REFUSED;
     if (r->method == HTTP_METHOD_OPTIONS)
@@ -316,7 +358,7 @@ static enum head_fate head_check(struct worker *w, struct connection *c, enum re
     if (r->method != HTTP_METHOD_POST)
         *reason = REASON_BAD_METHOD;
     else
-        *reason = allowed ? post_check(w, r) : REASON_ORIGIN_REFUSED;
+        *reason = allowed ? post_check(w, c, named) : REASON_ORIGIN_REFUSED;
     return *reason == REASON_NONE ? HEAD_BODY : HEAD_REFUSED;
 }
 

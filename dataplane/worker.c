@@ -61,6 +61,7 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
+    sum += auth_memory_bytes(c);                                     /* tokens' counters */
     sum += secure_memory_bytes(c);                                   /* TLS */
     sum += expand_memory_bytes();                                    /* decompression */
     sum += streams_memory_bytes(c);                        /* TCP: receive buffers, connections */
@@ -170,6 +171,11 @@ static int inputs_create(struct worker *w, char *error, size_t error_len)
         snprintf(error, error_len, "https.listen: out of memory");
         return rc;
     }
+    rc = auth_create(w);
+    if (rc < 0) {
+        snprintf(error, error_len, "http.tokens: out of memory");
+        return rc;
+    }
     if ((rc = connections_create(w, error, error_len)) < 0 ||
         (rc = streams_create(w, error, error_len)) < 0 ||
         (rc = udp_create(w, error, error_len)) < 0)
@@ -250,6 +256,7 @@ void worker_destroy(struct worker *w)
     listeners_destroy(w);
     connections_destroy(w);
     secure_destroy(w);
+    auth_destroy(w);
     streams_destroy(w);
     udp_destroy(w);
     lease_pool_destroy(w->leases);
@@ -450,7 +457,8 @@ static COLD_PATH void settings_take(struct worker *w, const struct live_settings
     c->stream_idle_timeout_ms = s->worker.stream_idle_ms;
     c->stream_line_timeout_ms = s->worker.stream_line_ms;
     c->spin = s->worker.spin;
-    w->keys = s->worker.keys;
+    if (s->worker.keys != NULL)
+        auth_follow(w, s->worker.keys);
     writer_set_age(w->writer, s->worker.block_age_us);
     ingest_follow(w->ingest, s);
 }
@@ -581,6 +589,11 @@ void worker_stop(struct worker *w)
 const struct worker_stats *worker_stats(const struct worker *w)
 {
     return &w->stats;
+}
+
+const struct worker_token *worker_token(const struct worker *w, uint32_t slot)
+{
+    return w->auth != NULL ? auth_slot(w->auth, slot) : NULL;
 }
 
 const struct worker_type *worker_types(const struct worker *w, uint32_t *n)

@@ -33,6 +33,8 @@ struct worker_config {
     int core;                                            /* to pin to; -1: not pinned */
     struct sockaddr_storage http_address, https_address; /* AF_UNSPEC: off */
     const struct door_keys *keys;  /* at start; live settings may bring others */
+    bool tokens;                   /* keys have some */
+    uint32_t workers;              /* that share a token's limits */
     uint32_t handshake_timeout_ms; /* of TLS */
     struct sockaddr_storage tcp_address, tcp_acked_address; /* AF_UNSPEC: off */
     uint32_t connections_max;
@@ -124,6 +126,12 @@ struct worker_type {
     _Atomic int64_t watermark_us; /* largest event time seen, not beyond now */
 };
 
+/** What became of the requests of one token's name, since start. Written by the worker. */
+struct worker_token {
+    _Atomic uint64_t requests, events, bytes; /* events and bytes: taken */
+    _Atomic uint64_t refused_types, refused_rates;
+};
+
 struct worker;
 
 /**
@@ -155,6 +163,9 @@ void worker_destroy(struct worker *w);
 
 /** Counters. Thread: any. */
 const struct worker_stats *worker_stats(const struct worker *w);
+
+/** Counters of a token's slot; NULL without tokens. Thread: any. */
+const struct worker_token *worker_token(const struct worker *w, uint32_t slot);
 
 /** Types seen so far: *n of the returned array are valid. Thread: any (acquire). */
 const struct worker_type *worker_types(const struct worker *w, uint32_t *n);

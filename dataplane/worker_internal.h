@@ -91,6 +91,8 @@ struct connection {
     struct lease expanded;         /* the body, decompressed */
     uint32_t expanded_len;
     struct http_request request;
+    const struct token
+        *token;         /* of the request; NULL: none is asked for, or it is not good any more */
     const char *origin; /* of the configuration: a page whose script may read the answer; or NULL */
     struct http_chunked chunked;
     int64_t deadline_us;
@@ -145,7 +147,9 @@ struct worker {
     struct expander *expander;
     struct lease_pool *leases;
     struct receive_pool receive;
-    char *plain; /* what TLS decrypts outside of leases */
+    struct auth *auth;      /* NULL: no tokens */
+    uint64_t retry_after_s; /* of the refusal under way */
+    char *plain;            /* what TLS decrypts outside of leases */
     char *list_memory;
     char **free_list;
     uint32_t n_free_lists;
@@ -249,6 +253,39 @@ void connection_flush(struct worker *w, struct connection *c, struct span out);
 
 /** Ends it as soon as the kernel has let go of it. Thread: worker. */
 void connection_close(struct worker *w, struct connection *c);
+
+/* ---- auth.c ---- */
+
+/** Memory for tokens' counters; 0 without tokens. Thread: init. */
+uint64_t auth_memory_bytes(const struct worker_config *config);
+
+/** Takes it. Thread: init. @return 0 or -ENOMEM. */
+int auth_create(struct worker *w) WARN_UNUSED;
+
+/** Frees it. Thread: control. */
+void auth_destroy(struct worker *w);
+
+/** Counters of a name. Thread: any. */
+const struct worker_token *auth_slot(const struct auth *a, uint32_t slot);
+
+/** Finds the token of a request, which becomes c->token. Thread: worker. @return REASON_NONE, or why it
+ * is refused. */
+enum reason auth_check(struct worker *w, struct connection *c);
+
+/** Whether the token may send this type (empty: not known yet). Thread: worker. @return as above. */
+enum reason auth_type(struct worker *w, struct connection *c, struct span type);
+
+/** Counts a body with an event of a type that the token may not send. Thread: worker. */
+void auth_type_refused(struct worker *w, struct connection *c);
+
+/** Whether it has not sent too much. Thread: worker. @return as above, with w->retry_after_s. */
+enum reason auth_rate(struct worker *w, struct connection *c);
+
+/** Counts what was taken. Thread: worker. */
+void auth_charge(struct worker *w, struct connection *c, uint64_t events, uint64_t bytes);
+
+/** Goes over to keys that were published; those before are not used any more. Thread: worker. */
+void auth_follow(struct worker *w, const struct door_keys *keys);
 
 /* ---- secure.c ---- */
 

@@ -40,7 +40,8 @@ MAY_INCLUDE = {
     "sinks": ["sinks/**", BASE, JSON, EVENT, BLOCK, JOURNAL, "dataplane/lane.h"],
     "control": ["dataplane/**", "sinks/**"],
     # The pure parts: the command line works where no daemon runs.
-    "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT],
+    "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT,
+                       "dataplane/input/tokens.h"],
     "tools/gen": [],
     "tools/localcloud": [],
     "tools/json-check": [BASE, JSON],  # the example of the library

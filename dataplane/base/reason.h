@@ -31,6 +31,10 @@
     X(BAD_REQUEST, "bad_request", "not a valid HTTP/1.1 request")                               \
     X(BAD_ARRAY, "bad_array", "the body is a malformed JSON array")                             \
     X(DATAGRAM_TOO_BIG, "datagram_too_big", "a datagram larger than udp.datagram_max")          \
+    X(UNAUTHORIZED, "unauthorized", "a bearer token is needed: 401")                            \
+    X(BAD_TOKEN, "bad_token", "this bearer token is not known: 401")                            \
+    X(TYPE_REFUSED, "type_not_allowed", "this token may not send events of this type: 403")     \
+    X(RATE_LIMITED, "rate_limited", "this token has sent more than it may: 429")                \
     X(ORIGIN_REFUSED, "origin_not_allowed", "a page of this origin may not send events")        \
     X(NOT_FOUND, "not_found", "no such path")                                                   \
     X(BAD_METHOD, "method_not_allowed", "this path takes another method")                       \

@@ -1,6 +1,7 @@
 /*
  * penstock: asks a running penstockd over its unix socket and prints the answer; `schema infer` and
- * `schema ddl` work on files instead (schema.h), `ingest` sends files (ingest.c).
+ * `schema ddl` work on files instead (schema.h), `token` makes tokens (token.h), `ingest` sends files
+ * (ingest.c).
  * Exit status: 0 done, 1 error (or differences), 2 wrong usage; ingest has more.
  */
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "tools/penstock/client.h"
 #include "tools/penstock/ingest_internal.h"
 #include "tools/penstock/schema.h"
+#include "tools/penstock/token.h"
 #include "tools/penstock/top.h"
 
 #define COPY_BYTES 65536
@@ -50,6 +52,7 @@ static void print_usage(FILE *to)
             "store the documents of files exactly once; `ingest --help` says more");
     fprintf(to, "\nwithout a daemon:\n");
     schema_usage(to);
+    token_usage(to);
     fprintf(
         to,
         "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH
@@ -121,6 +124,8 @@ static int check_command(const char *word)
     near = protocol_nearest(word);
     if (near == NULL && nearest_is_close(word, nearest_distance(word, "ingest")))
         near = "ingest";
+    if (near == NULL && nearest_is_close(word, nearest_distance(word, "token")))
+        near = "token";
     if (near != NULL)
         return usage_error("unknown command \"%s\"; did you mean \"%s\"?", word, near);
     return usage_error("unknown command \"%s\"; `penstock help` lists all", word);
@@ -256,28 +261,38 @@ static int ask_first(struct arguments *a)
     return status == PROTOCOL_OK ? ask(a) : status;
 }
 
-/* Where the words of `schema infer|ddl` begin, behind the options for all commands; 0: another
- * command. `schema show` asks the daemon. */
-static int schema_words(int argc, char **argv)
+/* Where the command stands, behind the options for all commands; json: one of these was --json. */
+static int command_at(int argc, char **argv, bool *json)
 {
     int i = 1;
 
     ASSERT(argv != NULL);
-    while (i < argc && (strcmp(argv[i], "--json") == 0 || strncmp(argv[i], "--socket", 8) == 0))
+    while (i < argc && (strcmp(argv[i], "--json") == 0 || strncmp(argv[i], "--socket", 8) == 0)) {
+        *json |= strcmp(argv[i], "--json") == 0;
         i += strcmp(argv[i], "--socket") == 0 ? 2 : 1;
-    if (i >= argc || strcmp(argv[i], "schema") != 0)
-        return 0;
-    return i + 1 < argc && strcmp(argv[i + 1], "show") == 0 ? 0 : i + 1;
+    }
+    return i < argc ? i : 0;
+}
+
+/* Whether the command at i is `schema infer|ddl`; `schema show` asks the daemon. */
+static bool is_schema(int argc, char **argv, int i)
+{
+    ASSERT(i >= 0);
+    return i > 0 && strcmp(argv[i], "schema") == 0 &&
+           !(i + 1 < argc && strcmp(argv[i + 1], "show") == 0);
 }
 
 int main(int argc, char **argv)
 {
     const char *from_environment = getenv("PENSTOCK_SOCKET");
     struct arguments a = {.socket = PROTOCOL_SOCKET_PATH};
-    int status, schema_at = schema_words(argc, argv);
+    bool json = false;
+    int status, at = command_at(argc, argv, &json);
 
-    if (schema_at > 0)
-        return schema_main(argc - schema_at, argv + schema_at);
+    if (is_schema(argc, argv, at))
+        return schema_main(argc - at - 1, argv + at + 1);
+    if (at > 0 && strcmp(argv[at], "token") == 0)
+        return token_main(json, argc - at - 1, argv + at + 1);
     if (from_environment != NULL && from_environment[0] != '\0')
         a.socket = from_environment;
     status = parse(argc, argv, &a);
