@@ -39,8 +39,8 @@
 struct program;
 
 /**
- * What a thread remembers of the events that it has seen: which column each key of a shape named.
- * It saves look-ups and never changes a result.
+ * What a thread remembers of the events that it has seen: a plan for each of their shapes. It saves
+ * time and never changes a result. It is for events of one parser, whose shapes are unique.
  */
 struct program_memory;
 

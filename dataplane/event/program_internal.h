@@ -6,7 +6,7 @@
 #include "dataplane/event/program.h"
 
 #define PROGRAM_KEY_BYTES 32  /* of a key that are compared at once */
-#define PROGRAM_PLAN_KEYS 256 /* of a shape that are remembered */
+#define PROGRAM_OPS_MAX   190 /* of a plan; with its head about 1.5 KiB */
 #define PROGRAM_NAME_MAX  300 /* BigQuery */
 #define PROGRAM_ROOT      0
 #define COLUMN_PLAIN_MAX  1024 /* of a string with escapes that is a number, a time or a word */
@@ -54,11 +54,22 @@ struct program {
     struct program_column column[];
 };
 
-/* What is remembered of one shape of one program's events. */
+/* What is to be done for events of one shape of one program: see program_plan.c. */
+struct program_op {
+    uint16_t token; /* of the value; its key is two before it */
+    uint16_t past;  /* of a JSON column's container: the token behind it */
+    uint16_t column;
+    uint8_t kind; /* enum program_op_kind */
+    bool key;     /* the value is a member: its key is to be compared */
+};
+
 struct program_plan {
-    uint64_t shape;
+    uint64_t shape; /* 0: none */
     const struct program *program;
-    uint16_t column[PROGRAM_PLAN_KEYS]; /* that the keys named, in the order of the document */
+    uint16_t n_ops;  /* 0: events of this shape are walked */
+    uint16_t misses; /* since it was last of use */
+    bool line;       /* of lines: see program_row */
+    struct program_op op[PROGRAM_OPS_MAX];
 };
 
 struct program_memory {

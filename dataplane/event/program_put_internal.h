@@ -54,6 +54,71 @@ ALWAYS_INLINE bool copy_text(char *to, const char *from, size_t n)
 #endif
 }
 
+#define EVERY_BYTE(b)     (UINT64_C(0x0101010101010101) * (b))
+#define NUMBER_READ_BYTES 32 /* from a number's start on, by the readers of short ones */
+
+/* The value of n digits, 1 to 8; eight bytes are readable. @return false when they are not digits. */
+ALWAYS_INLINE bool read_digits(const char *p, unsigned n, uint64_t *out)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof(w));
+    w = w << (64 - 8 * n) | EVERY_BYTE('0') >> 4 * n >> 4 * n; /* zeros in front */
+    if (((w & EVERY_BYTE(0xF0)) | ((w + EVERY_BYTE(6)) & EVERY_BYTE(0xF0)) >> 4) !=
+        EVERY_BYTE(0x33))
+        return false;
+    w -= EVERY_BYTE('0');
+    w = w * 10 + (w >> 8);
+    *out = ((w & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) +
+            (w >> 16 & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >>
+           32;
+    return true;
+}
+
+/** A whole number of up to 16 digits in a valid document. @return false: read it in another way. */
+ALWAYS_INLINE bool read_short_integer(struct json_value v, int64_t *out)
+{
+    const bool negative = *v.ptr == '-';
+    const char *p = v.ptr + negative;
+    const unsigned n = v.len - negative;
+    uint64_t high = 0, low;
+
+    if (n > 16 || !read_digits(n > 8 ? p + n - 8 : p, n > 8 ? 8 : n, &low) ||
+        (n > 8 && !read_digits(p, n - 8, &high)))
+        return false;
+    low += high * 100000000;
+    *out = negative ? -(int64_t)low : (int64_t)low;
+    return true;
+}
+
+/**
+ * A number in a valid document with up to eight digits in front of the point and seven behind it, or
+ * without a point: both parts together are below 2^53, so that one division rounds correctly.
+ * @return false: read it in another way.
+ */
+ALWAYS_INLINE bool read_short_decimal(struct json_value v, double *out)
+{
+    static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7};
+    static const uint32_t factors[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
+    const bool negative = *v.ptr == '-';
+    const char *p = v.ptr + negative;
+    const unsigned n = v.len - negative;
+    unsigned whole = 1, part = 0;
+    uint64_t digits, fraction = 0;
+    double real;
+
+    while (whole < n && p[whole] != '.')
+        whole++;
+    if (whole < n)
+        part = n - whole - 1;
+    if (whole > 8 || part > 7 || !read_digits(p, whole, &digits) ||
+        (part > 0 && !read_digits(p + whole + 1, part, &fraction)))
+        return false;
+    real = (double)(int64_t)(digits * factors[part] + fraction) / powers[part];
+    *out = negative ? -real : real;
+    return true;
+}
+
 ALWAYS_INLINE void put_tag(char **out, struct program_tag tag)
 {
     memcpy(*out, &tag, sizeof(tag)); /* its length is written too, and then over */

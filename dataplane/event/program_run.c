@@ -7,9 +7,9 @@
  * byte between is looked at but those of keys and of values that are wanted, and no step waits for
  * the one before. By bytes, where there are no tokens.
  *
- * Which column a key names is first guessed and then proved by comparing its bytes: from what the
- * keys of this shape named the last time, or as the column behind the last one. Else a hash table
- * tells.
+ * Which column a key names is first guessed, as the one behind the last, and proved by comparing
+ * its bytes; else a hash table tells. An event whose shape is known need not be walked at all: see
+ * program_plan.c.
  *
  * Memory is bounded: the schema bounds the depth, and the bitmaps of the RECORDs that are open at
  * once belong to different RECORDs of the schema, whose columns together are at most
@@ -24,6 +24,7 @@
 #include "dataplane/event/text_internal.h"
 #include "dataplane/event/timeval_internal.h"
 
+#define PLAN_MISSES  16 /* events in a row that a plan is of no use to until there is another */
 #define NAME_RAW_MAX (6 * PROGRAM_NAME_MAX) /* each character written as \uXXXX */
 
 /* How a walk is compiled. */
@@ -172,9 +173,8 @@ static const struct program_column *look_up(const struct program *p,
     return NULL;
 }
 
-static const struct program_column *look_up_raw(const struct program *p,
-                                                const struct program_column *record,
-                                                struct span raw)
+const struct program_column *program_find(const struct program *p,
+                                          const struct program_column *record, struct span raw)
 {
     char name[NAME_RAW_MAX];
 
@@ -200,24 +200,6 @@ ALWAYS_INLINE bool names(const struct run *r, const char *p, const struct progra
            memcmp(p + 1, col->field->name, col->name_len) == 0 && p[1 + col->name_len] == '"';
 }
 
-/*
- * A key that the guess was wrong about. @return its column, or NULL. Kept out of the walk: an event
- * of a known shape never comes here.
- */
-static __attribute__((noinline)) const struct program_column *find_column(
-    struct run *r, const struct program_column *record, uint32_t next, struct span raw,
-    uint32_t key_no)
-{
-    const struct program_column *col = &r->program->column[record->first + next];
-
-    if (next >= record->n || col->name_len != raw.len ||
-        memcmp(col->field->name, raw.ptr, raw.len) != 0)
-        col = look_up_raw(r->program, record, raw);
-    if (key_no < r->plan_keys)
-        r->plan[key_no] = (uint16_t)(col == NULL ? PROGRAM_ROOT : col - r->program->column);
-    return col;
-}
-
 /* Takes a key and its colon. @return its column, or NULL. next is the one behind the last. */
 ALWAYS_INLINE const struct program_column *take_key(struct run *r, struct cursor *c,
                                                     const struct program_column *record,
@@ -225,13 +207,11 @@ ALWAYS_INLINE const struct program_column *take_key(struct run *r, struct cursor
 {
     const struct program_column *columns = r->program->column, *col = NULL;
     const char *p = here(r, c, way);
-    uint32_t key_no = r->key_no++;
-    uint32_t guess = way.tokens && key_no < r->plan_keys ? r->plan[key_no] : record->first + next;
 
     ASSERT_HOT(*p == '"');
     raw->ptr = p + 1;
-    if (likely(guess - record->first < record->n) && likely(names(r, p, &columns[guess], way))) {
-        col = &columns[guess];
+    if (likely(next < record->n) && likely(names(r, p, &columns[record->first + next], way))) {
+        col = &columns[record->first + next];
         raw->len = col->name_len;
         if (way.tokens)
             c->t++;
@@ -241,7 +221,7 @@ ALWAYS_INLINE const struct program_column *take_key(struct run *r, struct cursor
         struct json_value key = take_scalar(r, c, way);
 
         *raw = json_string_body(key);
-        col = find_column(r, record, next, *raw, key_no);
+        col = program_find(r->program, record, *raw);
     }
     ASSERT_HOT(*here(r, c, way) == ':');
     pass(r, c, way);
@@ -372,10 +352,8 @@ static bool put_value(struct run *r, struct cursor *c, const struct program_colu
     }
 }
 
-/* Any value in any form. */
-static __attribute__((noinline)) bool any_scalar(struct run *r, struct cursor *c,
-                                                 const struct program_column *col,
-                                                 struct json_value v, bool emit)
+bool run_scalar(struct run *r, struct cursor *c, const struct program_column *col,
+                struct json_value v, bool emit)
 {
     struct column_value value;
     const char *why = "";
@@ -388,19 +366,55 @@ static __attribute__((noinline)) bool any_scalar(struct run *r, struct cursor *c
     return emit ? put_value(r, c, col, &value) : true;
 }
 
+/* Whether NUMBER_READ_BYTES may be read from the value's start. */
+ALWAYS_INLINE bool padded(const struct run *r, struct json_value v, struct way way)
+{
+    return way.tokens || r->end - v.ptr >= NUMBER_READ_BYTES;
+}
+
 /* A value that is neither null nor a container. The common forms are done here; all others, and
- * all errors, by any_scalar(). */
+ * all errors, by run_scalar(). */
 ALWAYS_INLINE bool scalar(struct run *r, struct cursor *c, const struct program_column *col,
                           struct way way)
 {
     struct json_value v = take_scalar(r, c, way);
     struct cursor copy;
+    unsigned form;
+    int64_t number;
+    double real;
     bool fits;
 
-    if (col->type == COLUMN_STRING && likely(v.type == JSON_STRING) && likely(!col->limited))
+    switch ((enum column_type)col->type) {
+    case COLUMN_STRING:
+        if (unlikely(v.type != JSON_STRING || col->limited))
+            break;
         return way.emit ? put_string(r, c, col->tag, json_string_body(v), way) : true;
+    case COLUMN_INTEGER:
+        if (v.type != JSON_NUMBER || !padded(r, v, way) || !read_short_integer(v, &number))
+            break;
+        return way.emit ? put_number(r, c, col->tag, number) : true;
+    case COLUMN_FLOAT:
+        if (v.type != JSON_NUMBER)
+            break;
+        if (!way.emit && !r->far_numbers)
+            return true;
+        if (!padded(r, v, way) || !read_short_decimal(v, &real))
+            break;
+        return way.emit ? put_double(r, c, col->tag, real) : true;
+    case COLUMN_TIMESTAMP:
+        if (v.type != JSON_STRING || time_parse_form(json_string_body(v), &number, &form) != 0 ||
+            (form & ~(unsigned)(TIME_FORM_ZONE | TIME_FORM_NO_SECONDS)) != 0)
+            break;
+        return way.emit ? put_number(r, c, col->tag, number) : true;
+    case COLUMN_BOOLEAN:
+        if (v.type != JSON_TRUE && v.type != JSON_FALSE)
+            break;
+        return way.emit ? put_number(r, c, col->tag, v.type == JSON_TRUE) : true;
+    default:
+        break;
+    }
     copy = *c; /* so that the walk's own never has an address */
-    fits = any_scalar(r, &copy, col, v, way.emit);
+    fits = run_scalar(r, &copy, col, v, way.emit);
     c->out = copy.out;
     return fits;
 }
@@ -411,7 +425,7 @@ static __attribute__((noinline)) bool any_container(struct run *r, const struct 
 {
     struct cursor c = r->at;
     struct json_value v = take_any(r, &c, way);
-    bool fits = any_scalar(r, &c, col, v, way.emit);
+    bool fits = run_scalar(r, &c, col, v, way.emit);
 
     r->at = c;
     return fits;
@@ -628,8 +642,8 @@ static inline bool walk_record(struct run *r, const struct program_column *recor
 
 /* ---- entries ---- */
 
-static void run_init(struct run *r, const struct schema *s, struct program_memory *m,
-                     const struct json_event *ev, struct check_result *out)
+static void run_init(struct run *r, const struct schema *s, const struct json_event *ev,
+                     struct check_result *out)
 {
     r->program = s->program;
     r->base = ev->ptr;
@@ -637,8 +651,6 @@ static void run_init(struct run *r, const struct schema *s, struct program_memor
     r->at = (struct cursor){.p = ev->ptr, .t = ev->token};
     r->origin = ev->token == NULL ? NULL : ev->ptr - ev->token[0];
     r->out_end = NULL;
-    r->plan_keys = 0;
-    r->key_no = 0;
     r->n_frames = 0;
     r->seen_used = 0;
     r->line = false;
@@ -648,19 +660,9 @@ static void run_init(struct run *r, const struct schema *s, struct program_memor
     r->result = out;
     r->overflow = (struct json_value){.type = JSON_ABSENT};
     check_result_reset(out);
-    if (m != NULL && ev->shape != 0 && ev->token != NULL) {
-        struct program_plan *plan = &m->plan[ev->shape % JSON_SHAPES_MAX];
-
-        if (unlikely(plan->shape != ev->shape || plan->program != s->program)) {
-            plan->shape = ev->shape; /* what is in it are wrong guesses at worst */
-            plan->program = s->program;
-        }
-        r->plan = plan->column;
-        r->plan_keys = PROGRAM_PLAN_KEYS;
-    }
 }
 
-static bool run(struct run *r, const struct json_event *ev, bool emit)
+static bool walk_event(struct run *r, const struct json_event *ev, bool emit)
 {
     const struct program_column *root = &r->program->column[PROGRAM_ROOT];
 
@@ -671,15 +673,43 @@ static bool run(struct run *r, const struct json_event *ev, bool emit)
     return walk_record(r, root, (struct way){.tokens = ev->token != NULL, .emit = emit});
 }
 
+/* By the plan of its shape, if there is one that fits; else by a walk, from which a plan comes. */
+static bool run_event(struct run *r, struct program_memory *m, const struct json_event *ev,
+                      bool emit)
+{
+    struct program_plan *plan = plan_of(m, r->program, ev);
+    const struct cursor start = r->at;
+    bool fits, known;
+
+    if (plan == NULL)
+        return walk_event(r, ev, emit);
+    known = plan->shape == ev->shape && plan->program == r->program && plan->line == r->line;
+    if (likely(known && plan->n_ops > 0)) {
+        if (likely(plan_run(plan, r, ev, emit))) {
+            plan->misses = 0;
+            return true;
+        }
+        r->at = start;
+        r->no_room = false;
+        check_result_reset(r->result);
+    }
+    fits = walk_event(r, ev, emit);
+    if (plan->shape != 0 && ++plan->misses < PLAN_MISSES)
+        return fits;
+    if (fits && r->result->n_cuts == 0)
+        plan_learn(plan, r, ev);
+    return fits;
+}
+
 void program_check(const struct schema *s, struct program_memory *m, const struct json_event *ev,
                    bool keep_unknown, struct check_result *out)
 {
     struct run r;
 
     ASSERT_HOT(s != NULL && out != NULL);
-    run_init(&r, s, m, ev, out);
+    run_init(&r, s, ev, out);
     r.keep_unknown = keep_unknown;
-    (void)run(&r, ev, false); /* out holds the outcome */
+    (void)run_event(&r, m, ev, false); /* out holds the outcome */
 }
 
 /* The members of the column as a line brought it, and those that its schema has not named since. */
@@ -793,11 +823,11 @@ int program_encode(const struct schema *s, struct program_memory *m, const struc
     ASSERT_HOT(s != NULL && check != NULL && len != NULL);
     if (room < 2 * PROGRAM_SLACK_BYTES)
         return -ENOSPC;
-    run_init(&r, s, m, ev, check);
+    run_init(&r, s, ev, check);
     r.at.out = out;
     r.out_end = out + room - PROGRAM_SLACK_BYTES;
     r.line = row->line;
-    fits = run(&r, ev, true) && put_added(&r, &r.at, row);
+    fits = run_event(&r, m, ev, true) && put_added(&r, &r.at, row);
     if (unlikely(r.no_room)) {
         check_result_reset(check);
         return -ENOSPC;

@@ -25,8 +25,6 @@ struct run {
     const char *origin; /* tokens count from here */
     const char *end;    /* of the document */
     const char *out_end;
-    uint16_t *plan;
-    uint32_t plan_keys, key_no;
     struct cursor at; /* between RECORDs */
     uint32_t n_frames, seen_used;
     bool line;         /* added columns are columns */
@@ -53,6 +51,30 @@ bool run_fail_missing(struct run *r, const struct program_column *record, const 
 /** A member that no column takes: lists it as a cut, unless unknown ones are kept. f: a column of
  * ours of that name, or NULL. @return false when it cannot be. */
 bool run_unknown(struct run *r, const struct schema_field *f, const struct json_member *m);
+
+/** Any scalar, in any form: checks it and, with emit, writes it at c->out. @return false with the
+ * finding in r->result, or without room. */
+bool run_scalar(struct run *r, struct cursor *c, const struct program_column *col,
+                struct json_value v, bool emit);
+
+/** Where the plan for an event's shape is or belongs; NULL when it cannot have one. */
+struct program_plan *plan_of(struct program_memory *m, const struct program *p,
+                             const struct json_event *ev);
+
+/**
+ * Does what the plan says.
+ * @return whether the event fits; if not, nothing is known of it: walk it.
+ */
+bool plan_run(const struct program_plan *plan, struct run *r, const struct json_event *ev,
+              bool emit);
+
+/** Makes the plan for an event that has been walked without any finding. */
+void plan_learn(struct program_plan *plan, const struct run *r,
+                const struct json_event *ev) COLD_PATH;
+
+/** The column of a raw key in a RECORD, or NULL. */
+const struct program_column *program_find(const struct program *p,
+                                          const struct program_column *record, struct span raw);
 
 /** Begins a result without a finding. */
 void check_result_reset(struct check_result *out);

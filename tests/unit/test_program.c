@@ -22,6 +22,7 @@
 static char doc_buf[DOC_BYTES_MAX + JSON_PADDING_BYTES];
 static char row[ROW_BYTES_MAX], other[ROW_BYTES_MAX];
 static size_t row_len;
+static uint64_t shape; /* of the last document: each has its own here */
 static uint32_t tokens[TOKENS_MAX + 1];
 static struct check_result result, expected;
 static struct program_memory *memory;
@@ -99,8 +100,9 @@ static enum reason encode(const struct schema *s, const char *doc, const struct 
     }
     ev.n_tokens = tokenize(doc_buf, len);
     ev.token = tokens;
-    for (uint64_t shape = 0; shape < 6; shape++) { /* 0: no plan; then new ones and known ones */
-        ev.shape = shape < 2 ? shape : 1 + (shape % 2) * JSON_SHAPES_MAX;
+    shape++;
+    for (int round = 0; round < 4; round++) { /* without a plan; one is made; it is used, twice */
+        ev.shape = round == 0 ? 0 : shape;
         memset(other, 0x55, sizeof(other));
         rc = program_encode(s, memory, &ev, what, other, sizeof(other), &got, &result);
         same_result("tokens");
@@ -404,6 +406,93 @@ static void keys(void **state)
 
 #define HAS(bytes) memmem(descriptor, len, bytes, sizeof(bytes) - 1)
 
+/* Runs a second document by the plan that was made from the first, and compares with a walk. */
+static void by_plan(const struct schema *s, const char *first, const char *second, bool line)
+{
+    const struct program_row what = {.line = line, .id = {"id", 2}};
+    struct json_event ev = {.ptr = doc_buf, .type = JSON_OBJECT, .shape = ++shape};
+    size_t want = 0, got = 0;
+    int rc;
+
+    ev.len = (uint32_t)strlen(first);
+    memcpy(doc_buf, first, ev.len + 1);
+    ev.n_tokens = tokenize(doc_buf, ev.len);
+    ev.token = tokens;
+    rc = program_encode(s, memory, &ev, &what, row, sizeof(row), &want, &result);
+    if (rc != 0)
+        fail_msg("%s: %s", first, result.detail);
+    ev.len = (uint32_t)strlen(second);
+    memcpy(doc_buf, second, ev.len + 1);
+    assert_int_equal(tokenize(doc_buf, ev.len), ev.n_tokens); /* or they had not the same shape */
+    ev.flags = strstr(second, "1e") != NULL ? JSON_FAR_NUMBER : 0;
+    rc = program_encode(s, NULL, &ev, &what, row, sizeof(row), &want, &expected);
+    assert_int_equal(program_encode(s, memory, &ev, &what, other, sizeof(other), &got, &result),
+                     rc);
+    same_result("plan");
+    assert_true(want == got && memcmp(row, other, got) == 0);
+    if (line)
+        return;
+    program_check(s, memory, &ev, false, &result);
+    same_result("check by plan");
+}
+
+/* Events of one shape whose keys or values are not those of the event that the plan came from. */
+static void plans(void **state)
+{
+    struct schema *s = must_compile(
+        "[{\"name\":\"i\",\"type\":\"INTEGER\",\"mode\":\"REQUIRED\"},{\"name\":\"f\",\"type\":"
+        "\"FLOAT\"},{\"name\":\"o\",\"type\":\"BOOLEAN\"},{\"name\":\"s\",\"type\":\"STRING\"},"
+        "{\"name\":\"m\",\"type\":\"STRING\",\"maxLength\":2},{\"name\":\"l\",\"type\":\"INTEGER\","
+        "\"mode\":\"REPEATED\"},{\"name\":\"r\",\"type\":\"RECORD\",\"mode\":\"REPEATED\","
+        "\"fields\":"
+        "[{\"name\":\"t\",\"type\":\"TIMESTAMP\"}]},{\"name\":\"j\",\"type\":\"JSON\"},{\"name\":"
+        "\"q\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"n\",\"type\":\"NUMERIC\"}]}]");
+    static const char *const pairs[][2] = {
+        {"{\"i\":1}", "{\"i\":2}"},
+        {"{\"i\":1}", "{\"i\":null}"},
+        {"{\"i\":1}", "{\"i\":1.5}"},
+        {"{\"i\":1}", "{\"i\":true}"},
+        {"{\"i\":1}", "{\"f\":1}"},
+        {"{\"i\":1}", "{\"x\":1}"},
+        {"{\"i\":1}", "{\"\\u0069\":1}"},
+        {"{\"i\":1,\"f\":1}", "{\"i\":1,\"i\":2}"},
+        {"{\"i\":1,\"f\":1}", "{\"i\":1,\"f\":null}"},
+        {"{\"i\":1,\"f\":null}", "{\"i\":1,\"f\":1e400}"},
+        {"{\"i\":1,\"f\":0.5}", "{\"i\":1,\"f\":1234567890.123456789}"},
+        {"{\"i\":1,\"o\":true}", "{\"i\":1,\"o\":false}"},
+        {"{\"i\":1,\"o\":true}", "{\"i\":1,\"o\":0}"},
+        {"{\"i\":1,\"s\":\"a\"}", "{ \"i\" : 1 ,\n\"s\" : \"b\\n\" }"},
+        {"{\"i\":1,\"s\":\"a\"}", "{\"i\":1,\"m\":\"abc\"}"},
+        {"{\"i\":1,\"m\":\"ab\"}", "{\"i\":1,\"m\":\"abc\"}"},
+        {"{\"i\":1,\"l\":null}", "{\"i\":1,\"l\":2}"},
+        {"{\"i\":1,\"l\":[1,2]}", "{\"i\":1,\"l\":[3,-4]}"},
+        {"{\"i\":1,\"l\":[1,2]}", "{\"i\":1,\"l\":[3,null]}"},
+        {"{\"i\":1,\"l\":[]}", "{\"i\":1,\"r\":[]}"},
+        {"{\"i\":1,\"l\":[]}", "{\"i\":1,\"s\":[]}"},
+        {"{\"i\":1,\"r\":[{\"t\":1},{}]}", "{\"i\":1,\"r\":[{\"t\":2},{}]}"},
+        {"{\"i\":1,\"r\":[{\"t\":1}]}", "{\"i\":1,\"j\":[{\"t\":1}]}"},
+        {"{\"i\":1,\"j\":[{\"t\":1}]}", "{\"i\":1,\"j\":[{\"x\":null}]}"},
+        {"{\"i\":1,\"j\":[{\"t\":1}]}", "{\"i\":1,\"j\":[{\"x\":1e999}]}"},
+        {"{\"i\":1,\"j\":[{\"t\":1}]}", "{\"i\":1,\"r\":[{\"t\":1}]}"},
+        {"{\"i\":1,\"q\":null}", "{\"i\":1,\"q\":true}"},
+        {"{\"i\":1,\"q\":{\"n\":null}}", "{\"i\":1,\"q\":{\"n\":1.5}}"},
+        {"{\"i\":1,\"q\":{\"n\":1}}", "{\"i\":1,\"j\":{\"n\":1}}"},
+        {"{\"q\":{\"n\":1},\"i\":1}", "{\"q\":{\"z\":1},\"i\":1}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        by_plan(s, pairs[i][0], pairs[i][1], false);
+        by_plan(s, pairs[i][0], pairs[i][1], true);
+    }
+    by_plan(s, "{\"i\":1,\"event_date\":\"2026-11-21\"}", "{\"i\":1,\"event_date\":\"x\"}", false);
+    by_plan(s, "{\"i\":1,\"event_date\":\"2026-11-21\"}", "{\"i\":2,\"event_date\":\"2026-11-22\"}",
+            true);
+    by_plan(s, "{\"i\":1,\"penstock_overflow\":{\"a\":1}}",
+            "{\"i\":2,\"penstock_overflow\":{\"b\":1}}", true);
+    schema_destroy(s);
+}
+
 /* Type names that would clash, and names that are no identifiers. */
 static void descriptor_names(void **state)
 {
@@ -443,9 +532,10 @@ static int destroy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),   cmocka_unit_test(values),  cmocka_unit_test(packed),
-        cmocka_unit_test(numerics), cmocka_unit_test(lengths), cmocka_unit_test(room),
-        cmocka_unit_test(overflow), cmocka_unit_test(keys),    cmocka_unit_test(descriptor_names),
+        cmocka_unit_test(golden),           cmocka_unit_test(values),  cmocka_unit_test(packed),
+        cmocka_unit_test(numerics),         cmocka_unit_test(lengths), cmocka_unit_test(room),
+        cmocka_unit_test(overflow),         cmocka_unit_test(keys),    cmocka_unit_test(plans),
+        cmocka_unit_test(descriptor_names),
     };
 
     return cmocka_run_group_tests(tests, create, destroy);
