@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/base/canary.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "dataplane/event/timeval.h"
@@ -288,12 +289,20 @@ static void plan_durable(struct sink *s, void *ctx)
     deliver_ready(d, &s->planning);
 }
 
+/* Of CANARY_PLAN_SYNC: it has been sent already. */
+static void plan_unsynced(struct sink *s, void *ctx)
+{
+    ASSERT(s != NULL && ctx != NULL);
+}
+
 void plan_submit(struct delivery *d)
 {
     struct record r = {.type = RECORD_PLAN, .plan_id = d->plan.id, .plan = &d->plan};
 
     ASSERT(d->state == DELIVERY_PLANNING);
-    record_submit(d->sink, &r, plan_durable, d);
+    record_submit(d->sink, &r, CANARY(CANARY_PLAN_SYNC) ? plan_unsynced : plan_durable, d);
+    if (CANARY(CANARY_PLAN_SYNC))
+        plan_durable(d->sink, d);
 }
 
 struct group_table *groups_of(struct sink *s, const struct plan_key *key)

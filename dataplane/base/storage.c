@@ -1,10 +1,12 @@
 /* COLD but for write_async. The operating system behind storage.h. */
 #include "dataplane/base/storage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +86,28 @@ static int posix_mkdir(void *ctx, const char *path, mode_t mode)
     return mkdir(path, mode) == 0 ? 0 : -errno;
 }
 
+static int posix_list(void *ctx, const char *path, storage_visitor visit, void *arg)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    int rc = 0;
+
+    (void)ctx;
+    if (dir == NULL)
+        return -errno;
+    errno = 0;
+    while (rc == 0 && (e = readdir(dir)) != NULL) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            rc = visit(arg, e->d_name);
+        errno = 0;
+    }
+    if (rc == 0)
+        rc =
+            -errno; /* of a readdir() that failed: a name that is missed may be the newest segment */
+    closedir(dir);
+    return rc;
+}
+
 static int posix_write_async(void *ctx, struct io_uring *ring, const struct storage_write *w)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
@@ -111,6 +135,7 @@ static const struct storage_ops posix_ops = {
     .rename = posix_rename,
     .unlink = posix_unlink,
     .mkdir = posix_mkdir,
+    .list = posix_list,
     .write_async = posix_write_async,
 };
 

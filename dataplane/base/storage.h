@@ -27,6 +27,9 @@ struct storage_write {
     uint64_t user_data; /* of the completion */
 };
 
+/** Takes one name of a directory. @return 0, or -errno to stop. */
+typedef int (*storage_visitor)(void *arg, const char *name);
+
 struct storage_ops {
     /** @return a descriptor. flags as open(2); O_DIRECT is dropped where the file system refuses
      * it. */
@@ -43,6 +46,9 @@ struct storage_ops {
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *path);
     int (*mkdir)(void *ctx, const char *path, mode_t mode);
+    /** Visits every name in a directory but "." and "..", in no order. @return 0; -errno, also of
+     * visit. */
+    int (*list)(void *ctx, const char *path, storage_visitor visit, void *arg);
     /**
      * Prepares a durable write on ring; its result comes as a completion with user_data.
      * @return -EBUSY when the submission queue is full.

@@ -6,7 +6,6 @@
  * its own, and so on down to the first file that is still there. A segment whose header is valid
  * but that the chain passes over was superseded before anything in it counted.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -44,23 +43,23 @@ static int list_add(struct file_list *l, uint32_t number)
     return 0;
 }
 
-/* All segment files of the directory, in order. */
-static int list_files(const char *dir, struct file_list *l)
+/* Takes a name of the directory if it is a segment's. */
+static int list_visit(void *arg, const char *name)
 {
-    DIR *d = opendir(dir);
-    struct dirent *e;
-    int rc = 0;
+    unsigned number;
+    int used = 0;
 
-    if (d == NULL)
-        return -errno;
-    while (rc == 0 && (e = readdir(d)) != NULL) {
-        unsigned number;
-        int used = 0;
+    if (sscanf(name, "%8x.seg%n", &number, &used) == 1 && used == 12 && name[12] == 0)
+        return list_add(arg, number);
+    return 0;
+}
 
-        if (sscanf(e->d_name, "%8x.seg%n", &number, &used) == 1 && used == 12 && e->d_name[12] == 0)
-            rc = list_add(l, number);
-    }
-    closedir(d);
+/* All segment files of the directory, in order. */
+static int list_files(const struct journal *j, struct file_list *l)
+{
+    int rc = j->storage->ops->list(j->storage->ctx, j->dir, list_visit, l);
+
+    ASSERT(l->n <= l->room);
     if (l->n > 1)
         qsort(l->number, l->n, sizeof(*l->number), compare_numbers);
     return rc;
@@ -260,7 +259,7 @@ static int chain_recover(struct journal *j, const struct file_list *l, char *err
 int journal_recover(struct journal *j, char *error, size_t error_len)
 {
     struct file_list l = {0};
-    int rc = list_files(j->dir, &l);
+    int rc = list_files(j, &l);
 
     if (rc < 0) {
         snprintf(error, error_len, "cannot list %s: %s", j->dir, strerror(-rc));

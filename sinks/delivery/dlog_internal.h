@@ -22,11 +22,13 @@
 #endif
 #include <rte_ring.h>
 
+#ifndef DLOG_FILE_BYTES_MIN /* the simulation's files are small */
 #define DLOG_FILE_BYTES_MIN (8ull << 20)
-#define DLOG_PORTS_MAX      256
 #define DLOG_ROOM_BYTES_MIN \
-    (512ull << 10)           /* a file without so much behind its snapshot is not worth a switch */
-#define DLOG_RETRY_US 100000 /* after a failed write */
+    (512ull << 10) /* a file without so much behind its snapshot is not worth a switch */
+#endif
+#define DLOG_PORTS_MAX 256
+#define DLOG_RETRY_US  100000 /* after a failed write */
 #define DLOG_RETRY_FULL_US \
     1000000                          /* after a snapshot that does not fit and a disk without room \
                                       */
@@ -227,6 +229,13 @@ void dlog_ledger_queue(struct dlog *d, struct submission *s);
 void dlog_ledger_tick(struct dlog *d, int64_t now_us);
 
 /* ---- dlog_writer.c ---- */
+
+/**
+ * One turn of the thread: takes what waits in the ports, writes a frame of it, completes it, feeds the
+ * ledger. Never waits.
+ * @return 0; -errno when the write failed: nothing was lost, and it is tried again at the next turn.
+ */
+int dlog_step(struct dlog *d, int64_t now_us);
 
 /** The thread. */
 void *dlog_writer_main(void *arg);

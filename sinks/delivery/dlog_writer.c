@@ -322,6 +322,20 @@ static void end_thread(struct dlog *d)
     pthread_mutex_unlock(&d->ledger_lock);
 }
 
+int dlog_step(struct dlog *d, int64_t now_us)
+{
+    int rc = 0;
+
+    collect(d);
+    queue_floors(d, now_us);
+    if (d->pending.head != NULL)
+        rc = write_pending(d);
+    dlog_ledger_tick(d, now_us);
+    if (rc == 0 && d->pending.head == NULL)
+        dlog_publish_free(d); /* for journals that were registered since */
+    return rc;
+}
+
 void *dlog_writer_main(void *arg)
 {
     struct dlog *d = arg;
@@ -330,22 +344,15 @@ void *dlog_writer_main(void *arg)
     ASSERT(d->buf != NULL && d->state != NULL);
     while (!order_is(d, ORDER_KILL)) {
         int64_t now_us = clock_monotonic_us();
-        int rc = 0;
+        int rc = dlog_step(d, now_us);
 
-        collect(d);
-        queue_floors(d, now_us);
-        if (d->pending.head != NULL)
-            rc = write_pending(d);
-        dlog_ledger_tick(d, now_us);
         if (rc != 0)
             wait_retry(d, rc, failed_before);
         failed_before = rc != 0;
         if (may_end(d, now_us))
             break;
-        if (rc == 0 && d->pending.head == NULL) {
-            dlog_publish_free(d); /* for journals that were registered since */
+        if (rc == 0 && d->pending.head == NULL)
             wait_for_work(d);
-        }
     }
     end_thread(d);
     return NULL;

@@ -20,8 +20,10 @@
 #define FRAME_MAGIC        0x52464450u /* "PDFR" */
 #define FRAME_VERSION      1
 #define FRAME_HEADER_BYTES 64
-#define FRAME_BYTES_MAX    (1u << 20)
-#define FRAME_PAYLOAD_MAX  (FRAME_BYTES_MAX - FRAME_HEADER_BYTES)
+#ifndef FRAME_BYTES_MAX /* the simulation's is small */
+#define FRAME_BYTES_MAX (1u << 20)
+#endif
+#define FRAME_PAYLOAD_MAX (FRAME_BYTES_MAX - FRAME_HEADER_BYTES)
 static_assert(FRAME_BYTES_MAX % STORAGE_ALIGN == 0, "direct I/O");
 
 enum frame_kind {

@@ -340,6 +340,12 @@ static int op_mkdir(void *ctx, const char *path, mode_t mode)
     return (int)leave(s, rc);
 }
 
+static int op_list(void *ctx, const char *path, storage_visitor visit, void *arg)
+{
+    (void)ctx;
+    return storage_posix.ops->list(NULL, path, visit, arg);
+}
+
 /* ---- asynchronous writes ---- */
 
 static enum tcore_outcome async_outcome(struct tcore_storage *s)
@@ -632,6 +638,7 @@ static const struct storage_ops ops = {
     .rename = op_rename,
     .unlink = op_unlink,
     .mkdir = op_mkdir,
+    .list = op_list,
     .write_async = op_write_async,
 };
 

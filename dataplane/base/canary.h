@@ -1,0 +1,19 @@
+/*
+ * Faults that are built in on purpose, by a compile-time switch that only the simulation's canary
+ * binaries set (tests/fault/README.md): each of them must be caught by a run, or the simulation sees
+ * nothing. Everywhere else CANARY() is the constant false.
+ */
+#ifndef PENSTOCK_BASE_CANARY_H
+#define PENSTOCK_BASE_CANARY_H
+
+#ifndef PENSTOCK_CANARY
+#define PENSTOCK_CANARY 0
+#endif
+
+#define CANARY_EARLY_ACK   1 /* a block is acknowledged when it is written, before its flush */
+#define CANARY_PLAN_SYNC   2 /* a plan is sent before its PLAN is durable */
+#define CANARY_FLUSH_RETRY 3 /* a flush that failed is tried again, and believed */
+
+#define CANARY(n) (PENSTOCK_CANARY == (n))
+
+#endif
