@@ -33,6 +33,18 @@ UNIT_SRC  := $(wildcard tests/unit/test_*.c)
 UNIT_LIB  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 
+# The simulation (tests/fault/sim.h): the product's own sources, with small sizes, over a simulated disk and cloud; and
+# canaries, in which one fault is built in on purpose.
+SIM_TEST   := $(wildcard tests/fault/sim*.c)
+SIM_FAKED  := dataplane/base/compiler.c dataplane/base/log.c dataplane/base/mem.c dataplane/base/storage.c \
+	      sinks/sink.c sinks/delivery/ledger.c sinks/delivery/ledger_query.c sinks/delivery/rows_store.c
+SIM_SRC    := $(filter-out $(SIM_FAKED),$(wildcard $(addsuffix /*.c,dataplane/base dataplane/block dataplane/json dataplane/event \
+	      dataplane/journal sinks/delivery sinks/dedupe sinks)) dataplane/lane.c sinks/engine/retry.c sinks/engine/answer.c sinks/engine/text.c)
+SIM_CANARY := dataplane/journal/writer.c sinks/deliver.c # where faults are built in
+SIM_FLAGS  := -DDLOG_FILE_BYTES_MIN=131072ull -DDLOG_ROOM_BYTES_MIN=32768ull -DFRAME_BYTES_MAX=32768u -DREAD_CHUNK_BYTES=65536u \
+	      -DPLAN_OBJECTS_PER_LOAD=800 -DSKIPS_BYTES_MAX=2048u -DSCAN_BYTES=20480u -DPENSTOCK_ASSERT_HOT=1
+SIM_BIN    := $(addprefix $(BUILD)/sim/,sim sim_canary1 sim_canary2 sim_canary3)
+
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LIB      := $(BUILD)/libpenstock.a
@@ -64,7 +76,7 @@ test: setup ## all set-up, all tests; ends with "N passed, N failed"
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	$(Q)tests/run.sh
 
-build-tests: $(UNIT_BIN) $(FUZZ_BIN)
+build-tests: $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN)
 .PHONY: build-tests
 
 test-unit: $(UNIT_BIN) ## unit tests only (cmocka)
@@ -73,8 +85,9 @@ test-unit: $(UNIT_BIN) ## unit tests only (cmocka)
 test-integration: all ## integration tests only: real daemon, real local cloud
 	$(Q)tests/run.sh integration
 
-test-fault: all $(UNIT_BIN) ## kill -9, misbehaving cloud, failing disk
-	$(Q)tests/run.sh fault
+SCHEDULES ?= 10000
+test-fault: all $(UNIT_BIN) $(SIM_BIN) ## simulated disk (SCHEDULES, SEED), kill -9, misbehaving cloud, failing disk
+	$(Q)PENSTOCK_SCHEDULES=$(SCHEDULES) $(if $(SEED),PENSTOCK_SEED=$(SEED)) tests/run.sh fault
 
 FUZZ_SECONDS ?= 60
 fuzz: $(FUZZ_BIN) ## libFuzzer with ASan and UBSan on every input edge, FUZZ_SECONDS each
@@ -184,6 +197,28 @@ $(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(CLI_LIB) 
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka -ljansson $(PACKED_LIBS) $(CORE_LIBS)
 
+sim_obj = $(patsubst %.c,$(BUILD)/sim/$(1)/%.o,$(2))
+
+$(BUILD)/sim/0/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  CC  $< (simulation)")
+	$(Q)$(CC) $(FLAGS) $(CORE_CFLAGS) $(SIM_FLAGS) -MMD -MP -c -o $@ $<
+
+define sim_canary
+$(BUILD)/sim/$(1)/%.o: %.c
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(FLAGS) $$(CORE_CFLAGS) $$(SIM_FLAGS) -DPENSTOCK_CANARY=$(1) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/sim/sim_canary$(1): $(call sim_obj,0,$(filter-out $(SIM_CANARY),$(SIM_SRC)) $(SIM_TEST)) $(call sim_obj,$(1),$(SIM_CANARY))
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)$$(CC) $$(FLAGS) -o $$@ $$^ $$(LDFLAGS) -Wl,--as-needed -lrte_ring -lrte_eal -lz -lm -pthread
+endef
+$(foreach n,1 2 3,$(eval $(call sim_canary,$(n))))
+
+$(BUILD)/sim/sim: $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST))
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -Wl,--as-needed -lrte_ring -lrte_eal -lz -lm -pthread
+
 # A fuzz target names the sources it needs in a first line "// sources: a.c b.c"; they are built again with
 # clang's sanitizers.
 $(BUILD)/fuzz/%: tests/fuzz/%.c
@@ -194,5 +229,6 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c
 	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl -ljansson $(PACKED_LIBS)
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
--include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d)
+SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,1 2 3,$(call sim_obj,$(n),$(SIM_CANARY)))
+-include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d) $(SIM_OBJ:.o=.d)
 .SECONDARY:

@@ -10,7 +10,7 @@
 #include "dataplane/journal/reader.h"
 #include "sinks/engine/loop.h"
 
-#ifndef SCAN_BYTES /* the simulation's is small */
+#ifndef SCAN_BYTES            /* the simulation's is small */
 #define SCAN_BYTES (4u << 20) /* of one read; more when a block is larger */
 #endif
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <rte_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,22 +54,42 @@ static bool header_valid(const struct journal *j, uint32_t number, const struct 
            crc32c(0, &copy, sizeof(copy)) == h->crc32c;
 }
 
-int segment_read_header(const struct journal *j, uint32_t number, struct segment_header *out)
+static int header_read(const struct journal *j, uint32_t number, int flags,
+                       struct segment_header *out)
 {
+    alignas(STORAGE_ALIGN) char buf[JOURNAL_HEADER_BYTES];
     const struct storage *s = j->storage;
     char path[JOURNAL_PATH_BYTES + 16];
     ssize_t n;
     int fd;
 
     segment_path(j, number, path, sizeof(path));
-    fd = s->ops->open(s->ctx, path, O_RDONLY, 0);
+    fd = s->ops->open(s->ctx, path, O_RDONLY | flags, 0);
     if (fd < 0)
         return fd;
-    n = s->ops->pread(s->ctx, fd, out, sizeof(*out), 0);
+    n = s->ops->pread(s->ctx, fd, buf, sizeof(buf), 0);
     s->ops->close(s->ctx, fd);
     if (n < 0)
         return (int)n;
-    return n == sizeof(*out) && header_valid(j, number, out) ? 0 : -EBADMSG;
+    memcpy(out, buf, sizeof(*out));
+    return n == sizeof(buf) && header_valid(j, number, out) ? 0 : -EBADMSG;
+}
+
+/* Events hang on a header: one that seems to be none is read again, past the page cache. */
+int segment_read_header(const struct journal *j, uint32_t number, struct segment_header *out)
+{
+    int rc = header_read(j, number, 0, out);
+
+    ASSERT(number != 0);
+    return rc == -EBADMSG ? header_read(j, number, O_DIRECT, out) : rc;
+}
+
+/* Of the identity alone: people may edit the machine. With another identity all events would seem to be
+ * nobody's. */
+static uint32_t meta_sum(const char *hex)
+{
+    ASSERT(strlen(hex) <= 32);
+    return crc32c(0, hex, strlen(hex));
 }
 
 /* Creates DIR/meta by way of a temporary file, so that it is whole or not there. */
@@ -82,8 +103,9 @@ static int meta_create(struct journal *j, const char *machine_id, char *error, s
     if (getrandom(j->uuid.byte, sizeof(j->uuid.byte), 0) != (ssize_t)sizeof(j->uuid.byte))
         return -EIO;
     journal_uuid_hex(&j->uuid, hex);
-    n = snprintf(text, sizeof(text), "penstock-journal 1\nuuid %s\nmachine %.64s\n", hex,
-                 machine_id);
+    n = snprintf(text, sizeof(text),
+                 "penstock-journal 1\nuuid %s\nmachine %.64s\ncheck %08" PRIx32 "\n", hex,
+                 machine_id, meta_sum(hex));
     snprintf(path, sizeof(path), "%s/meta", j->dir);
     snprintf(temporary, sizeof(temporary), "%s/meta.new", j->dir);
     fd = s->ops->open(s->ctx, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -96,8 +118,6 @@ static int meta_create(struct journal *j, const char *machine_id, char *error, s
     }
     if (rc == 0)
         rc = s->ops->rename(s->ctx, temporary, path);
-    if (rc == 0)
-        rc = s->ops->sync_dir(s->ctx, j->dir);
     if (rc < 0)
         snprintf(error, error_len, "cannot create %s: %s", path, strerror(-rc));
     return rc < 0 ? rc : 0;
@@ -107,9 +127,15 @@ static int meta_check(struct journal *j, const char *text, const char *machine_i
                       size_t error_len)
 {
     char hex[33] = "", machine[65] = "";
+    uint32_t sum = 0; /* journals made before there was one have none */
+    int n = sscanf(text, "penstock-journal 1\nuuid %32s\nmachine %64s\ncheck %8" SCNx32, hex,
+                   machine, &sum);
 
-    if (sscanf(text, "penstock-journal 1\nuuid %32s\nmachine %64s", hex, machine) != 2 ||
-        journal_uuid_parse(hex, &j->uuid) != 0) {
+    if (n == 3 && sum != meta_sum(hex)) {
+        snprintf(error, error_len, "%s/meta is damaged: its uuid does not match its check", j->dir);
+        return -EUCLEAN;
+    }
+    if (n < 2 || journal_uuid_parse(hex, &j->uuid) != 0) {
         snprintf(error, error_len, "%s/meta is not a journal's: is this the right data_dir?",
                  j->dir);
         return -EUCLEAN;
@@ -174,6 +200,17 @@ static int parent_sync(const struct journal *j)
     return j->storage->ops->sync_dir(j->storage->ctx, path);
 }
 
+/* Makes the names in the directory durable, meta's first of all: without it all events are nobody's. */
+static int names_sync(const struct journal *j, char *error, size_t error_len)
+{
+    int rc = j->storage->ops->sync_dir(j->storage->ctx, j->dir);
+
+    ASSERT(error_len > 0);
+    if (rc < 0)
+        snprintf(error, error_len, "cannot flush %s: %s", j->dir, strerror(-rc));
+    return rc;
+}
+
 int journal_open(const char *dir, const char *machine_id, const struct journal_config *config,
                  const struct storage *storage, struct journal **out, char *error, size_t error_len)
 {
@@ -192,13 +229,15 @@ int journal_open(const char *dir, const char *machine_id, const struct journal_c
     if (rc < 0)
         goto fail;
     rc = storage->ops->mkdir(storage->ctx, dir, 0700);
-    if (rc == 0)
+    if (rc == 0 || rc == -EEXIST) /* whoever made it may have been killed before this flush */
         rc = parent_sync(j);
-    if (rc < 0 && rc != -EEXIST) {
+    if (rc < 0) {
         snprintf(error, error_len, "cannot create %s: %s", dir, strerror(-rc));
         goto fail;
     }
     rc = meta_open(j, machine_id, error, error_len);
+    if (rc == 0)
+        rc = names_sync(j, error, error_len);
     if (rc == 0)
         rc = journal_recover(j, error, error_len);
     if (rc < 0)

@@ -44,14 +44,17 @@ int reader_open(struct reader *r, lsn_t lsn)
 /*
  * Several headers may name the same predecessor: one whose write failed but reached the disk, and
  * the one that was written instead. The later one holds, and so does whichever a further segment
- * names as its own predecessor.
+ * names as its own predecessor. A header that cannot be made out is skipped like one that was never
+ * written; so what was found counts only if the next valid one names it, or if it is the journal's
+ * last.
  */
 static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durable, lsn_t *end,
                           uint32_t *follower)
 {
     uint32_t found = 0;
+    bool named = false;
 
-    for (uint32_t number = segment + 1; number <= lsn_segment(durable); number++) {
+    for (uint32_t number = segment + 1; number <= lsn_segment(durable) && !named; number++) {
         struct segment_header h;
         int rc = segment_read_header(j, number, &h);
 
@@ -59,14 +62,19 @@ static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durab
             continue;
         if (rc < 0)
             return rc;
-        if (lsn_segment(h.prev_end) != segment)
-            break; /* its predecessor was found before: the last candidate, or a chain that we are
-                      not on */
-        found = number;
-        *end = h.prev_end;
+        if (lsn_segment(h.prev_end) == segment) {
+            found = number;
+            *end = h.prev_end;
+        } else {
+            named = true;
+            if (lsn_segment(h.prev_end) != found)
+                return -EUCLEAN;
+        }
     }
     *follower = found;
-    return found != 0 ? 0 : -ENOENT;
+    if (found == 0)
+        return -ENOENT;
+    return named || found == lsn_segment(durable) ? 0 : -EUCLEAN;
 }
 
 int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t *end, lsn_t *next)

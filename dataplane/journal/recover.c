@@ -73,33 +73,30 @@ struct tail_scan {
     size_t room;
     size_t len;
     lsn_t end;
+    lsn_t known; /* in front of it everything was durable when the last block was sealed */
     uint64_t events;
 };
 
-/*
- * Reads the last segment, and flushes it first: a write that was under way when the last process
- * was killed may be in the page cache or in the drive's only, and what recovery counts as durable
- * must not vanish with the next power cut.
- */
+static int tail_open(const struct tail_scan *t, int flags)
+{
+    char path[JOURNAL_PATH_BYTES + 16];
+
+    segment_path(t->j, t->number, path, sizeof(path));
+    return t->j->storage->ops->open(t->j->storage->ctx, path, flags, 0);
+}
+
+/* Reads up to room bytes of the segment. */
 static int tail_read(struct tail_scan *t)
 {
     const struct storage *s = t->j->storage;
-    char path[JOURNAL_PATH_BYTES + 16];
+    int fd = tail_open(t, O_RDONLY);
     ssize_t n = 1;
-    int fd;
 
-    segment_path(t->j, t->number, path, sizeof(path));
-    fd = s->ops->open(s->ctx, path, O_RDONLY, 0);
+    ASSERT(t->len == 0);
     if (fd < 0)
         return fd;
-    n = s->ops->sync(s->ctx, fd);
-    if (n == 0)
-        n = 1;
-    while (t->len < t->room && n > 0) {
+    for (; t->len < t->room && n > 0; t->len += n > 0 ? (size_t)n : 0)
         n = s->ops->pread(s->ctx, fd, t->buf + t->len, t->room - t->len, t->len);
-        if (n > 0)
-            t->len += (size_t)n;
-    }
     s->ops->close(s->ctx, fd);
     return n < 0 ? (int)n : 0;
 }
@@ -113,9 +110,79 @@ static void tail_walk(struct tail_scan *t)
     while (offset < t->len && block_view(t->buf + offset, t->len - offset, &t->j->uuid,
                                          lsn_make(t->number, offset), &v) == 0) {
         t->events = v.header->events_before + v.header->events;
+        t->known = v.header->durable;
         offset += v.header->len;
     }
     t->end = lsn_make(t->number, offset);
+}
+
+#define SECOND_LOOK_BYTES (16u << 20) /* more than any block */
+#define SECOND_LOOKS      3
+
+/*
+ * Where the blocks seem to end is read once more, past the page cache: a bit that was read wrongly
+ * must not cut off acknowledged blocks.
+ * @return 0 when both reads are the same; 1 when the second one counts now; -errno.
+ */
+static int tail_look_again(struct tail_scan *t)
+{
+    const struct storage *s = t->j->storage;
+    size_t from = lsn_offset(t->end);
+    size_t len = t->len - from < SECOND_LOOK_BYTES ? t->len - from : SECOND_LOOK_BYTES;
+    char *again = len > 0 ? aligned_alloc(STORAGE_ALIGN, align_up(len, STORAGE_ALIGN)) : NULL;
+    ssize_t n = 1;
+    int fd, rc;
+
+    if (again == NULL)
+        return len > 0 ? -ENOMEM : 0;
+    fd = tail_open(t, O_RDONLY | O_DIRECT);
+    for (size_t at = 0; fd >= 0 && at < len && n > 0; at += n > 0 ? (size_t)n : 0)
+        n = s->ops->pread(s->ctx, fd, again + at, len - at, from + at);
+    if (fd >= 0)
+        s->ops->close(s->ctx, fd);
+    rc = fd < 0 ? fd : n < 0 ? (int)n : memcmp(again, t->buf + from, len) != 0;
+    if (rc == 1)
+        memcpy(t->buf + from, again, len);
+    free(again);
+    return rc;
+}
+
+/* Finds where the blocks end, as two reads agree. */
+static int tail_find_end(struct tail_scan *t)
+{
+    int rc = 1;
+
+    for (int i = 0; i < SECOND_LOOKS && rc == 1; i++) {
+        tail_walk(t);
+        rc = tail_look_again(t);
+    }
+    ASSERT(lsn_offset(t->end) >= JOURNAL_HEADER_BYTES);
+    return rc == 1 ? -EIO : rc;
+}
+
+/*
+ * What is found and was never acknowledged as durable is written again, not only flushed: it may be
+ * there because a write was under way, or because one failed. After a failed flush a later one says
+ * that all is well while the bytes are nowhere but in a cache; and what recovery counts must not
+ * vanish with the next power cut. The same bytes in the same place: a torn write changes nothing.
+ */
+static int tail_secure(struct tail_scan *t)
+{
+    const struct storage *s = t->j->storage;
+    uint64_t from = 0, end = lsn_offset(t->end);
+    int fd, rc;
+
+    if (lsn_segment(t->known) == t->number && lsn_offset(t->known) > JOURNAL_HEADER_BYTES)
+        from = lsn_offset(t->known);
+    ASSERT(from % STORAGE_ALIGN == 0 && from <= end);
+    fd = tail_open(t, O_WRONLY | O_DIRECT);
+    if (fd < 0)
+        return fd;
+    rc = storage_write_all(s, fd, t->buf + from, end - from, from);
+    if (rc == 0)
+        rc = s->ops->sync(s->ctx, fd);
+    s->ops->close(s->ctx, fd);
+    return rc;
 }
 
 /* A valid block behind the tear that knew of a durable end beyond it: acknowledged data is gone. */
@@ -148,20 +215,24 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
     if (t.buf == NULL)
         return -ENOMEM;
     rc = tail_read(&t);
-    if (rc == 0) {
-        tail_walk(&t);
-        if (tail_damaged(&t)) {
-            snprintf(
-                error, error_len,
-                "journal %s is damaged at segment %08x offset %u: acknowledged blocks follow it. "
-                "Nothing was "
-                "changed; restore the file, or move the journal away to start without its events",
-                j->dir, number, lsn_offset(t.end));
-            rc = -EUCLEAN;
-        }
-        atomic_store(&j->durable, t.end);
-        atomic_store(&j->events_total, t.events);
+    if (rc == 0)
+        rc = tail_find_end(&t);
+    if (rc == 0 && tail_damaged(&t)) {
+        snprintf(error, error_len,
+                 "journal %s is damaged at segment %08x offset %u: acknowledged blocks follow it. "
+                 "Nothing was "
+                 "changed; restore the file, or move the journal away to start without its events",
+                 j->dir, number, lsn_offset(t.end));
+        rc = -EUCLEAN;
+    } else {
+        if (rc == 0)
+            rc = tail_secure(&t);
+        if (rc < 0)
+            snprintf(error, error_len, "segment %08x of journal %s cannot be read and secured: %s",
+                     number, j->dir, strerror(-rc));
     }
+    atomic_store(&j->durable, t.end);
+    atomic_store(&j->events_total, t.events);
     free(t.buf);
     return rc;
 }

@@ -47,6 +47,7 @@ static int create(const struct dlog_config *c, const struct storage *storage, st
     d->ports_max = c->ports_max;
     d->ring_records = c->ring_records;
     d->active = d->newest = -1;
+    d->renamed = true; /* whoever renamed a file before may have been killed before its flush */
     d->fd[0] = d->fd[1] = -1;
     d->writer_ended = true;
     list_init(&d->pending);
@@ -119,10 +120,25 @@ static int new_log(struct dlog *d, char *error, size_t error_len)
     return dlog_ledger_bind(d, error, error_len);
 }
 
+/* What decides how much of a file counts is read twice: a bit that was read wrongly must not cut off
+ * records that were acknowledged. */
+static int read_image(struct dlog *d, int slot, struct log_image *out)
+{
+    int rc = dlog_file_read(d, slot, out);
+    uint64_t last;
+
+    ASSERT(slot >= 0 && slot < DLOG_FILES);
+    if (rc == 0 && out->data != NULL)
+        rc = dlog_file_compare(d, slot, out, 0);
+    if (rc == 0 && out->data != NULL)
+        rc = dlog_file_compare(d, slot, out, dlog_frames_end(out, &last));
+    return rc;
+}
+
 static int read_images(struct dlog *d, struct log_image *image, char *error, size_t error_len)
 {
     for (int i = 0; i < DLOG_FILES; i++) {
-        int rc = dlog_file_read(d, i, &image[i]);
+        int rc = read_image(d, i, &image[i]);
 
         if (rc != 0) {
             snprintf(error, error_len, "%s cannot be read: %s", d->path[i], strerror(-rc));
@@ -171,6 +187,8 @@ static int recover(struct dlog *d, char *error, size_t error_len)
 
     if (rc == 0)
         rc = dlog_recover(image, &hooks, &r, error, error_len);
+    if (rc == 0 && r.winner >= 0)
+        d->secured = dlog_file_secure(d, r.winner, &image[r.winner]) == 0;
     for (int i = 0; i < DLOG_FILES; i++)
         free(image[i].data);
     if (rc != 0)
@@ -184,7 +202,8 @@ static int recover(struct dlog *d, char *error, size_t error_len)
     return rc;
 }
 
-/* A new log must get both files now; an old one may start on a failing disk and try on. */
+/* A new log must get both files now. An old one may start on a disk without room and try on, if what was
+ * recovered is durable: before anybody acts on it. */
 static int begin_files(struct dlog *d, char *error, size_t error_len)
 {
     bool fresh = d->newest < 0;
@@ -196,6 +215,11 @@ static int begin_files(struct dlog *d, char *error, size_t error_len)
         rc = dlog_switch(d);
     if (rc == 0)
         return 0;
+    if (!fresh && !d->secured) {
+        snprintf(error, error_len, "the delivery log in %s cannot be written: %s", d->dir,
+                 strerror(-rc));
+        return rc;
+    }
     if (!fresh) {
         log_error("delivery", "the delivery log cannot be written yet (%s): see %s", strerror(-rc),
                   d->dir);

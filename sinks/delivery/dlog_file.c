@@ -72,6 +72,42 @@ int dlog_file_read(struct dlog *d, int slot, struct log_image *out)
     return rc;
 }
 
+int dlog_file_compare(struct dlog *d, int slot, const struct log_image *image, uint64_t from)
+{
+    const struct storage *s = &d->storage;
+    uint64_t len = from < image->len ? image->len - from : 0, at = 0;
+    ssize_t n = 1;
+    int fd;
+
+    ASSERT(from % STORAGE_ALIGN == 0);
+    if (len > FRAME_BYTES_MAX)
+        len = FRAME_BYTES_MAX;
+    fd = s->ops->open(s->ctx, d->path[slot], O_RDONLY | O_DIRECT, 0);
+    if (fd < 0)
+        return fd;
+    for (; at < len && n > 0; at += n > 0 ? (uint64_t)n : 0)
+        n = s->ops->pread(s->ctx, fd, d->buf + at, align_up(len - at, STORAGE_ALIGN), from + at);
+    s->ops->close(s->ctx, fd);
+    if (n < 0)
+        return (int)n;
+    return at >= len && memcmp(d->buf, image->data + from, len) == 0 ? 0 : -EIO;
+}
+
+int dlog_file_secure(struct dlog *d, int slot, const struct log_image *image)
+{
+    uint64_t last, end = dlog_frames_end(image, &last);
+    int fd = slot_open(d, d->path[slot], O_RDWR | O_DIRECT | O_DSYNC);
+    int rc;
+
+    ASSERT(end <= image->len && end - last <= FRAME_BYTES_MAX);
+    if (fd < 0)
+        return fd;
+    memcpy(d->buf, image->data + last, end - last);
+    rc = storage_write_all(&d->storage, fd, d->buf, end - last, last);
+    d->storage.ops->close(d->storage.ctx, fd);
+    return rc;
+}
+
 /* Writes it through once: later writes change no metadata, and cannot run out of space. */
 static int fill_zeros(struct dlog *d, int fd, uint64_t bytes)
 {
@@ -85,6 +121,17 @@ static int fill_zeros(struct dlog *d, int fd, uint64_t bytes)
         rc = storage_write_all(&d->storage, fd, d->buf, n, at);
     }
     return rc != 0 ? rc : d->storage.ops->sync(d->storage.ctx, fd);
+}
+
+/* A file under a name that may vanish with the next power cut is of no use. */
+static int names_settle(struct dlog *d)
+{
+    int rc = d->renamed ? d->storage.ops->sync_dir(d->storage.ctx, d->dir) : 0;
+
+    ASSERT(d->dir[0] != '\0');
+    if (rc == 0)
+        d->renamed = false;
+    return rc;
 }
 
 int dlog_file_fresh(struct dlog *d, int slot, uint64_t bytes)
@@ -105,15 +152,14 @@ int dlog_file_fresh(struct dlog *d, int slot, uint64_t bytes)
     slot_close(d, slot);
     if (rc == 0)
         rc = d->storage.ops->rename(d->storage.ctx, path, d->path[slot]);
-    if (rc == 0)
-        rc = d->storage.ops->sync_dir(d->storage.ctx, d->dir);
     if (rc != 0) {
         d->storage.ops->unlink(d->storage.ctx, path);
         return rc;
     }
     d->bytes[slot] = bytes;
     d->suspect[slot] = false;
-    return 0;
+    d->renamed = true;
+    return names_settle(d);
 }
 
 int dlog_write_frame(struct dlog *d, int slot, uint64_t *offset, const struct frame_header *h)
@@ -209,11 +255,11 @@ static int make_room(struct dlog *d, int slot)
         want *= 2;
     if (want > d->bytes[slot] || d->suspect[slot])
         rc = dlog_file_fresh(d, slot, want);
-    if (rc == 0)
-        return 0;
     /* Rewriting the old one from its header on is safe as well: nothing written before is believed.
      */
-    return d->bytes[slot] >= need + DLOG_ROOM_BYTES_MIN ? 0 : rc;
+    if (rc != 0 && d->bytes[slot] < need + DLOG_ROOM_BYTES_MIN)
+        return rc;
+    return names_settle(d);
 }
 
 static int write_header(struct dlog *d, int slot)

@@ -138,12 +138,14 @@ struct dlog {
     int fd[DLOG_FILES];
     uint64_t bytes[DLOG_FILES];
     bool suspect[DLOG_FILES]; /* a write or flush failed: made anew before it is used again */
-    bool buffered;            /* direct writes are refused: use the page cache */
-    int active;               /* file being written, or -1 */
-    int newest;               /* newest complete file, or -1 for a new log */
-    uint64_t file_seq;        /* largest used */
-    uint64_t offset;          /* of the next frame in the active file */
-    bool error_logged;        /* since the last success */
+    bool secured;      /* what was recovered is durable, even if no snapshot can be written */
+    bool renamed;      /* names of files are not durable yet, or not known to be */
+    bool buffered;     /* direct writes are refused: use the page cache */
+    int active;        /* file being written, or -1 */
+    int newest;        /* newest complete file, or -1 for a new log */
+    uint64_t file_seq; /* largest used */
+    uint64_t offset;   /* of the next frame in the active file */
+    bool error_logged; /* since the last success */
 
     /* ledger; the writer after init */
     struct ledger *ledger;
@@ -191,6 +193,21 @@ void list_fini(struct submission_list *l);
 /** Reads a whole file. @return 0 with data NULL when there is none; -errno. Owner: caller frees
  * out->data. */
 int dlog_file_read(struct dlog *d, int slot, struct log_image *out) WARN_UNUSED;
+
+/**
+ * Reads a piece of a file again, past the page cache, and compares it with what was read before.
+ * from is a multiple of STORAGE_ALIGN; at most FRAME_BYTES_MAX are looked at.
+ * @return 0 when both are the same; -EIO when not; -errno.
+ */
+int dlog_file_compare(struct dlog *d, int slot, const struct log_image *image,
+                      uint64_t from) WARN_UNUSED;
+
+/**
+ * Writes the last frame of a file again, as it was read: that it was found does not say that it is
+ * durable. The same bytes in the same place: a torn write changes nothing.
+ * @return 0 or -errno.
+ */
+int dlog_file_secure(struct dlog *d, int slot, const struct log_image *image) WARN_UNUSED;
 
 /** Makes a file anew: reserved, written through with zeros, renamed into place. @return 0 or
  * -errno. */

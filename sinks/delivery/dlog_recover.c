@@ -20,6 +20,7 @@ struct file_scan {
     bool has_header;
     bool complete;   /* END_SNAPSHOT was found */
     uint64_t end;    /* behind the last good frame */
+    uint64_t last;   /* where that begins; end when there is none */
     uint64_t damage; /* place of a frame that says that `end` was durable; 0: none */
     struct file_header header;
 };
@@ -38,12 +39,13 @@ static void scan_file(const struct log_image *im, struct file_scan *s)
 {
     struct frame_header f;
 
-    *s = (struct file_scan){.end = FILE_HEADER_BYTES};
+    *s = (struct file_scan){.end = FILE_HEADER_BYTES, .last = FILE_HEADER_BYTES};
     s->has_header = im->data != NULL && file_header_decode(im->data, im->len, &s->header) == 0;
     if (!s->has_header)
         return;
     while (frame_at(im, &s->header, s->end, &f)) {
         s->complete |= f.kind == FRAME_END_SNAPSHOT;
+        s->last = s->end;
         s->end += frame_span(f.payload_len);
     }
     for (uint64_t at = s->end + STORAGE_ALIGN; at < im->len && s->damage == 0;
@@ -52,6 +54,16 @@ static void scan_file(const struct log_image *im, struct file_scan *s)
             s->damage = at;
     }
     ASSERT(s->end % STORAGE_ALIGN == 0);
+}
+
+uint64_t dlog_frames_end(const struct log_image *image, uint64_t *last)
+{
+    struct file_scan s;
+
+    ASSERT(image != NULL);
+    scan_file(image, &s);
+    *last = s.last;
+    return s.has_header ? s.end : 0;
 }
 
 /* Whether a file without a usable header holds frames that count: newer than file_seq; of any log

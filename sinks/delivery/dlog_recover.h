@@ -39,6 +39,10 @@ struct recovered {
     bool cut;                     /* a torn tail was cut */
 };
 
+/** Where the frames of a file seem to end, and the last one begins; 0 for a file without a good header.
+ */
+uint64_t dlog_frames_end(const struct log_image *image, uint64_t *last);
+
 /**
  * Recovers from the two files.
  * @param error on failure one sentence for people.

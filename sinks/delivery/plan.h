@@ -13,12 +13,12 @@
 #include "dataplane/event/names.h"
 
 #define JOURNALS_MAX 64       /* journal directories a process reads: its own and left-over ones */
-#ifndef PLAN_OBJECTS_PER_LOAD /* the simulation's is small */
+#ifndef PLAN_OBJECTS_PER_LOAD /* the simulation's are small */
 #define PLAN_OBJECTS_PER_LOAD 10000 /* BigQuery: URIs in one job */
+#define SKIPS_BYTES_MAX       20480 /* what one plan says of lines that are left out */
 #endif
 #define TABLE_NAME_BYTES_MAX 1024
 #define JOB_ID_BYTES_MAX     160
-#define SKIPS_BYTES_MAX      20480 /* what one plan says of lines that are left out */
 
 /* What a group's lines are. */
 enum plan_kind {

@@ -1,0 +1,149 @@
+/*
+ * The simulation of a whole Penstock: the real journals, writers, keeper, delivery log and sink
+ * threads, single-threaded, over a simulated disk (sim_disk.h), clock, ledger and cloud. What happens
+ * is a function of the seed.
+ *
+ *     sim_main.c     schedules: seeds, shrinking of failed ones, the command line
+ *     sim_machine.c  a machine that lives, crashes and recovers; the steps of a schedule
+ *     sim_model.c    what was promised, and the checks
+ *     sim_cloud.c    Cloud Storage and BigQuery: objects by name, load jobs by id
+ *     sim_engine.c   loop, clock, ledger, log and the like, in place of the product's
+ */
+#ifndef PENSTOCK_TESTS_SIM_H
+#define PENSTOCK_TESTS_SIM_H
+
+#include "dataplane/base/span.h"
+#include "tests/fault/sim_disk.h"
+
+#define SERIALS_MAX  60000u
+#define JOURNALS     3u
+#define EVENT_BYTES  900u
+#define ERROR_BYTES  512u
+#define REMOVED_STEP UINT32_MAX
+
+/* What an event is, and so where it must be in the end. */
+enum event_kind {
+    KIND_ORDER, /* a type with a schema: output/, and loaded from there */
+    KIND_CLICK, /* without one: output/, and loaded from staging/ */
+    KIND_OTHER, /* the same, of a type that another sink thread may own */
+    KIND_DEAD,  /* dead_letter/ only */
+    KINDS
+};
+
+/* How a schedule is set up. */
+struct sim_options {
+    uint64_t seed;
+    uint32_t n_steps;
+    const uint32_t *skip; /* n_steps of 0 or 1: steps that do not happen; NULL: all happen */
+    bool trace;           /* print every event */
+    /* One planned failure in a schedule without others; op DISK_OPS: none. */
+    enum disk_op fail_op;
+    uint64_t fail_n, fail_times;
+    bool calm; /* no random faults, crashes stay */
+};
+
+/* What it came to. */
+struct sim_totals {
+    uint64_t schedules, events, acknowledged, faults, power_cuts, kills, stops, refused_starts;
+    uint64_t objects, jobs, loads_failed, recycled;
+    uint64_t ops[DISK_OPS];
+};
+
+/** The world under test; one at a time. */
+struct sim {
+    struct sim_options options;
+    uint64_t random; /* of the step under way */
+    int64_t now_us;  /* monotonic */
+    int64_t wall_us; /* ahead of it by this */
+    bool calm;       /* the end: everything works */
+    struct disk *disk;
+    struct sim_totals totals;
+    char error[ERROR_BYTES]; /* what went wrong first, or "" */
+};
+extern struct sim sim;
+
+/** A number below n, from the step's random numbers. */
+uint32_t sim_below(uint32_t n);
+
+/** True once in n times, while things may go wrong. */
+bool sim_once_in(uint32_t n);
+
+/** Adds a line to the event log. */
+void sim_trace(const char *format, ...) PRINTF(1, 2);
+
+/** Something is wrong: the schedule has failed. The first one counts. */
+void sim_wrong(const char *format, ...) PRINTF(1, 2);
+
+/** An assertion of the code under test has failed; does not return. */
+_Noreturn void sim_abort(void);
+
+/** Runs one schedule. @return true when all was well; else sim.error says what was not. */
+bool sim_run(const struct sim_options *options);
+
+/* ---- sim_model.c ---- */
+
+/** Forgets everything. */
+void model_reset(void);
+
+/** The next event of a journal's open block: its text without the final brace, and its kind. @return
+ * serial. */
+uint32_t model_event(uint32_t journal, const void *block, enum event_kind kind, char *text,
+                     size_t *len);
+
+/** A block was opened in a journal: what is appended belongs to it. */
+void model_open(uint32_t journal, const void *block);
+
+/** A block was acknowledged. */
+void model_acknowledged(uint32_t journal, const void *block);
+
+/** A journal was recovered with so many events: checks, and what was found beyond counts as
+ * promised. */
+void model_recovered(uint32_t journal, uint64_t events_total);
+
+/** The first n events of a journal may be gone from it: checks that the cloud has them. */
+void model_freed(uint32_t journal, uint64_t events);
+
+/** A line that reached the cloud. @return its serial, or 0 when it is none of ours. */
+uint32_t model_line(struct span line);
+
+/** What the event is. */
+enum event_kind model_kind(uint32_t serial);
+
+/** An event is in an object that stays. */
+void model_archived(uint32_t serial);
+
+/** An event is a row. */
+void model_loaded(uint32_t serial);
+
+/** Events known to be stored that are not in the cloud yet. */
+uint64_t model_missing(void);
+
+/** The end: everything that was promised is there once, and nothing else. */
+void model_check_end(void);
+
+/* ---- sim_cloud.c ---- */
+
+/** An empty cloud. */
+void cloud_reset(void);
+
+/** Something happens to some request or job. */
+void cloud_step(void);
+
+/** Requests under way. */
+uint32_t cloud_pending(void);
+
+/** The process is gone; its requests arrive, arrive late, or never. */
+void cloud_crash(void);
+
+/* ---- sim_engine.c ---- */
+
+/** An empty ledger, and a fresh source of identities. */
+void engine_reset(uint64_t seed);
+
+/** Somebody has deleted the ledger. */
+void engine_lose_ledger(void);
+
+/** The process is gone. */
+void engine_crash(void);
+
+#endif

@@ -1,0 +1,555 @@
+/*
+ * Cloud Storage and BigQuery behind gcs.h and bigquery.h: objects by name with ifGenerationMatch=0,
+ * load jobs by id, and what goes wrong between them and us. A request may arrive without its answer,
+ * late (after the crash of who sent it), or never; a job may fail, or be refused.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "dataplane/base/crc32c.h"
+#include "sinks/bigquery/bq_insert.h"
+#include "sinks/delivery/plan.h"
+#include "sinks/gcs/gcs.h"
+#include "tests/fault/sim.h"
+
+#define OBJECTS_MAX 8192u
+#define JOBS_MAX    2048u
+#define OPS_MAX     512u
+#define BODY_BYTES  (4u << 20)
+
+struct object {
+    char name[160];
+    char log_id[33];
+    uint64_t plan_id;
+    uint32_t crc32c; /* of the plain lines */
+    uint64_t bytes;
+    bool gone, loaded;
+    uint32_t n_serials;
+    uint32_t *serial;
+};
+
+enum job_state { JOB_RUNS, JOB_DONE, JOB_FAILED, JOB_REFUSED };
+
+struct job {
+    char id[96];
+    char table[64];
+    enum job_state state;
+    uint64_t rows;
+    uint32_t n_objects;
+    uint32_t *object;
+};
+
+enum op_kind { OP_PUT, OP_DELETE, OP_ENSURE, OP_LOAD };
+
+/* A request under way; who is NULL when its sender is gone: it arrives, and nobody hears of it. */
+struct op {
+    enum op_kind kind;
+    void *client;
+    struct gcs_put *put;
+    struct gcs_delete *delete;
+    struct bq_ensure *ensure;
+    struct bq_load *load;
+    struct gcs_put late; /* OP_PUT of one who is gone: its own copies */
+    char *late_name, *late_body, late_log[33];
+    struct iovec late_iov;
+};
+
+static struct {
+    struct object object[OBJECTS_MAX];
+    uint32_t n_objects;
+    struct job job[JOBS_MAX];
+    uint32_t n_jobs;
+    struct op op[OPS_MAX];
+    uint32_t n_ops;
+    int64_t generation;
+    char *body, *plain; /* BODY_BYTES each */
+} cloud;
+
+static void op_free(struct op *o)
+{
+    free(o->late_name);
+    free(o->late_body);
+}
+
+void cloud_reset(void)
+{
+    for (uint32_t i = 0; i < cloud.n_objects; i++)
+        free(cloud.object[i].serial);
+    for (uint32_t i = 0; i < cloud.n_jobs; i++)
+        free(cloud.job[i].object);
+    for (uint32_t i = 0; i < cloud.n_ops; i++)
+        op_free(&cloud.op[i]);
+    cloud.n_objects = cloud.n_jobs = cloud.n_ops = 0;
+    if (cloud.body == NULL) {
+        cloud.body = malloc(BODY_BYTES);
+        cloud.plain = malloc(BODY_BYTES);
+    }
+    ASSERT(cloud.body != NULL && cloud.plain != NULL);
+}
+
+/* ---- objects ---- */
+
+static struct object *object_find(const char *name)
+{
+    for (uint32_t i = cloud.n_objects; i-- > 0;) {
+        if (strcmp(cloud.object[i].name, name) == 0)
+            return &cloud.object[i];
+    }
+    return NULL;
+}
+
+static bool expand(struct span packed, size_t plain_len)
+{
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)packed.ptr,
+                  .avail_in = (uInt)packed.len,
+                  .next_out = (Bytef *)cloud.plain,
+                  .avail_out = BODY_BYTES};
+    int rc = inflateInit2(&z, 15 + 16);
+
+    ASSERT(rc == Z_OK);
+    rc = inflate(&z, Z_FINISH);
+    inflateEnd(&z);
+    return rc == Z_STREAM_END && z.total_out == plain_len;
+}
+
+/* Where an event's line may be. */
+static bool belongs(const char *name, enum event_kind kind)
+{
+    if (strncmp(name, "dead_letter/", 12) == 0)
+        return kind == KIND_DEAD;
+    if (strncmp(name, "staging/", 8) == 0)
+        return kind == KIND_CLICK || kind == KIND_OTHER;
+    return kind != KIND_DEAD;
+}
+
+static void object_line(struct object *o, struct span line)
+{
+    uint32_t serial = model_line(line);
+
+    if (serial == 0) {
+        sim_wrong("object %s holds a line that is none of ours: %.*s", o->name,
+                  (int)(line.len < 60 ? line.len : 60), line.ptr);
+        return;
+    }
+    if (!belongs(o->name, model_kind(serial)))
+        sim_wrong("event %u is in %s", serial, o->name);
+    o->serial = realloc(o->serial, (o->n_serials + 1) * sizeof(*o->serial));
+    ASSERT(o->serial != NULL);
+    o->serial[o->n_serials++] = serial;
+    if (strncmp(o->name, "staging/", 8) != 0)
+        model_archived(serial);
+}
+
+/* The body of a request as it is now: the sender streams it from its memory. */
+static struct span body_of(const struct gcs_put *p)
+{
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < p->body_parts; i++) {
+        ASSERT(len + p->body[i].iov_len <= BODY_BYTES);
+        memcpy(cloud.body + len, p->body[i].iov_base, p->body[i].iov_len);
+        len += p->body[i].iov_len;
+    }
+    return (struct span){cloud.body, len};
+}
+
+static void object_create(const struct gcs_put *p)
+{
+    struct object *o = &cloud.object[cloud.n_objects];
+    struct span body = body_of(p);
+
+    if (body.len != p->bytes || crc32c(0, body.ptr, body.len) != p->crc32c) {
+        sim_wrong("the bytes of %s changed while they were sent", p->name);
+        return;
+    }
+    if (p->gzip) {
+        if (!expand(body, p->plain_bytes)) {
+            sim_wrong("%s is no gzip of %" PRIu64 " bytes", p->name, p->plain_bytes);
+            return;
+        }
+        body = (struct span){cloud.plain, p->plain_bytes};
+    }
+    if (crc32c(0, body.ptr, body.len) != p->plain_crc32c)
+        sim_wrong("the plain bytes of %s are not the planned ones", p->name);
+    ASSERT(cloud.n_objects < OBJECTS_MAX && strlen(p->name) < sizeof(o->name));
+    *o = (struct object){.plan_id = p->plan_id, .crc32c = p->plain_crc32c, .bytes = p->plain_bytes};
+    snprintf(o->name, sizeof(o->name), "%s", p->name);
+    snprintf(o->log_id, sizeof(o->log_id), "%s", p->log_id);
+    cloud.n_objects++;
+    sim.totals.objects++;
+    while (body.len > 0) {
+        const char *end = memchr(body.ptr, '\n', body.len);
+        size_t len = end != NULL ? (size_t)(end - body.ptr) + 1 : body.len;
+
+        object_line(o, (struct span){body.ptr, len});
+        body.ptr += len;
+        body.len -= len;
+    }
+    sim_trace("  cloud: %s of %u events", o->name, o->n_serials);
+}
+
+/* What ifGenerationMatch=0, and then looking at the object, come to. */
+static enum gcs_result object_put(const struct gcs_put *p)
+{
+    const struct object *o = object_find(p->name);
+
+    if (o == NULL) {
+        object_create(p);
+        return GCS_DONE;
+    }
+    if (o->plan_id == p->plan_id && strcmp(o->log_id, p->log_id) == 0 &&
+        o->crc32c == p->plain_crc32c && o->bytes == p->plain_bytes)
+        return GCS_DONE;
+    sim_wrong("%s is there already, and is another plan's or holds other bytes", p->name);
+    return GCS_CONFLICT;
+}
+
+static void object_delete(const char *name)
+{
+    struct object *o = object_find(name);
+
+    if (o == NULL || o->gone)
+        return;
+    if (strncmp(name, "staging/", 8) != 0)
+        sim_wrong("%s is deleted", name);
+    if (!o->loaded)
+        sim_wrong("%s is deleted before it is loaded", name);
+    o->gone = true;
+}
+
+/* ---- jobs ---- */
+
+static struct job *job_find(const char *id)
+{
+    for (uint32_t i = cloud.n_jobs; i-- > 0;) {
+        if (strcmp(cloud.job[i].id, id) == 0)
+            return &cloud.job[i];
+    }
+    return NULL;
+}
+
+/* The object of a URI; UINT32_MAX when it is not there. */
+static uint32_t object_of(const char *uri)
+{
+    const struct object *o = object_find(uri + strlen("gs://bucket/"));
+
+    return o != NULL && !o->gone ? (uint32_t)(o - cloud.object) : UINT32_MAX;
+}
+
+/* jobs.insert. @return NULL for a conflict. */
+static struct job *job_insert(const struct bq_load *l)
+{
+    struct job *j = job_find(l->job_id);
+    bool same;
+
+    if (j != NULL) {
+        same = strcmp(j->table, l->table) == 0 && j->n_objects == l->n_uris;
+        for (uint32_t i = 0; same && i < l->n_uris; i++)
+            same =
+                strcmp(l->uris[i] + strlen("gs://bucket/"), cloud.object[j->object[i]].name) == 0;
+        if (!same)
+            sim_wrong("job %s is inserted again with other objects", l->job_id);
+        return same ? j : NULL;
+    }
+    ASSERT(cloud.n_jobs < JOBS_MAX && strlen(l->job_id) < sizeof(j->id));
+    j = &cloud.job[cloud.n_jobs++];
+    *j = (struct job){.n_objects = l->n_uris};
+    snprintf(j->id, sizeof(j->id), "%s", l->job_id);
+    snprintf(j->table, sizeof(j->table), "%s", l->table);
+    j->object = calloc(l->n_uris, sizeof(*j->object));
+    ASSERT(j->object != NULL);
+    for (uint32_t i = 0; i < l->n_uris; i++) {
+        j->object[i] = object_of(l->uris[i]);
+        if (j->object[i] == UINT32_MAX) {
+            sim_wrong("job %s is to load %s, which is not there", l->job_id, l->uris[i]);
+            j->object[i] = 0;
+        }
+    }
+    sim.totals.jobs++;
+    return j;
+}
+
+static void job_run(struct job *j)
+{
+    if (j->state != JOB_RUNS)
+        return;
+    if (sim_once_in(5)) {
+        j->state = sim_below(2) == 0 ? JOB_FAILED : JOB_REFUSED;
+        sim.totals.loads_failed++;
+        sim_trace("  cloud: job %s %s", j->id, j->state == JOB_FAILED ? "fails" : "is refused");
+        return;
+    }
+    for (uint32_t i = 0; i < j->n_objects; i++) {
+        struct object *o = &cloud.object[j->object[i]];
+
+        if (o->gone)
+            sim_wrong("job %s loads %s, which is deleted", j->id, o->name);
+        o->loaded = true;
+        j->rows += o->n_serials;
+        for (uint32_t k = 0; k < o->n_serials; k++)
+            model_loaded(o->serial[k]);
+    }
+    j->state = JOB_DONE;
+    sim_trace("  cloud: job %s loads %" PRIu64 " rows", j->id, j->rows);
+}
+
+/* ---- requests ---- */
+
+static int op_add(const struct op *o)
+{
+    if (sim_once_in(100))
+        return -ENOMEM;
+    ASSERT(cloud.n_ops < OPS_MAX);
+    cloud.op[cloud.n_ops++] = *o;
+    return 0;
+}
+
+static void op_end(uint32_t i)
+{
+    op_free(&cloud.op[i]);
+    cloud.n_ops--;
+    memmove(&cloud.op[i], &cloud.op[i + 1], (cloud.n_ops - i) * sizeof(cloud.op[0]));
+}
+
+static void put_step(uint32_t i)
+{
+    struct op o = cloud.op[i];
+    uint32_t fate = sim.calm ? 9 : sim_below(10);
+    enum gcs_result result;
+
+    if (o.client == NULL) { /* a late one */
+        o.late.name = o.late_name;
+        o.late.log_id = o.late_log;
+        o.late.body = &o.late_iov;
+        o.late.body_parts = 1;
+        (void)object_put(&o.late);
+        op_end(i);
+        return;
+    }
+    if (fate == 0) { /* refused for good, so it seems */
+        op_end(i);
+        o.put->done(o.put, GCS_PERMANENT, 0, "403 forbidden (simulated)");
+        return;
+    }
+    result = object_put(o.put);
+    if (fate < 3)
+        return; /* the answer is lost; it is asked for again */
+    op_end(i);
+    o.put->done(o.put, result, ++cloud.generation, "");
+}
+
+static void delete_step(uint32_t i)
+{
+    struct op o = cloud.op[i];
+    bool fails = sim_once_in(8);
+
+    if (!fails)
+        object_delete(o.delete->name);
+    if (sim_once_in(5))
+        return;
+    op_end(i);
+    o.delete->done(o.delete, fails ? GCS_PERMANENT : GCS_DONE, "simulated");
+}
+
+static void ensure_step(uint32_t i)
+{
+    struct op o = cloud.op[i];
+
+    op_end(i);
+    o.ensure->done(o.ensure, sim_once_in(10) ? BQ_PERMANENT : BQ_DONE, "simulated");
+}
+
+static void load_step(uint32_t i)
+{
+    static const enum bq_result result[] = {
+        [JOB_DONE] = BQ_DONE, [JOB_FAILED] = BQ_JOB_FAILED, [JOB_REFUSED] = BQ_JOB_REFUSED};
+    struct op o = cloud.op[i];
+    struct job *j = job_insert(o.load);
+
+    if (j == NULL) {
+        op_end(i);
+        o.load->done(o.load, BQ_CONFLICT, 0, "simulated conflict");
+        return;
+    }
+    if (sim.calm || sim_below(2) == 0)
+        job_run(j);
+    if (j->state == JOB_RUNS || sim_once_in(4))
+        return; /* polled again */
+    op_end(i);
+    o.load->done(o.load, result[j->state], j->state == JOB_DONE ? j->rows : 0, "simulated");
+}
+
+void cloud_step(void)
+{
+    uint32_t pick = cloud.n_ops > 0 ? sim_below(cloud.n_ops) : 0;
+
+    if (cloud.n_jobs > 0 && sim_below(6) == 0)
+        job_run(&cloud.job[cloud.n_jobs - 1 - sim_below(cloud.n_jobs < 4 ? cloud.n_jobs : 4)]);
+    if (cloud.n_ops == 0)
+        return;
+    switch (cloud.op[pick].kind) {
+    case OP_PUT:
+        put_step(pick);
+        break;
+    case OP_DELETE:
+        delete_step(pick);
+        break;
+    case OP_ENSURE:
+        ensure_step(pick);
+        break;
+    default:
+        load_step(pick);
+        break;
+    }
+}
+
+uint32_t cloud_pending(void)
+{
+    return cloud.n_ops;
+}
+
+/* The request goes on without its sender. */
+static void put_detach(struct op *o)
+{
+    struct span body = body_of(o->put);
+
+    o->late = *o->put;
+    o->late_name = strdup(o->put->name);
+    o->late_body = malloc(body.len);
+    snprintf(o->late_log, sizeof(o->late_log), "%s", o->put->log_id);
+    ASSERT(o->late_name != NULL && o->late_body != NULL);
+    memcpy(o->late_body, body.ptr, body.len);
+    o->late_iov = (struct iovec){o->late_body, body.len};
+    o->client = NULL;
+    o->put = NULL;
+}
+
+void cloud_crash(void)
+{
+    for (uint32_t i = cloud.n_ops; i-- > 0;) {
+        struct op *o = &cloud.op[i];
+        uint32_t fate = sim_below(3);
+
+        if (o->client == NULL)
+            continue;
+        if (fate == 0 && o->kind == OP_PUT) {
+            (void)object_put(o->put);
+        } else if (fate == 1 && o->kind == OP_PUT) {
+            put_detach(o);
+            continue;
+        } else if (fate == 0 && o->kind == OP_LOAD) {
+            (void)job_insert(o->load);
+        } else if (fate == 0 && o->kind == OP_DELETE) {
+            object_delete(o->delete->name);
+        }
+        op_end(i);
+    }
+}
+
+/* ---- gcs.h ---- */
+
+struct gcs {
+    char unused;
+};
+static struct gcs the_gcs;
+
+int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
+               const struct gcs_config *config, struct gcs_stats *stats, struct gcs **out)
+{
+    (void)l, (void)http, (void)auth, (void)config, (void)stats;
+    *out = &the_gcs;
+    return 0;
+}
+
+void gcs_destroy(struct gcs *g)
+{
+    (void)g;
+}
+
+int gcs_put_start(struct gcs *g, struct gcs_put *p)
+{
+    struct op o = {.kind = OP_PUT, .client = g, .put = p};
+
+    sim_trace("  put %s (plan %" PRIu64 ", %" PRIu64 " events)", p->name, p->plan_id, p->events);
+    return op_add(&o);
+}
+
+int gcs_delete_start(struct gcs *g, struct gcs_delete *d)
+{
+    struct op o = {.kind = OP_DELETE, .client = g, .delete = d};
+
+    sim_trace("  delete %s", d->name);
+    return op_add(&o);
+}
+
+/* ---- bigquery.h ---- */
+
+struct bq {
+    char unused;
+};
+static struct bq the_bq;
+
+int bq_create(struct loop *l, struct http_client *http, struct auth *auth,
+              const struct bq_config *config, struct bq_stats *stats, struct bq **out)
+{
+    (void)l, (void)http, (void)auth, (void)config, (void)stats;
+    *out = &the_bq;
+    return 0;
+}
+
+void bq_destroy(struct bq *b)
+{
+    (void)b;
+}
+
+int bq_ensure_start(struct bq *b, struct bq_ensure *e)
+{
+    struct op o = {.kind = OP_ENSURE, .client = b, .ensure = e};
+
+    return op_add(&o);
+}
+
+int bq_load_start(struct bq *b, struct bq_load *l)
+{
+    struct op o = {.kind = OP_LOAD, .client = b, .load = l};
+
+    sim_trace("  load %s: %u objects", l->job_id, l->n_uris);
+    return op_add(&o);
+}
+
+int bq_insert_start(struct bq *b, struct bq_insert *i)
+{
+    (void)b, (void)i;
+    ASSERT(false); /* no type here goes by insertAll */
+    return -ENOSYS;
+}
+
+void bq_insert_cancel(struct bq_insert *i)
+{
+    (void)i;
+}
+
+void bq_insert_begin(struct text *body)
+{
+    (void)body;
+}
+
+void bq_insert_add(struct text *body, bool first, struct span id, const struct schema *schema,
+                   struct json_value row)
+{
+    (void)body, (void)first, (void)id, (void)schema, (void)row;
+}
+
+void bq_insert_end(struct text *body)
+{
+    (void)body;
+}
+
+size_t bq_insert_frame_bytes(void)
+{
+    return 0;
+}
