@@ -1,4 +1,4 @@
-"""The benchmarks: bench.py [http|tcp|udp|json|crc]..., called by run.sh; README.md says what is measured and how."""
+"""The benchmarks: bench.py [http|tcp|udp|json|hostile|crc]..., called by run.sh; README.md says what is measured."""
 
 import os
 import statistics
@@ -38,11 +38,30 @@ def bench_stream(report, bench, case, ceiling):
                     f"{size} bytes of penstock-gen events, one core")
 
 
+def bench_hostile(report):
+    """Nanoseconds a byte of hostile JSON at three sizes, each beside the one at the smallest."""
+    passes = setting("BENCH_PASSES", 9)
+    log(f"hostile: {passes} passes")
+    done = subprocess.run([program("bench_json_hostile", "perf"), str(passes)], check=True, text=True,
+                          stdout=subprocess.PIPE,
+                          preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}))
+    times = {}
+    for line in done.stdout.splitlines():
+        case, isa, size, nanoseconds = line.split("\t")
+        times.setdefault((case, isa), {}).setdefault(int(size), []).append(int(nanoseconds) / int(size))
+    for (case, isa), sizes in times.items():
+        medians = [statistics.median(sizes[size]) for size in sorted(sizes)]
+        for size, value in zip(sorted(sizes), medians):
+            report.line("hostile", case, f"{isa}, {round(size / 2**20)} MiB", "time_per_byte", value, "ns",
+                        passes, f"{isa}, {round(min(sizes) / 2**20)} MiB", medians[0], "one core, CPU time")
+
+
 BENCHES = {
     "http": bench_http,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
     "json": bench_json,
+    "hostile": bench_hostile,
     "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
 }
 

@@ -405,62 +405,11 @@ static void test_line_ends(void **state)
 
 /* ---- sizes and hostile input ---- */
 
-/* Repeats unit between head and tail up to len bytes or a little less. @return the length. */
-static size_t grow(char *buf, size_t len, const char *head, const char *unit, const char *tail)
-{
-    const size_t u = strlen(unit);
-    size_t n = strlen(head);
-
-    memcpy(buf, head, n);
-    while (n + u + strlen(tail) <= len) {
-        memcpy(buf + n, unit, u);
-        n += u;
-    }
-    memcpy(buf + n, tail, strlen(tail));
-    return n + strlen(tail);
-}
-
-static const struct growth {
-    const char *head, *unit, *tail;
-} growths[] = {
-    {"\"", "x", "\""},                     /* one huge string */
-    {"\"", "\\u00e9", "\""},               /* of escapes */
-    {"\"", "\\\\", "\""},                  /* of backslashes */
-    {"\"", "\xE2\x82\xAC", "\""},          /* of other letters */
-    {"[0", ",0", "]"},                     /* many values */
-    {"{\"k\":0", ",\"k\":0", "}"},         /* a million keys */
-    {"{\"a\":0", ",\"a\":{\"b\":1}", "}"}, /* and all of them wanted */
-    {"[{}", ",{}", "]"},                   /* many containers */
-    {"[", " ", "]"},                       /* nothing */
-    {"[", "\n", "]"},                      /* lines of nothing */
-    {"1", "0", ""},                        /* one number */
-    {"0.", "0", "1"},                      /* a small one */
-    {"1e", "9", ""},                       /* a large one */
-    {"", "[", ""},                         /* nested without end */
-    {"", "{\"a\":", ""},                   /* and in objects */
-    {"", "]", ""},                         /* closed without beginning */
-    {"", "\"", ""},                        /* quotes */
-    {"", "\\", ""},                        /* backslashes */
-    {"", "{}\n", ""},                      /* a million empty events */
-    {"", "0\n", ""},                       /* of one byte */
-    {"", "\n", ""},                        /* of none */
-    {"", "\"\"", ""},                      /* strings without commas */
-    {"", ",", ""},
-    {"", ":", ""},
-    {"", "\xFF", ""},
-    {"", "\x80", ""},
-    {"", "t\n", ""},
-    {"", "\xF0\n", ""},
-    {"", "[[],{}]\n", ""},
-    {"", "{\"a\":{\"b\":{\"c\":{\"d\":1}}}}\r\n", ""},
-    {"", "{\"a\":\"\xED\xA0\x80\"}\n", ""}, /* each one wrong */
-};
-
-static void check_growth(const struct growth *g, size_t size, unsigned flags)
+static void check_growth(const struct tjson_growth *g, size_t size, unsigned flags)
 {
     const char *padding = hostile[size % ARRAY_LEN(hostile)];
     char *buf = guard.high - JSON_PADDING_BYTES - size;
-    const size_t n = grow(buf, size, g->head, g->unit, g->tail);
+    const size_t n = tjson_grow(g, buf, size);
 
     buf = tjson_guard_end(&guard, buf, n, padding);
     agree(buf, n, JSON_FRAMING_LINES, flags);
@@ -475,15 +424,15 @@ static void test_sizes(void **state)
     const size_t top = SLOW_BUILD && !whole() ? MIB : 16 * MIB;
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(growths); i++) {
+    for (size_t i = 0; i < tjson_n_growths; i++) {
         for (size_t size = 2; size <= 300; size++)
-            check_growth(&growths[i], size < 6 ? 6 : size, TJSON_ORACLE);
+            check_growth(&tjson_growths[i], size, TJSON_ORACLE);
         for (size_t size = 512; size <= MIB; size *= 2) {
-            check_growth(&growths[i], size - 1, 0);
-            check_growth(&growths[i], size, 0);
-            check_growth(&growths[i], size + 1, 0);
+            check_growth(&tjson_growths[i], size - 1, 0);
+            check_growth(&tjson_growths[i], size, 0);
+            check_growth(&tjson_growths[i], size + 1, 0);
         }
-        check_growth(&growths[i], top, 0);
+        check_growth(&tjson_growths[i], top, 0);
     }
 }
 
@@ -497,7 +446,8 @@ static void test_arrays(void **state)
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         for (size_t size = 64; size <= MIB; size = size * 3 / 2) {
             char *buf = guard.high - JSON_PADDING_BYTES - size;
-            const size_t n = grow(buf, size, "[null", units[i], " ]");
+            const struct tjson_growth g = {.head = "[null", .unit = units[i], .tail = " ]"};
+            const size_t n = tjson_grow(&g, buf, size);
             const unsigned flags = size < 8 * KIB ? TJSON_ORACLE : 0;
 
             agree(tjson_guard_end(&guard, buf, n, "]"), n, JSON_FRAMING_ARRAY, flags);

@@ -96,6 +96,18 @@ size_t tjson_mutate(struct tjson_rng *r, char *text, size_t len, size_t cap);
  */
 size_t tjson_changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size_t cap);
 
+/** Hostile input of any size: head, then unit as often as there is room, then tail. */
+struct tjson_growth {
+    const char *name;
+    const char *head, *unit, *tail;
+};
+
+extern const struct tjson_growth tjson_growths[];
+extern const size_t tjson_n_growths;
+
+/** Writes it, size bytes at most; only the head and the tail when that is more. @return its length. */
+size_t tjson_grow(const struct tjson_growth *g, char *out, size_t size);
+
 /** Paths that tjson_event() has members for. */
 extern const char *const tjson_paths[];
 extern const int tjson_n_paths;

@@ -337,3 +337,77 @@ size_t tjson_changed_events(struct tjson_rng *r, uint64_t shape, char *buf, size
     }
     return len;
 }
+
+/* ---- hostile input ---- */
+
+#define FIVE(x)  x x x x x
+#define MANY(x)  FIVE(FIVE(FIVE(x x)))
+#define WORSE(x) FIVE(x x x x x x x x x x)
+
+const struct tjson_growth tjson_growths[] = {
+    {"one string", "\"", "x", "\""},
+    {"one string of \\u escapes", "\"", "\\u00e9", "\""},
+    {"one string of surrogates", "\"", "\\ud83d\\ude00", "\""},
+    {"one string of backslashes", "\"", "\\\\", "\""},
+    {"one string of quotes", "\"", "\\\"", "\""},
+    {"one string not of ASCII", "\"", "\xE2\x82\xAC", "\""},
+    {"one line of a string", "{\"a\":\"", "x", "\"}"},
+    {"one line of escapes", "{\"a\":\"", "\\u00e9", "\"}"},
+    {"one line not of ASCII", "{\"a\":\"", "\xF0\x9F\x98\x80", "\"}"},
+    {"numbers", "[0", ",0", "]"},
+    {"exponents", "[0", ",1e5", "]"},
+    {"literals", "[null", ",true", "]"},
+    {"keys", "{\"k\":0", ",\"k\":0", "}"},
+    {"escaped keys", "{\"k\":0", ",\"\\u006b\":0", "}"},
+    {"wanted keys", "{\"a\":0", ",\"a\":{\"b\":1}", "}"},
+    {"wanted keys, 250 a line", "", "{\"k\":0" MANY(",\"a\":{\"b\":1}") "}\n", ""},
+    {"wanted keys, 250 a line, bad end", "", "{\"k\":0" MANY(",\"a\":{\"b\":1}") "]\n", ""},
+    {"long keys, 50 a line", "", "{\"k\":0" WORSE(",\"event_type_and_more_of_it\":{}") "}\n", ""},
+    {"objects", "[{}", ",{}", "]"},
+    {"spaces", "[", " ", "]"},
+    {"spaces in a line", "", "                                                 {}\n", ""},
+    {"line feeds in an array", "[", "\n", "]"},
+    {"carriage returns", "", "{\"a\":\r1}\n", ""},
+    {"one number", "1", "0", ""},
+    {"one small number", "0.", "0", "1"},
+    {"one exponent", "1e", "9", ""},
+    {"one number in an array", "[1", "0", "]"},
+    {"open arrays", "", "[", ""},
+    {"open objects", "", "{\"a\":", ""},
+    {"arrays of depth 64", "",
+     FIVE(FIVE("[[")) "["
+                      "]" FIVE(FIVE("]]")) "\n",
+     ""},
+    {"closing brackets", "", "]", ""},
+    {"quotes", "", "\"", ""},
+    {"backslashes", "", "\\", ""},
+    {"backslashes in a line", "{\"a\":\"", "\\", "\n{}"},
+    {"empty events", "", "{}\n", ""},
+    {"events of one byte", "", "0\n", ""},
+    {"empty lines", "", "\n", ""},
+    {"strings without commas", "", "\"\"", ""},
+    {"commas", "", ",", ""},
+    {"colons", "", ":", ""},
+    {"bytes that are no UTF-8", "", "\xFF", ""},
+    {"continuations", "", "\x80", ""},
+    {"bad letters", "", "t\n", ""},
+    {"bad UTF-8, a line each", "", "\xF0\n", ""},
+    {"small events", "", "[[],{}]\n", ""},
+    {"wanted members", "", "{\"a\":{\"b\":{\"c\":{\"d\":1}}}}\r\n", ""},
+    {"surrogates in UTF-8", "", "{\"a\":\"\xED\xA0\x80\"}\n", ""},
+    {"an open string a line", "", "{\"a\":\"\n", ""},
+    {"a wrong bracket a line", "", "{\"a\":[1,2,3}}\n", ""},
+};
+const size_t tjson_n_growths = ARRAY_LEN(tjson_growths);
+
+size_t tjson_grow(const struct tjson_growth *g, char *out, size_t size)
+{
+    const size_t head = strlen(g->head), unit = strlen(g->unit), tail = strlen(g->tail);
+    size_t n = head;
+
+    memcpy(out, g->head, head);
+    for (; n + unit + tail <= size; n += unit)
+        memcpy(out + n, g->unit, unit);
+    memcpy(out + n, g->tail, tail);
+    return n + tail;
+}
