@@ -13,14 +13,14 @@
 
 /* What json_isa_usable() asks for. GCC takes no macro here. */
 #ifdef __clang__
-#pragma clang attribute push(                                                                    \
-    __attribute__((target(                                                                       \
-        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt"))), \
+#pragma clang attribute push(                                                                             \
+    __attribute__((target(                                                                                \
+        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target( \
-    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
+    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -87,10 +87,46 @@ static void scan_chunk(struct json_vectors *v, uint32_t to);
 
 /* One block: what its bytes are, one bit each. */
 struct block {
-    __m512i bytes, class;
-    uint64_t quote, op, not_plain, line;
+    __m512i bytes;
+    uint64_t quote, op, not_plain, digit, point, minus, zero, line, backslash, control, other;
     uint64_t in_string; /* opening quotes included, closing ones not */
+    uint64_t plain;     /* of numbers and literals */
+    uint64_t start;     /* their first ones */
+    uint64_t token;
 };
+
+/* Where stage 1 is: what goes from block to block, kept in registers by the fast loop. */
+struct at {
+    uint64_t in_string, in_plain, escaped;
+    uint32_t n_tokens, n_lines, n_odd, n_escapes, n_others;
+};
+
+/* What stays in registers. */
+struct constants {
+    __m512i class_low, class_high, kind_low, kind_high;
+    __m512i select, reverse, gather, numbers, high_bit;
+};
+
+INLINE struct constants constants_load(void)
+{
+    uint8_t gather[64], numbers[64];
+
+    for (unsigned i = 0; i < 64; i++) {
+        gather[i] = (uint8_t)(i % 8 * 8 + i / 8);
+        numbers[i] = (uint8_t)i;
+    }
+    return (struct constants){
+        .class_low = _mm512_load_si512(json_class),
+        .class_high = _mm512_load_si512(json_class + 64),
+        .kind_low = _mm512_load_si512(json_kind),
+        .kind_high = _mm512_load_si512(json_kind + 64),
+        .select = _mm512_set1_epi64((long long)0x8040201008040201), /* byte i: bit i */
+        .reverse = _mm512_set1_epi64((long long)0x8040201008040201),
+        .gather = _mm512_loadu_si512(gather),
+        .numbers = _mm512_loadu_si512(numbers),
+        .high_bit = _mm512_set1_epi8((char)0x80),
+    };
+}
 
 INLINE uint64_t prefix_xor(uint64_t bits)
 {
@@ -179,220 +215,316 @@ INLINE bool utf8_open(__m512i v)
     return (lead >> 63 | three >> 62 | four >> 61) != 0;
 }
 
-/* Escapes: marks bad ones. escaped are the bytes behind the backslashes that begin one. */
-static void check_escapes(struct json_tape *t, __m512i v, uint32_t off, uint64_t escaped)
+INLINE struct at at_load(const struct json_tape *t)
 {
-    const __m512i low = _mm512_load_si512(json_escape_ok);
-    const __m512i high = _mm512_load_si512(json_escape_ok + 64);
-    const __m512i ok = _mm512_permutex2var_epi8(low, v, high);
-    uint64_t unicode = _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8('u')) & escaped;
-
-    if ((escaped & (~_mm512_test_epi8_mask(ok, ok) | _mm512_movepi8_mask(v))) != 0)
-        tape_mark(t, off, MARK_RESCAN);
-    for (; unicode != 0; unicode &= unicode - 1) {
-        if (!json_unicode_ok(t, off + (uint32_t)__builtin_ctzll(unicode) - 1))
-            tape_mark(t, off, MARK_RESCAN);
-    }
+    return (struct at){.in_string = t->in_string,
+                       .in_plain = t->in_plain,
+                       .escaped = t->escaped,
+                       .n_tokens = t->n_tokens,
+                       .n_lines = t->n_lines,
+                       .n_odd = t->n_odd,
+                       .n_escapes = t->n_escapes,
+                       .n_others = t->n_others};
 }
 
-/*
- * A block with escapes, bytes that are not ASCII, or control characters; or behind one that leaves
- * something open. bytes behind the buffer are spaces in b->bytes.
- */
-static __attribute__((noinline)) struct block scan_special(struct json_tape *t, struct block b,
-                                                           uint32_t off)
+INLINE void at_store(struct json_tape *t, const struct at *at)
 {
-    const uint64_t other = _mm512_movepi8_mask(b.bytes);
-    const uint64_t backslash = _mm512_cmpeq_epi8_mask(b.bytes, _mm512_set1_epi8('\\'));
-    const uint64_t control = _mm512_cmplt_epu8_mask(b.bytes, _mm512_set1_epi8(' ')) & ~b.line;
-    const uint64_t tab = _mm512_cmpeq_epi8_mask(b.bytes, _mm512_set1_epi8('\t'));
-    const uint64_t ret = _mm512_cmpeq_epi8_mask(b.bytes, _mm512_set1_epi8('\r'));
-    const uint64_t escaped = escaped_bytes(backslash, &t->escaped);
-    uint64_t bad;
-
-    b.quote &= ~escaped;
-    b.in_string = prefix_xor(b.quote) ^ t->in_string;
-    b.not_plain = (b.not_plain & ~other) | tab | ret;
-    b.op &= ~other;
-    bad = (control & (b.in_string | ~(tab | ret))) | ((other | backslash) & ~b.in_string);
-    t->pending = t->escaped != 0;
-    if (other != 0 || t->utf8_open) {
-        bad |= utf8_errors(t->buf + off, b.bytes, off < 3);
-        t->utf8_open = utf8_open(b.bytes);
-        t->pending |= t->utf8_open;
-    }
-    if (bad != 0)
-        tape_mark(t, off, MARK_RESCAN);
-    if ((ret & ~b.in_string) != 0)
-        tape_mark(t, off, MARK_RETURN);
-    if ((backslash | escaped) != 0) {
-        tape_mark(t, off, MARK_ESCAPE);
-        check_escapes(t, b.bytes, off, escaped);
-    }
-    return b;
+    t->in_string = at->in_string;
+    t->in_plain = at->in_plain;
+    t->escaped = at->escaped;
+    t->n_tokens = at->n_tokens;
+    t->n_lines = at->n_lines;
+    t->n_odd = at->n_odd;
+    t->n_escapes = at->n_escapes;
+    t->n_others = at->n_others;
 }
 
-/* Appends the tokens in `token` to the tape. */
-INLINE void put_tokens(struct json_vectors *v, __m512i class, uint32_t off, uint64_t token,
-                       uint32_t n)
+/* Appends the tokens in `token` and the lines in `line` to the tape. */
+INLINE void put_tokens(struct json_vectors *v, struct at *at, const struct constants *c,
+                       __m512i bytes, uint32_t off, uint64_t token, uint64_t line)
 {
-    const __m512i numbers = _mm512_set_epi8(
-        63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
-        40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18,
-        17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i index = _mm512_maskz_compress_epi8(token, numbers);
+    const __m512i index = _mm512_maskz_compress_epi8(token, c->numbers);
     const __m512i base = _mm512_set1_epi32((int)off);
-    const __m512i kind =
-        _mm512_and_si512(_mm512_maskz_compress_epi8(token, class), _mm512_set1_epi8(CLASS_KIND));
-    uint32_t *pos = v->pos + n;
+    const __m512i kind = _mm512_permutex2var_epi8(
+        c->kind_low, _mm512_maskz_compress_epi8(token, bytes), c->kind_high);
+    const uint32_t count = (uint32_t)__builtin_popcountll(token);
+    uint32_t *pos = v->pos + at->n_tokens;
 
 #define PUT(i)           \
     _mm512_storeu_si512( \
         pos + 16 * i,    \
         _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(index, i))))
-    _mm512_storeu_si512(v->kind + n, kind);
+    _mm512_storeu_si512(v->kind + at->n_tokens, kind);
     PUT(0);
     PUT(1);
-    if (unlikely((uint32_t)__builtin_popcountll(token) > 32)) {
+    if (unlikely(count > 32)) {
         PUT(2);
         PUT(3);
     }
 #undef PUT
+    /* One line or none without a branch, more of them in a loop. */
+    v->line[at->n_lines] =
+        at->n_tokens + (uint32_t)__builtin_popcountll(token & (_blsi_u64(line) - 1));
+    at->n_lines += line != 0;
+    for (line = _blsr_u64(line); unlikely(line != 0); line = _blsr_u64(line))
+        v->line[at->n_lines++] =
+            at->n_tokens + (uint32_t)__builtin_popcountll(token & (_blsi_u64(line) - 1));
+    at->n_tokens += count;
 }
 
-/* The line of the string that a line feed at bit `at` cuts: its token, and a mark. Stage 1 goes on
- * behind it. */
-static COLD_PATH void cut_line(struct json_vectors *v, const struct block *b, uint32_t off,
-                               uint64_t token, unsigned at)
+/* Numbers of one block. */
+struct numbers {
+    uint64_t bad;      /* bits at errors, other than: */
+    uint64_t exponent; /* what stands behind a number that is one so far */
+    uint64_t literal;  /* first bytes of literals, or of something wrong */
+    uint64_t tail;     /* first byte of what goes on behind the block, or 0 */
+};
+
+/*
+ * Checks the numbers that lie in a block whole. An addition to the first digit of a run carries to
+ * the byte behind the run. What went on from the block before has been listed there.
+ */
+INLINE struct numbers check_numbers(const struct block *b, uint64_t in_plain)
 {
-    struct json_tape *t = &v->tape;
-    uint64_t line = b->line & first_bits(at);
+    const uint64_t head = b->plain & ~(b->plain + in_plain);
+    const uint64_t body_end =
+        ~UINT64_C(0) >> (_lzcnt_u64(~b->plain) & 63); /* without the last run */
+    const uint64_t body = b->plain == ~UINT64_C(0) ? 0 : b->plain & ~head & body_end;
+    const uint64_t whole = b->start & body;
+    const uint64_t d = b->digit & body, negative = b->minus & whole;
+    const uint64_t first = (whole & b->digit) | negative << 1;
+    const uint64_t whole_end = (first + d) & ~d;
+    const uint64_t p = b->point & body;
+    const uint64_t part_end = ((p << 1 & d) + d) & ~d;
+    struct numbers n;
 
-    token &= first_bits(at);
-    put_tokens(v, b->class, off, token, t->n_tokens);
-    for (; line != 0; line &= line - 1) {
-        const uint64_t before = (line & -line) - 1;
+    n.bad = (negative << 1) & ~d;          /* - without a digit */
+    n.bad |= ((first & b->zero) << 1) & d; /* 01 */
+    n.bad |= p & ~whole_end;               /* a point that no whole number stands in front of */
+    n.bad |= (p << 1) & ~d;                /* 1. without a digit */
+    n.exponent = ((whole_end & ~p) | part_end) & b->plain;
+    n.literal = whole & ~(b->digit | b->minus);
+    n.tail = b->start & ~body;
+    return n;
+}
 
-        v->line[t->n_lines++] = t->n_tokens + (uint32_t)__builtin_popcountll(token & before);
-    }
-    t->n_tokens += (uint32_t)__builtin_popcountll(token);
-    v->line[t->n_lines++] = t->n_tokens;
-    v->kind[t->n_tokens] = KIND_LINE;
-    v->pos[t->n_tokens++] = off + at;
-    tape_mark(t, off, MARK_RESCAN);
-    tape_resume(t, off + at + 1);
+/* Lists what has to be checked one by one: one of a kind without a branch. */
+INLINE void put_odd(struct json_vectors *v, struct at *at, uint32_t off, const struct block *b,
+                    const struct numbers *n, uint64_t escaped)
+{
+    uint64_t odd = n->literal | n->tail;
+
+    v->odd[at->n_odd] = off + (uint32_t)_tzcnt_u64(odd);
+    at->n_odd += odd != 0;
+    for (odd = _blsr_u64(odd); unlikely(odd != 0); odd = _blsr_u64(odd))
+        v->odd[at->n_odd++] = off + (uint32_t)_tzcnt_u64(odd);
+    v->escape[at->n_escapes] = off + (uint32_t)_tzcnt_u64(escaped);
+    at->n_escapes += escaped != 0;
+    for (escaped = _blsr_u64(escaped); unlikely(escaped != 0); escaped = _blsr_u64(escaped))
+        v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
+    v->other[at->n_others] = off;
+    at->n_others += b->other != 0;
 }
 
 /*
- * Numbers that lie in this block; plain are the bytes of numbers and literals, start the first ones.
- * Literals, and what goes on behind the block, become odd. An addition to the first digit of a run
- * carries to the byte behind the run.
- * @return bits at errors, and at exponents.
+ * What the bytes are. Each has a class byte, and two affine transformations and a permutation turn
+ * the 64 of them into 8 words of a bit each: half the work of 8 comparisons, whose way from mask
+ * registers is narrow.
  */
-INLINE uint64_t check_numbers(struct json_vectors *v, const struct block *b, uint32_t off,
-                              uint64_t plain, uint64_t start)
+INLINE void block_classify(struct block *b, __m512i bytes, const struct constants *c)
 {
-    struct json_tape *t = &v->tape;
-    const uint64_t digit = _mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_DIGIT));
-    const uint64_t minus = _mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_MINUS));
-    const uint64_t point = _mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_POINT));
-    const uint64_t zero = _mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('0'));
-    const uint64_t head = plain & ~(plain + t->in_plain); /* goes on from the block before */
-    const unsigned over = (unsigned)_lzcnt_u64(~plain);   /* bytes that go on behind this one */
-    const uint64_t tail = over == 0 ? 0 : ~UINT64_C(0) << (64 - over);
-    const uint64_t body = plain & ~head & ~tail;
-    const uint64_t whole = start & ~tail;
-    const uint64_t d = digit & body, negative = minus & whole;
-    const uint64_t first = (whole & digit) | negative << 1;
-    const uint64_t whole_end = (first + d) & ~d;
-    const uint64_t p = point & body;
-    const uint64_t part_end = ((p << 1 & d) + d) & ~d;
-    uint64_t literal = whole & ~(digit | minus);
-    uint64_t bad;
+    const __mmask64 ascii = _mm512_testn_epi8_mask(bytes, c->high_bit);
+    const __m512i class = _mm512_maskz_permutex2var_epi8(ascii, c->class_low, bytes, c->class_high);
+    const __m512i turned = _mm512_gf2p8affine_epi64_epi8(c->select, class, 0);
+    const __m512i planes =
+        _mm512_permutexvar_epi8(c->gather, _mm512_gf2p8affine_epi64_epi8(turned, c->reverse, 0));
+    uint64_t plane[8] __attribute__((aligned(64)));
 
-    bad = (negative << 1) & ~d;       /* - without a digit */
-    bad |= ((first & zero) << 1) & d; /* 01 */
-    bad |= p & ~whole_end;            /* a point that no whole number stands in front of */
-    bad |= (p << 1) & ~d;             /* 1. without a digit */
-    bad |= whole_end & ~p & plain;    /* 1x, 1e5 */
-    bad |= part_end & plain;          /* 1.5x, 1.5e5 */
-    if ((start & tail) != 0)
-        v->odd[t->n_odd++] = off + 64 - over;
-    while (literal != 0) {
-        v->odd[t->n_odd++] = off + (uint32_t)__builtin_ctzll(literal);
-        literal &= literal - 1;
-    }
-    return bad;
+    _mm512_store_si512(plane, planes);
+    b->bytes = bytes;
+    b->other = ~(uint64_t)ascii;
+    b->quote = plane[0];
+    b->op = plane[1];
+    b->not_plain = plane[2];
+    b->digit = plane[3];
+    b->point = plane[4];
+    b->minus = plane[5];
+    b->backslash = plane[6];
+    b->control = plane[7];
+    b->line = b->op & b->digit;
+    b->zero = b->minus & b->digit;
+    b->minus &= ~b->digit;
 }
 
-/* @return false when stage 1 has to go on elsewhere. */
-INLINE bool scan_block(struct json_vectors *v, __m512i bytes, uint32_t off, __m512i low,
-                       __m512i high)
+/* Where strings are, and what follows from it. @return the escaped bytes. */
+INLINE uint64_t block_tokens(struct block *b, struct at *at)
+{
+    const uint64_t escaped = escaped_bytes(b->backslash, &at->escaped);
+
+    b->quote &= ~escaped;
+    b->in_string = prefix_xor(b->quote) ^ at->in_string;
+    b->plain = ~(b->not_plain | b->in_string);
+    b->start = b->plain & ~(b->plain << 1 | at->in_plain);
+    b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) | b->start;
+    return escaped;
+}
+
+/* To the next block. */
+INLINE void block_end(const struct block *b, struct at *at)
+{
+    at->in_string = (uint64_t)((int64_t)b->in_string >> 63);
+    at->in_plain = b->plain >> 63;
+}
+
+/* The line of the string that a line feed cuts: its token, and a mark. Stage 1 goes on behind it. */
+static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const struct constants *c,
+                               const struct block *b, uint32_t off)
 {
     struct json_tape *t = &v->tape;
-    struct block b = {.bytes = bytes, .class = _mm512_permutex2var_epi8(low, bytes, high)};
-    const uint64_t special = _mm512_movepi8_mask(_mm512_or_si512(b.class, bytes));
-    uint64_t plain, start, token, cut;
+    const unsigned bit = (unsigned)_tzcnt_u64(b->line & b->in_string);
 
-    b.quote = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"'));
-    b.line = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\n'));
-    b.op = _mm512_test_epi8_mask(b.class, _mm512_set1_epi8(CLASS_OP));
-    b.not_plain = _mm512_test_epi8_mask(b.class, _mm512_set1_epi8(CLASS_KIND));
-    if (unlikely(special != 0 || t->pending))
-        b = scan_special(t, b, off);
-    else
-        b.in_string = prefix_xor(b.quote) ^ t->in_string;
-    plain = ~(b.not_plain | b.in_string);
-    start = plain & ~(plain << 1 | t->in_plain);
-    token = (b.op & ~b.in_string) | (b.quote & b.in_string) | start;
-    cut = b.line & b.in_string;
-    if (unlikely(cut != 0)) {
-        cut_line(v, &b, off, token, (unsigned)__builtin_ctzll(cut));
-        return false;
+    put_tokens(v, at, c, b->bytes, off, b->token & first_bits(bit), b->line & first_bits(bit));
+    v->line[at->n_lines++] = at->n_tokens;
+    v->kind[at->n_tokens] = KIND_LINE;
+    v->pos[at->n_tokens++] = off + bit;
+    at_store(t, at);
+    tape_mark(t, off, MARK_RESCAN);
+    tape_resume(t, off + bit + 1);
+}
+
+/* Exponents, or whatever stands behind what could be a number: marks what is wrong. */
+static COLD_PATH void check_exponents(struct json_vectors *v, uint32_t off, uint64_t exponent)
+{
+    struct json_tape *t = &v->tape;
+
+    for (; exponent != 0; exponent = _blsr_u64(exponent)) {
+        const uint32_t at = off + (uint32_t)_tzcnt_u64(exponent);
+
+        if (json_exponent_ok(t->buf + at, t->buf + t->len))
+            v->far[t->n_far++] = at;
+        else
+            tape_mark(t, off, MARK_RESCAN);
     }
-    if (unlikely(check_numbers(v, &b, off, plain, start) != 0))
+}
+
+/* White space other than spaces, and control characters where they may not stand. The class of tabs
+ * and carriage returns would take a bit of its own: they are rare. */
+static COLD_PATH void block_controls(struct json_tape *t, struct block *b, struct at *at,
+                                     uint32_t off)
+{
+    const uint64_t tab = _mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\t'));
+    const uint64_t ret = _mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\r'));
+
+    b->not_plain |= tab | ret;
+    b->plain = ~(b->not_plain | b->in_string);
+    b->start = b->plain & ~(b->plain << 1 | at->in_plain);
+    b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) | b->start;
+    if ((b->control & (b->in_string | ~(tab | ret))) != 0)
         tape_mark(t, off, MARK_RESCAN);
-    put_tokens(v, b.class, off, token, t->n_tokens);
-    for (; b.line != 0; b.line &= b.line - 1)
-        v->line[t->n_lines++] =
-            t->n_tokens + (uint32_t)__builtin_popcountll(token & ((b.line & -b.line) - 1));
-    t->n_tokens += (uint32_t)__builtin_popcountll(token);
-    t->in_string = (uint64_t)((int64_t)b.in_string >> 63);
-    t->in_plain = plain >> 63;
-    return true;
+    if ((ret & ~b->in_string) != 0)
+        tape_mark(t, off, MARK_RETURN);
 }
 
-/* What is left at the end, filled up with spaces. */
-static __attribute__((noinline)) void scan_rest(struct json_vectors *v, __m512i low, __m512i high)
+/* A block that the fast loop leaves alone: with something unusual, or at the end. */
+static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
+{
+    const struct constants c = constants_load();
+    struct json_tape *t = &v->tape;
+    const uint32_t off = t->scanned, left = t->len - off;
+    const uint64_t there = first_bits(left < BLOCK_BYTES ? left : BLOCK_BYTES);
+    struct at at = at_load(t);
+    struct block b;
+    struct numbers n;
+    uint64_t escaped;
+
+    block_classify(&b, _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off), &c);
+    escaped = block_tokens(&b, &at);
+    if (b.control != 0)
+        block_controls(t, &b, &at, off);
+    if (((b.other | b.backslash) & ~b.in_string) != 0)
+        tape_mark(t, off, MARK_RESCAN);
+    n = check_numbers(&b, at.in_plain);
+    put_odd(v, &at, off, &b, &n, escaped);
+    if (unlikely((b.line & b.in_string) != 0)) {
+        cut_line(v, &at, &c, &b, off);
+        return;
+    }
+    if (n.bad != 0)
+        tape_mark(t, off, MARK_RESCAN);
+    if (n.exponent != 0)
+        check_exponents(v, off, n.exponent);
+    put_tokens(v, &at, &c, b.bytes, off, b.token, b.line);
+    block_end(&b, &at);
+    at_store(t, &at);
+    t->scanned = left < BLOCK_BYTES ? t->len : off + BLOCK_BYTES;
+}
+
+/* Whole blocks, as long as nothing unusual is in them. No calls: constants stay in registers. */
+static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t to)
+{
+    const struct constants c = constants_load();
+    struct json_tape *t = &v->tape;
+    const char *buf = t->buf;
+    struct at at = at_load(t);
+    uint32_t off = t->scanned;
+
+    for (; off < to; off += BLOCK_BYTES) {
+        const uint64_t escaped_before = at.escaped;
+        struct block b;
+        struct numbers n;
+        uint64_t escaped;
+
+        _mm_prefetch(buf + off + 2048, _MM_HINT_T0);
+        block_classify(&b, _mm512_loadu_si512(buf + off), &c);
+        escaped = block_tokens(&b, &at);
+        n = check_numbers(&b, at.in_plain);
+        if (unlikely((b.control | (b.line & b.in_string) |
+                      ((b.other | b.backslash) & ~b.in_string) | n.bad | n.exponent) != 0)) {
+            at.escaped = escaped_before;
+            break;
+        }
+        put_odd(v, &at, off, &b, &n, escaped);
+        put_tokens(v, &at, &c, b.bytes, off, b.token, b.line);
+        block_end(&b, &at);
+    }
+    at_store(t, &at);
+    t->scanned = off;
+}
+
+/* UTF-8 of the blocks that have been listed, and of those that a sequence runs into. */
+static void check_others(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
 
-    while (t->scanned < t->len) {
-        const uint32_t off = t->scanned;
-        const uint64_t there = first_bits(t->len - off < 64 ? t->len - off : 64);
-        const __m512i bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off);
+    for (uint32_t i = 0; i < t->n_others; i++) {
+        const uint32_t off = v->other[i];
+        const __m512i bytes = _mm512_loadu_si512(t->buf + off);
+        uint64_t bad = utf8_errors(t->buf + off, bytes, off < 3);
 
-        if (scan_block(v, bytes, off, low, high))
-            t->scanned = t->len - off < 64 ? t->len : off + 64;
+        if (unlikely(bad != 0))
+            tape_mark(t, off, MARK_RESCAN);
+        if (unlikely(utf8_open(bytes)) && t->len - off > BLOCK_BYTES) {
+            bad = utf8_errors(t->buf + off + BLOCK_BYTES,
+                              _mm512_loadu_si512(t->buf + off + BLOCK_BYTES), false);
+            if (bad != 0)
+                tape_mark(t, off + BLOCK_BYTES, MARK_RESCAN);
+        }
     }
 }
 
 static void scan_chunk(struct json_vectors *v, uint32_t to)
 {
-    const __m512i low = _mm512_load_si512(json_class);
-    const __m512i high = _mm512_load_si512(json_class + 64);
     struct json_tape *t = &v->tape;
+    const uint32_t whole =
+        t->len < BLOCK_BYTES ? 0 : t->len - BLOCK_BYTES + 1; /* blocks begin before */
 
     ASSERT(to <= t->len && t->scanned <= to);
-    while (t->scanned < to && t->len - t->scanned >= BLOCK_BYTES) {
-        const char *p = t->buf + t->scanned;
-
-        _mm_prefetch(p + 2048, _MM_HINT_T0);
-        if (scan_block(v, _mm512_loadu_si512(p), t->scanned, low, high))
-            t->scanned += BLOCK_BYTES;
+    while (t->scanned < to) {
+        scan_fast(v, to < whole ? to : whole);
+        if (t->scanned < to)
+            scan_slow(v);
     }
-    if (t->scanned < to && to == t->len)
-        scan_rest(v, low, high);
+    check_others(v);
 }
 
 int json_avx512_lines(struct json_parser *p, struct json_event *out, int max)

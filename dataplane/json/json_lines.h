@@ -2,7 +2,7 @@
  * HOT. Lines from tapes, written once for all vector variants: json_avx512.c and json_avx2.c include
  * it behind their own
  *
- *   void scan_chunk(struct json_vectors *v, uint32_t to)      stage 1 up to `to` or the end
+ *   void scan_chunk(struct json_vectors *v, uint32_t to)      stage 1 up to `to` or a little further
  *   uint64_t kinds_hash(const uint8_t *kind, uint32_t n)
  *   bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
  *   struct kind_masks kinds_load(const uint8_t *kind)         64 tokens as bits, and those behind
@@ -200,15 +200,13 @@ static inline void event_known(struct json_parser *p, struct json_event *ev,
 
 /* A shape that is not known. @return false when the scalar scanner has to read the event. */
 static __attribute__((noinline)) bool event_new(struct json_parser *p, struct json_event *ev,
-                                                uint32_t first, uint32_t n, uint64_t hash,
-                                                uint8_t marks)
+                                                uint32_t first, uint32_t n, uint64_t hash)
 {
     struct json_vectors *v = p->vectors;
     const struct json_live *live = &v->live;
     const struct json_shape *s;
 
-    if (!grammar_check(v, first, n) ||
-        !json_live_find(p, first, n, &v->colons, (marks & MARK_ESCAPE) != 0))
+    if (!grammar_check(v, first, n) || !json_live_find(p, first, n, &v->colons))
         return false;
     s = json_shape_learn(p, hash, first, n);
     ev->shape = s == NULL ? 0 : s->id;
@@ -244,6 +242,19 @@ static inline const struct json_shape *shape_find(const struct json_vectors *v, 
     return NULL;
 }
 
+/* Whether there is a far number in front of `to`, and behind the lines before. */
+static __attribute__((noinline)) bool far_numbers(struct json_vectors *v, uint32_t to)
+{
+    struct json_tape *t = &v->tape;
+    bool far = false;
+
+    for (; t->far_next < t->n_far && v->far[t->far_next] < to; t->far_next++)
+        far = true;
+    for (; t->odd_far_next < t->n_odd_far && v->odd_far[t->odd_far_next] < to; t->odd_far_next++)
+        far = true;
+    return far;
+}
+
 /* A line that the scalar scanner has to read. */
 static COLD_PATH void event_rescan(struct json_parser *p, struct json_event *ev, uint32_t from,
                                    uint32_t to)
@@ -259,7 +270,7 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
                               uint32_t n)
 {
     struct json_vectors *v = p->vectors;
-    const struct json_tape *t = &v->tape;
+    struct json_tape *t = &v->tape;
     const uint32_t *pos = v->pos + first;
     const uint8_t *kind = v->kind + first;
     const char *doc = t->buf + pos[0];
@@ -267,6 +278,10 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
     const uint8_t marks = t->marked || t->carried != 0 ? tape_marks(t, pos[0], pos[n]) : 0;
     const struct json_shape *s = NULL;
     uint64_t hash = 0;
+    bool far = (marks & MARK_FAR) != 0;
+
+    if (unlikely(t->far_next < t->n_far || t->odd_far_next < t->n_odd_far))
+        far |= far_numbers(v, pos[n]);
 
     if (unlikely((marks & MARK_RESCAN) != 0 || n < 2 || (kind[0] & 0xFD) != KIND_OBJECT ||
                  (kind[n - 1] & 0xFD) != KIND_OBJECT_END ||
@@ -279,7 +294,7 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
     if (likely(s != NULL)) {
         p->stats.shape_hits++;
         event_known(p, ev, s, first);
-    } else if (!event_new(p, ev, first, n, hash, marks)) {
+    } else if (!event_new(p, ev, first, n, hash)) {
         goto rescan;
     }
     ev->ptr = doc;
@@ -287,7 +302,8 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
     ev->error = JSON_ERROR_NONE;
     ev->error_offset = 0;
     ev->type = kind[0] == KIND_OBJECT ? JSON_OBJECT : JSON_ARRAY;
-    ev->flags = n == 2 && kind[0] == KIND_OBJECT ? JSON_EMPTY_OBJECT : 0;
+    ev->flags = (uint8_t)((n == 2 && kind[0] == KIND_OBJECT ? JSON_EMPTY_OBJECT : 0) |
+                          (far ? JSON_FAR_NUMBER : 0));
     ev->n_tokens = n;
     ev->token = pos;
     return;
@@ -305,9 +321,6 @@ static inline void tape_resume(struct json_tape *t, uint32_t at)
     t->in_string = 0;
     t->in_plain = 0;
     t->escaped = 0;
-    t->pending = false;
-    t->utf8_open = false;
-    t->low_at = UINT32_MAX;
 }
 
 /* The document that goes on past the chunk moves to the front. */
@@ -317,6 +330,8 @@ static void tape_carry(struct json_vectors *v)
     const uint32_t n = t->n_tokens - t->token_next;
 
     t->carried = n == 0 ? 0 : tape_marks(t, v->pos[t->token_next], t->scanned);
+    if (t->far_next < t->n_far || t->odd_far_next < t->n_odd_far)
+        t->carried |= MARK_FAR;
     memmove(v->pos, v->pos + t->token_next, n * sizeof(*v->pos));
     memmove(v->kind, v->kind + t->token_next, n);
     if (t->marked)
@@ -328,6 +343,12 @@ static void tape_carry(struct json_vectors *v)
     t->n_lines = 0;
     t->line_next = 0;
     t->n_odd = 0;
+    t->n_far = 0;
+    t->n_odd_far = 0;
+    t->n_escapes = 0;
+    t->n_others = 0;
+    t->far_next = 0;
+    t->odd_far_next = 0;
 }
 
 /* A document of more tokens than are kept: the scalar scanner reads it, to its end. */
@@ -363,7 +384,6 @@ static inline void tape_end(struct json_vectors *v)
 static __attribute__((noinline)) bool tape_refill(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
-    const char *end = t->buf + t->len;
     uint32_t to;
 
     if (t->ended)
@@ -371,10 +391,7 @@ static __attribute__((noinline)) bool tape_refill(struct json_vectors *v)
     tape_carry(v);
     to = t->len - t->scanned > CHUNK_BYTES ? t->scanned + CHUNK_BYTES : t->len;
     scan_chunk(v, to);
-    for (uint32_t i = 0; i < t->n_odd; i++) {
-        if (unlikely(!json_plain_ok(t->buf + v->odd[i], end)))
-            tape_mark(t, v->odd[i], MARK_RESCAN);
-    }
+    json_check_listed(v);
     if (t->scanned == t->len)
         tape_end(v);
     return true;

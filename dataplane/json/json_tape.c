@@ -12,23 +12,24 @@
 #include "dataplane/json/walk.h"
 
 /* clang-format off */
-#define X CLASS_SPECIAL
+#define X CLASS_CONTROL
 #define D CLASS_DIGIT
+#define O CLASS_OP | CLASS_NOT_PLAIN
 const uint8_t json_class[128] __attribute__((aligned(64))) = {
-    X, X, X, X, X, X, X, X, X, X, KIND_LINE, X, X, X, X, X,
+    X, X, X, X, X, X, X, X, X, X, O | D, X, X, X, X, X,
     X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
-    [' '] = KIND_SPACE, ['"'] = KIND_STRING, ['-'] = CLASS_MINUS, ['.'] = CLASS_POINT,
-    ['0'] = D, D, D, D, D, D, D, D, D, D,
-    ['\\'] = X, [':'] = KIND_COLON, [','] = KIND_COMMA,
-    ['{'] = KIND_OBJECT, ['}'] = KIND_OBJECT_END, ['['] = KIND_ARRAY, [']'] = KIND_ARRAY_END,
+    [' '] = CLASS_NOT_PLAIN, ['"'] = CLASS_QUOTE | CLASS_NOT_PLAIN,
+    ['-'] = CLASS_MINUS, ['.'] = CLASS_POINT, ['0'] = D | CLASS_MINUS, D, D, D, D, D, D, D, D, D,
+    ['\\'] = CLASS_BACKSLASH, [':'] = O, [','] = O, ['{'] = O, ['}'] = O, ['['] = O, [']'] = O,
 };
 #undef X
 #undef D
+#undef O
 /* clang-format on */
 
-const uint8_t json_escape_ok[128] __attribute__((aligned(64))) = {
-    ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1,
-    ['n'] = 1, ['r'] = 1,  ['t'] = 1, ['u'] = 1,
+const uint8_t json_kind[128] __attribute__((aligned(64))) = {
+    ['"'] = KIND_STRING,    ['{'] = KIND_OBJECT, ['}'] = KIND_OBJECT_END, ['['] = KIND_ARRAY,
+    [']'] = KIND_ARRAY_END, [','] = KIND_COMMA,  [':'] = KIND_COLON,      ['\n'] = KIND_LINE,
 };
 
 /* ---- numbers, literals, escapes ---- */
@@ -48,7 +49,22 @@ static inline const char *digits_end(const char *p, const char *end)
     return p;
 }
 
-static bool number_ok(const char *p, const char *end)
+bool json_exponent_ok(const char *p, const char *end)
+{
+    const char *first;
+
+    ASSERT_HOT(p < end);
+    if ((*p | 0x20) != 'e')
+        return false;
+    p++;
+    if (p < end && (*p == '+' || *p == '-'))
+        p++;
+    first = p;
+    p = digits_end(p, end);
+    return p > first && ends_plain(p, end);
+}
+
+static bool number_ok(const char *p, const char *end, bool *far)
 {
     const char *first;
 
@@ -57,37 +73,42 @@ static bool number_ok(const char *p, const char *end)
         p++;
     first = p;
     p = digits_end(p, end);
-    if (p == first || (*first == '0' && p > first + 1) || p - first >= FAR_DIGITS)
+    if (p == first || (*first == '0' && p > first + 1))
         return false;
+    *far = p - first >= FAR_DIGITS;
     if (p < end && *p == '.') {
         first = p + 1;
         p = digits_end(first, end);
         if (p == first)
             return false;
     }
-    return ends_plain(p, end);
+    if (ends_plain(p, end))
+        return true;
+    *far = true;
+    return json_exponent_ok(p, end);
 }
 
-bool json_plain_ok(const char *p, const char *end)
+static inline uint32_t load32(const char *p)
 {
-    const size_t left = (size_t)(end - p);
-    size_t len = 4;
+    uint32_t w;
+
+    memcpy(&w, p, sizeof(w));
+    return w;
+}
+
+#define WORD(a, b, c, d) \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+static bool plain_ok(const char *p, const char *end, bool *far)
+{
+    const uint32_t word = load32(p);
 
     ASSERT_HOT(p < end);
-    if (*p == 't') {
-        if (left < 4 || memcmp(p, "true", 4) != 0)
-            return false;
-    } else if (*p == 'n') {
-        if (left < 4 || memcmp(p, "null", 4) != 0)
-            return false;
-    } else if (*p == 'f') {
-        len = 5;
-        if (left < 5 || memcmp(p, "false", 5) != 0)
-            return false;
-    } else {
-        return number_ok(p, end);
-    }
-    return ends_plain(p + len, end);
+    if (word == WORD('t', 'r', 'u', 'e') || word == WORD('n', 'u', 'l', 'l'))
+        return p + 4 <= end && ends_plain(p + 4, end);
+    if (word == WORD('f', 'a', 'l', 's'))
+        return p + 5 <= end && p[4] == 'e' && ends_plain(p + 5, end);
+    return number_ok(p, end, far);
 }
 
 /* The four hex digits at p, or -1. */
@@ -105,9 +126,9 @@ static int hex_unit(const char *p)
     return unit;
 }
 
-/* Reads at most 12 bytes from the backslash on: within the padding. A string that does not end
- * before the buffer does is refused for that. */
-bool json_unicode_ok(struct json_tape *t, uint32_t off)
+/* Whether a \u escape is well-formed, given those before; off is at its backslash. Reads at most 12
+ * bytes: within the padding. A string that ends behind the buffer is refused for that. */
+static bool unicode_ok(struct json_tape *t, uint32_t off)
 {
     const char *p = t->buf + off;
     const int unit = hex_unit(p + 2);
@@ -123,12 +144,51 @@ bool json_unicode_ok(struct json_tape *t, uint32_t off)
     return p[6] == '\\' && p[7] == 'u' && (hex_unit(p + 8) & ~0x3FF) == 0xDC00;
 }
 
+static inline bool escape_ok(struct json_tape *t, uint32_t off)
+{
+    switch (t->buf[off]) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return true;
+    case 'u':
+        return unicode_ok(t, off - 1);
+    default:
+        return false;
+    }
+}
+
+void json_check_listed(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    const char *end = t->buf + t->len;
+
+    for (uint32_t i = 0; i < t->n_odd; i++) {
+        bool far = false;
+
+        if (unlikely(!plain_ok(t->buf + v->odd[i], end, &far)))
+            tape_mark(t, v->odd[i], MARK_RESCAN);
+        if (unlikely(far))
+            v->odd_far[t->n_odd_far++] = v->odd[i];
+    }
+    for (uint32_t i = 0; i < t->n_escapes; i++) {
+        if (unlikely(!escape_ok(t, v->escape[i])))
+            tape_mark(t, v->escape[i], MARK_RESCAN);
+    }
+}
+
 /* ---- memory ---- */
 
 size_t json_vectors_bytes(void)
 {
     return align_up(sizeof(struct json_vectors), BLOCK_BYTES) +
-           TAPE_TOKENS * (sizeof(uint32_t) + 1) + 2 * TAPE_LINES * sizeof(uint32_t);
+           TAPE_TOKENS * (sizeof(uint32_t) + 1) +
+           (TAPE_LINES + 4 * TAPE_HALF + TAPE_MARKS) * sizeof(uint32_t);
 }
 
 struct json_vectors *json_vectors_create(const struct json_paths *paths)
@@ -143,7 +203,11 @@ struct json_vectors *json_vectors_create(const struct json_paths *paths)
     v->pos = (uint32_t *)memory;
     v->line = v->pos + TAPE_TOKENS;
     v->odd = v->line + TAPE_LINES;
-    v->kind = (uint8_t *)(v->odd + TAPE_LINES);
+    v->far = v->odd + TAPE_HALF;
+    v->odd_far = v->far + TAPE_HALF;
+    v->escape = v->odd_far + TAPE_HALF;
+    v->other = v->escape + TAPE_HALF;
+    v->kind = (uint8_t *)(v->other + TAPE_MARKS);
     for (unsigned i = 0; i < paths->n; i++) {
         if (paths->path[i].n_keys > v->levels)
             v->levels = paths->path[i].n_keys;
@@ -173,13 +237,17 @@ void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
     t->in_string = 0;
     t->in_plain = 0;
     t->escaped = 0;
-    t->pending = false;
-    t->utf8_open = false;
     t->low_at = UINT32_MAX;
     t->mark_base = 0;
     t->n_tokens = 0;
     t->n_lines = 0;
     t->n_odd = 0;
+    t->n_far = 0;
+    t->n_odd_far = 0;
+    t->n_escapes = 0;
+    t->n_others = 0;
+    t->far_next = 0;
+    t->odd_far_next = 0;
     t->line_next = 0;
     t->token_next = 0;
 }
@@ -192,7 +260,6 @@ struct level {
     uint32_t open, close; /* tokens of the container, from first on */
     unsigned level;
     uint16_t paths; /* that lead into it */
-    bool escapes;   /* there may be some in keys */
 };
 
 /* The token of the bracket that closes the container at token i. */
@@ -254,8 +321,7 @@ static void member_found(struct json_parser *p, const struct json_colons *colons
                                    .open = value,
                                    .close = end,
                                    .level = in->level + 1,
-                                   .paths = under,
-                                   .escapes = in->escapes});
+                                   .paths = under});
 }
 
 /* The paths among in->paths whose key at this level is this one. */
@@ -277,6 +343,19 @@ static inline uint16_t key_match(const struct json_parser *p, const struct level
     return matched;
 }
 
+/* Whether a key, which is readable for 7 bytes more, has escapes. Keys are short. */
+static inline bool has_backslash(const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i += 8) {
+        const uint64_t w = load64(p + i) ^ BYTES('\\');
+        const uint64_t marks = (w - BYTES(1)) & ~w & BYTES(0x80);
+
+        if (marks != 0 && (size_t)__builtin_ctzll(marks) / 8 + i < len)
+            return true;
+    }
+    return false;
+}
+
 static void find_level(struct json_parser *p, const struct json_colons *colons,
                        const struct level *in)
 {
@@ -293,7 +372,7 @@ static void find_level(struct json_parser *p, const struct json_colons *colons,
         if (colon < in->open || colon > in->close)
             continue;
         key = key_before(v, in->first + colon);
-        escaped = in->escapes && memchr(key.ptr, '\\', key.len) != NULL;
+        escaped = has_backslash(key.ptr, key.len);
         live->all = live->all && !escaped && live->n < SHAPE_KEYS_MAX && key.len < SHAPE_TEXT_BYTES;
         if (live->all)
             live->key[live->n++] =
@@ -305,11 +384,10 @@ static void find_level(struct json_parser *p, const struct json_colons *colons,
 }
 
 bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
-                    const struct json_colons *colons, bool escapes)
+                    const struct json_colons *colons)
 {
     struct json_vectors *v = p->vectors;
-    struct level root = {
-        .first = first, .close = n_tokens, .paths = p->pick.all, .escapes = escapes};
+    struct level root = {.first = first, .close = n_tokens, .paths = p->pick.all};
 
     v->live.n = 0;
     v->live.found = 0;
@@ -329,6 +407,17 @@ static inline uint64_t key_mask(uint32_t len)
     return len >= 7 ? ~UINT64_C(0) : (UINT64_C(1) << (8 * (len + 1))) - 1;
 }
 
+/* Whether len bytes, 8 or more, are equal behind the first 8. */
+static inline bool rest_equal(const char *a, const char *b, uint32_t len)
+{
+    uint64_t differ = load64(a + len - 8) ^ load64(b + len - 8);
+
+    ASSERT_HOT(len >= 8);
+    for (uint32_t i = 8; i + 8 < len; i += 8)
+        differ |= load64(a + i) ^ load64(b + i);
+    return differ == 0;
+}
+
 bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shape, uint32_t first)
 {
     const char *buf = v->tape.buf + 1;
@@ -341,10 +430,10 @@ bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shap
     if (differ != 0)
         return false;
     for (uint32_t i = 0; i < shape->n_full; i++) {
-        const uint32_t at = pos[shape->full[i].token] + 1, len = shape->full[i].len;
+        const uint32_t at = pos[shape->full[i].token], len = shape->full[i].len;
 
-        if (len > v->tape.len - at ||
-            memcmp(v->tape.buf + at, shape->text + shape->full[i].at, len) != 0)
+        if (len > v->tape.len - 1 - at ||
+            !rest_equal(buf + at, shape->text + shape->full[i].at, len))
             return false;
     }
     return true;

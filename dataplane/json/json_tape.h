@@ -30,16 +30,18 @@ enum {
     KIND_LINE = 14, /* line feed, or the end of the buffer */
 };
 
-/* Bits of a class byte. */
-#define CLASS_KIND    0x0F
-#define CLASS_OP      0x08 /* structural */
-#define CLASS_DIGIT   0x10
-#define CLASS_MINUS   0x20
-#define CLASS_POINT   0x40
-#define CLASS_SPECIAL 0x80 /* control characters but line feed, backslash */
+/* What a byte is, one bit each; a line feed is CLASS_OP and CLASS_DIGIT. */
+#define CLASS_QUOTE     0x01
+#define CLASS_OP        0x02 /* structural */
+#define CLASS_NOT_PLAIN 0x04 /* ends a number or literal: structural, quote, space */
+#define CLASS_DIGIT     0x08
+#define CLASS_POINT     0x10
+#define CLASS_MINUS     0x20 /* with CLASS_DIGIT: zero */
+#define CLASS_BACKSLASH 0x40
+#define CLASS_CONTROL   0x80 /* but line feed */
 
-extern const uint8_t json_class[128];     /* of ASCII bytes */
-extern const uint8_t json_escape_ok[128]; /* 1: may stand behind a backslash */
+extern const uint8_t json_class[128]; /* of ASCII bytes */
+extern const uint8_t json_kind[128];
 
 #define BLOCK_BYTES 64u
 #define CHUNK_BYTES (32u << 10) /* scanned at once: what it fills stays in the caches */
@@ -47,12 +49,13 @@ extern const uint8_t json_escape_ok[128]; /* 1: may stand behind a backslash */
     (32u << 10) /* tokens of a document that goes on; longer ones are read as scalar */
 #define TAPE_TOKENS (CARRY_MAX + CHUNK_BYTES + 4 * BLOCK_BYTES)
 #define TAPE_LINES  (CHUNK_BYTES + 2 * BLOCK_BYTES)
+#define TAPE_HALF   (TAPE_LINES / 2) /* of what takes two bytes at least */
 #define TAPE_MARKS  (CHUNK_BYTES / BLOCK_BYTES + 4)
 
 /* Marks of 64 bytes. */
 #define MARK_RESCAN 1 /* the scalar scanner decides about the lines that touch it */
 #define MARK_RETURN 2 /* there is a carriage return outside of strings */
-#define MARK_ESCAPE 4 /* there are backslashes */
+#define MARK_FAR    4 /* of a line that was carried over: it has a far number */
 
 #define SHAPE_TOKENS_MAX 1024u
 #define SHAPE_KEYS_MAX   96u
@@ -127,13 +130,12 @@ struct json_tape {
     uint64_t in_string; /* all ones or 0 */
     uint64_t in_plain;  /* 1: the last byte belongs to a number or literal */
     uint64_t escaped;   /* 1: the next byte is escaped */
-    bool pending;       /* the next block has to be looked at closely */
-    bool utf8_open;     /* it begins within a sequence */
     uint32_t low_at;    /* where a low surrogate has to stand: its backslash */
     /* Counts. */
-    uint32_t n_tokens, n_lines, n_odd;
-    uint32_t line_next;  /* line to hand out */
-    uint32_t token_next; /* its first token */
+    uint32_t n_tokens, n_lines, n_odd, n_far, n_odd_far, n_escapes, n_others;
+    uint32_t far_next, odd_far_next; /* not in lines that were handed out */
+    uint32_t line_next;              /* line to hand out */
+    uint32_t token_next;             /* its first token */
     /* Marks of the bytes from mark_base on. */
     uint32_t mark_base;
     bool marked;
@@ -143,10 +145,14 @@ struct json_tape {
 
 struct json_vectors {
     struct json_tape tape;
-    uint32_t *pos;  /* of tokens */
-    uint32_t *line; /* token indices of line ends */
-    uint32_t *odd;  /* positions of literals and numbers that have to be checked one by one */
-    uint8_t *kind;  /* of tokens */
+    uint32_t *pos;     /* of tokens */
+    uint32_t *line;    /* token indices of line ends */
+    uint32_t *odd;     /* positions of literals and numbers that have to be checked one by one */
+    uint32_t *far;     /* positions of far numbers that stage 1 has found, in order */
+    uint32_t *odd_far; /* and of those that have been checked one by one */
+    uint32_t *escape;  /* positions behind backslashes */
+    uint32_t *other;   /* blocks that hold bytes that are not ASCII */
+    uint8_t *kind;     /* of tokens */
     uint32_t seen[SHAPE_SEEN];
     uint64_t generation;
     uint32_t way;    /* to replace next */
@@ -186,12 +192,11 @@ static inline uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint3
     return what;
 }
 
-/** Whether a number or literal is well-formed and ends where a delimiter or the end is; numbers that
- * are far (JSON_FAR_NUMBER) are not. */
-bool json_plain_ok(const char *p, const char *end);
+/** Whether an exponent, from its letter on, is well-formed and ends where a delimiter or the end is. */
+bool json_exponent_ok(const char *p, const char *end);
 
-/** Checks a \u escape, whose backslash is at off. @return whether it is well-formed so far. */
-bool json_unicode_ok(struct json_tape *t, uint32_t off);
+/** Checks what stage 1 has listed: numbers, literals, escapes. Marks what is wrong. */
+void json_check_listed(struct json_vectors *v);
 
 /** What a vector variant needs. Alloc: yes. @return NULL without memory. */
 struct json_vectors *json_vectors_create(const struct json_paths *paths);
@@ -207,7 +212,7 @@ size_t json_vectors_bytes(void);
  * @return false when there were too many colons.
  */
 bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
-                    const struct json_colons *colons, bool escapes);
+                    const struct json_colons *colons);
 
 /** Learns the shape of the event in v->live, if it has been seen before. @return it, or NULL. */
 struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32_t first,

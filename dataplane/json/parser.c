@@ -11,11 +11,12 @@ static const char *const isa_names[] = {"scalar", "avx2", "avx512"};
 
 /* Not every compiler's __builtin_cpu_supports() knows the name. That the system saves the registers
  * says avx512f. */
-static bool has_vaes(void)
+static bool has_vaes_and_gfni(void)
 {
     unsigned a, b, c, d;
 
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0 &&
+           (c & bit_GFNI) != 0;
 }
 
 bool json_isa_usable(enum json_isa isa)
@@ -26,7 +27,7 @@ bool json_isa_usable(enum json_isa isa)
     case JSON_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
-               __builtin_cpu_supports("avx512vbmi2") && has_vaes() &&
+               __builtin_cpu_supports("avx512vbmi2") && has_vaes_and_gfni() &&
                __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("bmi") &&
                __builtin_cpu_supports("bmi2");
     case JSON_ISA_AVX2:
