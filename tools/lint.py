@@ -31,6 +31,7 @@ MAY_INCLUDE = {
     BLOCK: [BASE, JSON, EVENT],
     JOURNAL: [BASE, BLOCK],
     "dataplane/input": [BASE, JSON, EVENT, BLOCK],
+    "dataplane/packet": [BASE],
     "dataplane": ["dataplane/**"],
     ENGINE: [BASE, JSON],  # the cloud's answers are JSON
     "sinks/delivery": [BASE, JSON, EVENT, BLOCK, JOURNAL, ENGINE],
