@@ -19,14 +19,16 @@ FLAGS  = $(STD) $(WARN) $(OPT) $(CFLAGS)
 # DPDK's own flags raise the baseline to SSE4.2 and pull in rte_config.h. Its headers are system headers:
 # their warnings are not ours.
 CORE_CFLAGS = $(shell pkg-config --cflags $(PKGS_CORE) 2>/dev/null | sed 's/-I/-isystem /g')
-CORE_LIBS   = -Wl,--as-needed -lrte_eal -lrte_ring -lrte_mempool -luring -lcurl -lssl -lcrypto -lyaml -lmicrohttpd -lsqlite3 -lz -lzstd \
+CORE_LIBS   = -Wl,--as-needed -lrte_ethdev -lrte_eal -lrte_ring -lrte_mempool -lrte_mbuf -luring -lcurl -lssl -lcrypto -lyaml -lmicrohttpd -lsqlite3 -lz -lzstd \
 	      -Wl,--no-as-needed -ljemalloc -lm -pthread
+PACK_LIBS   = -Wl,--as-needed -lrte_ethdev -lrte_eal -lrte_mempool -lrte_mbuf -lrte_net -pthread
 PACKED_LIBS = -lz -lzstd
 LOCAL_LIBS  = $(shell pkg-config --libs $(PKGS_LOCAL) 2>/dev/null) -lm -pthread
 
 CORE_SRC  := $(wildcard dataplane/*.c dataplane/*/*.c sinks/*.c sinks/*/*.c) $(filter-out control/main.c,$(wildcard control/*.c))
 CLI_SRC   := $(wildcard tools/penstock/*.c)
 GEN_SRC   := $(wildcard tools/gen/*.c)
+PACK_SRC  := $(wildcard tools/packets/*.c)
 LOCAL_SRC := $(wildcard tools/localcloud/*.c)
 CHECK_SRC := $(wildcard tools/json-check/*.c)
 UNIT_SRC  := $(wildcard tests/unit/test_*.c)
@@ -52,7 +54,7 @@ CLI_LIB  := $(BUILD)/libpenstockcli.a
 JSON_LIB := $(BUILD)/libpenstockjson.a
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/test/%,$(UNIT_SRC))
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
-PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/localcloud $(BIN)/json-check
+PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/penstock-packets $(BIN)/localcloud $(BIN)/json-check
 
 .DEFAULT_GOAL := all
 .PHONY: help all setup demo test test-unit test-integration test-fault fuzz bench bench-json lint format check asan tsan \
@@ -182,6 +184,13 @@ $(BIN)/penstock-gen: $(call obj,$(GEN_SRC))
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lm -pthread
 
+$(call obj,$(PACK_SRC)): CFLAGS_EXTRA = $(CORE_CFLAGS)
+
+$(BIN)/penstock-packets: $(call obj,$(PACK_SRC))
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) $(PACK_LIBS)
+
 $(BIN)/localcloud: $(call obj,$(LOCAL_SRC))
 	$(Q)mkdir -p $(@D)
 	$(if $(Q),@echo "  LD  $@")
@@ -228,7 +237,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c
 	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<) \
 	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl -ljansson $(PACKED_LIBS)
 
-ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
+ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(PACK_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
 SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,1 2 3,$(call sim_obj,$(n),$(SIM_CANARY)))
 -include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d) $(SIM_OBJ:.o=.d)
 .SECONDARY:

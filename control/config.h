@@ -15,6 +15,7 @@
 
 #include "control/textbuf.h"
 #include "dataplane/event/type.h"
+#include "dataplane/packet/headers.h"
 
 #define CONFIG_FILE_BYTES_MAX ((size_t)1 << 20)
 #define CONFIG_KNOBS_MAX      192
@@ -28,6 +29,7 @@ enum config_pin { PIN_AUTO, PIN_OFF };
 enum config_isa { ISA_AUTO, ISA_AVX512, ISA_AVX2, ISA_SCALAR };
 enum config_tls { TLS_12, TLS_13 };
 enum config_clients { CLIENTS_OFF, CLIENTS_OPTIONAL, CLIENTS_REQUIRED };
+enum config_checksums { CHECKSUMS_CHECK, CHECKSUMS_TRUST };
 enum config_method { METHOD_LOAD, METHOD_INSERT_ALL };
 
 /** Texts of a list. */
@@ -74,6 +76,12 @@ struct config {
     uint64_t tcp_connections_max, tcp_receive_buffers, tcp_idle_timeout, tcp_line_timeout;
     const char *udp_listen;
     uint64_t udp_datagram_max, udp_receive_buffers, udp_receive_buffer;
+    struct config_list dpdk_ports, dpdk_udp_ports;
+    uint64_t dpdk_exception; /* enum nic_exception */
+    const char *dpdk_exception_interface;
+    uint64_t dpdk_descriptors, dpdk_waiting, dpdk_mtu, dpdk_idle_sleep;
+    uint64_t dpdk_checksums; /* enum config_checksums */
+    bool dpdk_promiscuous;
     const char *admin_listen, *control_socket;
     uint64_t journal_limit, journal_segment, journal_spares;
     uint64_t block_bytes, block_age_max, block_count, block_lane_max;
@@ -108,6 +116,7 @@ struct config {
 
     struct type_set types;                                               /* schemas loaded */
     struct sockaddr_storage http_address, https_address, admin_address;  /* UNSPEC: off */
+    struct packet_udp_ports dpdk_udp;                                    /* parsed */
     struct sockaddr_storage tcp_address, tcp_acked_address, udp_address; /* AF_UNSPEC: off */
     struct config_origin origin[CONFIG_KNOBS_MAX];                       /* by knob index */
     struct config_memory *_memory;

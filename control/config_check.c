@@ -1,5 +1,6 @@
 /* COLD. What one key alone cannot show: relations between keys, names of the cloud, and defaults
  * made of others. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "control/config_internal.h"
 #include "control/door_tokens.h"
 #include "control/protocol.h"
+#include "control/values.h"
 
 #define NODE_BYTES_MAX       63
 #define SEGMENTS_MIN         4
@@ -334,7 +336,52 @@ static void check_input(struct loader *l)
     check_buffers(l, "input.receive_buffers", c->receive_buffers);
     check_buffers(l, "tcp.receive_buffers", c->tcp_receive_buffers);
     check_buffers(l, "udp.receive_buffers", c->udp_receive_buffers);
+    check_buffers(l, "dpdk.descriptors", c->dpdk_descriptors);
     ASSERT(c->block_count >= 4);
+}
+
+/* One of dpdk.udp_ports. */
+static void check_udp_port(struct loader *l, const char *text)
+{
+    struct packet_udp_ports *p = &l->c->dpdk_udp;
+    uint64_t port = 0;
+
+    ASSERT(p->n <= PACKET_UDP_PORTS_MAX);
+    if (value_count(text, &port) != 0 || port == 0 || port > UINT16_MAX)
+        found(l, "dpdk.udp_ports", text, "numbers from 1 to 65535");
+    else if (p->n < PACKET_UDP_PORTS_MAX)
+        p->port[p->n++] = htons((uint16_t)port);
+}
+
+static void check_packets(struct loader *l)
+{
+    struct config *c = l->c;
+
+    c->dpdk_udp.n = 0;
+    for (uint32_t i = 0; i < c->dpdk_udp_ports.n; i++)
+        check_udp_port(l, c->dpdk_udp_ports.item[i]);
+    for (uint32_t i = 0; i < c->dpdk_ports.n; i++) {
+        const char *device = c->dpdk_ports.item[i];
+        size_t name = strcspn(device, ",");
+
+        if (!nic_is_pci(device) && strncmp(device, "net_", 4) != 0 &&
+            strncmp(device, "eth_", 4) != 0)
+            found(l, "dpdk.ports", device,
+                  "a PCI address such as 0000:00:05.0, or a device of DPDK such as "
+                  "net_af_xdp0,iface=eth1 (in the file: commas separate values of --set)");
+        for (uint32_t k = 0; k < i; k++) {
+            const char *other = c->dpdk_ports.item[k];
+
+            if (strcspn(other, ",") == name && strncmp(device, other, name) == 0)
+                found(l, "dpdk.ports", device, "devices with different names");
+        }
+    }
+    if (c->dpdk_ports.n > 0 && c->dpdk_udp_ports.n == 0)
+        found(l, "dpdk.udp_ports", "", "at least one port, because dpdk.ports is set");
+    if (!made_of(c->dpdk_exception_interface, LOWER UPPER DIGIT "_-"))
+        found(l, "dpdk.exception_interface", c->dpdk_exception_interface,
+              "letters, digits, '_' and '-'");
+    ASSERT(c->dpdk_ports.n <= NICS_MAX);
 }
 
 void config_check_relations(struct loader *l)
@@ -356,5 +403,6 @@ void config_check(struct loader *l)
     check_tls(l);
     check_tokens(l);
     check_sinks(l);
+    check_packets(l);
     config_check_relations(l);
 }

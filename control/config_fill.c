@@ -3,6 +3,8 @@
 
 #include <sched.h>
 
+#include "dataplane/json/json.h"
+
 #define HTTP_SPARE_CONNECTIONS 8 /* beside uploads: tables, jobs, deletions */
 #define DLOG_RING_RECORDS      4096
 
@@ -129,9 +131,32 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .idle_timeout_ms = (uint32_t)(c->http_idle_timeout / 1000),
         .request_timeout_ms = (uint32_t)(c->http_request_timeout / 1000),
         .spin = c->worker_spin,
+        .packet_idle_us = (uint32_t)c->dpdk_idle_sleep,
         .durability_memory = c->durability == DURABILITY_MEMORY,
     };
     config_fill_cors(c, &out->cors);
+}
+
+void config_fill_nics(const struct config *c, const int *core, struct nics_config *out)
+{
+    static_assert(NIC_WORKERS_MAX >= CONFIG_WORKERS_MAX, "every worker has its share");
+    ASSERT(c->dpdk_ports.n <= NICS_MAX);
+    *out = (struct nics_config){
+        .device = c->dpdk_ports.item,
+        .n_devices = c->dpdk_ports.n,
+        .exception = (enum nic_exception)c->dpdk_exception,
+        .exception_interface = c->dpdk_exception_interface,
+        .udp = c->dpdk_udp,
+        .n_workers = (uint32_t)c->workers,
+        .core = core,
+        .mtu = (uint32_t)c->dpdk_mtu,
+        .descriptors = (uint32_t)c->dpdk_descriptors,
+        .waiting_max = (uint32_t)c->dpdk_waiting,
+        .tail_bytes = JSON_PADDING_BYTES,
+        .promiscuous = c->dpdk_promiscuous,
+        .trust_checksums = c->dpdk_checksums == CHECKSUMS_TRUST,
+        .idle_us = (uint32_t)c->dpdk_idle_sleep,
+    };
 }
 
 void config_fill_live(const struct config *c, struct live_settings *out)
@@ -148,6 +173,7 @@ void config_fill_live(const struct config *c, struct live_settings *out)
         .lateness_us = (int64_t)c->types_lateness,
         .sampling_ppm = (uint32_t)c->types_sampling,
         .spin = c->worker_spin,
+        .packet_idle_us = (uint32_t)c->dpdk_idle_sleep,
     };
     out->sink = (struct live_sink){
         .group_bytes_max = c->group_bytes_max,

@@ -6,6 +6,7 @@
 #define PENSTOCK_CONTROL_CONFIG_FILL_H
 
 #include "control/config.h"
+#include "dataplane/packet/nics.h"
 #include "dataplane/tls.h"
 #include "dataplane/worker.h"
 #include "sinks/sink.h"
@@ -19,6 +20,9 @@ int config_fill_isa(const struct config *c, enum json_isa *out) WARN_UNUSED;
 /** Of worker `index`; its core is the configured one, or one of the allowed cores when there are
  * enough. */
 void config_fill_worker(const struct config *c, uint32_t index, struct worker_config *out);
+
+/** Of DPDK's ports, for workers on these cores. Owner: texts and cores are borrowed. */
+void config_fill_nics(const struct config *c, const int *core, struct nics_config *out);
 
 /** Of the delivery log in dir. */
 void config_fill_dlog(const struct config *c, const char *dir, struct dlog_config *out);

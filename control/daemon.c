@@ -203,6 +203,42 @@ static int probe_ports(const struct config *c)
     return rc;
 }
 
+/* Workers' queues of DPDK's ports; nothing without ports. */
+static int create_nics(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+    int rc;
+
+    if (d->config->dpdk_ports.n == 0)
+        return 0;
+    for (uint32_t i = 0; i < d->n_workers; i++)
+        d->worker_core[i] = d->worker_config[i].core;
+    config_fill_nics(d->config, d->worker_core, &d->nics_config);
+    d->nics_config.huge_pages = eal_huge();
+    rc = nics_create(&d->nics_config, &d->nics, error, sizeof(error));
+    if (rc != 0)
+        return fail_with("", error, rc);
+    for (uint32_t i = 0; i < d->n_workers; i++)
+        d->worker_config[i].nics = nics_share(d->nics, i);
+    ASSERT(nics_count(d->nics) > 0);
+    return 0;
+}
+
+static int start_nics(struct daemon *d)
+{
+    char error[ERROR_BYTES] = "";
+    int rc;
+
+    if (d->nics == NULL)
+        return 0;
+    rc = nics_start(d->nics, error, sizeof(error));
+    if (rc != 0)
+        return fail_with("", error, rc);
+    ASSERT(d->workers_running == 0);
+    nics_report(d->nics);
+    return 0;
+}
+
 static int create_workers(struct daemon *d)
 {
     char error[ERROR_BYTES] = "";
@@ -267,6 +303,9 @@ static int start_threads(struct daemon *d)
             return fail_with("sink thread", "", rc);
         d->sinks_running++;
     }
+    rc = start_nics(d);
+    if (rc != 0)
+        return rc;
     for (uint32_t i = 0; i < d->n_workers; i++) {
         rc = worker_start(d->worker[i]);
         if (rc != 0)
@@ -321,7 +360,8 @@ static int start_all(struct daemon *d)
     }
     ASSERT(d->n_workers > 0);
     if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = create_sinks(d)) != 0 ||
-        (rc = create_lanes(d)) != 0 || (rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
+        (rc = create_lanes(d)) != 0 || (rc = create_nics(d)) != 0 ||
+        (rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
         return rc;
     warn_space(d);
     memory_plan(d);
@@ -359,6 +399,7 @@ static void destroy_all(struct daemon *d)
         sink_destroy(d->sink[i].sink);
     for (uint32_t w = 0; w < d->n_workers; w++)
         worker_destroy(d->worker[w]);
+    nics_destroy(d->nics);
     for (uint32_t w = 0; w < d->n_workers; w++) {
         for (uint32_t s = 0; s < d->n_sinks; s++)
             lane_destroy(d->lane[w][s]);

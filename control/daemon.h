@@ -62,6 +62,9 @@ struct daemon {
     uint32_t journal_number[JOURNALS_MAX]; /* of its directory */
     uint32_t n_workers;
     struct worker_config worker_config[CONFIG_WORKERS_MAX];
+    int worker_core[CONFIG_WORKERS_MAX];
+    struct nics_config nics_config;
+    struct nics *nics; /* NULL: no DPDK ports */
     struct worker *worker[CONFIG_WORKERS_MAX];
     int worker_journal[CONFIG_WORKERS_MAX]; /* index of its journal */
     struct gcs_ramp ramp;                   /* of the bucket, for all sink threads */

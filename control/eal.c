@@ -5,19 +5,22 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
 
+#include "control/config_fill.h"
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
 
-#define ARGS_MAX    64
+#define ARGS_MAX    80
 #define CORES_BYTES 4096
-#define NO_HUGE_MIB "32" /* rings of lanes and returns take a few KiB each */
+#define HEAP_MIB    32 /* without ports: rings of lanes and returns take a few KiB each */
 
 static bool huge_in_use;
+static uint32_t heap_mib = HEAP_MIB;
 static char runtime_dir[256];
 
 static bool huge_pages_free(void)
@@ -69,52 +72,83 @@ static void file_prefix(const struct config *c, char *out, size_t len)
     free(real);
 }
 
-static int eal_arguments(const struct config *c, char **args, char *cores, char *prefix)
-{
-    static char word[][24] = {"penstockd",         "--no-pci",    "--no-shconf",  "--no-telemetry",
-                              "--log-level=error", "--in-memory", "--no-huge",    "-m",
-                              NO_HUGE_MIB,         "--lcores",    "--file-prefix"};
-    int n = 0;
+struct arguments {
+    int n;
+    char *word[ARGS_MAX];
+};
 
-    for (int i = 0; i < 5; i++)
-        args[n++] = word[i];
+/* The EAL may write to its arguments, and keeps pointers to them. */
+static void add(struct arguments *a, const char *word)
+{
+    ASSERT(a->n < ARGS_MAX - 1);
+    a->word[a->n] = strdup(word);
+    ASSERT(a->word[a->n] != NULL);
+    a->n++;
+}
+
+/* Only the cards that are named are touched. */
+static void add_cards(struct arguments *a, const struct config *c)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < c->dpdk_ports.n; i++) {
+        if (!nic_is_pci(c->dpdk_ports.item[i]))
+            continue;
+        add(a, "-a");
+        add(a, c->dpdk_ports.item[i]);
+        any = true;
+    }
+    if (!any)
+        add(a, "--no-pci");
+}
+
+static void add_memory(struct arguments *a, const struct config *c, uint32_t mib)
+{
+    char text[24], prefix[32];
+
+    ASSERT(mib > 0);
     if (huge_in_use) {
-        args[n++] = word[5];
-    } else {
-        args[n++] = word[6];
-        args[n++] = word[7];
-        args[n++] = word[8];
+        add(a, "--in-memory");
+        return;
     }
-    args[n++] = word[9];
-    args[n++] = cores;
-    if (!huge_in_use) {
-        args[n++] = word[10];
-        args[n++] = prefix;
-    }
-    for (uint32_t i = 0; i < c->eal_args.n && n < ARGS_MAX - 1; i++)
-        args[n++] = (char *)(uintptr_t)c->eal_args.item[i];
-    ASSERT(n < ARGS_MAX);
-    args[n] = NULL;
-    return n;
+    file_prefix(c, prefix, sizeof(prefix));
+    snprintf(text, sizeof(text), "%u", mib);
+    add(a, "--no-huge");
+    add(a, "-m");
+    add(a, text);
+    add(a, "--file-prefix");
+    add(a, prefix);
 }
 
 int eal_start(const struct config *c, char *error, size_t error_len)
 {
-    static char cores[CORES_BYTES], prefix[32]; /* the EAL keeps pointers */
-    static char *args[ARGS_MAX];
-    int n;
+    static struct arguments a;
+    char cores[CORES_BYTES];
+    struct nics_config nics;
 
     huge_in_use = c->eal_huge_pages == HUGE_PAGES_ON ||
                   (c->eal_huge_pages == HUGE_PAGES_AUTO && huge_pages_free());
+    if (c->dpdk_ports.n > 0) {
+        config_fill_nics(c, NULL, &nics);
+        heap_mib = nics_memory_mib(&nics);
+    }
     main_cores(cores, sizeof(cores));
-    file_prefix(c, prefix, sizeof(prefix));
-    n = eal_arguments(c, args, cores, prefix);
-    ASSERT(n > 0);
-    if (rte_eal_init(n, args) < 0) {
+    add(&a, "penstockd");
+    add_cards(&a, c);
+    add(&a, "--no-shconf");
+    add(&a, "--no-telemetry");
+    add(&a, "--log-level=error");
+    add_memory(&a, c, heap_mib);
+    add(&a, "--lcores");
+    add(&a, cores);
+    for (uint32_t i = 0; i < c->eal_args.n; i++)
+        add(&a, c->eal_args.item[i]);
+    ASSERT(a.n > 0);
+    if (rte_eal_init(a.n, a.word) < 0) {
         snprintf(error, error_len,
-                 "DPDK's EAL did not start: %s; eal.huge_pages: off runs without huge pages, and "
-                 "eal.args must be "
-                 "arguments that the EAL knows",
+                 "DPDK's EAL did not start: %s; eal.huge_pages: off runs without huge pages, cards "
+                 "in dpdk.ports must be bound to vfio-pci, and eal.args must be arguments that the "
+                 "EAL knows",
                  rte_strerror(rte_errno));
         return rte_errno > 0 ? -rte_errno : -EIO;
     }
@@ -136,4 +170,10 @@ void eal_stop(void)
 bool eal_huge(void)
 {
     return huge_in_use;
+}
+
+uint64_t eal_heap_bytes(void)
+{
+    ASSERT(heap_mib > 0);
+    return huge_in_use ? 0 : (uint64_t)heap_mib << 20;
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "dataplane/packet/nics.h"
 #include "dataplane/worker.h"
 #include "sinks/bigquery/bq_insert.h"
 
@@ -114,6 +115,32 @@ static const struct knob table[] = {
     K("udp.receive_buffer", SIZE, udp_receive_buffer, 64 * KIB, GIB, "8MiB", "",
       "The kernel's buffer of the socket, per worker. More than net.core.rmem_max takes "
       "CAP_NET_ADMIN."),
+    K("dpdk.ports", LIST, dpdk_ports, 0, NICS_MAX, "", "",
+      "DPDK devices that events come in by: PCI addresses of cards, or virtual devices with their "
+      "arguments, such as net_af_xdp0,iface=eth1. docs/dpdk.md has examples. Without it, off."),
+    K("dpdk.udp_ports", LIST, dpdk_udp_ports, 0, PACKET_UDP_PORTS_MAX, "", "",
+      "UDP ports whose datagrams are events, on all of dpdk.ports; every other packet is the "
+      "kernel's."),
+    K("dpdk.exception", CHOICE, dpdk_exception, 0, 0, "off", "off|tap|virtio_user",
+      "An interface for each of dpdk.ports, by which the kernel gets and sends what is not ours "
+      "(ARP, ping, ssh, HTTP); off: such packets are dropped and counted."),
+    K("dpdk.exception_interface", TEXT, dpdk_exception_interface, 1, 13, "penstock", "",
+      "Name of these interfaces; the port's index in dpdk.ports follows: penstock0."),
+    K("dpdk.descriptors", COUNT, dpdk_descriptors, 64, 32768, "1024", "",
+      "Packets that each receive queue holds while its worker is busy; a power of two."),
+    K("dpdk.waiting", COUNT, dpdk_waiting, 32, 65536, "1024", "",
+      "Datagrams that wait for commit blocks, per worker, up to a second; more are dropped and "
+      "counted."),
+    K("dpdk.mtu", COUNT, dpdk_mtu, 576, 9600, "1500", "",
+      "Largest packet, without its Ethernet header; packet buffers are made for it."),
+    K("dpdk.checksums", CHOICE, dpdk_checksums, 0, 0, "check", "check|trust",
+      "IP and UDP checksums: checked, by the card where it can; or trusted, for links within one "
+      "machine, which may leave them out."),
+    K("dpdk.promiscuous", BOOL, dpdk_promiscuous, 0, 0, "false", "",
+      "Also packets that are not addressed to the card, such as those of a mirrored port."),
+    R("dpdk.idle_sleep", DURATION, dpdk_idle_sleep, 0, 10 * MS, "100us", "",
+      "A worker polls its ports; after a while without packets it sleeps between looks, up to "
+      "this. 0: it never does, for a whole core."),
     K("admin.listen", ADDRESS, admin_listen, 0, 0, "127.0.0.1:9464", "",
       "Where /metrics, /healthz and /readyz are served."),
     K("control.socket", TEXT, control_socket, 0, 107, "", "",

@@ -7,9 +7,8 @@
 #include "dataplane/base/log.h"
 #include "sinks/dedupe/idwindow.h"
 
-#define EAL_BYTES_NO_HUGE ((uint64_t)32 << 20)
-#define GZIP_BYTES        ((uint64_t)300 << 10) /* zlib's state at any level */
-#define UPLOAD_BYTES      ((uint64_t)256 << 10) /* libcurl's buffers of one connection, both ways */
+#define GZIP_BYTES   ((uint64_t)300 << 10) /* zlib's state at any level */
+#define UPLOAD_BYTES ((uint64_t)256 << 10) /* libcurl's buffers of one connection, both ways */
 
 static uint64_t term(const char *name, uint64_t count, uint64_t each)
 {
@@ -47,7 +46,9 @@ uint64_t memory_plan(const struct daemon *d)
     sum += term("sink thread: gzip", d->n_sinks, GZIP_BYTES);
     if (ids > 0)
         sum += term("ids of dedupe", 1, ids);
-    sum += term("DPDK heap", eal_huge() ? 0 : 1, EAL_BYTES_NO_HUGE);
+    if (d->nics != NULL && eal_huge())
+        sum += term("packet buffers", d->n_workers, nics_pool_bytes(&d->nics_config));
+    sum += term("DPDK heap", 1, eal_heap_bytes());
     log_info("memory", "sum %.1f MiB, taken at start and kept", (double)sum / (1 << 20));
     return sum;
 }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "control/packets.h"
 #include "control/process.h"
 #include "control/totals.h"
 #include "control/version.h"
@@ -81,6 +82,24 @@ static const struct series worker_series[] = {
             "Datagrams that found the socket's buffer full."),
     COUNTER(worker_stats, udp_dropped_lines, "udp_dropped_lines",
             "Lines of datagrams that were received and dropped."),
+    COUNTER(worker_stats, packet_received, "packets_received", "Packets taken from DPDK's ports."),
+    COUNTER(worker_stats, packet_datagrams, "packet_datagrams",
+            "Of these, datagrams for us, dropped ones included."),
+    COUNTER(worker_stats, packet_bytes, "packet_bytes", "Bytes of their payload."),
+    COUNTER(worker_stats, packet_forwarded, "packets_forwarded",
+            "Packets received and given to the kernel."),
+    COUNTER(worker_stats, packet_returned, "packets_returned",
+            "Packets of the kernel sent by DPDK's ports."),
+    COUNTER(worker_stats, packet_send_full, "packets_send_full",
+            "Packets of the kernel that a DPDK port had no room for."),
+    COUNTER(worker_stats, packet_fragments, "packet_fragments",
+            "Fragments received, forwarded or dropped."),
+    COUNTER(worker_stats, packet_copied, "packets_copied",
+            "Packets that lay in pieces and were copied to be whole."),
+    GAUGE(worker_stats, packet_waiting, "packets_waiting",
+          "Datagrams of DPDK's ports that wait for commit blocks."),
+    COUNTER(worker_stats, packet_dropped_lines, "packet_dropped_lines",
+            "Lines of datagrams of DPDK's ports that were received and dropped."),
     COUNTER(worker_stats, answers_2xx, "answers_2xx", "Answers with status 2xx."),
     COUNTER(worker_stats, answers_4xx, "answers_4xx", "Answers with status 4xx."),
     COUNTER(worker_stats, answers_5xx, "answers_5xx", "Answers with status 5xx."),
@@ -546,6 +565,9 @@ void metrics_write(struct daemon *d, struct textbuf *out)
          offsetof(struct worker_stats, reason), REASON_DEAD_END + 1, REASON_END},
         {"penstock_udp_dropped_datagrams_total", "Datagrams received and dropped, by reason.",
          offsetof(struct worker_stats, udp_dropped), REASON_DEAD_END + 1, REASON_END},
+        {"penstock_packets_dropped_total",
+         "Packets of DPDK's ports received and dropped, by reason.",
+         offsetof(struct worker_stats, packet_dropped), REASON_DEAD_END + 1, REASON_END},
     };
     struct totals t;
 
@@ -555,6 +577,7 @@ void metrics_write(struct daemon *d, struct textbuf *out)
     write_modules(d, out);
     for (size_t i = 0; i < ARRAY_LEN(by_reason); i++)
         write_reasons(d, out, &by_reason[i]);
+    packets_metrics(d, out);
     write_latency(d, out);
     write_door(d, out);
     write_tokens(d, out);

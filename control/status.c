@@ -5,6 +5,7 @@
 
 #include "control/admin.h"
 #include "control/door.h"
+#include "control/packets.h"
 #include "control/process.h"
 #include "control/report.h"
 #include "control/totals.h"
@@ -182,6 +183,7 @@ static void status_json(const struct status *s, struct textbuf *b)
                 t->durable_ever, t->dead_letters, t->sampled_out, t->late, t->bad_time,
                 t->normalized, t->connections);
     json_inputs(t, b);
+    packets_json(s->d, t, b);
     textbuf_add(b, ",\"injected\":{\"documents\":%" PRIu64 ",\"batches\":%" PRIu64 "}", t->injected,
                 t->injections);
     json_tokens(s->d, b);
@@ -308,6 +310,7 @@ static void status_text(const struct status *s, struct textbuf *b)
                 t->bad_time);
     text_inputs(s, b);
     text_tokens(s->d, b);
+    packets_text(s->d, t, b);
     text_reasons(t->reason, "dead letter", REASON_NONE + 1, REASON_DEAD_END, b);
     text_reasons(t->reason, "refused", REASON_DEAD_END + 1, REASON_END, b);
     text_sinks(s, b);

@@ -95,6 +95,8 @@ static void json_rates(const struct top *t, struct textbuf *b)
         {"tcp_lines", offsetof(struct totals, tcp_lines)},
         {"udp_datagrams", offsetof(struct totals, udp_datagrams)},
         {"udp_kernel_drops", offsetof(struct totals, udp_kernel_drops)},
+        {"packets", offsetof(struct totals, packet_received)},
+        {"packets_missed", offsetof(struct totals, nic_missed)},
         {"injected", offsetof(struct totals, injected)},
         {"events", offsetof(struct totals, events)},
         {"bytes", offsetof(struct totals, event_bytes)},

@@ -118,6 +118,13 @@ static void input_line(const struct top *t, struct screen *s)
     const struct totals *n = &t->now;
 
     ASSERT(t->seconds > 0);
+    if (n->packet_received + n->nic_missed > 0) {
+        textbuf_add(&s->line, "dpdk      %s packets/s, ",
+                    short_number(top_rate(t, offsetof(struct totals, packet_received)), a));
+        textbuf_add(&s->line, "%s missed/s",
+                    short_number(top_rate(t, offsetof(struct totals, nic_missed)), b));
+        line_end(s);
+    }
     if (n->tcp_lines + n->udp_datagrams + n->injected == 0)
         return;
     textbuf_add(&s->line, "other     tcp %s lines/s  udp %s datagrams/s, ",

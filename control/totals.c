@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control/packets.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "sinks/delivery/ledger.h"
@@ -38,9 +39,19 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->udp_datagrams += READ(s->udp_datagrams);
     t->udp_kernel_drops += READ(s->udp_kernel_drops);
     t->udp_dropped_lines += READ(s->udp_dropped_lines);
+    t->packet_received += READ(s->packet_received);
+    t->packet_datagrams += READ(s->packet_datagrams);
+    t->packet_forwarded += READ(s->packet_forwarded);
+    t->packet_returned += READ(s->packet_returned);
+    t->packet_send_full += READ(s->packet_send_full);
+    t->packet_fragments += READ(s->packet_fragments);
+    t->packet_copied += READ(s->packet_copied);
+    t->packet_waiting += READ(s->packet_waiting);
+    t->packet_dropped_lines += READ(s->packet_dropped_lines);
     for (int i = 0; i < REASON_END; i++) {
         t->reason[i] += READ(s->reason[i]);
         t->udp_dropped[i] += READ(s->udp_dropped[i]);
+        t->packet_dropped[i] += READ(s->packet_dropped[i]);
     }
 }
 
@@ -265,6 +276,7 @@ static void collect(struct daemon *d, bool with_types, bool with_ledger, struct 
         add_sink(out, sink_stats(d->sink[i].sink));
     for (uint32_t i = 0; i < d->n_workers; i++)
         add_worker(out, worker_stats(d->worker[i]));
+    packets_total(d, out);
     add_journals(d, out);
     add_dlq(d, out);
     if (!with_types)

@@ -6,7 +6,7 @@
 
 #include "dataplane/worker_internal.h"
 
-void datagram_drop(struct worker *w, const struct datagram *d, enum reason reason)
+void datagram_drop(const struct datagram *d, enum reason reason)
 {
     const char *p = d->buf, *end = d->buf + d->len;
     uint64_t lines = 0;
@@ -20,8 +20,8 @@ void datagram_drop(struct worker *w, const struct datagram *d, enum reason reaso
         lines += stop > p ? 1 : 0;
         p = stop + 1;
     }
-    stat_add(&w->stats.udp_dropped[reason], 1);
-    stat_add(&w->stats.udp_dropped_lines, lines);
+    stat_add(&d->dropped[reason], 1);
+    stat_add(d->dropped_lines, lines);
 }
 
 /* A malformed array, of which nothing was taken: kept as it is. */
@@ -36,7 +36,7 @@ bool datagram_take(struct worker *w, const struct datagram *d)
     struct ingest_body body = {.buf = d->buf, .len = d->len, .input = d->input, .peer = d->from};
 
     if (worker_draining(w)) {
-        datagram_drop(w, d, REASON_DRAINING);
+        datagram_drop(d, REASON_DRAINING);
         return true;
     }
     ingest_body(w->ingest, &body, &w->result);
@@ -45,7 +45,7 @@ bool datagram_take(struct worker *w, const struct datagram *d)
     if (unlikely(w->result.refused == REASON_BLOCKS_BUSY))
         return false;
     if (unlikely(w->result.refused != REASON_NONE))
-        datagram_drop(w, d, w->result.refused);
+        datagram_drop(d, w->result.refused);
     ASSERT_HOT(w->result.refused != REASON_NONE || w->result.last_seq > 0 ||
                w->result.accepted == 0);
     return true;

@@ -157,6 +157,17 @@ void udp_arm(struct worker *w)
     }
 }
 
+static struct datagram datagram_of(struct worker *w, const struct sockaddr_storage *from)
+{
+    ASSERT_HOT(from != NULL);
+    return (struct datagram){
+        .input = "udp",
+        .from = from,
+        .dropped = w->stats.udp_dropped,
+        .dropped_lines = &w->stats.udp_dropped_lines,
+    };
+}
+
 /* Appends to those that wait. */
 static void wait_push(struct worker *w, const struct datagram *d, uint32_t buffer)
 {
@@ -177,12 +188,14 @@ bool udp_unstall(struct worker *w)
 
     while (u->n_waiting > 0) {
         const struct udp_waiting *at = &u->waiting[u->first];
-        struct datagram d = {.buf = at->buf, .len = at->len, .input = "udp", .from = &at->from};
+        struct datagram d = datagram_of(w, &at->from);
 
+        d.buf = at->buf;
+        d.len = at->len;
         if (!datagram_take(w, &d)) {
             if (w->now_us - at->since_us < WAIT_US)
                 return true;
-            datagram_drop(w, &d, REASON_BLOCKS_BUSY);
+            datagram_drop(&d, REASON_BLOCKS_BUSY);
         }
         receive_pool_return(&u->receive, at->buffer);
         u->first = (u->first + 1) % u->receive.buffers;
@@ -201,7 +214,7 @@ static void datagram_arrived(struct worker *w, const struct datagram *d, uint32_
     stat_add(&w->stats.udp_datagrams, 1);
     stat_add(&w->stats.udp_bytes, d->len);
     if (unlikely(truncated)) {
-        datagram_drop(w, d, REASON_DATAGRAM_TOO_BIG);
+        datagram_drop(d, REASON_DATAGRAM_TOO_BIG);
     } else if (unlikely(u->n_waiting > 0 || !datagram_take(w, d))) {
         wait_push(w, d, buffer);
         return;
@@ -218,7 +231,7 @@ static void take_multishot(struct worker *w, const struct io_uring_cqe *cqe)
     uint32_t buffer;
     char *buf = receive_pool_take(&u->receive, cqe, &buffer);
     struct io_uring_recvmsg_out *o = io_uring_recvmsg_validate(buf, cqe->res, &u->msg);
-    struct datagram d = {.input = "udp", .from = &from};
+    struct datagram d = datagram_of(w, &from);
 
     ASSERT(o != NULL);
     memcpy(&from, io_uring_recvmsg_name(o), sizeof(struct sockaddr_in6));
@@ -233,12 +246,14 @@ static void take_plain(struct worker *w, const struct io_uring_cqe *cqe, uint32_
     struct udp *u = &w->udp;
     struct udp_receive *r = &u->plain[slot];
     uint32_t buffer;
-    struct datagram d = {.input = "udp", .from = &r->from, .len = (uint32_t)cqe->res, .buf = ""};
+    struct datagram d = datagram_of(w, &r->from);
 
+    d.buf = "";
+    d.len = (uint32_t)cqe->res;
     if ((cqe->flags & IORING_CQE_F_BUFFER) == 0) { /* an empty one takes none */
         ASSERT(d.len == 0);
         stat_add(&w->stats.udp_datagrams, 1);
-        datagram_drop(w, &d, REASON_EMPTY_BODY);
+        datagram_drop(&d, REASON_EMPTY_BODY);
         return;
     }
     d.buf = receive_pool_take(&u->receive, cqe, &buffer);

@@ -15,6 +15,8 @@ struct datagram {
     uint32_t len;
     const char *input; /* "udp", for dead letters */
     const struct sockaddr_storage *from;
+    _Atomic uint64_t *dropped; /* its input's counters: by reason, and lines */
+    _Atomic uint64_t *dropped_lines;
 };
 
 /** One that waits for room in commit blocks, in its receive buffer. */

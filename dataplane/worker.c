@@ -5,6 +5,8 @@
 #include "dataplane/worker.h"
 
 #include <errno.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
 #include <rte_ring.h>
 #include <sched.h>
 #include <stdio.h>
@@ -64,8 +66,9 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     sum += auth_memory_bytes(c);                                     /* tokens' counters */
     sum += secure_memory_bytes(c);                                   /* TLS */
     sum += expand_memory_bytes();                                    /* decompression */
-    sum += streams_memory_bytes(c);                        /* TCP: receive buffers, connections */
-    sum += udp_memory_bytes(c);                            /* UDP: receive buffers */
+    sum += streams_memory_bytes(c); /* TCP: receive buffers, connections */
+    sum += udp_memory_bytes(c);     /* UDP: receive buffers */
+    sum += packets_memory_bytes(c); /* DPDK: datagrams that wait, one in pieces */
     sum += ingest_memory_bytes(c->types_max, c->json_isa); /* types, reference rings, parser */
     return sum;
 }
@@ -178,7 +181,8 @@ static int inputs_create(struct worker *w, char *error, size_t error_len)
     }
     if ((rc = connections_create(w, error, error_len)) < 0 ||
         (rc = streams_create(w, error, error_len)) < 0 ||
-        (rc = udp_create(w, error, error_len)) < 0)
+        (rc = udp_create(w, error, error_len)) < 0 ||
+        (rc = packets_create(w, error, error_len)) < 0)
         return rc;
     return listeners_create(w, error, error_len);
 }
@@ -259,6 +263,7 @@ void worker_destroy(struct worker *w)
     auth_destroy(w);
     streams_destroy(w);
     udp_destroy(w);
+    packets_destroy(w);
     lease_pool_destroy(w->leases);
     expander_destroy(w->expander);
     injections_destroy(w);
@@ -367,6 +372,10 @@ static int thread_init(struct worker *w)
         io_uring_queue_exit(&w->ring);
         return rc;
     }
+    if (w->packets.share != NULL && rte_thread_register() != 0) { /* for the pools' caches */
+        io_uring_queue_exit(&w->ring);
+        return -rte_errno;
+    }
     malloc_counter_find(w);
     wake_arm(w);
     w->now_us = clock_monotonic_us();
@@ -437,7 +446,8 @@ static void tick(struct worker *w)
     if (worker_draining(w))
         atomic_store_explicit(&w->drained,
                               connections_quiet(w) && streams_quiet(w) && udp_quiet(w) &&
-                                  injections_quiet(w) && writer_queued(w->writer) == 0 &&
+                                  packets_quiet(w) && injections_quiet(w) &&
+                                  writer_queued(w->writer) == 0 &&
                                   (writer_open_block(w->writer) == NULL ||
                                    writer_open_block(w->writer)->n_entries == 0),
                               memory_order_release);
@@ -459,6 +469,7 @@ static COLD_PATH void settings_take(struct worker *w, const struct live_settings
     c->spin = s->worker.spin;
     if (s->worker.keys != NULL)
         auth_follow(w, s->worker.keys);
+    c->packet_idle_us = s->worker.packet_idle_us;
     writer_set_age(w->writer, s->worker.block_age_us);
     ingest_follow(w->ingest, s);
 }
@@ -481,13 +492,16 @@ static void wait_for_work(struct worker *w)
 {
     int64_t due_us = writer_due_us(w->writer);
     int64_t us = (due_us < w->next_tick_us ? due_us : w->next_tick_us) - w->now_us;
+    int64_t look_us = packets_sleep_us(w);
     struct __kernel_timespec ts;
     struct io_uring_cqe *cqe;
 
     if ((writer_failed(w->writer) || w->stalled_first != NULL || w->streams.stalled != NULL ||
-         w->inject_first != NULL || w->udp.n_waiting > 0) &&
+         w->inject_first != NULL || w->udp.n_waiting > 0 || w->packets.n_waiting > 0) &&
         us > RETRY_US)
         us = RETRY_US;
+    if (us > look_us)
+        us = look_us;
     if (w->config.spin || us <= 0 || w->expanding_first != NULL || w->inject_more) {
         io_uring_submit_and_get_events(&w->ring);
         return;
@@ -504,7 +518,9 @@ static void turn(struct worker *w)
     (void)connections_unstall(w);
     (void)streams_unstall(w);
     (void)udp_unstall(w);
+    (void)packets_unstall(w);
     udp_arm(w);
+    packets_poll(w);
     injections_run(w);
     writer_pump(w->writer, &w->ring);
     connections_durable(w);
@@ -536,6 +552,8 @@ static void *thread_main(void *arg)
         turn(w);
     injections_end(w);
     io_uring_queue_exit(&w->ring);
+    if (w->packets.share != NULL)
+        rte_thread_unregister();
     if (w->config.live != NULL)
         live_leave(w->config.live);
     return NULL;

@@ -27,6 +27,7 @@ struct worker_cors {
     bool any; /* "*" is among them */
     uint32_t max_age_s;
 };
+struct nic_share;
 
 struct worker_config {
     uint32_t index;
@@ -56,9 +57,11 @@ struct worker_config {
     uint32_t stream_line_timeout_ms;     /* of an unfinished line; 0: none */
     struct sockaddr_storage udp_address; /* AF_UNSPEC: off */
     uint32_t datagram_bytes_max;
-    uint32_t datagram_buffers; /* of datagram_bytes_max each */
-    uint32_t udp_socket_bytes; /* the socket's own buffer */
-    bool udp_plain;            /* receive as on kernels before 6.0: tests */
+    uint32_t datagram_buffers;    /* of datagram_bytes_max each */
+    uint32_t udp_socket_bytes;    /* the socket's own buffer */
+    bool udp_plain;               /* receive as on kernels before 6.0: tests */
+    const struct nic_share *nics; /* DPDK's ports, by packet/nics.h; NULL: none */
+    uint32_t packet_idle_us;      /* how long it sleeps at most between looks at them; 0: spins */
     uint32_t types_max;
     uint32_t idle_timeout_ms;    /* of a kept-alive connection */
     uint32_t request_timeout_ms; /* from its first byte to its last */
@@ -104,10 +107,21 @@ struct worker_stats {
     _Atomic uint64_t tcp_waiting;   /* gauge */
     _Atomic uint64_t udp_datagrams; /* received, dropped ones included */
     _Atomic uint64_t udp_bytes;
-    _Atomic uint64_t udp_waiting;             /* gauge: for room in commit blocks */
-    _Atomic uint64_t udp_kernel_drops;        /* datagrams that found the socket's buffer full */
-    _Atomic uint64_t udp_dropped[REASON_END]; /* datagrams received and dropped */
-    _Atomic uint64_t udp_dropped_lines;       /* of these, lines that are not empty */
+    _Atomic uint64_t udp_waiting;                /* gauge: for room in commit blocks */
+    _Atomic uint64_t udp_kernel_drops;           /* datagrams that found the socket's buffer full */
+    _Atomic uint64_t udp_dropped[REASON_END];    /* datagrams received and dropped */
+    _Atomic uint64_t udp_dropped_lines;          /* of these, lines that are not empty */
+    _Atomic uint64_t packet_received;            /* from DPDK's ports */
+    _Atomic uint64_t packet_datagrams;           /* of these, for us; dropped ones included */
+    _Atomic uint64_t packet_bytes;               /* their payload */
+    _Atomic uint64_t packet_forwarded;           /* received, and given to the kernel */
+    _Atomic uint64_t packet_returned;            /* from the kernel, and sent by the card */
+    _Atomic uint64_t packet_send_full;           /* from the kernel, and the card took no more */
+    _Atomic uint64_t packet_fragments;           /* forwarded or dropped */
+    _Atomic uint64_t packet_copied;              /* into one piece */
+    _Atomic uint64_t packet_waiting;             /* gauge: for room in commit blocks */
+    _Atomic uint64_t packet_dropped[REASON_END]; /* packets received and dropped */
+    _Atomic uint64_t packet_dropped_lines;       /* lines in datagrams of these */
     _Atomic uint64_t answers_2xx, answers_4xx, answers_5xx;
     _Atomic uint64_t recv_no_buffer; /* receive buffers ran out; re-armed */
     _Atomic uint64_t malloc_bytes;   /* jemalloc's thread.allocated, sampled by the worker itself */

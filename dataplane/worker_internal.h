@@ -12,6 +12,7 @@
 #include "dataplane/input/http_parser.h"
 #include "dataplane/lane.h"
 #include "dataplane/lease.h"
+#include "dataplane/packet_internal.h"
 #include "dataplane/peer.h"
 #include "dataplane/receive.h"
 #include "dataplane/tcp_internal.h"
@@ -155,6 +156,7 @@ struct worker {
     uint32_t n_free_lists;
     struct streams streams;
     struct udp udp;
+    struct packets packets;
     /* Time. */
     int64_t now_us;               /* monotonic; of this turn of the loop */
     int64_t date_s;               /* that date[] shows */
@@ -405,7 +407,7 @@ void injections_end(struct worker *w);
 bool datagram_take(struct worker *w, const struct datagram *d);
 
 /** Counts a datagram that is lost. Thread: worker. */
-void datagram_drop(struct worker *w, const struct datagram *d, enum reason reason);
+void datagram_drop(const struct datagram *d, enum reason reason);
 
 /* ---- udp.c ---- */
 
@@ -432,6 +434,29 @@ void udp_tick(struct worker *w);
 
 /** True when no datagram waits. Thread: worker. */
 bool udp_quiet(const struct worker *w);
+
+/* ---- packet.c ---- */
+
+/** Memory for DPDK's packets beside their buffers; 0 when there are no ports. Thread: init. */
+uint64_t packets_memory_bytes(const struct worker_config *config);
+
+/** Takes it. Thread: init. @return 0; -errno with error. */
+int packets_create(struct worker *w, char *error, size_t error_len) WARN_UNUSED;
+
+/** Frees it; the ports are stopped, or nothing polls them. Thread: control. */
+void packets_destroy(struct worker *w);
+
+/** Takes what the ports have received, and passes on what the kernel sends. Thread: worker, once a turn. */
+void packets_poll(struct worker *w);
+
+/** Tries datagrams again that wait for commit blocks. Thread: worker. @return true while some wait. */
+bool packets_unstall(struct worker *w);
+
+/** How long the worker may sleep until it must look again. Thread: worker. */
+int64_t packets_sleep_us(const struct worker *w);
+
+/** True when no datagram waits. Thread: worker. */
+bool packets_quiet(const struct worker *w);
 
 /* ---- answer.c ---- */
 

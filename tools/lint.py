@@ -44,6 +44,7 @@ MAY_INCLUDE = {
     "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT,
                        "dataplane/input/tokens.h"],
     "tools/gen": [],
+    "tools/packets": [],
     "tools/localcloud": [],
     "tools/json-check": [BASE, JSON],  # the example of the library
 }

@@ -40,6 +40,7 @@ struct live_worker {
     uint32_t sampling_ppm;                   /* of types that have none of their own */
     bool spin;                               /* an idle worker spins */
     const struct door_keys *keys;            /* dataplane/door.h; freed two versions later */
+    uint32_t packet_idle_us; /* between looks at DPDK's ports, at most; 0: it spins */
 };
 
 /** What sink threads read. */

@@ -54,7 +54,13 @@
     X(TIMEOUT, "timeout", "the request did not arrive in time")                                 \
     X(TRUNCATED, "truncated", "the connection ended inside a request")                          \
     X(DISK_ERROR, "disk_error", "the journal could not be written: 503")                        \
-    X(DRAINING, "draining", "shutting down: 503")
+    X(DRAINING, "draining", "shutting down: 503")                                               \
+    X(PACKET_TRUNCATED, "packet_truncated", "a packet that ends before its headers say")        \
+    X(BAD_HEADER, "bad_header", "a packet whose headers contradict themselves")                 \
+    X(BAD_CHECKSUM, "bad_checksum", "a packet with a wrong IP or UDP checksum")                 \
+    X(FRAGMENT, "fragment", "a fragment of a packet, and no exception port to the kernel")      \
+    X(NOT_OURS, "not_ours", "a packet for the kernel, and no exception port to it")             \
+    X(EXCEPTION_FULL, "exception_full", "the exception port took no more packets")
 
 enum reason {
     REASON_NONE = 0,

@@ -95,6 +95,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     from.sin6_addr.s6_addr[15] = 1;
     memcpy(&peer, &from, sizeof(from));
+    d.dropped = w->stats.udp_dropped;
+    d.dropped_lines = &w->stats.udp_dropped_lines;
     d.buf = copy = calloc(1, len + JSON_PADDING_BYTES);
     memcpy(copy, data, len);
     before = dropped(w);

@@ -172,11 +172,13 @@ static void compare(const uint8_t *data, size_t len)
 static void repair(uint8_t *frame, size_t len)
 {
     struct slow s = slow_parse(frame, len);
-    uint8_t *ip = frame + (s.ip - frame), *udp = frame + (s.udp - frame);
     unsigned bytes, sum;
+    uint8_t *ip, *udp;
 
     if (s.kind != PACKET_DATAGRAM)
         return;
+    ip = frame + (s.ip - frame);
+    udp = frame + (s.udp - frame);
     bytes = word(udp + 4);
     udp[6] = udp[7] = 0;
     if (!s.v6) {

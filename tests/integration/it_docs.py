@@ -21,6 +21,7 @@ REASONS = {
     "needs Google Cloud": r"\b(gcloud|bq)\b|^PROJECT=",
     "installs on the machine": r"\bsudo\b|make (demo|test|install)",
     "starts a service": r"systemctl|penstockd --config",
+    "needs two programs": r"penstock-packets",
     "needs a network card": r"dpdk|ip link",
 }
 BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^>]*?) -->\n)?^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^ *```",

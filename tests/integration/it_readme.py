@@ -14,7 +14,7 @@ from it_demo import BUILD, ROOT
 DOCUMENTS = ["README.md", "CHANGELOG.md", "perf/README.md"]
 DOCUMENTS += sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md") if p.name != "configuration.md")
 NOT_REASONS = ("status", "sinks", "pending", "parked", "late", "bad_time", "reason", "sampled_out", "types")
-PROGRAMS = ["penstockd", "penstock", "penstock-gen", "localcloud", "json-check"]
+PROGRAMS = ["penstockd", "penstock", "penstock-gen", "penstock-packets", "localcloud", "json-check"]
 
 
 def text_of(name):

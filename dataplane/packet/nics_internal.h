@@ -1,0 +1,33 @@
+/* Inside of nics.h, for its folder only. */
+#ifndef PENSTOCK_PACKET_NICS_INTERNAL_H
+#define PENSTOCK_PACKET_NICS_INTERNAL_H
+
+#include <pthread.h>
+#include <rte_ethdev.h>
+
+#include "dataplane/packet/nics.h"
+
+/** One DPDK port: a NIC or an exception port. */
+struct nic {
+    uint16_t port;
+    const char *device; /* as configured; of an exception port: its interface */
+    struct rte_eth_dev_info info;
+    uint16_t rx_queues, tx_queues;
+    uint16_t rx_descriptors, tx_descriptors;
+    bool checksums; /* looked at by the card */
+    bool rss;
+    bool started;
+    char name[32];                  /* of an exception port: its interface */
+    struct rte_eth_stats last, sum; /* as the driver told last; of its earlier lives */
+};
+
+struct nics {
+    pthread_mutex_t looking; /* guards last and sum of all */
+    struct nics_config config;
+    uint32_t n, n_exceptions; /* as many, or none */
+    struct nic nic[NICS_MAX], exception[NICS_MAX];
+    struct rte_mempool *pool[NIC_WORKERS_MAX];
+    struct nic_share share[NIC_WORKERS_MAX];
+};
+
+#endif

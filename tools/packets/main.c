@@ -1,0 +1,209 @@
+/*
+ * penstock-packets: sends events as UDP packets from a DPDK port, and counts them. For tests and
+ * measurements of dpdk.ports: over memif from process to process, into a capture file (net_pcap0,tx_pcap=F),
+ * or from any port that DPDK has.
+ *
+ * Packets are made once and sent again and again; with sequence numbers each is written anew. What the port
+ * does not take is offered again, or with --drop counted as refused: sent + refused is what was offered.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include "tools/packets/frames.h"
+#include "tools/packets/options.h"
+
+#define BURST       32
+#define DESCRIPTORS 1024
+#define LINK_WAIT_S 30
+#define HEAP_MIB    "512"
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+static double seconds_now(void)
+{
+    return (double)rte_get_timer_cycles() / (double)rte_get_timer_hz();
+}
+
+/* ---- the port ---- */
+
+static int eal_up(const struct options *o)
+{
+    static char word[][32] = {"penstock-packets", "--no-huge",         "-m",
+                              HEAP_MIB,           "--no-shconf",       "--no-telemetry",
+                              "--no-pci",         "--log-level=error", "--file-prefix"};
+    static char prefix[40];
+    char *args[32];
+    int n = 0;
+
+    for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
+        args[n++] = word[i];
+    snprintf(prefix, sizeof(prefix), "penstock-packets-%d", (int)getpid());
+    args[n++] = prefix;
+    for (uint32_t i = 0; i < o->n_eal; i++)
+        args[n++] = (char *)(uintptr_t)o->eal[i];
+    args[n] = NULL;
+    return rte_eal_init(n, args);
+}
+
+static int port_up(const char *device, struct rte_mempool *pool, uint16_t *port)
+{
+    struct rte_eth_conf conf = {0};
+    struct rte_dev_iterator it;
+    uint16_t id, found = RTE_MAX_ETHPORTS;
+    int rc = rte_dev_probe(device);
+
+    if (rc != 0)
+        return rc;
+    RTE_ETH_FOREACH_MATCHING_DEV(id, device, &it)
+    {
+        found = id;
+        rte_eth_iterator_cleanup(&it);
+        break;
+    }
+    if (found == RTE_MAX_ETHPORTS)
+        return -ENODEV;
+    *port = found;
+    rc = rte_eth_dev_configure(found, 1, 1, &conf);
+    if (rc == 0)
+        rc = rte_eth_tx_queue_setup(found, 0, DESCRIPTORS, (unsigned)SOCKET_ID_ANY, NULL);
+    if (rc == 0)
+        rc = rte_eth_rx_queue_setup(found, 0, DESCRIPTORS, (unsigned)SOCKET_ID_ANY, NULL, pool);
+    return rc == 0 ? rte_eth_dev_start(found) : rc;
+}
+
+static int link_wait(uint16_t port)
+{
+    struct rte_eth_link link = {0};
+
+    for (int i = 0; i < LINK_WAIT_S * 1000 && !stopped; i++) {
+        if (rte_eth_link_get_nowait(port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
+            return 0;
+        rte_delay_us_sleep(1000);
+    }
+    return -ETIMEDOUT;
+}
+
+/* ---- sending ---- */
+
+struct run {
+    const struct options *o;
+    struct frames *f;
+    uint16_t port;
+    double started, took;
+    uint64_t sent, refused, bytes, next;
+};
+
+/* Offers n packets until they are taken, or once. */
+static void offer(struct run *r, struct rte_mbuf **m, uint16_t n)
+{
+    uint16_t done = 0;
+
+    while (done < n && !stopped) {
+        done = (uint16_t)(done + rte_eth_tx_burst(r->port, 0, m + done, (uint16_t)(n - done)));
+        if (r->o->drop)
+            break;
+    }
+    for (uint16_t i = 0; i < done; i++)
+        r->bytes += frames_len(r->f, r->next + i);
+    rte_pktmbuf_free_bulk(m + done, (unsigned)(n - done));
+    r->sent += done;
+    if (r->o->drop)
+        r->refused += (uint64_t)(n - done);
+    r->next += n;
+}
+
+static bool is_over(const struct run *r)
+{
+    if (stopped || (r->o->count > 0 && r->next >= r->o->count))
+        return true;
+    return r->o->seconds > 0 && (r->next / BURST) % 64 == 0 &&
+           seconds_now() - r->started >= r->o->seconds;
+}
+
+static void pace(const struct run *r)
+{
+    while (r->o->rate > 0 && !stopped &&
+           (double)r->next > (seconds_now() - r->started) * r->o->rate)
+        rte_delay_us_sleep(50);
+}
+
+static void send_all(struct run *r)
+{
+    struct rte_mbuf *m[BURST];
+
+    r->started = seconds_now();
+    while (!is_over(r)) {
+        uint64_t left = r->o->count > 0 ? r->o->count - r->next : BURST;
+        uint16_t n = (uint16_t)(left < BURST ? left : BURST);
+
+        pace(r);
+        for (uint16_t i = 0; i < n; i++) {
+            while ((m[i] = frames_next(r->f, r->next + i)) == NULL && !stopped)
+                rte_delay_us_sleep(10); /* the port still holds the others */
+            if (m[i] == NULL)
+                n = i;
+        }
+        offer(r, m, n);
+    }
+}
+
+static int report(const struct run *r)
+{
+    printf("{\"sent\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+           ",\"seconds\":%.3f,\"packets_per_s\":%.0f}\n",
+           r->sent, r->refused, r->sent * frames_events(r->f), r->bytes, r->took,
+           (double)r->sent / r->took);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int fail(const char *what, int rc)
+{
+    fprintf(stderr, "penstock-packets: %s: %s\n", what, strerror(rc < 0 ? -rc : rc));
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+    struct options o;
+    struct run r = {.o = &o};
+    int rc = options_parse(argc, argv, &o);
+
+    if (rc != 0)
+        return rc > 0 ? 2 : 0;
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    if (eal_up(&o) < 0)
+        return fail("DPDK's EAL did not start", rte_errno);
+    rc = frames_create(&o, &r.f);
+    if (rc != 0)
+        return fail(o.events != NULL ? o.events : "packets", rc);
+    rc = port_up(o.device, frames_pool(r.f), &r.port);
+    if (rc != 0)
+        return fail(o.device, rc);
+    rc = link_wait(r.port);
+    if (rc != 0)
+        return fail("the link is not up after 30 s", rc);
+    send_all(&r);
+    r.took = seconds_now() - r.started;
+    rte_delay_us_sleep(o.linger_ms * 1000u);
+    rc = report(&r);
+    rte_eth_dev_stop(r.port);
+    rte_eth_dev_close(r.port);
+    frames_destroy(r.f);
+    rte_eal_cleanup();
+    return rc;
+}
