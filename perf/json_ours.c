@@ -210,22 +210,24 @@ static bool read_run(void *state, const char *buf, size_t len, struct json_found
 int json_ours(struct json_subject *out, int max)
 {
     static const struct json_subject subjects[] = {
-        {"penstock", "avx512", NULL, JSON_JOB_FIELDS, true, true, avx512_create, ours_run,
+        {"penstock", "avx512", NULL, JSON_JOB_FIELDS, true, true, false, avx512_create, ours_run,
          ours_destroy},
-        {"penstock", "avx2", NULL, JSON_JOB_FIELDS, true, true, avx2_create, ours_run,
+        {"penstock", "avx2", NULL, JSON_JOB_FIELDS, true, true, false, avx2_create, ours_run,
          ours_destroy},
-        {"penstock", "scalar", NULL, JSON_JOB_FIELDS, true, true, scalar_create, ours_run,
+        {"penstock", "scalar", NULL, JSON_JOB_FIELDS, true, true, false, scalar_create, ours_run,
          ours_destroy},
-        {"penstock rows", "avx512", NULL, JSON_JOB_ROWS, true, true, avx512_rows_create, rows_run,
-         ours_destroy},
-        {"penstock rows", "avx2", NULL, JSON_JOB_ROWS, true, true, avx2_rows_create, rows_run,
-         ours_destroy},
-        {"penstock rows", "scalar", NULL, JSON_JOB_ROWS, true, true, scalar_rows_create, rows_run,
-         ours_destroy},
-        {"memchr, lines only", "native", NULL, JSON_JOB_CEILING, false, false, plain_create,
+        {"penstock rows", "avx512", NULL, JSON_JOB_ROWS, true, true, false, avx512_rows_create,
+         rows_run, ours_destroy},
+        {"penstock rows", "avx2", NULL, JSON_JOB_ROWS, true, true, false, avx2_rows_create,
+         rows_run, ours_destroy},
+        {"penstock rows", "scalar", NULL, JSON_JOB_ROWS, true, true, false, scalar_rows_create,
+         rows_run, ours_destroy},
+        {"memchr, lines only", "native", NULL, JSON_JOB_CEILING, false, false, false, plain_create,
          split_run, free},
-        {"memcpy", "native", NULL, JSON_JOB_CEILING, false, false, plain_create, copy_run, free},
-        {"read", "native", NULL, JSON_JOB_CEILING, false, false, plain_create, read_run, free},
+        {"memcpy", "native", NULL, JSON_JOB_CEILING, false, false, false, plain_create, copy_run,
+         free},
+        {"read", "native", NULL, JSON_JOB_CEILING, false, false, false, plain_create, read_run,
+         free},
     };
     int n = 0;
 

@@ -60,6 +60,7 @@ struct json_subject {
     enum json_job job;
     bool validates; /* everything, in every event */
     bool learns;    /* from the events it sees: made anew for each pass */
+    bool own_bytes; /* what it finds differs in bytes: only its events are compared */
     /* NULL when it cannot do this corpus. Buffers of run() are at most so long. */
     void *(*create)(enum json_corpus corpus, size_t buffer_max);
     /* Adds to *found. False: it does not take some event. */
