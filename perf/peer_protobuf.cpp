@@ -19,6 +19,8 @@ using namespace google::protobuf;
 namespace
 {
 
+constexpr size_t BUFFER_MAX = 16 << 20; // a pass over 200 MB would take ten seconds
+
 struct column {
     const char *name;
     FieldDescriptorProto::Type type;
