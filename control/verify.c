@@ -129,14 +129,15 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
                 textbuf_str(&v->differences), textbuf_str(&v->errors), t->sampled_out,
                 t->gcs.removed, t->durable_ever);
     write_types(v, t, b);
-    textbuf_add(b,
-                "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
-                ",\"unconfirmed\":%" PRIu64 ",\"deleted\":%" PRIu64
-                ",\"deleted_dead_letters\":%" PRIu64
-                "},\"tables\":[%s],\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64 "}}\n",
-                v->objects, v->bytes, v->unconfirmed, v->deleted, v->deleted_letters,
-                textbuf_str(&v->tables), c->gcs_enabled ? totals_pending_gcs(t) : 0,
-                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+    textbuf_add(
+        b,
+        "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"unconfirmed\":%" PRIu64
+        ",\"deleted\":%" PRIu64 ",\"deleted_dead_letters\":%" PRIu64
+        "},\"tables\":[%s],\"rows\":[%s],\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64
+        "}}\n",
+        v->objects, v->bytes, v->unconfirmed, v->deleted, v->deleted_letters,
+        textbuf_str(&v->tables), textbuf_str(&v->rows), c->gcs_enabled ? totals_pending_gcs(t) : 0,
+        c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
 static void write_text(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -169,7 +170,8 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
     textbuf_add(b, "pending: %" PRIu64 " for Cloud Storage, %" PRIu64 " for BigQuery\n",
                 c->gcs_enabled ? totals_pending_gcs(t) : 0,
                 c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
-    textbuf_add(b, "%s%s", textbuf_str(&v->differences), textbuf_str(&v->errors));
+    textbuf_add(b, "%s%s%s", textbuf_str(&v->differences), textbuf_str(&v->rows),
+                textbuf_str(&v->errors));
     if (v->n_differences + v->n_errors == 0)
         textbuf_add(b, "clean\n");
     else
@@ -209,5 +211,6 @@ int verify_run(struct daemon *d, bool json, struct textbuf *body)
     textbuf_fini(&v.differences);
     textbuf_fini(&v.errors);
     textbuf_fini(&v.tables);
+    textbuf_fini(&v.rows);
     return v.n_differences + v.n_errors == 0 ? PROTOCOL_OK : PROTOCOL_ERROR;
 }

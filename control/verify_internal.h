@@ -43,6 +43,7 @@ struct verify {
     struct textbuf differences; /* lines, or JSON elements */
     struct textbuf errors;
     struct textbuf tables; /* lines, or JSON elements */
+    struct textbuf rows;   /* that are named: lines, or JSON elements */
     uint64_t n_differences, n_errors;
     uint64_t objects, bytes;           /* found in the bucket, ours */
     uint64_t deleted, deleted_letters; /* objects of dead letters, on purpose */
@@ -74,5 +75,8 @@ void verify_bucket(struct verify *v);
 
 /** Compares the ledger's row sums with the tables. */
 void verify_tables(struct verify *v);
+
+/** Names rows of a table that are missing, doubled, or in no object of the archive. */
+void verify_rows(struct verify *v, const char *table);
 
 #endif

@@ -116,4 +116,26 @@ int bq_load_start(struct bq *b, struct bq_load *l) WARN_UNUSED;
 int bq_count_rows(const struct bq_config *config, struct auth *auth, const char *table,
                   uint64_t *rows, char *error, size_t error_len) WARN_UNUSED;
 
+#define BQ_CELLS_MAX 4
+
+/** A row of an answer: values as text, at most BQ_CELLS_MAX; NULL is an empty text. False stops. */
+typedef bool (*bq_row_visitor)(void *ctx, const struct span *cell, uint32_t n_cells);
+
+/** A query on one table: select, then FROM the table, then rest. */
+struct bq_query {
+    const char *select; /* a list of expressions whose values are short */
+    const char *table;
+    const char *rest; /* WHERE and so on, or "" */
+    bq_row_visitor row;
+    void *ctx;
+};
+
+/**
+ * Runs a query, page by page, blocking (for verify). Thread: control.
+ * @return 0, also when the visitor stopped it; -ENOENT without the table; -EINVAL when BigQuery says
+ * that the query is wrong; -errno; with error.
+ */
+int bq_query_run(const struct bq_config *config, struct auth *auth, const struct bq_query *query,
+                 char *error, size_t error_len) WARN_UNUSED;
+
 #endif
