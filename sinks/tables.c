@@ -132,6 +132,7 @@ void tables_destroy(struct sink *s)
         struct table *t = s->tables;
 
         s->tables = t->next;
+        loop_timer_cancel(s->loop, &t->timer);
         debt_list_free(&t->debts);
         debt_list_free(&t->loading);
         uris_free(t);

@@ -35,6 +35,7 @@ static_assert(sizeof(struct segment_header) == 64, "on-disk layout");
 struct segment {
     int fd;
     uint32_t number;
+    bool dead; /* given up before its header was durable: nothing in it counts, ever */
 };
 
 struct journal {

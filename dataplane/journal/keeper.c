@@ -167,6 +167,10 @@ static void close_retired(struct journal *j)
         struct segment *seg = item;
 
         j->storage->ops->close(j->storage->ctx, seg->fd);
+        /* A disk that fails for long must not use up the limit with segments that hold nothing. Its
+         * new name makes a header void that was reported as failed and is there. */
+        if (seg->dead)
+            segment_free(j, seg->number);
         free(seg);
     }
 }

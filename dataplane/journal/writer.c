@@ -94,8 +94,10 @@ int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_ma
 
 static void segment_retire(struct writer *w, struct segment *seg)
 {
-    int rc = rte_ring_sp_enqueue(w->journal->retired, seg);
+    int rc;
 
+    seg->dead = lsn_segment(w->durable_end) < seg->number;
+    rc = rte_ring_sp_enqueue(w->journal->retired, seg);
     ASSERT(rc == 0); /* the keeper empties it; there are never more than SPARES_MAX */
 }
 

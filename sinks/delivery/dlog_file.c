@@ -302,7 +302,8 @@ int dlog_switch(struct dlog *d)
     int rc;
 
     d->active = -1;
-    dlog_ledger_flush(d); /* less to carry; on failure all of it is carried */
+    if (d->secured)
+        dlog_ledger_flush(d); /* less to carry; on failure all of it is carried */
     rc = make_room(d, slot);
     if (rc != 0)
         return rc;
@@ -321,6 +322,7 @@ int dlog_switch(struct dlog *d)
     }
     d->active = slot;
     d->newest = slot;
+    d->secured = true;
     slot_close(d, 1 - slot);
     atomic_fetch_add_explicit(&d->stats.snapshots, 1, memory_order_relaxed);
     return 0;

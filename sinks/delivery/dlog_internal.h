@@ -138,7 +138,8 @@ struct dlog {
     int fd[DLOG_FILES];
     uint64_t bytes[DLOG_FILES];
     bool suspect[DLOG_FILES]; /* a write or flush failed: made anew before it is used again */
-    bool secured;      /* what was recovered is durable, even if no snapshot can be written */
+    bool
+        secured; /* what was recovered is durable: the ledger may show it, and delivery act on it */
     bool renamed;      /* names of files are not durable yet, or not known to be */
     bool buffered;     /* direct writes are refused: use the page cache */
     int active;        /* file being written, or -1 */

@@ -440,7 +440,9 @@ static void records_drop(struct dlog *d)
 
 static void sink_drop(struct sink *s)
 {
-    while (s != NULL && s->backlog_first != NULL) {
+    if (s == NULL)
+        return;
+    while (s->backlog_first != NULL) {
         struct pending_record *p = s->backlog_first;
 
         s->backlog_first = p->next;

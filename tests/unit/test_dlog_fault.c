@@ -260,7 +260,8 @@ static void test_power_cut(void **state)
         if (tdlog_try_open(r.dir, &r.storage, 1, &r.d, error, sizeof(error)) == 0) {
             rig_start(&r);
             marks = i % 2 == 0 ? run_marks(&r, 60) : 0;
-            acked = run_plans(&r, 60);
+            if (i % 2 != 0 || marks == PLANS) /* else the answer to a mark is still to come */
+                acked = run_plans(&r, 60);
             rig_crash(&r);
         }
         tdlog_sim_reboot(r.sim, i);
