@@ -6,7 +6,8 @@ set -eu
 BUILD="gcc make pkg-config git ca-certificates python3 curl iproute2
 libdpdk-dev liburing-dev libjemalloc-dev libcurl4-openssl-dev libssl-dev libyaml-dev libmicrohttpd-dev
 libsqlite3-dev libjansson-dev zlib1g-dev libzstd-dev"
-TESTS="libcmocka-dev clang libclang-rt-14-dev clang-format nodejs npm"
+TESTS="libcmocka-dev clang libclang-rt-14-dev clang-format nodejs npm openssl wrk
+chromium-headless-shell"
 
 case "${1:-all}" in
 demo) PACKAGES="$BUILD" ;;
