@@ -18,8 +18,10 @@ static bool expanded_grow(struct worker *w, struct connection *c, uint64_t bytes
     struct lease lease;
 
     ASSERT(bytes > c->expanded.bytes);
-    if (!lease_acquire(w->leases, bytes < most ? bytes : most, &lease))
+    if (!lease_acquire(w->leases, bytes < most ? bytes : most, &lease)) {
+        w->leases_short = true;
         return false;
+    }
     if (c->expanded_len > 0)
         memcpy(lease.buf, c->expanded.buf, c->expanded_len);
     lease_release(w->leases, &c->expanded);

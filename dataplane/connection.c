@@ -12,7 +12,9 @@
 #include "dataplane/peer.h"
 #include "dataplane/worker_internal.h"
 
-#define LINGER_US 2000000
+#define LINGER_US  2000000
+#define SLOW_US    1000000 /* a body has this long to come, then as long as it is fast enough */
+#define SLOW_BYTES 65536   /* a second: slower ones hold no buffer that others need */
 
 static uint64_t op_data(enum worker_op op, const struct worker *w, const struct connection *c)
 {
@@ -204,8 +206,10 @@ bool connection_gather(struct worker *w, struct connection *c, uint64_t need)
 
     if (c->lease.buf != NULL && c->lease.bytes >= need)
         return true;
-    if (!lease_acquire(w->leases, need, &lease))
+    if (!lease_acquire(w->leases, need, &lease)) {
+        w->leases_short = true;
         return false;
+    }
     memcpy(lease.buf, c->buf, c->len);
     lease_release(w->leases, &c->lease);
     c->lease = lease;
@@ -256,8 +260,10 @@ void connection_run(struct worker *w, struct connection *c)
 
 void connection_deadline(struct worker *w, struct connection *c, uint32_t before)
 {
-    if (before == 0 && c->len > 0)
-        c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
+    if (before > 0 || c->len == 0)
+        return;
+    c->began_us = w->now_us;
+    c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
 }
 
 static void receive_shared(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
@@ -398,7 +404,7 @@ void connections_durable(struct worker *w)
 
 /* A request or its answer takes too long. The client hears so if it still listens; nothing waits
  * for that. */
-static COLD_PATH void connection_late(struct worker *w, struct connection *c)
+static COLD_PATH void connection_late(struct worker *w, struct connection *c, enum reason reason)
 {
     static const char text[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
                                "Content-Length: 0\r\n\r\n";
@@ -408,7 +414,7 @@ static COLD_PATH void connection_late(struct worker *w, struct connection *c)
         stat_add(&w->stats.reason[REASON_TLS_HANDSHAKE], 1);
         return;
     }
-    stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
+    stat_add(&w->stats.reason[reason], 1);
     if (c->state != CONNECTION_READING)
         return;
     stat_add(&w->stats.answers_4xx, 1);
@@ -418,8 +424,30 @@ static COLD_PATH void connection_late(struct worker *w, struct connection *c)
         (void)send(c->fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/*
+ * Somebody found no lease: whoever holds one and sends slowly loses it. What hears 503 until then may
+ * come again after a second, and finds it.
+ */
+static COLD_PATH void slow_end(struct worker *w)
+{
+    w->leases_short = false;
+    for (uint32_t i = 0; i < w->config.connections_max; i++) {
+        struct connection *c = &w->connection[i];
+        int64_t took_us = w->now_us - c->began_us;
+
+        if (c->state != CONNECTION_READING || c->lease.buf == NULL || c->lease.class == 0 ||
+            took_us < SLOW_US || (int64_t)c->len * 1000000 >= took_us * SLOW_BYTES)
+            continue;
+        ASSERT(c->len > 0);
+        connection_late(w, c, REASON_SLOW);
+        connection_close(w, c);
+    }
+}
+
 void connections_tick(struct worker *w)
 {
+    if (unlikely(w->leases_short))
+        slow_end(w);
     for (uint32_t i = 0; i < w->config.connections_max; i++) {
         struct connection *c = &w->connection[i];
 
@@ -428,7 +456,7 @@ void connections_tick(struct worker *w)
             w->now_us < c->deadline_us)
             continue;
         if (c->len > 0 || c->state == CONNECTION_SENDING || (c->tls != NULL && !c->greeted))
-            connection_late(w, c);
+            connection_late(w, c, REASON_TIMEOUT);
         connection_close(w, c);
     }
 }

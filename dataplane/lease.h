@@ -1,5 +1,5 @@
 /*
- * Leases: contiguous receive buffers for requests that did not arrive in one piece. Three sizes,
+ * Leases: contiguous receive buffers for requests that did not arrive in one piece. Four sizes,
  * fixed numbers of each, taken at start; a lease that is not to be had is an answer (503), never an
  * allocation.
  *
@@ -10,7 +10,7 @@
 
 #include "dataplane/base/compiler.h"
 
-#define LEASE_CLASSES 3
+#define LEASE_CLASSES 4
 
 /** Numbers and sizes; sizes rise, and are multiples of 4 KiB. */
 struct lease_config {

@@ -454,6 +454,8 @@ void request_continue(struct connection *c)
 /* Bytes that the rest of the request needs in one place. */
 uint64_t request_need(const struct worker *w, const struct connection *c)
 {
+    if (!c->have_head && c->len <= LEASE_HEAD_BYTES / 2)
+        return LEASE_HEAD_BYTES;
     if (!c->have_head)
         return w->config.header_bytes_max > c->len ? w->config.header_bytes_max
                                                    : (uint64_t)c->len + 4096;

@@ -37,17 +37,22 @@ static uint32_t capacity_of(const struct worker_config *c)
     return block_capacity(c->block_bytes, ingest_line_max(c->event_bytes_max));
 }
 
-/* Leases: small, of the largest event by default with a little room around it, and of the largest
- * body. */
+/*
+ * Leases: of a head or a little more, one for each connection, so that clients that never finish
+ * theirs take none of the others; small; of the largest event by default with a little room around
+ * it; and of the largest body.
+ */
 static struct lease_config leases_of(const struct worker_config *c)
 {
     struct lease_config leases = {
-        .count = {c->leases_small, c->leases_medium, c->leases_large},
-        .bytes = {64u << 10, (1u << 20) + 4096, c->body_bytes_max + c->header_bytes_max + 4096},
+        .count = {c->connections_max + (streams_memory_bytes(c) > 0 ? c->streams_max : 0),
+                  c->leases_small, c->leases_medium, c->leases_large},
+        .bytes = {LEASE_HEAD_BYTES, 64u << 10, (1u << 20) + 4096,
+                  c->body_bytes_max + c->header_bytes_max + 4096},
     };
 
-    if (leases.bytes[2] < leases.bytes[1])
-        leases.bytes[2] = leases.bytes[1];
+    if (leases.bytes[3] < leases.bytes[2])
+        leases.bytes[3] = leases.bytes[2];
     return leases;
 }
 

@@ -19,10 +19,11 @@
 #include "dataplane/udp_internal.h"
 #include "dataplane/worker.h"
 
-#define RECEIVE_BYTES     65536u /* of one shared receive buffer */
-#define ANSWER_BYTES      1024u  /* every answer but those that list errors */
-#define LIST_BYTES        8192u  /* an answer with INGEST_ERRORS_MAX errors */
-#define LISTS             256u   /* of those, waiting at once */
+#define RECEIVE_BYTES     65536u                       /* of one shared receive buffer */
+#define ANSWER_BYTES      1024u                        /* every answer but those that list errors */
+#define LIST_BYTES        8192u                        /* an answer with INGEST_ERRORS_MAX errors */
+#define LEASE_HEAD_BYTES  (8192u - JSON_PADDING_BYTES) /* of the smallest lease */
+#define LISTS             256u                         /* of those, waiting at once */
 #define ANSWER_DATE_BYTES 37
 
 /* What a completion belongs to: the upper byte of user_data. The lower bits are an index (of a
@@ -97,6 +98,7 @@ struct connection {
     const char *origin; /* of the configuration: a page whose script may read the answer; or NULL */
     struct http_chunked chunked;
     int64_t deadline_us;
+    int64_t began_us; /* monotonic: the request's first byte */
     uint64_t wait_seq;
     int64_t taken_us;        /* monotonic: when the whole request was here */
     struct connection *next; /* in the waiting, stalled or expanding queue, or in the free list */
@@ -147,6 +149,7 @@ struct worker {
     struct connection *expanding_first, *expanding_last; /* the first one has the expander */
     struct expander *expander;
     struct lease_pool *leases;
+    bool leases_short; /* somebody found none since the last tick */
     struct receive_pool receive;
     struct auth *auth;      /* NULL: no tokens */
     uint64_t retry_after_s; /* of the refusal under way */

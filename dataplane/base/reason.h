@@ -51,6 +51,7 @@
     X(NO_LEASE, "no_lease", "no receive buffer for a body of this size: 503")                   \
     X(CONNECTIONS, "connections", "more connections than configured: closed at once")           \
     X(TLS_HANDSHAKE, "tls_handshake", "the TLS handshake failed or took too long: closed")      \
+    X(SLOW, "slow", "a slow body held a buffer that others needed: 408")                        \
     X(TIMEOUT, "timeout", "the request did not arrive in time")                                 \
     X(TRUNCATED, "truncated", "the connection ended inside a request")                          \
     X(DISK_ERROR, "disk_error", "the journal could not be written: 503")                        \

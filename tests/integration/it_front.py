@@ -263,6 +263,47 @@ def test_late(s):
     daemon.stop()
 
 
+def test_slow(s):
+    """Unfinished heads take nothing from anybody; slow bodies lose their buffers when others need them."""
+    daemon = s.place.daemon(s.cloud, name="slow", http={"connections_max": 1000},
+                            input={"leases_small": 1, "leases_medium": 1, "leases_large": 1})
+    body = EVENT * 800  # 20 KB: more than a connection's own buffer
+
+    def begin():
+        """A request whose head has been read; it has a buffer for its body, or is answered."""
+        c = daemon.connect()
+        c.sendall(request(body, headers={"Expect": "100-continue"})[:-len(body)])
+        return c, Reader(c).answer().status
+
+    def in_pieces():
+        c, status = begin()
+        if status == 100:
+            c.sendall(body)
+            status = Reader(c).answer().status
+        c.close()
+        return status
+
+    heads = [daemon.connect() for _ in range(300)]
+    for i, c in enumerate(heads):
+        c.sendall(request(EVENT, headers={"X": "x" * (10 * i)})[:-30 - len(EVENT)])
+    until(lambda: daemon.status()["connections"] == 300, 20, "300 connections")
+    equal([in_pieces() for _ in range(20)], [200] * 20, "beside 300 unfinished heads")
+    slow = [begin() for _ in range(3)]
+    equal([status for _, status in slow], [100] * 3, "three buffers")
+    equal(in_pieces(), 503, "a fourth")
+    until(lambda: in_pieces() == 200, 20, "slow bodies to lose their buffers")
+    refused = daemon.status()["refused"]
+    expect(refused["no_lease"] > 0 and 1 <= refused["slow"] <= 3, refused)
+    equal(Reader(slow[0][0]).answer().status, 408, "a slow body")
+    with daemon.connect() as c:
+        for byte in request(EVENT):  # slow, but in its own buffer
+            c.send(bytes([byte]))
+        equal(Reader(c).answer().status, 200, "a byte a packet")
+    for c in heads + [c for c, _ in slow]:
+        c.close()
+    daemon.stop()
+
+
 def test_config(s):
     """Origins that no browser sends are refused at start."""
     daemon = s.place.daemon(s.cloud, name="config", start=False, http={"cors": {"origins": ["https://a/b"]}})
@@ -276,7 +317,7 @@ def main():
         suite = Suite(place)
         return run_tests([(t.__name__[5:], lambda t=t: t(suite)) for t in (
             test_methods, test_old, test_names, test_smuggling, test_origins, test_nothing_else, test_late,
-            test_config)])
+            test_slow, test_config)])
 
 
 if __name__ == "__main__":
