@@ -1,4 +1,4 @@
-"""The benchmarks: bench.py [http|tcp|udp|json|hostile|crc]..., called by run.sh; README.md says what is measured."""
+"""The benchmarks: bench.py [NAME]..., names as in BENCHES; run.sh calls it, README.md says what is measured."""
 
 import os
 import statistics
@@ -56,12 +56,33 @@ def bench_hostile(report):
                         passes, f"{isa}, {round(min(sizes) / 2**20)} MiB", medians[0], "one core, CPU time")
 
 
+def bench_dedupe(report):
+    """What deduplication costs an event, with ten million ids in the window and with few."""
+    passes = setting("BENCH_PASSES", 9)
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        path = os.path.join(folder, "events.ndjson")
+        subprocess.run([program("penstock-gen"), "--count", "150000", "--types", "order", "--out", path], check=True,
+                       stderr=subprocess.DEVNULL)
+        for ids in (100000, 10000000):
+            log(f"dedupe: {passes} passes with {ids} ids")
+            argv = [program("bench_dedupe", "perf"), path, str(passes), str(ids)]
+            done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            costs = {}
+            for line in done.stdout.splitlines():
+                subject, count, nanoseconds = line.split("	")
+                costs.setdefault(subject, []).append(int(nanoseconds) / int(count))
+            for subject, values in costs.items():
+                report.line("dedupe", f"{ids} ids", subject, "cpu", statistics.median(values), "ns/event", passes, None,
+                            None, "orders of penstock-gen, 415 bytes in the mean, one core")
+
+
 BENCHES = {
     "http": bench_http,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
     "json": bench_json,
     "hostile": bench_hostile,
+    "dedupe": bench_dedupe,
     "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
 }
 

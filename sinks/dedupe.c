@@ -48,6 +48,7 @@ struct dedupe {
     const struct type_config *config;
     struct span key[JSON_PATH_KEYS_MAX]; /* the path of the id */
     uint32_t n_keys;
+    struct json_parser *parser; /* picks it */
     struct id_window window;
     struct id_log *log;
     struct decided *decided[DECIDED_BUCKETS];
@@ -127,20 +128,41 @@ static void decision_visit(void *ctx, const struct id_decision *d, struct id_rea
 
 /* ---- ids ---- */
 
-/* The id of an event: the text of a string, unescaped, or of a number. @return false without memory;
- * *out is empty when it has none. */
-static bool id_text(struct dedupe *d, struct span line, struct span *out)
+/* The value at the path, by walking: for a line behind which there are too few bytes for the parser. */
+static struct json_value walk_to_id(const struct dedupe *d, struct span line)
 {
     struct json_value v = json_value_at(line.ptr, line.len);
-    struct sink *s = d->sink;
 
-    *out = (struct span){NULL, 0};
     for (uint32_t i = 0; i < d->n_keys; i++) {
         struct json_value object = v;
 
         if (object.type != JSON_OBJECT || !json_find(object, d->key[i], &v))
-            return true;
+            return (struct json_value){.type = JSON_ABSENT};
     }
+    return v;
+}
+
+static struct json_value parse_to_id(struct dedupe *d, struct span line)
+{
+    struct json_event ev;
+    struct json_stream s;
+
+    json_stream_init(&s, d->parser, line.ptr, line.len, JSON_FRAMING_LINES);
+    if (json_next(&s, &ev, 1) != 1 || ev.error != JSON_ERROR_NONE)
+        return (struct json_value){.type = JSON_ABSENT};
+    return (struct json_value){
+        .ptr = ev.ptr + ev.field[0].offset, .len = ev.field[0].len, .type = ev.field[0].type};
+}
+
+/* The id of an event: the text of a string, unescaped, or of a number. @return false without memory;
+ * *out is empty when it has none. */
+static bool id_text(struct dedupe *d, struct span line, size_t readable, struct span *out)
+{
+    struct json_value v =
+        line.len + JSON_PADDING_BYTES <= readable ? parse_to_id(d, line) : walk_to_id(d, line);
+    struct sink *s = d->sink;
+
+    *out = (struct span){NULL, 0};
     if (v.type == JSON_NUMBER)
         *out = (struct span){v.ptr, v.len};
     if (v.type != JSON_STRING)
@@ -178,7 +200,8 @@ static bool ids_hash(struct dedupe *d, const struct feed *f, const struct block_
         *h = (struct id_hash){0, 0};
         if ((e->flags & BLOCK_ENTRY_REPLAY) != 0)
             continue; /* somebody wants it once more: that is no duplicate */
-        if (!id_text(d, (struct span){f->view.buf + e->offset, e->len}, &text))
+        if (!id_text(d, (struct span){f->view.buf + e->offset, e->len},
+                     f->view.header->len - e->offset, &text))
             return false;
         if (text.len == 0)
             continue;
@@ -372,6 +395,7 @@ static int dedupe_create(struct sink *s, const struct type_config *config, struc
                                       .type = config->name,
                                       .ids_max = config->dedupe_ids_max,
                                       .loop = s->loop};
+    struct json_paths paths = {0};
     int rc;
 
     snprintf(error, error_len, "dedupe of type %s: out of memory", config->name);
@@ -384,7 +408,11 @@ static int dedupe_create(struct sink *s, const struct type_config *config, struc
     d->sink = s;
     d->config = d->stats.type = config;
     path_split(d);
-    rc = id_window_create(&d->window, config->dedupe_ids_max, config->dedupe_window_us);
+    rc = json_paths_add(&paths, config->dedupe_field);
+    if (rc >= 0)
+        rc = json_parser_create(&paths, json_isa_best(), &d->parser);
+    if (rc == 0)
+        rc = id_window_create(&d->window, config->dedupe_ids_max, config->dedupe_window_us);
     if (rc == 0)
         rc = id_log_open(&log, decision_visit, d, &d->log, error, error_len);
     if (rc != 0)
@@ -438,6 +466,7 @@ void dedupes_destroy(struct sink *s)
                 free(k);
             }
         }
+        json_parser_destroy(d->parser);
         id_window_destroy(&d->window);
         id_log_close(d->log);
         free(d);

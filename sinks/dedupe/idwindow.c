@@ -5,6 +5,9 @@
 
 #include "dataplane/base/mem.h"
 
+#define AHEAD \
+    16 /* evictions whose slot is fetched beforehand: one at a time each waits for memory */
+
 /* A power of two that leaves at least a third of the slots free. */
 static uint32_t index_bits(uint32_t ids_max)
 {
@@ -111,6 +114,7 @@ static void evict(struct id_window *w)
     uint64_t i = home_of(w, tag);
 
     ASSERT_HOT(w->tail < w->next);
+    __builtin_prefetch(&w->slot[home_of(w, tag_of(w->ring[place_of(w, w->tail + AHEAD)].hash))], 1);
     while (w->slot[i] != want)
         i = (i + 1) & mask_of(w);
     slot_remove(w, i);

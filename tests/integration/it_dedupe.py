@@ -160,7 +160,7 @@ def test_kills():
         gen = Gen(place, daemon, seed=SEED, duration=100, rate=8000, duplicates=20, late=2, reconnect=True)
         cloud.fault(status=503, probability=0.2, seed=SEED)
         cloud.fault(lose_answer=True, probability=0.1, seed=SEED, method="POST")
-        for _ in range(6):
+        for _ in range(4):
             moment = gen.fates() + rng.randrange(500, 12000)
             until(lambda: gen.fates() >= moment, 60, f"event {moment}")
             daemon.kill()

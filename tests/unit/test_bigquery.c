@@ -502,8 +502,9 @@ static void test_count(void **state)
     assert_int_equal(n, 12);
     assert_non_null(strstr(tcloud_server_seen(server, 0)->body, "FROM `p1.ds.t`"));
     assert_non_null(strstr(tcloud_server_seen(server, 0)->body, "\"useLegacySql\":false"));
-    assert_string_equal(tcloud_server_seen(server, 2)->path,
-                        "/bigquery/v2/projects/p1/queries/q1?timeoutMs=10000&maxResults=10000&location=EU");
+    assert_string_equal(
+        tcloud_server_seen(server, 2)->path,
+        "/bigquery/v2/projects/p1/queries/q1?timeoutMs=10000&maxResults=10000&location=EU");
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t", &n, error, sizeof(error)), -ENOENT);
     assert_non_null(strstr(error, "notFound"));
     assert_int_equal(bq_count_rows(&config, &bed.auth, "t", &n, error, sizeof(error)), -EBADMSG);
