@@ -244,8 +244,6 @@ void connection_run(struct worker *w, struct connection *c)
         request_step(w, c);
     if (c->state != CONNECTION_READING)
         return;
-    if (c->have_head)
-        request_continue(c);
     if (c->len > 0) {
         if (!connection_gather(w, c, request_need(w, c))) {
             request_refuse(w, c, REASON_NO_LEASE, "");
@@ -254,6 +252,8 @@ void connection_run(struct worker *w, struct connection *c)
         if (c->have_head) /* of the head, only the path is used again */
             c->request.path.ptr = c->buf + (c->request.path.ptr - base);
     }
+    if (c->have_head) /* there is memory for its body now */
+        request_continue(c);
     if (!c->secure) /* secure_run() looks first whether it has more */
         connection_receive(w, c);
 }

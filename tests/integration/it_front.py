@@ -273,13 +273,14 @@ def test_slow(s):
         """A request whose head has been read; it has a buffer for its body, or is answered."""
         c = daemon.connect()
         c.sendall(request(body, headers={"Expect": "100-continue"})[:-len(body)])
-        return c, Reader(c).answer().status
+        reader = Reader(c)
+        return c, reader, reader.answer().status
 
     def in_pieces():
-        c, status = begin()
+        c, reader, status = begin()
         if status == 100:
             c.sendall(body)
-            status = Reader(c).answer().status
+            status = reader.answer().status
         c.close()
         return status
 
@@ -289,17 +290,17 @@ def test_slow(s):
     until(lambda: daemon.status()["connections"] == 300, 20, "300 connections")
     equal([in_pieces() for _ in range(20)], [200] * 20, "beside 300 unfinished heads")
     slow = [begin() for _ in range(3)]
-    equal([status for _, status in slow], [100] * 3, "three buffers")
+    equal([status for _, _, status in slow], [100] * 3, "three buffers")
     equal(in_pieces(), 503, "a fourth")
     until(lambda: in_pieces() == 200, 20, "slow bodies to lose their buffers")
     refused = daemon.status()["refused"]
     expect(refused["no_lease"] > 0 and 1 <= refused["slow"] <= 3, refused)
-    equal(Reader(slow[0][0]).answer().status, 408, "a slow body")
+    equal(slow[0][1].answer().status, 408, "a slow body")
     with daemon.connect() as c:
         for byte in request(EVENT):  # slow, but in its own buffer
             c.send(bytes([byte]))
         equal(Reader(c).answer().status, 200, "a byte a packet")
-    for c in heads + [c for c, _ in slow]:
+    for c in heads + [c for c, _, _ in slow]:
         c.close()
     daemon.stop()
 
