@@ -32,7 +32,7 @@ PACK_SRC  := $(wildcard tools/packets/*.c)
 LOCAL_SRC := $(wildcard tools/localcloud/*.c)
 CHECK_SRC := $(wildcard tools/json-check/*.c)
 UNIT_SRC  := $(wildcard tests/unit/test_*.c)
-UNIT_LIB  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+UNIT_LIB  := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)) tests/fault/sim_disk.c
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 
 # The simulation (tests/fault/sim.h): the product's own sources, with small sizes, over a simulated disk and cloud; and
