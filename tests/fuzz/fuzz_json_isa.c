@@ -18,25 +18,29 @@
 #include "tests/unit/tjson.h"
 
 #define ROUNDS       12
+#define CHUNK_BYTES  (32u << 10) /* of stage 1: the text lies over its end once */
 #define CHANGED_MAX  (1u << 16)
 #define LINE_CAP_MAX 8192
 
 static const char *const paddings[] = {"\"}]0\x80\\u", "\n", " ", "\"", "\\", "}", "0", "\xFF"};
 
-/* Reads text from an allocation that ends with its padding. */
-static void check(struct tjson *t, const char *text, size_t len, unsigned choice,
-                  enum json_framing framing, unsigned flags)
+/* Reads text, behind so many spaces, from an allocation that ends with its padding. */
+static void check(struct tjson *t, const char *text, size_t text_len, size_t spaces,
+                  unsigned choice, enum json_framing framing, unsigned flags)
 {
     const char *padding = paddings[choice % ARRAY_LEN(paddings)];
+    const size_t len = spaces + text_len;
     char *buf = malloc(len + JSON_PADDING_BYTES);
 
     ASSERT(buf != NULL);
-    if (len > 0)
-        memcpy(buf, text, len);
+    memset(buf, ' ', spaces);
+    if (text_len > 0)
+        memcpy(buf + spaces, text, text_len);
     for (size_t i = 0; i < JSON_PADDING_BYTES; i++)
         buf[len + i] = padding[i % strlen(padding)];
     if (tjson_check(t, buf, len, framing, flags) < 0) {
-        fprintf(stderr, "differ: %s\n%.*s\n", t->what, (int)(len < 4000 ? len : 4000), buf);
+        fprintf(stderr, "differ: %s\n%zu spaces\n%.*s\n", t->what, spaces,
+                (int)(text_len < 4000 ? text_len : 4000), text);
         abort();
     }
     free(buf);
@@ -63,11 +67,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tjson_rng rng = {hash_of(text, len)};
     struct tjson t;
 
-    if (len > CHANGED_MAX / 2)
+    if (len >= CHUNK_BYTES)
         return 0;
     tjson_init(&t, tjson_paths, tjson_n_paths);
     for (unsigned turn = 0; turn < 3; turn++)
-        check(&t, text, len, choice + turn, framing, turn == 0 ? TJSON_ORACLE : 0);
+        check(&t, text, len, 0, choice + turn, framing, turn == 0 ? TJSON_ORACLE : 0);
+    check(&t, text, len, CHUNK_BYTES - tjson_below(&rng, (uint32_t)len + 2), choice, framing, 0);
     for (unsigned round = 0; round < ROUNDS; round++) {
         size_t n = len;
 
@@ -75,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             memcpy(changed, text, len);
         for (unsigned k = round % 4; k < 4; k++)
             n = tjson_mutate(&rng, changed, n, CHANGED_MAX);
-        check(&t, changed, n, round, framing, 0);
+        check(&t, changed, n, tjson_below(&rng, 64), round, framing, 0);
     }
     tjson_fini(&t);
     return 0;

@@ -99,6 +99,19 @@ static bool whole(void)
     return getenv("PENSTOCK_LONG") != NULL;
 }
 
+/* Of the random tests; printed once. */
+static uint64_t seed(void)
+{
+    static uint64_t chosen;
+    const char *fixed = getenv("PENSTOCK_SEED");
+
+    if (chosen == 0) {
+        chosen = fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL);
+        print_message("PENSTOCK_SEED=%" PRIu64 "\n", chosen);
+    }
+    return chosen;
+}
+
 /* The end of a failing document, as C would write it. */
 static void show(const char *buf, size_t len)
 {
@@ -520,19 +533,74 @@ static void test_moving_keys(void **state)
 
 static void test_changed_events(void **state)
 {
-    const char *fixed = getenv("PENSTOCK_SEED");
-    const uint64_t seed = fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL);
     const unsigned rounds = whole() ? 2000000 : SLOW_BUILD ? 2000 : 20000;
     static char buf[64 * KIB];
 
     (void)state;
-    print_message("PENSTOCK_SEED=%" PRIu64 "\n", seed);
     for (unsigned i = 0; i < rounds; i++) {
-        struct tjson_rng r = {seed + i};
+        struct tjson_rng r = {seed() + i};
         const uint64_t shape = tjson_below(&r, 64); /* the same ones come back again and again */
         const size_t len = tjson_changed_events(&r, shape, buf, sizeof(buf));
 
         agree_guarded(buf, len, JSON_FRAMING_LINES, i % 8 == 0 ? TJSON_ORACLE : 0);
+    }
+    check_learned();
+}
+
+/* Streams of many chunks, whose lines of all kinds lie over the edges as it comes. */
+static void test_long_streams(void **state)
+{
+    const unsigned rounds = whole() ? 20000 : SLOW_BUILD ? 20 : 80;
+    const size_t cap = 300 * KIB;
+    char *buf = malloc(cap);
+
+    (void)state;
+    assert_non_null(buf);
+    for (unsigned i = 0; i < rounds; i++) {
+        struct tjson_rng r = {seed() + i};
+        const uint32_t shapes = 1 + tjson_below(&r, 40);
+        size_t len = tjson_below(&r, 256);
+
+        memset(buf, ' ', len);
+        while (len + 8192 < cap) {
+            if (tjson_below(&r, 20) == 0) {
+                len += tjson_changed_events(&r, tjson_below(&r, shapes), buf + len, 8192);
+                continue;
+            }
+            len += tjson_event(tjson_below(&r, shapes), &r, buf + len, 4096);
+            buf[len++] = '\n';
+        }
+        agree_guarded(buf, len, JSON_FRAMING_LINES, i % 64 == 0 ? TJSON_ORACLE : 0);
+    }
+    check_learned();
+    free(buf);
+}
+
+/* A stream that is dropped in the middle leaves nothing to the next one of the same parser. */
+static void test_dropped_streams(void **state)
+{
+    static char buf[96 * KIB];
+    struct tjson_rng r = {11};
+
+    (void)state;
+    for (unsigned i = 0; i < (SLOW_BUILD ? 100 : 2000); i++) {
+        const size_t fill = tjson_below(&r, 64 * KIB);
+        size_t len;
+
+        memset(buf, "\"\\ {"[i % 4], fill);
+        len = fill + tjson_changed_events(&r, tjson_below(&r, 64), buf + fill, 32 * KIB);
+        memset(buf + len, 0xE2, JSON_PADDING_BYTES);
+        for (int v = 0; v < all.n; v++) {
+            struct json_event ev[8];
+            struct json_stream s;
+
+            json_stream_init(&s, all.parser[v], buf, len - tjson_below(&r, 40), JSON_FRAMING_LINES);
+            for (uint32_t n = tjson_below(&r, 4); n > 0; n--) {
+                if (json_next(&s, ev, 1 + (int)tjson_below(&r, 8)) == 0)
+                    break;
+            }
+        }
+        agree_guarded(buf + fill, len - fill, JSON_FRAMING_LINES, 0);
     }
     check_learned();
 }
@@ -615,6 +683,8 @@ int main(void)
         PROOF(test_sizes),
         PROOF(test_arrays),
         PROOF(test_changed_events),
+        PROOF(test_long_streams),
+        PROOF(test_dropped_streams),
         PROOF(test_many_shapes),
         PROOF(test_key_tails),
         PROOF(test_moving_keys),

@@ -37,7 +37,7 @@ struct tjson {
     struct json_parser *parser[TJSON_ISAS_MAX];
     struct json_paths paths;
     struct tjson_shape shapes[TJSON_ISAS_MAX][JSON_SHAPES_MAX];
-    uint64_t newest[TJSON_ISAS_MAX];
+    unsigned turn;
     char what[512]; /* the first difference, for people */
 };
 
