@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from bench_http import bench_http
+from bench_instructions import bench_instructions
 from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting
 from bench_sockets import bench_sockets
@@ -87,16 +88,20 @@ BENCHES = {
 }
 
 
+OPTIONAL = {"instructions": bench_instructions}  # only when asked for: valgrind is slow
+
+
 def main(names):
-    unknown = [name for name in names if name not in BENCHES]
+    benches = {**BENCHES, **OPTIONAL}
+    unknown = [name for name in names if name not in benches]
     if unknown:
-        print(f"bench: no benchmark {unknown[0]!r}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        print(f"bench: no benchmark {unknown[0]!r}; there are {', '.join(benches)}", file=sys.stderr)
         return 2
     os.chdir(ROOT)
     try:
         report = Report()
         for name in names or BENCHES:
-            BENCHES[name](report)
+            benches[name](report)
     except (BenchError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -2,10 +2,13 @@
  * JSON: ours and peers over a file of events, in one process and in turns.
  *
  *     bench_json fields|rows fresh|stream CORPUS FILE PASSES [PEER.so]...
+ *     bench_json fields|rows once CORPUS FILE ISA
  *
  * fresh: pieces of 256 KiB, each read once into the second cache and then worked on once; only the latter is
  * timed. A pass goes through the whole file, so that no byte comes twice in it, and what learns is made anew
  * for each pass. stream: the whole file at once, out of memory.
+ *
+ * once: our variant of that ISA goes over the file once, for tools that count instructions; prints nothing.
  *
  * Prints one line a pass, with tabs between: subject, ISA, compiler or "-", job, "all" or "some" (what it
  * validates), bytes, nanoseconds. Those are CPU time of this thread, less what reading that clock costs.
@@ -263,35 +266,30 @@ static void tell(const struct entry *e, size_t len, uint64_t ns)
     fflush(stdout);
 }
 
-int main(int argc, char **argv)
+/* Ours, once. */
+static int run_once(enum json_job job, enum json_corpus corpus, const char *path, const char *isa)
 {
-    enum json_corpus corpus;
-    enum json_job job;
+    struct json_found found = {0};
+    struct entry *e = entries;
     size_t len;
-    char *buf;
-    long passes;
+    char *buf = load(path, &len);
 
-    if (argc < 6 || (strcmp(argv[1], "fields") != 0 && strcmp(argv[1], "rows") != 0) ||
-        (strcmp(argv[2], "fresh") != 0 && strcmp(argv[2], "stream") != 0)) {
-        fprintf(stderr,
-                "usage: bench_json fields|rows fresh|stream CORPUS FILE PASSES [PEER.so]...\n");
-        return 2;
-    }
-    job = argv[1][0] == 'f' ? JSON_JOB_FIELDS : JSON_JOB_ROWS;
-    fresh = argv[2][0] == 'f';
-    corpus_text = argv[3];
-    corpus = parse_corpus(argv[3]);
-    passes = strtol(argv[5], NULL, 10);
-    struct json_subject ours[SUBJECTS_MAX];
-    n_entries = json_ours(ours, SUBJECTS_MAX);
-    for (int i = 0; i < n_entries; i++)
-        entries[i].subject = ours[i];
-    for (int i = 6; i < argc; i++)
-        load_peer(argv[i]);
-    buf = load(argv[4], &len);
-    measure_clock();
-    check_equal(job, corpus, buf, len);
-    choose_builds(corpus, buf, len);
+    while (e < entries + n_entries &&
+           (e->subject.job != job || !e->subject.learns || strcmp(e->subject.isa, isa) != 0))
+        e++;
+    if (e == entries + n_entries)
+        fail("there is no such variant", NULL);
+    renew(e, corpus, len);
+    if (e->state == NULL)
+        fail("this CPU does not run it", e);
+    run_pass(e, buf, len, &found);
+    e->subject.destroy(e->state);
+    free(buf);
+    return 0;
+}
+
+static void measure(enum json_corpus corpus, const char *buf, size_t len, long passes)
+{
     for (long pass = 0; pass < passes; pass++)
         for (int i = 0; i < n_entries; i++) {
             struct entry *e = &entries[(i + pass) % n_entries];
@@ -303,6 +301,40 @@ int main(int argc, char **argv)
                 renew(e, corpus, len);
             tell(e, len, run_pass(e, buf, len, &found));
         }
+}
+
+int main(int argc, char **argv)
+{
+    struct json_subject ours[SUBJECTS_MAX];
+    enum json_corpus corpus;
+    enum json_job job;
+    size_t len;
+    char *buf;
+
+    if (argc < 6 || (strcmp(argv[1], "fields") != 0 && strcmp(argv[1], "rows") != 0) ||
+        (strcmp(argv[2], "fresh") != 0 && strcmp(argv[2], "stream") != 0 &&
+         strcmp(argv[2], "once") != 0)) {
+        fprintf(stderr,
+                "usage: bench_json fields|rows fresh|stream CORPUS FILE PASSES [PEER.so]...\n"
+                "       bench_json fields|rows once CORPUS FILE ISA\n");
+        return 2;
+    }
+    job = argv[1][0] == 'f' ? JSON_JOB_FIELDS : JSON_JOB_ROWS;
+    fresh = argv[2][0] == 'f';
+    corpus_text = argv[3];
+    corpus = parse_corpus(argv[3]);
+    n_entries = json_ours(ours, SUBJECTS_MAX);
+    for (int i = 0; i < n_entries; i++)
+        entries[i].subject = ours[i];
+    if (argv[2][0] == 'o')
+        return run_once(job, corpus, argv[4], argv[5]);
+    for (int i = 6; i < argc; i++)
+        load_peer(argv[i]);
+    buf = load(argv[4], &len);
+    measure_clock();
+    check_equal(job, corpus, buf, len);
+    choose_builds(corpus, buf, len);
+    measure(corpus, buf, len, strtol(argv[5], NULL, 10));
     for (int i = 0; i < n_entries; i++)
         if (entries[i].state != NULL)
             entries[i].subject.destroy(entries[i].state);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the tables of RESULTS.md from the JSON lines of `perf/run.sh json`: report.py RESULTS.md < LINES
+"""Makes the tables of RESULTS.md from the JSON lines of `perf/run.sh json instructions`: report.py RESULTS.md < LINES
 
 What stands between the two marks in that file is replaced; the rest, written by people, stays."""
 
@@ -9,12 +9,11 @@ import sys
 BEGIN, END = "<!-- begin: perf/report.py -->", "<!-- end -->"
 
 
-def rows_of(lines):
-    """Results by case, in the order in which they came."""
+def rows_of(results, bench):
+    """Results of a benchmark by case, in the order in which they came."""
     cases = {}
-    for line in lines:
-        result = json.loads(line)
-        if result["bench"] == "json":
+    for result in results:
+        if result["bench"] == bench:
             cases.setdefault(result["case"], []).append(result)
     return cases
 
@@ -55,8 +54,23 @@ def details(case, results):
     yield ""
 
 
+def instructions(case, results):
+    """One column a variant: instructions a byte of each function."""
+    isas = list(dict.fromkeys(r["subject"].split(" ")[0] for r in results))
+    values = {isa: [(r["subject"].split(" ")[1], r["value"]) for r in results if r["subject"].split(" ")[0] == isa]
+              for isa in isas}
+    yield f"| {case} | " + " | ".join(isas) + " |"
+    yield "|---" * (len(isas) + 1) + "|"
+    for place in range(max(len(v) for v in values.values())):
+        cells = [f"{values[isa][place][0]} {values[isa][place][1]:.2f}" if place < len(values[isa]) else ""
+                 for isa in isas]
+        yield f"| {place or 'in all'} | " + " | ".join(cells) + " |"
+    yield ""
+
+
 def render(lines):
-    cases = rows_of(lines)
+    lines = [json.loads(line) for line in lines]
+    cases, counted = rows_of(lines, "json"), rows_of(lines, "instructions")
     if not cases:
         raise SystemExit("report: no results of the JSON benchmark on standard input")
     everything = [r for results in cases.values() for r in results]
@@ -65,6 +79,11 @@ def render(lines):
     yield ""
     yield from summary(cases)
     yield ""
+    if counted:
+        yield "## Instructions a byte"
+        yield ""
+        for case, results in counted.items():
+            yield from instructions(case, results)
     yield "## Every subject"
     yield ""
     for case, results in cases.items():

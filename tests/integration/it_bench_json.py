@@ -127,11 +127,14 @@ def test_report(folder):
               "config": "1 bytes, one core; fields; validates everything"},
              {**line, "subject": "penstock avx512", "value": 5.0, "ratio_to": "peer DOM avx512", "ratio": 2.5,
               "config": "1 bytes, one core; fields; validates everything"}]
+    lines += [{**line, "bench": "instructions", "case": "commerce, fields", "subject": f"avx2 {name}", "value": value}
+              for name, value in (("all", 3.5), ("scan", 2.5))]
     subprocess.run([sys.executable, os.path.join(ROOT, "perf/report.py"), path], check=True, text=True,
                    input="".join(json.dumps(one) + "\n" for one in lines))
     with open(path, encoding="utf-8") as file:
         text = file.read()
     assert text.startswith("# Mine\n") and text.endswith("<!-- end -->\ntail\n") and "old" not in text
+    assert "| in all | all 3.50 |" in text and "| 1 | scan 2.50 |" in text, text
     assert "| commerce, fresh | 5.00 | **2.50** |" in text and "peer DOM avx512 2.00" in text, text
 
 
