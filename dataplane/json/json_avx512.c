@@ -13,14 +13,14 @@
 
 /* What json_isa_usable() asks for. GCC takes no macro here. */
 #ifdef __clang__
-#pragma clang attribute push(                                                                             \
-    __attribute__((target(                                                                                \
-        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt"))), \
+#pragma clang attribute push(                                                                        \
+    __attribute__((target(                                                                           \
+        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target( \
-    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
+    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -79,6 +79,18 @@ INLINE bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
                                    _mm512_load_si512(shape)) == 0;
 }
 
+/* kind ends with a KIND_LINE. */
+INLINE uint32_t line_length(const uint8_t *kind)
+{
+    for (uint32_t i = 0;; i += 64) {
+        const uint64_t line =
+            _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(kind + i), _mm512_set1_epi8(KIND_LINE));
+
+        if (line != 0)
+            return i + (uint32_t)_tzcnt_u64(line);
+    }
+}
+
 static void scan_chunk(struct json_vectors *v, uint32_t to);
 
 #include "dataplane/json/json_lines.h"
@@ -87,45 +99,28 @@ static void scan_chunk(struct json_vectors *v, uint32_t to);
 
 /* One block: what its bytes are, one bit each. */
 struct block {
-    __m512i bytes;
-    uint64_t quote, op, not_plain, digit, point, minus, zero, line, backslash, control, other;
+    __m512i bytes, class;
+    uint64_t quote, op, not_plain, line;
+    uint64_t special;   /* control characters, backslashes, bytes that are not ASCII */
     uint64_t in_string; /* opening quotes included, closing ones not */
     uint64_t plain;     /* of numbers and literals */
-    uint64_t start;     /* their first ones */
     uint64_t token;
 };
 
 /* Where stage 1 is: what goes from block to block, kept in registers by the fast loop. */
 struct at {
     uint64_t in_string, in_plain, escaped;
-    uint32_t n_tokens, n_lines, n_odd, n_escapes, n_others;
+    uint32_t n_tokens, n_dense, n_escapes, n_others;
 };
 
-/* What stays in registers. */
-struct constants {
-    __m512i class_low, class_high, kind_low, kind_high;
-    __m512i select, reverse, gather, numbers, high_bit;
-};
-
-INLINE struct constants constants_load(void)
+/* Bits of a mask register in a general one. The compiler would else take what follows back into mask
+ * registers, where it is slower. */
+INLINE uint64_t bits_of(__mmask64 mask)
 {
-    uint8_t gather[64], numbers[64];
+    uint64_t bits = _cvtmask64_u64(mask);
 
-    for (unsigned i = 0; i < 64; i++) {
-        gather[i] = (uint8_t)(i % 8 * 8 + i / 8);
-        numbers[i] = (uint8_t)i;
-    }
-    return (struct constants){
-        .class_low = _mm512_load_si512(json_class),
-        .class_high = _mm512_load_si512(json_class + 64),
-        .kind_low = _mm512_load_si512(json_kind),
-        .kind_high = _mm512_load_si512(json_kind + 64),
-        .select = _mm512_set1_epi64((long long)0x8040201008040201), /* byte i: bit i */
-        .reverse = _mm512_set1_epi64((long long)0x8040201008040201),
-        .gather = _mm512_loadu_si512(gather),
-        .numbers = _mm512_loadu_si512(numbers),
-        .high_bit = _mm512_set1_epi8((char)0x80),
-    };
+    __asm__("" : "+r"(bits));
+    return bits;
 }
 
 INLINE uint64_t prefix_xor(uint64_t bits)
@@ -221,8 +216,7 @@ INLINE struct at at_load(const struct json_tape *t)
                        .in_plain = t->in_plain,
                        .escaped = t->escaped,
                        .n_tokens = t->n_tokens,
-                       .n_lines = t->n_lines,
-                       .n_odd = t->n_odd,
+                       .n_dense = t->n_dense,
                        .n_escapes = t->n_escapes,
                        .n_others = t->n_others};
 }
@@ -233,28 +227,28 @@ INLINE void at_store(struct json_tape *t, const struct at *at)
     t->in_plain = at->in_plain;
     t->escaped = at->escaped;
     t->n_tokens = at->n_tokens;
-    t->n_lines = at->n_lines;
-    t->n_odd = at->n_odd;
+    t->n_dense = at->n_dense;
     t->n_escapes = at->n_escapes;
     t->n_others = at->n_others;
 }
 
-/* Appends the tokens in `token` and the lines in `line` to the tape. */
-INLINE void put_tokens(struct json_vectors *v, struct at *at, const struct constants *c,
-                       __m512i bytes, uint32_t off, uint64_t token, uint64_t line)
+/* Appends the tokens to the tape. */
+INLINE void put_tokens(uint32_t *pos, uint8_t *kind, struct at *at, __m512i class, __m512i numbers,
+                       uint32_t off, uint64_t token)
 {
-    const __m512i index = _mm512_maskz_compress_epi8(token, c->numbers);
+    const __mmask64 mask = _cvtu64_mask64(token);
+    const __m512i index = _mm512_maskz_compress_epi8(mask, numbers);
     const __m512i base = _mm512_set1_epi32((int)off);
-    const __m512i kind = _mm512_permutex2var_epi8(
-        c->kind_low, _mm512_maskz_compress_epi8(token, bytes), c->kind_high);
-    const uint32_t count = (uint32_t)__builtin_popcountll(token);
-    uint32_t *pos = v->pos + at->n_tokens;
+    const uint32_t count = (uint32_t)_mm_popcnt_u64(token);
 
+    pos += at->n_tokens;
 #define PUT(i)           \
     _mm512_storeu_si512( \
         pos + 16 * i,    \
         _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(index, i))))
-    _mm512_storeu_si512(v->kind + at->n_tokens, kind);
+    _mm512_storeu_si512(
+        kind + at->n_tokens,
+        _mm512_and_si512(_mm512_maskz_compress_epi8(mask, class), _mm512_set1_epi8(CLASS_KIND)));
     PUT(0);
     PUT(1);
     if (unlikely(count > 32)) {
@@ -262,111 +256,60 @@ INLINE void put_tokens(struct json_vectors *v, struct at *at, const struct const
         PUT(3);
     }
 #undef PUT
-    /* One line or none without a branch, more of them in a loop. */
-    v->line[at->n_lines] =
-        at->n_tokens + (uint32_t)__builtin_popcountll(token & (_blsi_u64(line) - 1));
-    at->n_lines += line != 0;
-    for (line = _blsr_u64(line); unlikely(line != 0); line = _blsr_u64(line))
-        v->line[at->n_lines++] =
-            at->n_tokens + (uint32_t)__builtin_popcountll(token & (_blsi_u64(line) - 1));
     at->n_tokens += count;
 }
 
-/* Numbers of one block. */
-struct numbers {
-    uint64_t bad;      /* bits at errors, other than: */
-    uint64_t exponent; /* what stands behind a number that is one so far */
-    uint64_t literal;  /* first bytes of literals, or of something wrong */
-    uint64_t tail;     /* first byte of what goes on behind the block, or 0 */
-};
-
-/*
- * Checks the numbers that lie in a block whole. An addition to the first digit of a run carries to
- * the byte behind the run. What went on from the block before has been listed there.
- */
-INLINE struct numbers check_numbers(const struct block *b, uint64_t in_plain)
+/* Appends numbers and literals, each with the byte behind it, to the dense row. */
+INLINE void put_dense(char *dense, struct at *at, const struct block *b)
 {
-    const uint64_t head = b->plain & ~(b->plain + in_plain);
-    const uint64_t body_end =
-        ~UINT64_C(0) >> (_lzcnt_u64(~b->plain) & 63); /* without the last run */
-    const uint64_t body = b->plain == ~UINT64_C(0) ? 0 : b->plain & ~head & body_end;
-    const uint64_t whole = b->start & body;
-    const uint64_t d = b->digit & body, negative = b->minus & whole;
-    const uint64_t first = (whole & b->digit) | negative << 1;
-    const uint64_t whole_end = (first + d) & ~d;
-    const uint64_t p = b->point & body;
-    const uint64_t part_end = ((p << 1 & d) + d) & ~d;
-    struct numbers n;
+    const uint64_t which = b->plain | b->plain << 1 | at->in_plain;
 
-    n.bad = (negative << 1) & ~d;          /* - without a digit */
-    n.bad |= ((first & b->zero) << 1) & d; /* 01 */
-    n.bad |= p & ~whole_end;               /* a point that no whole number stands in front of */
-    n.bad |= (p << 1) & ~d;                /* 1. without a digit */
-    n.exponent = ((whole_end & ~p) | part_end) & b->plain;
-    n.literal = whole & ~(b->digit | b->minus);
-    n.tail = b->start & ~body;
-    return n;
+    _mm512_storeu_si512(dense + at->n_dense,
+                        _mm512_maskz_compress_epi8(_cvtu64_mask64(which), b->bytes));
+    at->n_dense += (uint32_t)_mm_popcnt_u64(which);
 }
 
-/* Lists what has to be checked one by one: one of a kind without a branch. */
-INLINE void put_odd(struct json_vectors *v, struct at *at, uint32_t off, const struct block *b,
-                    const struct numbers *n, uint64_t escaped)
+INLINE void block_classify(struct block *b, __m512i bytes, __m512i low, __m512i high)
 {
-    uint64_t odd = n->literal | n->tail;
-
-    v->odd[at->n_odd] = off + (uint32_t)_tzcnt_u64(odd);
-    at->n_odd += odd != 0;
-    for (odd = _blsr_u64(odd); unlikely(odd != 0); odd = _blsr_u64(odd))
-        v->odd[at->n_odd++] = off + (uint32_t)_tzcnt_u64(odd);
-    v->escape[at->n_escapes] = off + (uint32_t)_tzcnt_u64(escaped);
-    at->n_escapes += escaped != 0;
-    for (escaped = _blsr_u64(escaped); unlikely(escaped != 0); escaped = _blsr_u64(escaped))
-        v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
-    v->other[at->n_others] = off;
-    at->n_others += b->other != 0;
-}
-
-/*
- * What the bytes are. Each has a class byte, and two affine transformations and a permutation turn
- * the 64 of them into 8 words of a bit each: half the work of 8 comparisons, whose way from mask
- * registers is narrow.
- */
-INLINE void block_classify(struct block *b, __m512i bytes, const struct constants *c)
-{
-    const __mmask64 ascii = _mm512_testn_epi8_mask(bytes, c->high_bit);
-    const __m512i class = _mm512_maskz_permutex2var_epi8(ascii, c->class_low, bytes, c->class_high);
-    const __m512i turned = _mm512_gf2p8affine_epi64_epi8(c->select, class, 0);
-    const __m512i planes =
-        _mm512_permutexvar_epi8(c->gather, _mm512_gf2p8affine_epi64_epi8(turned, c->reverse, 0));
-    uint64_t plane[8] __attribute__((aligned(64)));
-
-    _mm512_store_si512(plane, planes);
     b->bytes = bytes;
-    b->other = ~(uint64_t)ascii;
-    b->quote = plane[0];
-    b->op = plane[1];
-    b->not_plain = plane[2];
-    b->digit = plane[3];
-    b->point = plane[4];
-    b->minus = plane[5];
-    b->backslash = plane[6];
-    b->control = plane[7];
-    b->line = b->op & b->digit;
-    b->zero = b->minus & b->digit;
-    b->minus &= ~b->digit;
+    b->class = _mm512_permutex2var_epi8(low, bytes, high);
+    b->quote = bits_of(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')));
+    b->line = bits_of(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\n')));
+    b->op = bits_of(_mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_OP)));
+    b->not_plain = bits_of(_mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_KIND)));
+    b->special = bits_of(_mm512_movepi8_mask(_mm512_or_si512(b->class, bytes)));
 }
 
-/* Where strings are, and what follows from it. @return the escaped bytes. */
-INLINE uint64_t block_tokens(struct block *b, struct at *at)
+/* Where strings are, and what follows from it. */
+INLINE void block_tokens(struct block *b, const struct at *at)
 {
-    const uint64_t escaped = escaped_bytes(b->backslash, &at->escaped);
-
-    b->quote &= ~escaped;
     b->in_string = prefix_xor(b->quote) ^ at->in_string;
     b->plain = ~(b->not_plain | b->in_string);
-    b->start = b->plain & ~(b->plain << 1 | at->in_plain);
-    b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) | b->start;
-    return escaped;
+    b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) |
+               (b->plain & ~(b->plain << 1 | at->in_plain));
+}
+
+/*
+ * Escapes and bytes that are not ASCII are listed, to be checked in loops of their own.
+ * @return bits at what is wrong, or else in need of another look: control characters, and either of
+ * the above outside of strings.
+ */
+INLINE uint64_t block_special(struct json_vectors *v, struct block *b, struct at *at, uint32_t off)
+{
+    const uint64_t other = bits_of(_mm512_movepi8_mask(b->bytes));
+    const uint64_t backslash = bits_of(_mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\\')));
+    uint64_t escaped = escaped_bytes(backslash, &at->escaped);
+
+    b->quote &= ~escaped;
+    b->op &= ~other;
+    b->not_plain &= ~other;
+    b->class = _mm512_maskz_mov_epi8(_cvtu64_mask64(~other), b->class);
+    block_tokens(b, at);
+    v->other[at->n_others] = off;
+    at->n_others += other != 0;
+    for (; escaped != 0; escaped = _blsr_u64(escaped))
+        v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
+    return (b->special & ~(other | backslash)) | ((other | backslash) & ~b->in_string);
 }
 
 /* To the next block. */
@@ -376,15 +319,46 @@ INLINE void block_end(const struct block *b, struct at *at)
     at->in_plain = b->plain >> 63;
 }
 
-/* The line of the string that a line feed cuts: its token, and a mark. Stage 1 goes on behind it. */
-static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const struct constants *c,
-                               const struct block *b, uint32_t off)
+INLINE __m512i numbers_64(void)
+{
+    return _mm512_set_epi8(63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46,
+                           45, 44, 43, 42, 41, 40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28,
+                           27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10,
+                           9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
+/* White space other than spaces, and control characters where they may not stand. */
+static COLD_PATH void block_controls(struct json_tape *t, struct block *b, const struct at *at,
+                                     uint32_t off)
+{
+    const uint64_t tab = bits_of(_mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\t')));
+    const uint64_t ret = bits_of(_mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\r')));
+    const uint64_t control =
+        bits_of(_mm512_cmplt_epu8_mask(b->bytes, _mm512_set1_epi8(' '))) & ~b->line;
+
+    b->not_plain |= tab | ret;
+    block_tokens(b, at);
+    if ((control & (b->in_string | ~(tab | ret))) != 0)
+        tape_mark(t, off, MARK_RESCAN);
+    if ((ret & ~b->in_string) != 0)
+        tape_mark(t, off, MARK_RETURN);
+}
+
+/* The line of the string that a line feed cuts: its token, and a mark. Stage 1 goes on behind it, and
+ * lists what stands there then: what it has listed already is taken back. */
+static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, struct block *b, uint32_t off)
 {
     struct json_tape *t = &v->tape;
     const unsigned bit = (unsigned)_tzcnt_u64(b->line & b->in_string);
 
-    put_tokens(v, at, c, b->bytes, off, b->token & first_bits(bit), b->line & first_bits(bit));
-    v->line[at->n_lines++] = at->n_tokens;
+    while (at->n_escapes > t->n_escapes && v->escape[at->n_escapes - 1] > off + bit)
+        at->n_escapes--;
+    if ((bits_of(_mm512_movepi8_mask(b->bytes)) & first_bits(bit)) == 0)
+        at->n_others = t->n_others;
+
+    b->plain &= first_bits(bit);
+    put_dense(v->dense, at, b);
+    put_tokens(v->pos, v->kind, at, b->class, numbers_64(), off, b->token & first_bits(bit));
     v->kind[at->n_tokens] = KIND_LINE;
     v->pos[at->n_tokens++] = off + bit;
     at_store(t, at);
@@ -392,68 +366,33 @@ static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const stru
     tape_resume(t, off + bit + 1);
 }
 
-/* Exponents, or whatever stands behind what could be a number: marks what is wrong. */
-static COLD_PATH void check_exponents(struct json_vectors *v, uint32_t off, uint64_t exponent)
-{
-    struct json_tape *t = &v->tape;
-
-    for (; exponent != 0; exponent = _blsr_u64(exponent)) {
-        const uint32_t at = off + (uint32_t)_tzcnt_u64(exponent);
-
-        if (json_exponent_ok(t->buf + at, t->buf + t->len))
-            v->far[t->n_far++] = at;
-        else
-            tape_mark(t, off, MARK_RESCAN);
-    }
-}
-
-/* White space other than spaces, and control characters where they may not stand. The class of tabs
- * and carriage returns would take a bit of its own: they are rare. */
-static COLD_PATH void block_controls(struct json_tape *t, struct block *b, struct at *at,
-                                     uint32_t off)
-{
-    const uint64_t tab = _mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\t'));
-    const uint64_t ret = _mm512_cmpeq_epi8_mask(b->bytes, _mm512_set1_epi8('\r'));
-
-    b->not_plain |= tab | ret;
-    b->plain = ~(b->not_plain | b->in_string);
-    b->start = b->plain & ~(b->plain << 1 | at->in_plain);
-    b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) | b->start;
-    if ((b->control & (b->in_string | ~(tab | ret))) != 0)
-        tape_mark(t, off, MARK_RESCAN);
-    if ((ret & ~b->in_string) != 0)
-        tape_mark(t, off, MARK_RETURN);
-}
-
 /* A block that the fast loop leaves alone: with something unusual, or at the end. */
 static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
 {
-    const struct constants c = constants_load();
     struct json_tape *t = &v->tape;
     const uint32_t off = t->scanned, left = t->len - off;
     const uint64_t there = first_bits(left < BLOCK_BYTES ? left : BLOCK_BYTES);
     struct at at = at_load(t);
     struct block b;
-    struct numbers n;
-    uint64_t escaped;
 
-    block_classify(&b, _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off), &c);
-    escaped = block_tokens(&b, &at);
-    if (b.control != 0)
+    block_classify(&b, _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off),
+                   _mm512_load_si512(json_class), _mm512_load_si512(json_class + 64));
+    block_tokens(&b, &at);
+    if ((b.special | at.escaped) != 0) {
+        const uint64_t other = bits_of(_mm512_movepi8_mask(b.bytes));
+        uint64_t bad = block_special(v, &b, &at, off);
+
         block_controls(t, &b, &at, off);
-    if (((b.other | b.backslash) & ~b.in_string) != 0)
-        tape_mark(t, off, MARK_RESCAN);
-    n = check_numbers(&b, at.in_plain);
-    put_odd(v, &at, off, &b, &n, escaped);
+        bad &= other | bits_of(_mm512_cmpeq_epi8_mask(b.bytes, _mm512_set1_epi8('\\')));
+        if (bad != 0)
+            tape_mark(t, off, MARK_RESCAN);
+    }
     if (unlikely((b.line & b.in_string) != 0)) {
-        cut_line(v, &at, &c, &b, off);
+        cut_line(v, &at, &b, off);
         return;
     }
-    if (n.bad != 0)
-        tape_mark(t, off, MARK_RESCAN);
-    if (n.exponent != 0)
-        check_exponents(v, off, n.exponent);
-    put_tokens(v, &at, &c, b.bytes, off, b.token, b.line);
+    put_dense(v->dense, &at, &b);
+    put_tokens(v->pos, v->kind, &at, b.class, numbers_64(), off, b.token);
     block_end(&b, &at);
     at_store(t, &at);
     t->scanned = left < BLOCK_BYTES ? t->len : off + BLOCK_BYTES;
@@ -462,29 +401,35 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
 /* Whole blocks, as long as nothing unusual is in them. No calls: constants stay in registers. */
 static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t to)
 {
-    const struct constants c = constants_load();
+    const __m512i low = _mm512_load_si512(json_class);
+    const __m512i high = _mm512_load_si512(json_class + 64);
+    const __m512i numbers = numbers_64();
     struct json_tape *t = &v->tape;
     const char *buf = t->buf;
+    uint32_t *pos = v->pos;
+    uint8_t *kind = v->kind;
+    char *dense = v->dense;
     struct at at = at_load(t);
     uint32_t off = t->scanned;
 
     for (; off < to; off += BLOCK_BYTES) {
-        const uint64_t escaped_before = at.escaped;
         struct block b;
-        struct numbers n;
-        uint64_t escaped;
 
         _mm_prefetch(buf + off + 2048, _MM_HINT_T0);
-        block_classify(&b, _mm512_loadu_si512(buf + off), &c);
-        escaped = block_tokens(&b, &at);
-        n = check_numbers(&b, at.in_plain);
-        if (unlikely((b.control | (b.line & b.in_string) |
-                      ((b.other | b.backslash) & ~b.in_string) | n.bad | n.exponent) != 0)) {
-            at.escaped = escaped_before;
-            break;
+        block_classify(&b, _mm512_loadu_si512(buf + off), low, high);
+        block_tokens(&b, &at);
+        if (unlikely((b.special | at.escaped) != 0)) {
+            const struct at before = at;
+
+            if (unlikely((block_special(v, &b, &at, off) | (b.line & b.in_string)) != 0)) {
+                at = before;
+                break;
+            }
         }
-        put_odd(v, &at, off, &b, &n, escaped);
-        put_tokens(v, &at, &c, b.bytes, off, b.token, b.line);
+        if (unlikely((b.line & b.in_string) != 0))
+            break;
+        put_dense(dense, &at, &b);
+        put_tokens(pos, kind, &at, b.class, numbers, off, b.token);
         block_end(&b, &at);
     }
     at_store(t, &at);
@@ -510,6 +455,102 @@ static void check_others(struct json_vectors *v)
                 tape_mark(t, off + BLOCK_BYTES, MARK_RESCAN);
         }
     }
+    t->n_others = 0;
+}
+
+/* The bytes that are behind a number or literal. Control characters that may not be there are marked
+ * all the same, and so are bytes that are not ASCII. */
+INLINE uint64_t dense_ends(__m512i v)
+{
+    const __m512i class = _mm512_permutex2var_epi8(_mm512_load_si512(json_class), v,
+                                                   _mm512_load_si512(json_class + 64));
+
+    return bits_of(_mm512_test_epi8_mask(class, _mm512_set1_epi8(CLASS_KIND))) |
+           bits_of(_mm512_cmple_epu8_mask(v, _mm512_set1_epi8(' ')));
+}
+
+/*
+ * Whether the numbers and literals among the first bytes of v are well-formed and not far; behind
+ * are the bytes behind them. An addition to the first digit of a run carries to
+ * the byte behind the run.
+ */
+INLINE bool dense_ok(const char *dense, __m512i v, uint64_t behind)
+{
+    const unsigned last = 63 - (unsigned)_lzcnt_u64(behind);
+    const uint64_t valid = ~UINT64_C(0) >> (63 - last);
+#define IS(c) bits_of(_mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)))
+    const uint64_t digit = bits_of(_mm512_cmple_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')),
+                                                          _mm512_set1_epi8(9))) &
+                           valid;
+    const uint64_t point = IS('.') & valid, zero = IS('0'), minus = IS('-') & valid;
+    const uint64_t start = (behind << 1 | 1) & valid & ~behind;
+    const uint64_t negative = minus & start;
+    const uint64_t first = (start & digit) | negative << 1;
+    const uint64_t whole_end = (first + digit) & ~digit;
+    const uint64_t part_end = ((point << 1 & digit) + digit) & ~digit;
+    uint64_t literal = start & ~(digit | minus);
+    uint64_t bad = (negative << 1) & ~digit; /* - without a digit */
+
+    bad |= ((first & zero) << 1) & digit; /* 01 */
+    bad |= point & ~whole_end & ~behind;  /* a point without a whole number before */
+    bad |= (point << 1) & ~digit;         /* 1. without a digit */
+    bad |= ((whole_end & ~point) | part_end) & ~behind;
+#undef IS
+    for (; literal != 0; literal = _blsr_u64(literal)) {
+        const unsigned i = (unsigned)_tzcnt_u64(literal);
+        uint64_t word;
+
+        memcpy(&word, dense + i, sizeof(word));
+        if ((uint32_t)word == 0x65757274 || (uint32_t)word == 0x6C6C756E) /* true, null */
+            bad |= ~behind >> (i + 4) & 1;
+        else if ((word & 0xFFFFFFFFFF) == 0x65736C6166) /* false */
+            bad |= ~behind >> (i + 5) & 1;
+        else
+            bad = 1;
+    }
+    return bad == 0;
+}
+
+/* Lists all numbers and literals of the tape that have not been checked. */
+static COLD_PATH void list_plain(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+
+    for (uint32_t i = t->token_checked; i < t->n_tokens; i++) {
+        if (v->kind[i] == KIND_PLAIN)
+            v->plain[t->n_plain++] = v->pos[i];
+    }
+}
+
+/* Checks the dense row, and one by one what is in the tape when something in it is not plain. What
+ * goes on behind the chunk stays in the row. */
+static void check_dense(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t at = 0, n = t->n_dense;
+    bool ok = true;
+
+    if (t->scanned == t->len && t->in_plain != 0)
+        v->dense[n++] = ' ';
+    while (at < n) {
+        const __m512i bytes = _mm512_loadu_si512(v->dense + at);
+        const uint64_t behind = dense_ends(bytes) & first_bits(n - at < 64 ? n - at : 64);
+
+        if (unlikely(behind == 0)) {
+            ok = ok && n - at < 64;
+            break;
+        }
+        ok = dense_ok(v->dense + at, bytes, behind) && ok;
+        at += 64 - (uint32_t)_lzcnt_u64(behind);
+    }
+    if (unlikely(!ok)) {
+        list_plain(v);
+        json_check_plain(v);
+        at = n; /* also what goes on: it has been read to its end */
+    }
+    memmove(v->dense, v->dense + at, n - at);
+    t->n_dense = n - at;
+    t->token_checked = t->n_tokens - (n > at);
 }
 
 static void scan_chunk(struct json_vectors *v, uint32_t to)
@@ -525,6 +566,8 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
             scan_slow(v);
     }
     check_others(v);
+    json_check_escapes(v);
+    check_dense(v);
 }
 
 int json_avx512_lines(struct json_parser *p, struct json_event *out, int max)

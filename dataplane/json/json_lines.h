@@ -3,6 +3,7 @@
  * it behind their own
  *
  *   void scan_chunk(struct json_vectors *v, uint32_t to)      stage 1 up to `to` or a little further
+ *   uint32_t line_length(const uint8_t *kind)                 tokens in front of the next KIND_LINE
  *   uint64_t kinds_hash(const uint8_t *kind, uint32_t n)
  *   bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
  *   struct kind_masks kinds_load(const uint8_t *kind)         64 tokens as bits, and those behind
@@ -220,23 +221,23 @@ static __attribute__((noinline)) bool event_new(struct json_parser *p, struct js
     return true;
 }
 
-/* All three, always; tests/unit/test_json_canary.c takes less, and the proofs have to notice. */
+/* Both, always; tests/unit/test_json_canary.c takes less, and the proofs have to notice. */
 #ifndef SHAPE_MATCHES
-#define SHAPE_MATCHES(same_hash, same_kinds, same_keys) ((same_hash) && (same_kinds) && (same_keys))
+#define SHAPE_MATCHES(same_kinds, same_keys) ((same_kinds) && (same_keys))
 #endif
 
 /* The shape of an event, or NULL. */
 static inline const struct json_shape *shape_find(const struct json_vectors *v, uint32_t first,
                                                   uint32_t n, uint64_t hash)
 {
-    const struct json_shape *set = &v->shape[hash % (JSON_SHAPES_MAX / SHAPE_WAYS) * SHAPE_WAYS];
+    const uint32_t set = (uint32_t)(hash % (JSON_SHAPES_MAX / SHAPE_WAYS)) * SHAPE_WAYS;
 
-    for (unsigned way = 0; way < SHAPE_WAYS; way++) {
-        const struct json_shape *s = &set[way];
+    for (uint32_t i = set; i < set + SHAPE_WAYS; i++) {
+        const struct json_shape *s = &v->shape[i];
 
-        if (s->n_tokens == n && s->id != 0 &&
-            SHAPE_MATCHES(s->hash == hash, kinds_equal(v->kind + first, s->kind, n),
-                          json_shape_keys(v, s, first)))
+        if (likely(v->hash[i] != hash) || s->n_tokens != n || s->id == 0)
+            continue;
+        if (SHAPE_MATCHES(kinds_equal(v->kind + first, s->kind, n), json_shape_keys(v, s, first)))
             return s;
     }
     return NULL;
@@ -249,8 +250,6 @@ static __attribute__((noinline)) bool far_numbers(struct json_vectors *v, uint32
     bool far = false;
 
     for (; t->far_next < t->n_far && v->far[t->far_next] < to; t->far_next++)
-        far = true;
-    for (; t->odd_far_next < t->n_odd_far && v->odd_far[t->odd_far_next] < to; t->odd_far_next++)
         far = true;
     return far;
 }
@@ -280,7 +279,7 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
     uint64_t hash = 0;
     bool far = (marks & MARK_FAR) != 0;
 
-    if (unlikely(t->far_next < t->n_far || t->odd_far_next < t->n_odd_far))
+    if (unlikely(t->far_next < t->n_far))
         far |= far_numbers(v, pos[n]);
 
     if (unlikely((marks & MARK_RESCAN) != 0 || n < 2 || (kind[0] & 0xFD) != KIND_OBJECT ||
@@ -330,7 +329,7 @@ static void tape_carry(struct json_vectors *v)
     const uint32_t n = t->n_tokens - t->token_next;
 
     t->carried = n == 0 ? 0 : tape_marks(t, v->pos[t->token_next], t->scanned);
-    if (t->far_next < t->n_far || t->odd_far_next < t->n_odd_far)
+    if (t->far_next < t->n_far)
         t->carried |= MARK_FAR;
     memmove(v->pos, v->pos + t->token_next, n * sizeof(*v->pos));
     memmove(v->kind, v->kind + t->token_next, n);
@@ -339,16 +338,11 @@ static void tape_carry(struct json_vectors *v)
     t->marked = false;
     t->mark_base = t->scanned;
     t->n_tokens = n;
+    t->token_checked -= t->token_checked < t->token_next ? t->token_checked : t->token_next;
     t->token_next = 0;
-    t->n_lines = 0;
-    t->line_next = 0;
-    t->n_odd = 0;
     t->n_far = 0;
-    t->n_odd_far = 0;
-    t->n_escapes = 0;
-    t->n_others = 0;
     t->far_next = 0;
-    t->odd_far_next = 0;
+    t->n_others = 0;
 }
 
 /* A document of more tokens than are kept: the scalar scanner reads it, to its end. */
@@ -362,6 +356,8 @@ static COLD_PATH void long_line(struct json_parser *p, struct json_event *ev)
 
     event_rescan(p, ev, from, to);
     t->n_tokens = 0;
+    t->token_checked = 0;
+    t->n_dense = 0;
     tape_resume(t, newline == NULL ? to : to + 1);
     t->ended = newline == NULL;
     tape_carry(v);
@@ -374,7 +370,6 @@ static inline void tape_end(struct json_vectors *v)
 
     if (t->in_string != 0)
         tape_mark(t, t->len, MARK_RESCAN);
-    v->line[t->n_lines++] = t->n_tokens;
     v->kind[t->n_tokens] = KIND_LINE;
     v->pos[t->n_tokens++] = t->len;
     t->ended = true;
@@ -391,9 +386,9 @@ static __attribute__((noinline)) bool tape_refill(struct json_vectors *v)
     tape_carry(v);
     to = t->len - t->scanned > CHUNK_BYTES ? t->scanned + CHUNK_BYTES : t->len;
     scan_chunk(v, to);
-    json_check_listed(v);
     if (t->scanned == t->len)
         tape_end(v);
+    v->kind[t->n_tokens] = KIND_LINE; /* where line_length() stops at the latest */
     return true;
 }
 
@@ -405,13 +400,15 @@ static inline int lines_next(struct json_parser *p, struct json_event *out, int 
     int n = 0;
 
     while (n < max) {
-        if (likely(t->line_next < t->n_lines)) {
-            const uint32_t first = t->token_next, end = v->line[t->line_next++];
+        if (likely(t->token_next < t->n_tokens)) {
+            const uint32_t first = t->token_next, n_tokens = line_length(v->kind + first);
 
-            t->token_next = end + 1;
-            if (likely(end > first))
-                event_fill(p, &out[n++], first, end - first);
-            continue;
+            if (likely(first + n_tokens < t->n_tokens)) {
+                t->token_next = first + n_tokens + 1;
+                if (likely(n_tokens > 0))
+                    event_fill(p, &out[n++], first, n_tokens);
+                continue;
+            }
         }
         if (n > 0)
             break; /* the tokens of what is handed out are needed until the next call */

@@ -12,25 +12,15 @@
 #include "dataplane/json/walk.h"
 
 /* clang-format off */
-#define X CLASS_CONTROL
-#define D CLASS_DIGIT
-#define O CLASS_OP | CLASS_NOT_PLAIN
+#define X CLASS_SPECIAL
 const uint8_t json_class[128] __attribute__((aligned(64))) = {
-    X, X, X, X, X, X, X, X, X, X, O | D, X, X, X, X, X,
+    X, X, X, X, X, X, X, X, X, X, KIND_LINE, X, X, X, X, X,
     X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
-    [' '] = CLASS_NOT_PLAIN, ['"'] = CLASS_QUOTE | CLASS_NOT_PLAIN,
-    ['-'] = CLASS_MINUS, ['.'] = CLASS_POINT, ['0'] = D | CLASS_MINUS, D, D, D, D, D, D, D, D, D,
-    ['\\'] = CLASS_BACKSLASH, [':'] = O, [','] = O, ['{'] = O, ['}'] = O, ['['] = O, [']'] = O,
+    [' '] = KIND_SPACE, ['"'] = KIND_STRING, ['\\'] = X, [':'] = KIND_COLON, [','] = KIND_COMMA,
+    ['{'] = KIND_OBJECT, ['}'] = KIND_OBJECT_END, ['['] = KIND_ARRAY, [']'] = KIND_ARRAY_END,
 };
 #undef X
-#undef D
-#undef O
 /* clang-format on */
-
-const uint8_t json_kind[128] __attribute__((aligned(64))) = {
-    ['"'] = KIND_STRING,    ['{'] = KIND_OBJECT, ['}'] = KIND_OBJECT_END, ['['] = KIND_ARRAY,
-    [']'] = KIND_ARRAY_END, [','] = KIND_COMMA,  [':'] = KIND_COLON,      ['\n'] = KIND_LINE,
-};
 
 /* ---- numbers, literals, escapes ---- */
 
@@ -49,7 +39,7 @@ static inline const char *digits_end(const char *p, const char *end)
     return p;
 }
 
-bool json_exponent_ok(const char *p, const char *end)
+static bool exponent_ok(const char *p, const char *end)
 {
     const char *first;
 
@@ -85,7 +75,7 @@ static bool number_ok(const char *p, const char *end, bool *far)
     if (ends_plain(p, end))
         return true;
     *far = true;
-    return json_exponent_ok(p, end);
+    return exponent_ok(p, end);
 }
 
 static inline uint32_t load32(const char *p)
@@ -163,51 +153,68 @@ static inline bool escape_ok(struct json_tape *t, uint32_t off)
     }
 }
 
-void json_check_listed(struct json_vectors *v)
+/* Marks the line that off is in, which may have begun before the marks. */
+static void mark_line(struct json_tape *t, uint32_t off, uint8_t what)
+{
+    if (off < t->mark_base)
+        t->carried |= what;
+    else
+        tape_mark(t, off, what);
+}
+
+void json_check_plain(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
     const char *end = t->buf + t->len;
 
-    for (uint32_t i = 0; i < t->n_odd; i++) {
+    for (uint32_t i = 0; i < t->n_plain; i++) {
+        const uint32_t at = v->plain[i];
         bool far = false;
 
-        if (unlikely(!plain_ok(t->buf + v->odd[i], end, &far)))
-            tape_mark(t, v->odd[i], MARK_RESCAN);
-        if (unlikely(far))
-            v->odd_far[t->n_odd_far++] = v->odd[i];
+        if (unlikely(!plain_ok(t->buf + at, end, &far)))
+            mark_line(t, at, MARK_RESCAN);
+        else if (unlikely(far) && at < t->mark_base)
+            t->carried |= MARK_FAR;
+        else if (unlikely(far))
+            v->far[t->n_far++] = at;
     }
+    t->n_plain = 0;
+}
+
+void json_check_escapes(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+
     for (uint32_t i = 0; i < t->n_escapes; i++) {
         if (unlikely(!escape_ok(t, v->escape[i])))
             tape_mark(t, v->escape[i], MARK_RESCAN);
     }
+    t->n_escapes = 0;
 }
 
 /* ---- memory ---- */
 
 size_t json_vectors_bytes(void)
 {
-    return align_up(sizeof(struct json_vectors), BLOCK_BYTES) +
-           TAPE_TOKENS * (sizeof(uint32_t) + 1) +
-           (TAPE_LINES + 4 * TAPE_HALF + TAPE_MARKS) * sizeof(uint32_t);
+    return align_up(sizeof(struct json_vectors) + TAPE_TOKENS * (sizeof(uint32_t) + 1) +
+                        (TAPE_TOKENS + 3 * TAPE_HALF) * sizeof(uint32_t) + DENSE_BYTES,
+                    BLOCK_BYTES);
 }
 
 struct json_vectors *json_vectors_create(const struct json_paths *paths)
 {
-    char *memory = aligned_alloc(BLOCK_BYTES, align_up(json_vectors_bytes(), BLOCK_BYTES));
-    struct json_vectors *v = (struct json_vectors *)memory;
+    struct json_vectors *v = aligned_alloc(BLOCK_BYTES, json_vectors_bytes());
 
-    if (memory == NULL)
+    if (v == NULL)
         return NULL;
-    memset(memory, 0, json_vectors_bytes());
-    memory += align_up(sizeof(*v), BLOCK_BYTES);
-    v->pos = (uint32_t *)memory;
-    v->line = v->pos + TAPE_TOKENS;
-    v->odd = v->line + TAPE_LINES;
-    v->far = v->odd + TAPE_HALF;
-    v->odd_far = v->far + TAPE_HALF;
-    v->escape = v->odd_far + TAPE_HALF;
+    memset(v, 0, json_vectors_bytes());
+    v->pos = (uint32_t *)(v + 1);
+    v->plain = v->pos + TAPE_TOKENS;
+    v->far = v->plain + TAPE_TOKENS;
+    v->escape = v->far + TAPE_HALF;
     v->other = v->escape + TAPE_HALF;
-    v->kind = (uint8_t *)(v->other + TAPE_MARKS);
+    v->kind = (uint8_t *)(v->other + TAPE_HALF);
+    v->dense = (char *)(v->kind + TAPE_TOKENS);
     for (unsigned i = 0; i < paths->n; i++) {
         if (paths->path[i].n_keys > v->levels)
             v->levels = paths->path[i].n_keys;
@@ -240,16 +247,14 @@ void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
     t->low_at = UINT32_MAX;
     t->mark_base = 0;
     t->n_tokens = 0;
-    t->n_lines = 0;
-    t->n_odd = 0;
+    t->n_dense = 0;
+    t->n_plain = 0;
     t->n_far = 0;
-    t->n_odd_far = 0;
     t->n_escapes = 0;
     t->n_others = 0;
-    t->far_next = 0;
-    t->odd_far_next = 0;
-    t->line_next = 0;
     t->token_next = 0;
+    t->token_checked = 0;
+    t->far_next = 0;
 }
 
 /* ---- keys ---- */
@@ -540,7 +545,7 @@ struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32
     s->id = 0;
     if (!shape_set_keys(p, s, first))
         return NULL;
-    s->hash = hash;
+    v->hash[slot] = hash;
     s->n_tokens = n_tokens;
     s->found = v->live.found;
     for (unsigned i = 0; i < p->paths.n; i++) {

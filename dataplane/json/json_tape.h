@@ -2,7 +2,7 @@
  * HOT. What the vector variants share: the tokens of a stretch of the buffer (the tape), the marks of
  * what has to be looked at again, and the cache of shapes.
  *
- *   bytes ── stage 1, 64 at a time ──► kind[] and pos[] of tokens, line[], marks, odd[]
+ *   bytes ── stage 1, 64 at a time ──► kind[] and pos[] of tokens, marks, numbers and escapes to check
  *   line  ── shape known? ──► keys compared ──► fields
  *              └ no ─► grammar ─► keys looked up ─► fields ─► learned when seen twice
  *
@@ -30,26 +30,20 @@ enum {
     KIND_LINE = 14, /* line feed, or the end of the buffer */
 };
 
-/* What a byte is, one bit each; a line feed is CLASS_OP and CLASS_DIGIT. */
-#define CLASS_QUOTE     0x01
-#define CLASS_OP        0x02 /* structural */
-#define CLASS_NOT_PLAIN 0x04 /* ends a number or literal: structural, quote, space */
-#define CLASS_DIGIT     0x08
-#define CLASS_POINT     0x10
-#define CLASS_MINUS     0x20 /* with CLASS_DIGIT: zero */
-#define CLASS_BACKSLASH 0x40
-#define CLASS_CONTROL   0x80 /* but line feed */
+/* A class byte is the kind, and: */
+#define CLASS_KIND    0x0F
+#define CLASS_OP      0x08 /* structural */
+#define CLASS_SPECIAL 0x80 /* control characters but line feed, backslash */
 
 extern const uint8_t json_class[128]; /* of ASCII bytes */
-extern const uint8_t json_kind[128];
 
 #define BLOCK_BYTES 64u
 #define CHUNK_BYTES (32u << 10) /* scanned at once: what it fills stays in the caches */
 #define CARRY_MAX \
     (32u << 10) /* tokens of a document that goes on; longer ones are read as scalar */
 #define TAPE_TOKENS (CARRY_MAX + CHUNK_BYTES + 4 * BLOCK_BYTES)
-#define TAPE_LINES  (CHUNK_BYTES + 2 * BLOCK_BYTES)
-#define TAPE_HALF   (TAPE_LINES / 2) /* of what takes two bytes at least */
+#define TAPE_HALF   (CHUNK_BYTES / 2 + BLOCK_BYTES) /* of what takes two bytes at least */
+#define DENSE_BYTES (CHUNK_BYTES + 8 * BLOCK_BYTES)
 #define TAPE_MARKS  (CHUNK_BYTES / BLOCK_BYTES + 4)
 
 /* Marks of 64 bytes. */
@@ -70,8 +64,7 @@ extern const uint8_t json_kind[128];
  * that no other member is picked than then.
  */
 struct json_shape {
-    uint64_t hash; /* of the kinds */
-    uint64_t id;   /* 0: free */
+    uint64_t id; /* 0: free */
     uint32_t n_tokens;
     uint16_t n_keys;
     uint16_t n_full;
@@ -132,10 +125,10 @@ struct json_tape {
     uint64_t escaped;   /* 1: the next byte is escaped */
     uint32_t low_at;    /* where a low surrogate has to stand: its backslash */
     /* Counts. */
-    uint32_t n_tokens, n_lines, n_odd, n_far, n_odd_far, n_escapes, n_others;
-    uint32_t far_next, odd_far_next; /* not in lines that were handed out */
-    uint32_t line_next;              /* line to hand out */
-    uint32_t token_next;             /* its first token */
+    uint32_t n_tokens, n_dense, n_plain, n_far, n_escapes, n_others;
+    uint32_t token_next;    /* first token of the next line */
+    uint32_t token_checked; /* numbers and literals in front of it are checked or marked */
+    uint32_t far_next;      /* not in lines that were handed out */
     /* Marks of the bytes from mark_base on. */
     uint32_t mark_base;
     bool marked;
@@ -145,20 +138,21 @@ struct json_tape {
 
 struct json_vectors {
     struct json_tape tape;
-    uint32_t *pos;     /* of tokens */
-    uint32_t *line;    /* token indices of line ends */
-    uint32_t *odd;     /* positions of literals and numbers that have to be checked one by one */
-    uint32_t *far;     /* positions of far numbers that stage 1 has found, in order */
-    uint32_t *odd_far; /* and of those that have been checked one by one */
-    uint32_t *escape;  /* positions behind backslashes */
-    uint32_t *other;   /* blocks that hold bytes that are not ASCII */
-    uint8_t *kind;     /* of tokens */
+    uint32_t *pos;    /* of tokens */
+    uint32_t *plain;  /* positions of numbers and literals that have to be checked one by one */
+    uint32_t *far;    /* positions of far numbers, in order */
+    uint32_t *escape; /* positions behind backslashes */
+    uint32_t *other;  /* blocks that hold bytes that are not ASCII */
+    uint8_t *kind;    /* of tokens */
+    char *dense;      /* numbers and literals, each with the byte behind it */
     uint32_t seen[SHAPE_SEEN];
     uint64_t generation;
     uint32_t way;    /* to replace next */
     uint32_t levels; /* of the longest path */
     struct json_live live;
     struct json_colons colons;
+    uint64_t hash
+        [JSON_SHAPES_MAX]; /* of the kinds of a shape; apart, since all of a set are looked at */
     struct json_shape shape[JSON_SHAPES_MAX];
 };
 
@@ -192,11 +186,11 @@ static inline uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint3
     return what;
 }
 
-/** Whether an exponent, from its letter on, is well-formed and ends where a delimiter or the end is. */
-bool json_exponent_ok(const char *p, const char *end);
+/** Checks the numbers and literals in plain[]: marks what is wrong, and lists what is far. */
+void json_check_plain(struct json_vectors *v);
 
-/** Checks what stage 1 has listed: numbers, literals, escapes. Marks what is wrong. */
-void json_check_listed(struct json_vectors *v);
+/** Checks the escapes in escape[]: marks what is wrong. */
+void json_check_escapes(struct json_vectors *v);
 
 /** What a vector variant needs. Alloc: yes. @return NULL without memory. */
 struct json_vectors *json_vectors_create(const struct json_paths *paths);

@@ -11,7 +11,7 @@ static const char *const isa_names[] = {"scalar", "avx2", "avx512"};
 
 /* Not every compiler's __builtin_cpu_supports() knows the name. That the system saves the registers
  * says avx512f. */
-static bool has_vaes_and_gfni(void)
+static bool has_vaes(void)
 {
     unsigned a, b, c, d;
 
@@ -27,7 +27,7 @@ bool json_isa_usable(enum json_isa isa)
     case JSON_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
-               __builtin_cpu_supports("avx512vbmi2") && has_vaes_and_gfni() &&
+               __builtin_cpu_supports("avx512vbmi2") && has_vaes() &&
                __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("bmi") &&
                __builtin_cpu_supports("bmi2");
     case JSON_ISA_AVX2:

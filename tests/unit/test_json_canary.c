@@ -16,24 +16,24 @@
 
 static enum canary {
     NONE,
-    KINDS,     /* a learned shape is taken for any other of as many tokens */
-    KEYS,      /* its keys are not compared */
-    MARKS,     /* what is suspicious is not looked at again */
-    RETURNS,   /* carriage returns between tokens are not noticed */
-    LISTED,    /* literals, escapes and numbers over an edge are not checked */
-    EXPONENTS, /* nor are exponents */
+    KINDS,   /* a learned shape is taken for any other of as many tokens */
+    KEYS,    /* its keys are not compared */
+    MARKS,   /* what is suspicious is not looked at again */
+    RETURNS, /* carriage returns between tokens are not noticed */
+    PLAIN,   /* numbers and literals in doubt are not checked */
+    ESCAPES, /* nor are escapes */
 } canary;
 
 #include "dataplane/json/json_tape.h"
 
-#define SHAPE_MATCHES(same_hash, same_kinds, same_keys) \
-    ((canary == KINDS || ((same_hash) && (same_kinds))) && (canary == KEYS || (same_keys)))
+#define SHAPE_MATCHES(same_kinds, same_keys) \
+    ((canary == KINDS || (same_kinds)) && (canary == KEYS || (same_keys)))
 #define tape_mark(t, off, what)                                                                 \
     ((canary == MARKS && (what) == MARK_RESCAN) || (canary == RETURNS && (what) == MARK_RETURN) \
          ? (void)0                                                                              \
          : tape_mark(t, off, what))
-#define json_check_listed(v)     (canary == LISTED ? (void)0 : json_check_listed(v))
-#define json_exponent_ok(p, end) (canary == EXPONENTS || json_exponent_ok(p, end))
+#define json_check_plain(v)   (canary == PLAIN ? (void)0 : json_check_plain(v))
+#define json_check_escapes(v) (canary == ESCAPES ? (void)0 : json_check_escapes(v))
 
 #include "dataplane/json/json_avx512.c"
 
@@ -108,25 +108,25 @@ static void test_returns(void **state)
     expect_found(RETURNS);
 }
 
-static void test_listed(void **state)
+static void test_plain(void **state)
 {
     (void)state;
-    expect_found(LISTED);
+    expect_found(PLAIN);
 }
 
-static void test_exponents(void **state)
+static void test_escapes(void **state)
 {
     (void)state;
-    expect_found(EXPONENTS);
+    expect_found(ESCAPES);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),     cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_keys),      cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_returns),   cmocka_unit_test(test_listed),
-        cmocka_unit_test(test_exponents),
+        cmocka_unit_test(test_whole),   cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_returns), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_escapes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
