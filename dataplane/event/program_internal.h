@@ -69,6 +69,7 @@ struct program_plan {
     uint16_t n_ops;  /* 0: events of this shape are walked */
     uint16_t misses; /* since it was last of use */
     bool line;       /* of lines: see program_row */
+    bool avx2;       /* the CPU has it */
     struct program_op op[PROGRAM_OPS_MAX];
 };
 

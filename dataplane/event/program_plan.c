@@ -13,25 +13,10 @@
  * and the program give; parsers number shapes so that those in use do not meet there, unless they
  * belong to different programs.
  */
-#include "dataplane/event/program_put_internal.h"
-#include "dataplane/event/program_run_internal.h"
-#include "dataplane/event/timeval_internal.h"
+#include "dataplane/event/program_plan_internal.h"
 
 #define OP_BYTES_MAX \
     (DECIMAL_BINARY_BYTES + 16) /* that a step writes beside the text of its value */
-
-enum program_op_kind {
-    OP_STRING,
-    OP_INTEGER,
-    OP_FLOAT,
-    OP_TIMESTAMP,
-    OP_BOOLEAN,
-    OP_SCALAR, /* any other, and texts with a maxLength */
-    OP_JSON,   /* a container in a JSON column */
-    OP_ARRAY,  /* of a REPEATED column: nothing but its key */
-    OP_OPEN,   /* a RECORD begins */
-    OP_CLOSE,  /* and ends */
-};
 
 struct program_plan *plan_of(struct program_memory *m, const struct program *p,
                              const struct json_event *ev)
@@ -44,16 +29,6 @@ struct program_plan *plan_of(struct program_memory *m, const struct program *p,
 }
 
 /* ---- running ---- */
-
-/* The value at token i. */
-ALWAYS_INLINE struct json_value value_at(const char *origin, const uint32_t *token, uint32_t i)
-{
-    const char *p = origin + token[i], *past = origin + token[i + 1];
-
-    while (unlikely((uint8_t)past[-1] <= ' '))
-        past--;
-    return (struct json_value){.ptr = p, .len = (uint32_t)(past - p)};
-}
 
 static uint8_t type_of(char c)
 {
@@ -70,9 +45,8 @@ static uint8_t type_of(char c)
 }
 
 /* A value that its step does not read itself. */
-static __attribute__((noinline)) bool other_value(struct run *r, char **out,
-                                                  const struct program_op *op, struct json_value v,
-                                                  bool emit)
+bool plan_other_value(struct run *r, char **out, const struct program_op *op, struct json_value v,
+                      bool emit)
 {
     const struct program_column *col = &r->program->column[op->column];
     struct cursor c = {.out = *out};
@@ -88,97 +62,8 @@ static __attribute__((noinline)) bool other_value(struct run *r, char **out,
     return fits;
 }
 
-/* A string with escapes. */
-static COLD_PATH char *put_escaped(char *out, struct span raw)
-{
-    char *text = out + VARINT_BYTES_MAX;
-    size_t len = json_unescape(raw, text);
-
-    put_varint(&out, len);
-    memmove(out, text, len);
-    return out + len;
-}
-
-ALWAYS_INLINE void put_text(char **out, struct program_tag tag, struct span raw)
-{
-    char *start;
-
-    put_tag(out, tag);
-    start = *out;
-    put_varint(out, raw.len);
-    if (unlikely(copy_text(*out, raw.ptr, raw.len)))
-        *out = put_escaped(start, raw);
-    else
-        *out += raw.len;
-}
-
-ALWAYS_INLINE bool key_fits(const char *p, const struct program_column *col)
-{
-    if (!key_starts(p, col->key, col->key_mask))
-        return false;
-    return likely(col->name_len < PROGRAM_KEY_BYTES) ||
-           (memcmp(p, col->field->name, col->name_len) == 0 && p[col->name_len] == '"');
-}
-
-ALWAYS_INLINE void put_op_number(char **out, struct program_tag tag, int64_t v)
-{
-    put_tag(out, tag);
-    put_varint(out, (uint64_t)v);
-}
-
-/* The steps that read a value. @return false when it is to be read in another way. */
-ALWAYS_INLINE bool op_value(const struct program_op *op, const struct program_column *col,
-                            struct json_value v, bool far_numbers, char **out, bool emit)
-{
-    const char first = *v.ptr;
-    unsigned form;
-    int64_t number;
-    double real;
-
-    switch ((enum program_op_kind)op->kind) {
-    case OP_STRING:
-        if (unlikely(first != '"'))
-            return false;
-        if (emit)
-            put_text(out, col->tag, json_string_body(v));
-        return true;
-    case OP_INTEGER:
-        if (unlikely(!read_short_integer(v, &number)))
-            return false;
-        if (emit)
-            put_op_number(out, col->tag, number);
-        return true;
-    case OP_FLOAT:
-        if (!emit && !far_numbers && (first == '-' || (uint8_t)(first - '0') < 10))
-            return true;
-        if (unlikely(!read_short_decimal(v, &real)))
-            return false;
-        if (emit) {
-            put_tag(out, col->tag);
-            memcpy(*out, &real, sizeof(real));
-            *out += sizeof(real);
-        }
-        return true;
-    case OP_TIMESTAMP:
-        if (unlikely(first != '"' || time_parse_form(json_string_body(v), &number, &form) != 0 ||
-                     (form & ~(unsigned)(TIME_FORM_ZONE | TIME_FORM_NO_SECONDS)) != 0))
-            return false;
-        if (emit)
-            put_op_number(out, col->tag, number);
-        return true;
-    case OP_BOOLEAN:
-        if (unlikely(first != 't' && first != 'f'))
-            return false;
-        if (emit)
-            put_op_number(out, col->tag, first == 't');
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool json_column(struct run *r, char **out, const struct program_op *op,
-                        const struct program_column *col, const uint32_t *token, bool emit)
+bool plan_json_value(struct run *r, char **out, const struct program_op *op,
+                     const struct program_column *col, const uint32_t *token, bool emit)
 {
     struct json_value v = {.ptr = r->origin + token[op->token], .type = JSON_OBJECT};
     struct cursor c = {.out = *out};
@@ -190,58 +75,16 @@ static bool json_column(struct run *r, char **out, const struct program_op *op,
     return fits;
 }
 
-ALWAYS_INLINE bool steps(const struct program_plan *plan, struct run *r, const uint32_t *token,
-                         bool emit)
-{
-    const struct program_column *columns = r->program->column;
-    const struct program_op *op = plan->op, *end = op + plan->n_ops;
-    const char *origin = r->origin;
-    char *start[SCHEMA_DEPTH_MAX], *out = r->at.out;
-    const bool far_numbers = r->far_numbers;
-    unsigned depth = 0;
-
-    for (; op < end; op++) {
-        const struct program_column *col = &columns[op->column];
-        struct json_value v;
-
-        if (op->key && unlikely(!key_fits(origin + token[op->token - 2] + 1, col)))
-            return false;
-        if (likely(op->kind <= OP_SCALAR)) {
-            v = value_at(origin, token, op->token);
-            if (likely(op_value(op, col, v, far_numbers, &out, emit)))
-                continue;
-            r->at.out = out; /* so that out itself stays in a register */
-            if (!other_value(r, &r->at.out, op, v, emit))
-                return false;
-            out = r->at.out;
-        } else if (op->kind == OP_JSON) {
-            r->at.out = out;
-            if (!json_column(r, &r->at.out, op, col, token, emit))
-                return false;
-            out = r->at.out;
-        } else if (emit && op->kind == OP_OPEN) {
-            ASSERT_HOT(depth < SCHEMA_DEPTH_MAX);
-            put_tag(&out, col->tag);
-            start[depth++] = ++out;
-        } else if (emit && op->kind == OP_CLOSE) {
-            ASSERT_HOT(depth > 0);
-            put_length(&out, start[--depth]);
-        }
-    }
-    r->at.out = out;
-    return true;
-}
-
 static __attribute__((noinline)) bool steps_check(const struct program_plan *plan, struct run *r,
                                                   const uint32_t *token)
 {
-    return steps(plan, r, token, false);
+    return plan_steps(plan, r, token, false);
 }
 
 static __attribute__((noinline)) bool steps_encode(const struct program_plan *plan, struct run *r,
                                                    const uint32_t *token)
 {
-    return steps(plan, r, token, true);
+    return plan_steps(plan, r, token, true);
 }
 
 bool plan_run(const struct program_plan *plan, struct run *r, const struct json_event *ev,
@@ -249,10 +92,10 @@ bool plan_run(const struct program_plan *plan, struct run *r, const struct json_
 {
     ASSERT_HOT(plan->shape == ev->shape && plan->line == r->line);
     if (!emit)
-        return steps_check(plan, r, ev->token);
+        return plan->avx2 ? plan_check_avx2(plan, r, ev->token) : steps_check(plan, r, ev->token);
     if (r->out_end - r->at.out < (ptrdiff_t)(ev->len + (size_t)plan->n_ops * OP_BYTES_MAX))
         return false; /* near the end of the room every value asks for its own */
-    return steps_encode(plan, r, ev->token);
+    return plan->avx2 ? plan_encode_avx2(plan, r, ev->token) : steps_encode(plan, r, ev->token);
 }
 
 /* ---- learning ---- */
@@ -394,6 +237,8 @@ void plan_learn(struct program_plan *plan, const struct run *r, const struct jso
     plan->shape = ev->shape;
     plan->program = r->program;
     plan->line = r->line;
+    plan->avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                 __builtin_cpu_supports("bmi2");
     plan->n_ops = 0;
     plan->misses = 0;
     learn_record(&l, &l.program->column[PROGRAM_ROOT]);

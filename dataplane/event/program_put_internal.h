@@ -6,7 +6,7 @@
 #define PENSTOCK_EVENT_PROGRAM_PUT_INTERNAL_H
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "dataplane/event/program_internal.h"
@@ -14,12 +14,17 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #define VARINT_BYTES_MAX 10
-#define VECTOR_BYTES     16
+#define VECTOR_BYTES     32
 
 /** Whether a name starts at p, closing quote included; PROGRAM_KEY_BYTES are readable. */
 ALWAYS_INLINE bool key_starts(const char *p, const char *key, uint32_t mask)
 {
-#ifdef __SSE2__
+#ifdef __AVX2__
+    const __m256i equal = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(const void *)p),
+                                            _mm256_loadu_si256((const __m256i *)(const void *)key));
+
+    return (~(uint32_t)_mm256_movemask_epi8(equal) & mask) == 0;
+#elif defined(__SSE2__)
     const __m128i low = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)p),
                                        _mm_loadu_si128((const __m128i *)(const void *)key));
     const __m128i high = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16)),
@@ -33,36 +38,59 @@ ALWAYS_INLINE bool key_starts(const char *p, const char *key, uint32_t mask)
 #endif
 }
 
-/** Copies n bytes, reading and writing up to VECTOR_BYTES more. @return whether a '\\' is among them. */
-ALWAYS_INLINE bool copy_text(char *to, const char *from, size_t n)
+/* The backslashes among the VECTOR_BYTES at from, as bits; those bytes are copied. */
+ALWAYS_INLINE uint32_t copy_vector(char *to, const char *from)
 {
-#ifdef __SSE2__
+#ifdef __AVX2__
+    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)from);
+
+    _mm256_storeu_si256((__m256i *)(void *)to, v);
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\')));
+#elif defined(__SSE2__)
+    const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)from);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(from + 16));
     const __m128i backslash = _mm_set1_epi8('\\');
 
-    for (size_t i = 0; i < n; i += VECTOR_BYTES) {
-        const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
-        const unsigned found = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, backslash));
-
-        _mm_storeu_si128((__m128i *)(void *)(to + i), v);
-        if (unlikely(found != 0) && i + (unsigned)__builtin_ctz(found) < n)
-            return true;
-    }
-    return false;
+    _mm_storeu_si128((__m128i *)(void *)to, low);
+    _mm_storeu_si128((__m128i *)(void *)(to + 16), high);
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(low, backslash)) |
+           (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(high, backslash)) << 16;
 #else
-    memcpy(to, from, n);
-    return memchr(from, '\\', n) != NULL;
+    uint32_t found = 0;
+
+    for (unsigned i = 0; i < VECTOR_BYTES; i++) {
+        found |= (uint32_t)(from[i] == '\\') << i;
+        to[i] = from[i];
+    }
+    return found;
 #endif
+}
+
+/**
+ * Copies n bytes, reading and writing up to VECTOR_BYTES more. @return whether a '\\' is among them.
+ * Nearly all texts take one vector, whatever their length, so that no branch depends on it.
+ */
+ALWAYS_INLINE bool copy_text(char *to, const char *from, size_t n)
+{
+    uint32_t found = copy_vector(to, from);
+
+    while (unlikely(n > VECTOR_BYTES)) {
+        if (found != 0)
+            return true;
+        to += VECTOR_BYTES;
+        from += VECTOR_BYTES;
+        n -= VECTOR_BYTES;
+        found = copy_vector(to, from);
+    }
+    return (found & (uint32_t)((UINT64_C(1) << n) - 1)) != 0;
 }
 
 #define EVERY_BYTE(b)     (UINT64_C(0x0101010101010101) * (b))
 #define NUMBER_READ_BYTES 32 /* from a number's start on, by the readers of short ones */
 
-/* The value of n digits, 1 to 8; eight bytes are readable. @return false when they are not digits. */
-ALWAYS_INLINE bool read_digits(const char *p, unsigned n, uint64_t *out)
+/* The value of the first n bytes of w, 1 to 8. @return false when they are not digits. */
+ALWAYS_INLINE bool read_digits_of(uint64_t w, unsigned n, uint64_t *out)
 {
-    uint64_t w;
-
-    memcpy(&w, p, sizeof(w));
     w = w << (64 - 8 * n) | EVERY_BYTE('0') >> 4 * n >> 4 * n; /* zeros in front */
     if (((w & EVERY_BYTE(0xF0)) | ((w + EVERY_BYTE(6)) & EVERY_BYTE(0xF0)) >> 4) !=
         EVERY_BYTE(0x33))
@@ -73,6 +101,15 @@ ALWAYS_INLINE bool read_digits(const char *p, unsigned n, uint64_t *out)
             (w >> 16 & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >>
            32;
     return true;
+}
+
+/* The same for eight bytes in memory. */
+ALWAYS_INLINE bool read_digits(const char *p, unsigned n, uint64_t *out)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof(w));
+    return read_digits_of(w, n, out);
 }
 
 /** A whole number of up to 16 digits in a valid document. @return false: read it in another way. */
@@ -103,14 +140,33 @@ ALWAYS_INLINE bool read_short_decimal(struct json_value v, double *out)
     const bool negative = *v.ptr == '-';
     const char *p = v.ptr + negative;
     const unsigned n = v.len - negative;
-    unsigned whole = 1, part = 0;
-    uint64_t digits, fraction = 0;
+    unsigned whole, part;
+    uint64_t digits, fraction = 0, w;
     double real;
 
-    while (whole < n && p[whole] != '.')
-        whole++;
-    if (whole < n)
-        part = n - whole - 1;
+    if (likely(n <= 8)) { /* the digits behind the point move over it */
+        memcpy(&w, p, sizeof(w));
+        fraction = w ^ EVERY_BYTE('.');
+        fraction = (fraction - EVERY_BYTE(1)) & ~fraction & EVERY_BYTE(0x80);
+        whole = fraction == 0 ? 8 : (unsigned)__builtin_ctzll(fraction) >> 3;
+        if (unlikely(whole >= n)) { /* no point */
+            if (!read_digits(p, n, &digits))
+                return false;
+            real = (double)(int64_t)digits;
+        } else {
+            part = n - whole - 1;
+            fraction = UINT64_MAX << (8 * whole);
+            w = (w & ~fraction) | (w >> 8 & fraction);
+            if (!read_digits_of(w, n - 1, &digits))
+                return false;
+            real = (double)(int64_t)digits / powers[part];
+        }
+        *out = negative ? -real : real;
+        return true;
+    }
+    for (whole = 1; whole < n && p[whole] != '.'; whole++)
+        ;
+    part = whole < n ? n - whole - 1 : 0;
     if (whole > 8 || part > 7 || !read_digits(p, whole, &digits) ||
         (part > 0 && !read_digits(p + whole + 1, part, &fraction)))
         return false;
@@ -125,6 +181,14 @@ ALWAYS_INLINE void put_tag(char **out, struct program_tag tag)
     *out += tag.len;
 }
 
+/** As put_varint(), but writes no byte more than it has. */
+ALWAYS_INLINE void put_varint_short(char **out, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *(*out)++ = (char)(v | 0x80);
+    *(*out)++ = (char)v;
+}
+
 /** Any 64-bit value; what has up to 56 bits is spread over eight bytes at once. */
 ALWAYS_INLINE void put_varint(char **out, uint64_t v)
 {
@@ -135,9 +199,7 @@ ALWAYS_INLINE void put_varint(char **out, uint64_t v)
         return;
     }
     if (unlikely(v >> 56 != 0)) {
-        for (; v >= 0x80; v >>= 7)
-            *(*out)++ = (char)(v | 0x80);
-        *(*out)++ = (char)v;
+        put_varint_short(out, v);
         return;
     }
     n = (70 - (unsigned)__builtin_clzll(v)) / 7;
@@ -161,9 +223,7 @@ ALWAYS_INLINE void put_length(char **out, char *start)
         memmove(start + more, start, len);
         *out += more;
     }
-    for (; len >= 0x80; len >>= 7)
-        *p++ = (char)(len | 0x80);
-    *p = (char)len;
+    put_varint_short(&p, len);
 }
 
 #endif

@@ -80,7 +80,7 @@ static inline const char *string_end(const char *p, const char *end)
 {
     for (p++; p < end; p++) {
 #ifdef __SSE2__
-        while (end - p >= VECTOR_BYTES) {
+        while (end - p >= 16) {
             const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
             const __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
                                                _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
@@ -90,7 +90,7 @@ static inline const char *string_end(const char *p, const char *end)
                 p += __builtin_ctz(found);
                 break;
             }
-            p += VECTOR_BYTES;
+            p += 16;
         }
         if (p == end)
             break;
@@ -241,14 +241,43 @@ ALWAYS_INLINE bool has_room(const struct run *r, const struct cursor *c, size_t 
     return likely(r->out_end - c->out >= (ptrdiff_t)n); /* out may be in the slack */
 }
 
-/* A string with escapes: its length is known only when it is written. */
-static COLD_PATH char *put_unescaped(char *out, struct span raw)
+/* The text that the escape at p stands for. @return past the escape. */
+static const char *put_escape(char **out, const char *p, const char *end)
 {
-    char *text = out + VARINT_BYTES_MAX;
-    size_t len = json_unescape(raw, text);
+    static const char plain[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+    size_t len = 6;
 
-    put_varint(&out, len);
-    memmove(out, text, len);
+    if (likely(p[1] != 'u')) {
+        *(*out)++ = plain[(uint8_t)p[1]];
+        return p + 2;
+    }
+    if ((p[2] | 0x20) == 'd' && p[3] >= '8' && end - p >= 12) /* the first of a pair */
+        len = 12;
+    *out += json_unescape((struct span){p, len}, *out);
+    return p + len;
+}
+
+char *put_unescaped(char *out, struct span raw)
+{
+    const char *p = raw.ptr, *end = p + raw.len;
+    char *text = out + (raw.len < 0x80 ? 1 : VARINT_BYTES_MAX), *to = text;
+    size_t len;
+
+    while (p < end) {
+        const char *mark = memchr(p, '\\', (size_t)(end - p));
+        size_t n = (size_t)((mark == NULL ? end : mark) - p);
+
+        memcpy(to, p, n);
+        to += n;
+        p += n;
+        if (mark != NULL)
+            p = put_escape(&to, p, end);
+    }
+    len = (size_t)(to - text);
+    put_varint_short(&out, len);
+    if (out != text)
+        memmove(out, text, len);
     return out + len;
 }
 

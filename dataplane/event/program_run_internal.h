@@ -57,6 +57,10 @@ bool run_unknown(struct run *r, const struct schema_field *f, const struct json_
 bool run_scalar(struct run *r, struct cursor *c, const struct program_column *col,
                 struct json_value v, bool emit);
 
+/** Writes a string with escapes, its length in front; room for VARINT_BYTES_MAX beside raw.len.
+ * @return past it. */
+char *put_unescaped(char *out, struct span raw) COLD_PATH;
+
 /** Where the plan for an event's shape is or belongs; NULL when it cannot have one. */
 struct program_plan *plan_of(struct program_memory *m, const struct program *p,
                              const struct json_event *ev);

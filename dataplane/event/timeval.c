@@ -245,53 +245,73 @@ static inline unsigned byte_of(uint64_t w, unsigned i)
     return (unsigned)(w >> (8 * i)) & 0xFF;
 }
 
+/* The microseconds of a fraction of three or six digits that ends at p[at]. */
+static inline bool usual_fraction(const char *p, size_t at, int64_t *micros)
+{
+    uint64_t pairs;
+
+    if (at == 26) {
+        if (!digit_pairs(load_text(p + 18), CLASS(p[18], '.', '0', '0', '0', '0', '0', '0'),
+                         CLASS(9, 9, 0, 0, 0, 0, 0, 0), &pairs))
+            return false;
+        *micros = byte_of(pairs, 2) * 10000 + byte_of(pairs, 4) * 100 + byte_of(pairs, 6);
+        return true;
+    }
+    if (at != 23 ||
+        !digit_pairs(load_text(p + 15), CLASS(p[15], p[16], p[17], p[18], '.', '0', '0', '0'),
+                     CLASS(9, 9, 9, 9, 9, 0, 0, 0), &pairs))
+        return false;
+    *micros = byte_of(pairs, 5) * 10000 + byte_of(pairs, 7) * 100;
+    return true;
+}
+
 /*
- * The form that nearly all times have: YYYY-MM-DDTHH:MM:SS, no fraction or three or six digits, Z;
- * read by words. @return false for any other text, and for what needs a closer look.
+ * The form that nearly all times have: YYYY-MM-DDTHH:MM:SS, no fraction or three or six digits, then
+ * Z or +hh:mm; read by words. @return false for any other text, and for what needs a closer look.
  */
 static inline bool usual_time(struct span text, int64_t *us)
 {
     const char *p = text.ptr;
-    uint64_t date, clock, second, last;
-    int32_t micros = 0;
-    unsigned year, month, day, hour, minute;
+    uint64_t date, day_word, clock;
+    int64_t micros = 0, seconds;
+    unsigned year, month, day, hour, minute, second;
+    int zone_minutes = 0;
+    size_t at = text.len - 1;
 
-    if ((text.len != 20 && text.len != 24 && text.len != 27) || p[text.len - 1] != 'Z')
+    if (text.len < 20 || text.len > 32)
+        return false;
+    if (p[at] != 'Z') {
+        int hours = two_digits(p + text.len - 5), minutes = two_digits(p + text.len - 2);
+
+        at = text.len - 6;
+        if (at < 19 || (p[at] != '+' && p[at] != '-') || p[text.len - 3] != ':' || hours < 0 ||
+            hours > 13 || minutes < 0 || minutes > 59)
+            return false;
+        zone_minutes = p[at] == '-' ? -(hours * 60 + minutes) : hours * 60 + minutes;
+    }
+    if (at != 19 && !usual_fraction(p, at, &micros))
         return false;
     if (!digit_pairs(load_text(p), CLASS('0', '0', '0', '0', '-', '0', '0', '-'),
                      CLASS(0, 0, 0, 0, 9, 0, 0, 9), &date) ||
-        !digit_pairs(load_text(p + 8), CLASS('0', '0', 'T', '0', '0', ':', '0', '0'),
-                     CLASS(0, 0, 9, 0, 0, 9, 0, 0), &clock) ||
-        !digit_pairs(load_text(p + 12), CLASS('0', ':', '0', '0', ':', '0', '0', p[19]),
-                     CLASS(0, 9, 0, 0, 9, 0, 0, 0), &second))
+        !digit_pairs(load_text(p + 3), CLASS('0', '-', '0', '0', '-', '0', '0', 'T'),
+                     CLASS(0, 9, 0, 0, 9, 0, 0, 9), &day_word) ||
+        !digit_pairs(load_text(p + 11), CLASS('0', '0', ':', '0', '0', ':', '0', '0'),
+                     CLASS(0, 0, 9, 0, 0, 9, 0, 0), &clock))
         return false;
-    if (text.len > 20) {
-        if (!digit_pairs(load_text(p + text.len - 8),
-                         text.len == 27 ? CLASS('.', '0', '0', '0', '0', '0', '0', 'Z')
-                                        : CLASS(p[16], p[17], p[18], '.', '0', '0', '0', 'Z'),
-                         text.len == 27 ? CLASS(9, 0, 0, 0, 0, 0, 0, 9)
-                                        : CLASS(0, 0, 0, 9, 0, 0, 0, 9),
-                         &last))
-            return false;
-        micros =
-            text.len == 27
-                ? (int32_t)(byte_of(last, 1) * 10000 + byte_of(last, 3) * 100 + byte_of(last, 5))
-                : (int32_t)(byte_of(last, 4) * 10000 + byte_of(last, 6) * 100);
-    }
     year = byte_of(date, 0) * 100 + byte_of(date, 2);
     month = byte_of(date, 5);
-    day = byte_of(clock, 0);
-    hour = byte_of(clock, 3);
-    minute = byte_of(clock, 6);
-    if (year == 0 || month - 1 > 11 || day == 0 || hour > 23 || minute > 59 ||
-        byte_of(second, 5) > 59)
+    day = byte_of(day_word, 5);
+    hour = byte_of(clock, 0);
+    minute = byte_of(clock, 3);
+    second = byte_of(clock, 6);
+    if (year < 2 || year > 9998 || month - 1 > 11 || day == 0 || hour > 23 || minute > 59 ||
+        second > 59) /* in the years at the ends a zone may lead out of the range */
         return false;
     if (day > 28 && day > (unsigned)days_in_month((int)year, (int)month))
         return false;
-    *us = (days_from_civil((int)year, (int)month, (int)day) * INT64_C(86400) +
-           (hour * 60 + minute) * 60 + byte_of(second, 5)) *
-              SECOND_US +
-          micros;
+    seconds = days_from_civil((int)year, (int)month, (int)day) * INT64_C(86400) +
+              ((int)(hour * 60 + minute) - zone_minutes) * INT64_C(60) + second;
+    *us = seconds * SECOND_US + micros;
     return true;
 }
 

@@ -493,6 +493,65 @@ static void plans(void **state)
     schema_destroy(s);
 }
 
+/*
+ * Not a test: the program with which it_rows_proto.py makes rows. Prints the descriptor, then a line
+ * for each event of a file: the row as the worker's parser and a plan give it, or "refused" and why.
+ */
+static void dump_event(const struct schema *s, const struct json_event *ev, bool line)
+{
+    static const char id[] = "0123456789abcdef0123456789abcdef-0000000000000001";
+    const struct program_row what = {.line = line,
+                                     .event_us = INT64_C(1750000000123456),
+                                     .processed_us = INT64_C(-1),
+                                     .id = {id, sizeof(id) - 1}};
+    size_t len;
+
+    if (ev->error != JSON_ERROR_NONE) {
+        printf("refused bad_json\n");
+        return;
+    }
+    if (program_encode(s, memory, ev, &what, row, sizeof(row), &len, &result) != 0) {
+        printf("refused %s %s\n", reason_name(result.reason), result.detail);
+        return;
+    }
+    for (size_t i = 0; i < len; i++)
+        printf("%02x", (unsigned char)row[i]);
+    printf("\n");
+}
+
+static int dump(const char *schema, const char *file, bool line)
+{
+    static struct json_event events[32];
+    struct json_parser *parser;
+    struct json_stream stream;
+    char error[256], *buf = calloc(1, (size_t)64 << 20), *descriptor;
+    FILE *f = fopen(file, "r");
+    struct schema *s;
+    size_t len;
+    int n;
+
+    if (f == NULL || schema_load(schema, &s, error, sizeof(error)) != 0 ||
+        program_memory_create(&memory) != 0 ||
+        json_parser_create(NULL, json_isa_best(), &parser) != 0 ||
+        program_descriptor(s, &descriptor, &len) != 0)
+        return 1;
+    for (size_t i = 0; i < len; i++)
+        printf("%02x", (unsigned char)descriptor[i]);
+    printf("\n");
+    len = fread(buf, 1, ((size_t)64 << 20) - JSON_PADDING_BYTES, f);
+    json_stream_init(&stream, parser, buf, len, JSON_FRAMING_LINES);
+    while ((n = json_next(&stream, events, 32)) > 0) {
+        for (int i = 0; i < n; i++)
+            dump_event(s, &events[i], line);
+    }
+    free(descriptor);
+    free(buf);
+    json_parser_destroy(parser);
+    program_memory_destroy(memory);
+    schema_destroy(s);
+    return fclose(f);
+}
+
 /* Type names that would clash, and names that are no identifiers. */
 static void descriptor_names(void **state)
 {
@@ -529,7 +588,7 @@ static int destroy(void **state)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden),           cmocka_unit_test(values),  cmocka_unit_test(packed),
@@ -538,5 +597,7 @@ int main(void)
         cmocka_unit_test(descriptor_names),
     };
 
+    if (argc == 4) /* --rows or --lines, a schema, events */
+        return dump(argv[2], argv[3], strcmp(argv[1], "--lines") == 0);
     return cmocka_run_group_tests(tests, create, destroy);
 }
