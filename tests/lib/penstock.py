@@ -427,6 +427,13 @@ class Daemon:
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
+    def admin_answers(self, path):
+        """Whether the admin port answers 200."""
+        try:
+            return self.admin(path)[0] == 200
+        except OSError:
+            return False
+
     def kill(self):
         """kill -9."""
         if self.process:
