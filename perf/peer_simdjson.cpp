@@ -19,7 +19,8 @@ using std::string_view;
 namespace
 {
 
-constexpr size_t CHUNK = 256 * 1024; // of a stream: what one stage 1 covers; fits the second cache
+constexpr size_t BATCH = 1 << 20;    // of a stream: simdjson's own choice, 10 % faster than 256 KiB here
+constexpr size_t CHUNK = 256 * 1024; // of the ceilings; fits the second cache
 constexpr size_t EVENT_MAX = 64 * 1024;
 constexpr bool AVX512 = PEER_AVX512;
 constexpr const char *ISA = AVX512 ? "avx512" : "avx2";
@@ -174,7 +175,7 @@ template <enum json_corpus C> struct dom_runner {
 
 size_t batch_of(size_t buffer_max)
 {
-    return buffer_max < 2 * CHUNK ? buffer_max : CHUNK;
+    return buffer_max < BATCH ? buffer_max : BATCH;
 }
 
 void *dom_create(enum json_corpus corpus, size_t buffer_max)
