@@ -228,16 +228,26 @@ $(BUILD)/sim/sim: $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST))
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -Wl,--as-needed -lrte_ring -lrte_eal -lz -lm -pthread
 
-# A fuzz target names the sources it needs in a first line "// sources: a.c b.c"; they are built again with
-# clang's sanitizers.
-$(BUILD)/fuzz/%: tests/fuzz/%.c
+# Fuzz targets link a library of their own: the product and what tests share, built with clang's sanitizers.
+FUZZ_LIB_SRC := $(CORE_SRC) $(UNIT_LIB) $(filter-out %/main.c,$(CLI_SRC))
+FUZZ_LIB     := $(BUILD)/fuzz/libpenstock.a
+FUZZ_OBJ     := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_LIB_SRC) $(FUZZ_SRC))
+FUZZ_FLAGS    = $(STD) $(CORE_CFLAGS) -DPENSTOCK_NO_JEMALLOC=1 -O1 -g -DPENSTOCK_ASSERT_HOT=1 \
+		-fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+$(BUILD)/fuzz/obj/%.o: %.c
 	$(Q)mkdir -p $(@D)
-	$(if $(Q),@echo "  FZ  $@")
-	$(Q)$(CLANG) $(STD) $(CORE_CFLAGS) -O1 -g -DPENSTOCK_ASSERT_HOT=1 -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=undefined -MMD -MP -MF $@.d -o $@ $< $$(sed -n 's|^// sources: ||p' $<) \
-	  -Wl,--as-needed -lrte_ring -lrte_eal -lcurl -ljansson $(PACKED_LIBS)
+	$(if $(Q),@echo "  CC  $< (fuzzing)")
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(FUZZ_LIB): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_LIB_SRC))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(FUZZ_BIN): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(FUZZ_LIB)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(filter-out -ljemalloc,$(CORE_LIBS)) -lcmocka -ljansson
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(PACK_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
 SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,1 2 3,$(call sim_obj,$(n),$(SIM_CANARY)))
--include $(ALL_OBJ:.o=.d) $(FUZZ_BIN:=.d) $(SIM_OBJ:.o=.d)
+-include $(ALL_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(SIM_OBJ:.o=.d)
 .SECONDARY:

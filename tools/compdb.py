@@ -14,7 +14,7 @@ LAUNCHERS = ("ccache", "distcc")
 def entry(line, folder):
     """The entry of one command line, or None when it compiles nothing."""
     try:
-        words = shlex.split(line.split("$(", 1)[0])  # a fuzz target's further sources come from a $(sed)
+        words = shlex.split(line)
     except ValueError:
         return None
     while words and words[0] in LAUNCHERS:

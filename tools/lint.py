@@ -219,8 +219,7 @@ def check_sizes(path, text, code):
 
 
 def check_head(path, text, code):
-    body = re.sub(r"\A(// sources:[^\n]*\n)+", "", text).lstrip()
-    found = re.match(r"/\*.*?\*/|(?://[^\n]*\n)+", body, re.S)
+    found = re.match(r"/\*.*?\*/|(?://[^\n]*\n)+", text.lstrip(), re.S)
     if found is None:
         yield 1, "head", RULES["head"]
     elif path.startswith("dataplane/") and path.endswith(".c"):
@@ -272,7 +271,7 @@ CLEAN = {
     "tools/penstock/a.c": '/* x */\n#include "control/protocol.h"\n',
     "tests/unit/test_a.c": '/* x */\n#include "dataplane/json/a_internal.h"\n'
                            '#include "control/config.h"\n',
-    "tests/fuzz/fuzz_a.c": "// sources: a.c\n// sources: b.c\n/* x */\nint f(const char *s);\n",
+    "tests/fuzz/fuzz_a.c": "/* x */\nint f(const char *s);\n",
 }
 
 
@@ -318,7 +317,6 @@ BROKEN = [
     ("heat", "dataplane/a.c", "/* A file. */\nint a; /* HOT */\n"),
     ("head", "control/a.c", "int a;\n"),
     ("head", "control/a.h", "#pragma once\n/* late */\n"),
-    ("head", "tests/fuzz/fuzz_a.c", "// sources: a.c\nint a;\n"),
 ]
 
 

@@ -1,5 +1,3 @@
-// sources: sinks/engine/*.c -lcurl -luring -lcrypto
-// sources: dataplane/json/*.c dataplane/base/[clr]*.c
 /*
  * Any bytes as a key file, or as a token server's answer. A key that is accepted is whole and can
  * sign; a token that is accepted can stand in a header line. Seeds hold @KEY@ where a private key

@@ -1,4 +1,3 @@
-// sources: dataplane/block/block_view.c dataplane/base/crc32c.c dataplane/base/compiler.c
 /*
  * block_view() on arbitrary bytes whose magic, length and CRC are made right first, so that the
  * fuzzer gets behind them: never a crash nor a read outside, and what is accepted lies inside of

@@ -1,4 +1,3 @@
-// sources: sinks/bigquery/bq_[ir]*[dw].c sinks/engine/[at][ne]*.c dataplane/[bej]*[ent]/*.c
 /*
  * Both directions of insertAll. Any bytes as an answer: nothing of it is used unless all of it is
  * well-formed, and then the texts are exactly those of the refused rows. Any valid object as a row:

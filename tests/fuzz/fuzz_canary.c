@@ -1,4 +1,3 @@
-// sources: dataplane/base/compiler.c
 /*
  * COLD. A planted fault: one byte is read past an allocation when the input spells the magic word.
  * The runner counts this target as failed when the fault is not found: then no other target could

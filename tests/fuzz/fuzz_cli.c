@@ -1,4 +1,3 @@
-// sources: control/cli_parse.c control/knobs.c control/values.c control/textbuf.c dataplane/base/compiler.c
 /* Any bytes as a request of the CLI socket: a known command, or a message and the status for wrong
  * usage. */
 #include "control/cli.h"

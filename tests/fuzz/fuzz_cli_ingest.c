@@ -1,4 +1,3 @@
-// sources: control/cli_ingest_parse.c control/textbuf.c dataplane/base/compiler.c
 /*
  * Any bytes as requests of `penstock ingest`: a line, the body of an ingest-open, a batch. What is
  * taken must lie inside of the bytes, with rising seq.

@@ -1,8 +1,3 @@
-// sources: control/config.c control/config_assign.c control/config_check.c control/config_types.c
-// sources: control/config_yaml.c control/knobs.c control/values.c control/textbuf.c -lyaml -lm
-// sources: control/config_fill.c sinks/engine/*.c dataplane/tls.c dataplane/tls_context.c -lcurl -luring
-// sources: control/door_tokens.c dataplane/input/tokens.c -lssl -lcrypto
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[clr]*.c
 /*
  * Any bytes as a configuration file. It must be refused with at least one problem or accepted; what
  * is accepted must keep the relations that the modules rely on.

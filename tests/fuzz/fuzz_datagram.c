@@ -1,12 +1,3 @@
-// sources: dataplane/block/block.c dataplane/block/block_view.c dataplane/types.c
-// sources: dataplane/base/crc32c.c dataplane/base/compiler.c dataplane/base/lsn.c
-// sources: dataplane/base/reason.c dataplane/event/assemble.c dataplane/event/check.c
-// sources: dataplane/event/check_geography.c dataplane/event/check_value.c dataplane/event/dead.c
-// sources: dataplane/event/decimal.c dataplane/event/names.c dataplane/event/schema.c
-// sources: dataplane/event/schema_compare.c dataplane/event/schema_compile.c
-// sources: dataplane/event/schema_text.c dataplane/event/text.c dataplane/event/timeval.c
-// sources: dataplane/event/type.c dataplane/json/json.c dataplane/json/json_scalar.c
-// sources: dataplane/json/number.c dataplane/json/walk.c dataplane/peer.c dataplane/base/live.c
 /*
  * Arbitrary datagrams with little block memory: each is taken, with every document of it in a block
  * as an event or a dead letter, or nothing of it is and it is counted once, or may be tried again. A

@@ -1,7 +1,3 @@
-// sources: sinks/delivery/record.c sinks/delivery/state.c sinks/delivery/planned.c
-// sources: sinks/delivery/idmap.c sinks/delivery/marks.c dataplane/block/block_view.c
-// sources: sinks/delivery/frame.c sinks/delivery/dlog_recover.c dataplane/base/compiler.c
-// sources: dataplane/base/log.c dataplane/base/crc32c.c
 /*
  * Bytes of a disk into record decoding, the state and recovery: never a crash, and what is accepted
  * can be written as a snapshot and read back. The first byte chooses: a file as it is; a file whose

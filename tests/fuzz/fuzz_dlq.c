@@ -1,4 +1,3 @@
-// sources: */dlq_line.c */dlq_op*.c */values.c */textbuf.c */event/*.c */json/*.c */base/[clr]*.c
 /*
  * Any bytes as a line of a dead-letter object, and as the words behind `dlq`. A line is a letter or
  * has a reason not to be one; the bytes of a letter, written again as a letter, are the same bytes.

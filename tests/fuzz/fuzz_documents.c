@@ -1,6 +1,3 @@
-// sources: tools/penstock/documents.c tools/penstock/source.c
-// sources: dataplane/json/json.c dataplane/json/json_scalar.c dataplane/json/number.c dataplane/json/walk.c
-// sources: dataplane/base/compiler.c dataplane/base/crc32c.c
 /*
  * Any bytes as a file: plain, gzip, zstd, lines, arrays. Each document must be the bytes that lie
  * in front of its end, and the same file read again must give the same documents.

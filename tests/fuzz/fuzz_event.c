@@ -1,4 +1,3 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
  * Any document that is a JSON object, through check and assembly. The first byte chooses a schema,
  * the rest is the document. What is accepted must come out as one valid line that fits the same

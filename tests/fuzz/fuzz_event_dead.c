@@ -1,4 +1,3 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
  * Any bytes as a dead letter: every part must be one valid line within its limit, and text parts
  * joined must be the original. The first two bytes choose the limit and how much of the rest is

@@ -1,4 +1,3 @@
-// sources: dataplane/input/expand.c dataplane/base/mem.c dataplane/base/compiler.c
 /*
  * Any bytes as a compressed body: the result does not depend on the sizes of steps, and what comes to
  * its end is what the library gives in one go. The first byte chooses coding and step.

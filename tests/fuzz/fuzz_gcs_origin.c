@@ -1,4 +1,3 @@
-// sources: sinks/gcs/gcs_origin.c dataplane/base/compiler.c
 /*
  * "ENDPOINT\nADDRESS": an address of an upload session that is let through leads libcurl, which will
  * connect to it, to the endpoint's own scheme, host and port, or by https to a host of Google's.

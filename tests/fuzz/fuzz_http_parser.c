@@ -1,4 +1,3 @@
-// sources: dataplane/input/http_parser.c dataplane/input/http_chunked.c dataplane/base/compiler.c
 /*
  * COLD. Fuzzes request heads, chunked bodies and path segments.
  * Goal: no over-read, no answer that depends on how input was cut into pieces, no head that holds

@@ -1,4 +1,3 @@
-// sources: dataplane/json/*.c dataplane/base/compiler.c
 /*
  * Goal: the scanner agrees with an independent validator on error and offset; events, walks and
  * picks agree with each other; nothing is read past the padding. Method: the first byte of the

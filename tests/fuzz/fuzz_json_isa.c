@@ -1,5 +1,3 @@
-// sources: dataplane/json/*.c dataplane/base/compiler.c
-// sources: tests/unit/tjson_check.c tests/unit/tjson_make.c tests/unit/tjson_oracle.c
 /*
  * Goal: every variant of the parser that this CPU has says the same about every document, above all when
  * it takes an event for one that it has learned. Method: the first byte of the input chooses framing and

@@ -1,5 +1,3 @@
-// sources: dataplane/json/json.c dataplane/json/json_scalar.c dataplane/json/walk.c
-// sources: dataplane/json/number.c dataplane/base/compiler.c
 /*
  * Goal: json_int64(), json_uint64() and json_double() agree with strtoll(), strtoull() and
  * strtod() on every number, and refuse the rest. Method: an own check of the grammar, then the C

@@ -1,4 +1,3 @@
-// sources: dataplane/input/lines.c dataplane/base/compiler.c
 /*
  * A TCP stream's bytes in pieces of any size: what comes out is the input, once, in whole lines, and
  * of lines that are too long the head (tlines.h). The first bytes choose sizes and pieces.

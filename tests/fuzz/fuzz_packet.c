@@ -1,4 +1,3 @@
-// sources: dataplane/packet/headers.c dataplane/base/compiler.c
 /*
  * Arbitrary frames, against a slow reader that shares no code with ours: it takes bytes off the front of
  * what is left, so it cannot read too far, and sums checksums a byte at a time. Frames are also repaired,

@@ -1,4 +1,3 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c tests/unit/trows_check.c
 /*
  * Any lines as the events of a table whose columns come from data. The first byte chooses configured
  * columns, the room for columns, and after how many events types are fixed. The independent judge of

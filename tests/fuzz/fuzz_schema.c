@@ -1,4 +1,3 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
  * Any bytes as a schema, and two of them (split at a NUL) as ours and the table's. What compiles
  * must compile to itself again; a patch must be valid and leave nothing to patch.

@@ -1,4 +1,3 @@
-// sources: dataplane/event/timeval.c dataplane/event/decimal.c dataplane/base/compiler.c
 /* Any bytes as a time, a date and a number of seconds: what is taken is in range and survives being
  * written. */
 #include <errno.h>

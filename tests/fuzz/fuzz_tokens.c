@@ -1,4 +1,3 @@
-// sources: dataplane/input/tokens.c dataplane/base/compiler.c
 /*
  * COLD. Fuzzes the file of http.tokens.
  * Goal: no over-read, a reason for every refusal, and what is taken is found by its digest and only by
