@@ -33,7 +33,8 @@ static COLD_PATH void keep_broken(struct worker *w, const struct ingest_body *bo
 
 bool datagram_take(struct worker *w, const struct datagram *d)
 {
-    struct ingest_body body = {.buf = d->buf, .len = d->len, .input = d->input, .peer = d->from};
+    struct ingest_body body = {
+        .buf = d->buf, .len = d->len, .input = d->input, .peer = d->from, .now_us = w->wall_us};
 
     if (worker_draining(w)) {
         datagram_drop(d, REASON_DRAINING);

@@ -650,6 +650,14 @@ static bool types_allowed(struct ingest *in, const struct ingest_body *body,
     return true;
 }
 
+/* Without the list of errors, which is as long as n_errors says. */
+static void result_clear(struct ingest_result *r)
+{
+    ASSERT_HOT(r != NULL);
+    memset(r, 0, offsetof(struct ingest_result, error));
+    r->refused = REASON_NONE;
+}
+
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
 {
     enum json_framing framing =
@@ -658,7 +666,7 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     int n;
 
     ASSERT_HOT(body->len < UINT32_MAX);
-    *out = (struct ingest_result){.refused = REASON_NONE};
+    result_clear(out);
     if (framing == JSON_FRAMING_ARRAY &&
         json_validate(body->buf, body->len, &out->error_offset) != JSON_ERROR_NONE)
         out->refused = REASON_BAD_ARRAY;
@@ -670,7 +678,7 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     in->body = body;
     in->result = out;
     in->position = body->position;
-    in->now_us = clock_wall_us();
+    in->now_us = body->now_us != 0 ? body->now_us : clock_wall_us();
     json_stream_init(&s, in->parser, body->buf, body->len, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0) {
         for (int i = 0; i < n; i++)

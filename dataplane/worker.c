@@ -537,6 +537,7 @@ static void turn(struct worker *w)
         tick(w);
     wait_for_work(w);
     w->now_us = clock_monotonic_us();
+    w->wall_us = clock_wall_us();
 }
 
 static void *thread_main(void *arg)

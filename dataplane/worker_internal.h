@@ -162,6 +162,7 @@ struct worker {
     struct packets packets;
     /* Time. */
     int64_t now_us;               /* monotonic; of this turn of the loop */
+    int64_t wall_us;              /* the same by the clock on the wall, for datagrams */
     int64_t date_s;               /* that date[] shows */
     char date[ANSWER_DATE_BYTES]; /* header line */
     int64_t next_tick_us;

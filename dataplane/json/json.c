@@ -157,6 +157,21 @@ enum json_error json_validate(const char *buf, size_t len, size_t *offset)
     return (enum json_error)scan.error;
 }
 
+/*
+ * Whether the first line cannot go on behind its newline: nothing follows, or it ends with '}' and the next
+ * begins with '{', which no single document has side by side, and no string has a newline in it. So most
+ * bodies and datagrams are spared a validation of their first line.
+ */
+static bool line_stands_alone(const char *line, const char *newline, const char *end)
+{
+    const char *next = skip_leading(newline, end), *last = newline - 1;
+
+    ASSERT_HOT(line < newline);
+    while (last > line && (*last == '\r' || *last == ' ' || *last == '\t'))
+        last--;
+    return next == end || (*last == '}' && *next == '{');
+}
+
 enum json_framing json_detect(const char *buf, size_t len)
 {
     const char *end;
@@ -173,7 +188,7 @@ enum json_framing json_detect(const char *buf, size_t len)
     if (*p == '[')
         return JSON_FRAMING_ARRAY;
     newline = memchr(p, '\n', (size_t)(end - p));
-    if (*p != '{' || newline == NULL)
+    if (*p != '{' || newline == NULL || line_stands_alone(p, newline, end))
         return JSON_FRAMING_LINES;
     if (json_validate(p, (size_t)(newline - p), &offset) != JSON_ERROR_TRUNCATED)
         return JSON_FRAMING_LINES;
