@@ -10,6 +10,7 @@ from bench_http import bench_http
 from bench_instructions import bench_instructions
 from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting
+from bench_packets import bench_packets
 from bench_sockets import bench_sockets
 
 
@@ -81,6 +82,7 @@ BENCHES = {
     "http": bench_http,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
+    "packets": bench_packets,
     "json": bench_json,
     "hostile": bench_hostile,
     "dedupe": bench_dedupe,
