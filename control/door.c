@@ -40,6 +40,7 @@ struct door {
     struct old_keys *old;
     const char *file[FILES]; /* NULL: none */
     struct mark mark[FILES]; /* as they were loaded, or tried, last */
+    struct mark seen[FILES]; /* as they were at the last look */
     int64_t next_look_us;
     bool warned; /* that the certificate ends */
     struct door_report report;
@@ -301,8 +302,10 @@ void door_tick(struct door *d)
     if (now_us >= d->next_look_us) {
         d->next_look_us = now_us + DOOR_LOOK_US;
         marks_read(d, mark);
-        if (memcmp(mark, d->mark, sizeof(mark)) != 0)
+        /* Looks twice: a file that is being written has not its last size yet. */
+        if (memcmp(mark, d->mark, sizeof(mark)) != 0 && memcmp(mark, d->seen, sizeof(mark)) == 0)
             (void)load_again(d, error, sizeof(error));
+        memcpy(d->seen, mark, sizeof(mark));
         warn_end(d);
     }
     pthread_mutex_unlock(&d->lock);

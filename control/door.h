@@ -13,7 +13,7 @@
 #include "control/daemon.h"
 #include "dataplane/door.h"
 
-#define DOOR_LOOK_US INT64_C(2000000) /* between two looks at the files */
+#define DOOR_LOOK_US INT64_C(1000000) /* between two looks at the files */
 
 /** What the metrics show. */
 struct door_report {

@@ -37,6 +37,12 @@ class Suite:
         self.daemon = place.daemon(self.cloud, listed=(), workers=1,
                                    http={"tokens": self.file, "cors": {"origins": ["https://a.example"]}})
 
+    def write(self, lines):
+        """Replaces the file as a whole."""
+        with open(self.file + ".new", "w") as file:
+            file.writelines(lines)
+        os.replace(self.file + ".new", self.file)
+
     def new(self, name, *options):
         status, out, error = penstock("token", "new", name, "--file", self.file, *options)
         expect(status == 0 and re.fullmatch(r"pst_[\w-]{43}\n", out), status, out, error)
@@ -130,8 +136,7 @@ def test_reload(s):
         until(lambda: s.counters("other")["requests"] >= 2, 10, "the head to be read")
         with open(s.file) as file:
             lines = [line for line in file if not line.startswith("other ")]
-        with open(s.file, "w") as file:
-            file.writelines(lines)
+        s.write(lines)
         equal(s.daemon.cli("reload")[0], 0, "reload")
         c.sendall(data[-10:])
         refused(Reader(c).answer(), 401, "bad_token")
@@ -149,8 +154,7 @@ def test_reload(s):
         equal(s.send(s.all, event("x")).status, 200, "what was loaded before")
         with open(s.file) as file:
             lines = file.readlines()[:-1]
-        with open(s.file, "w") as file:
-            file.writelines(lines)
+        s.write(lines)
     equal(json.loads(s.daemon.cli("--json", "reload")[1])["tokens"], 5, "tokens")
 
 
