@@ -60,7 +60,7 @@ struct program_op {
     uint16_t past;  /* of a JSON column's container: the token behind it */
     uint16_t column;
     uint8_t kind; /* enum program_op_kind */
-    bool key;     /* the value is a member: its key is to be compared */
+    uint8_t key;  /* enum program_op_key: a member's is to be compared */
 };
 
 struct program_plan {
@@ -70,7 +70,7 @@ struct program_plan {
     uint16_t misses; /* since it was last of use */
     bool line;       /* of lines: see program_row */
     bool avx2;       /* the CPU has it */
-    struct program_op op[PROGRAM_OPS_MAX];
+    struct program_op op[PROGRAM_OPS_MAX + 1];
 };
 
 struct program_memory {

@@ -44,32 +44,27 @@ static uint8_t type_of(char c)
     }
 }
 
-/* A value that its step does not read itself. */
-bool plan_other_value(struct run *r, char **out, const struct program_op *op, struct json_value v,
+bool plan_other_value(struct run *r, char **out, const struct program_op *op, const uint32_t *token,
                       bool emit)
 {
     const struct program_column *col = &r->program->column[op->column];
+    const char *p = r->origin + token[op->token], *past = r->origin + token[op->token + 1];
+    struct json_value v = {.ptr = p, .type = JSON_OBJECT};
     struct cursor c = {.out = *out};
     bool fits;
 
-    if (*v.ptr == 'n')
-        return op->key && col->mode != COLUMN_REQUIRED;
-    if (col->type == COLUMN_RECORD || (op->key && col->mode == COLUMN_REPEATED))
-        return false; /* where the plan's event had a null */
-    v.type = type_of(*v.ptr);
-    fits = run_scalar(r, &c, col, v, emit);
-    *out = c.out;
-    return fits;
-}
-
-bool plan_json_value(struct run *r, char **out, const struct program_op *op,
-                     const struct program_column *col, const uint32_t *token, bool emit)
-{
-    struct json_value v = {.ptr = r->origin + token[op->token], .type = JSON_OBJECT};
-    struct cursor c = {.out = *out};
-    bool fits;
-
-    v.len = (uint32_t)(r->origin + token[op->past - 1] + 1 - v.ptr);
+    if (op->kind == OP_JSON) {
+        past = r->origin + token[op->past - 1] + 1;
+    } else {
+        if (*p == 'n')
+            return op->key != OP_KEY_NONE && col->mode != COLUMN_REQUIRED;
+        if (col->type == COLUMN_RECORD || (op->key != OP_KEY_NONE && col->mode == COLUMN_REPEATED))
+            return false; /* where the plan's event had a null */
+        while ((uint8_t)past[-1] <= ' ')
+            past--;
+        v.type = type_of(*p);
+    }
+    v.len = (uint32_t)(past - p);
     fits = run_scalar(r, &c, col, v, emit);
     *out = c.out;
     return fits;
@@ -119,7 +114,7 @@ static void add_op(struct learner *l, enum program_op_kind kind, const struct pr
 {
     struct program_plan *plan = l->plan;
 
-    if (plan->n_ops == PROGRAM_OPS_MAX || l->t > UINT16_MAX) {
+    if (plan->n_ops == PROGRAM_OPS_MAX || l->t > UINT16_MAX) { /* OP_END comes on top */
         l->fails = true;
         return;
     }
@@ -128,7 +123,9 @@ static void add_op(struct learner *l, enum program_op_kind kind, const struct pr
         .past = (uint16_t)l->t,
         .column = (uint16_t)(col - l->program->column),
         .kind = (uint8_t)kind,
-        .key = key,
+        .key = !key                                ? OP_KEY_NONE
+               : col->name_len < PROGRAM_KEY_BYTES ? OP_KEY_SHORT
+                                                   : OP_KEY_LONG,
     };
 }
 
@@ -214,7 +211,8 @@ static void learn_record(struct learner *l, const struct program_column *record)
         while (past[-1] != '"')
             past--;
         col = program_find(l->program, record, (struct span){key, (size_t)(past - 1 - key)});
-        if (col == NULL || !plannable(l, col) || !key_fits(key, col)) { /* or a key with escapes */
+        if (col == NULL || !plannable(l, col) ||
+            !key_fits(key, col, OP_KEY_LONG)) { /* or a key with escapes */
             l->fails = true;
             return;
         }
@@ -245,4 +243,5 @@ void plan_learn(struct program_plan *plan, const struct run *r, const struct jso
     ASSERT(l.fails || l.t == ev->n_tokens);
     if (l.fails)
         plan->n_ops = 0;
+    plan->op[plan->n_ops] = (struct program_op){.kind = OP_END};
 }

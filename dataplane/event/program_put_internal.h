@@ -113,11 +113,11 @@ ALWAYS_INLINE bool read_digits(const char *p, unsigned n, uint64_t *out)
 }
 
 /** A whole number of up to 16 digits in a valid document. @return false: read it in another way. */
-ALWAYS_INLINE bool read_short_integer(struct json_value v, int64_t *out)
+ALWAYS_INLINE bool read_short_integer(struct span v, int64_t *out)
 {
     const bool negative = *v.ptr == '-';
     const char *p = v.ptr + negative;
-    const unsigned n = v.len - negative;
+    const unsigned n = (unsigned)v.len - negative;
     uint64_t high = 0, low;
 
     if (n > 16 || !read_digits(n > 8 ? p + n - 8 : p, n > 8 ? 8 : n, &low) ||
@@ -133,13 +133,13 @@ ALWAYS_INLINE bool read_short_integer(struct json_value v, int64_t *out)
  * without a point: both parts together are below 2^53, so that one division rounds correctly.
  * @return false: read it in another way.
  */
-ALWAYS_INLINE bool read_short_decimal(struct json_value v, double *out)
+ALWAYS_INLINE bool read_short_decimal(struct span v, double *out)
 {
     static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7};
     static const uint32_t factors[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
     const bool negative = *v.ptr == '-';
     const char *p = v.ptr + negative;
-    const unsigned n = v.len - negative;
+    const unsigned n = (unsigned)v.len - negative;
     unsigned whole, part;
     uint64_t digits, fraction = 0, w;
     double real;
@@ -202,7 +202,7 @@ ALWAYS_INLINE void put_varint(char **out, uint64_t v)
         put_varint_short(out, v);
         return;
     }
-    n = (70 - (unsigned)__builtin_clzll(v)) / 7;
+    n = ((63 - (unsigned)__builtin_clzll(v)) * 9 + 73) >> 6; /* bits / 7, rounded up */
     v = (v & 0x000000000FFFFFFF) | (v & 0x00FFFFFFF0000000) << 4;
     v = (v & 0x00003FFF00003FFF) | (v & 0x0FFFC0000FFFC000) << 2;
     v = (v & 0x007F007F007F007F) | (v & 0x3F803F803F803F80) << 1;

@@ -419,7 +419,8 @@ ALWAYS_INLINE bool scalar(struct run *r, struct cursor *c, const struct program_
             break;
         return way.emit ? put_string(r, c, col->tag, json_string_body(v), way) : true;
     case COLUMN_INTEGER:
-        if (v.type != JSON_NUMBER || !padded(r, v, way) || !read_short_integer(v, &number))
+        if (v.type != JSON_NUMBER || !padded(r, v, way) ||
+            !read_short_integer((struct span){v.ptr, v.len}, &number))
             break;
         return way.emit ? put_number(r, c, col->tag, number) : true;
     case COLUMN_FLOAT:
@@ -427,7 +428,7 @@ ALWAYS_INLINE bool scalar(struct run *r, struct cursor *c, const struct program_
             break;
         if (!way.emit && !r->far_numbers)
             return true;
-        if (!padded(r, v, way) || !read_short_decimal(v, &real))
+        if (!padded(r, v, way) || !read_short_decimal((struct span){v.ptr, v.len}, &real))
             break;
         return way.emit ? put_double(r, c, col->tag, real) : true;
     case COLUMN_TIMESTAMP:

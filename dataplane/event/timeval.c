@@ -265,6 +265,41 @@ static inline bool usual_fraction(const char *p, size_t at, int64_t *micros)
     return true;
 }
 
+/* The day of YYYY-MM-DD. Nearly all events are of the day of the one before. */
+static inline bool usual_date(const char *p, int32_t *days)
+{
+    static _Thread_local struct {
+        uint64_t text;
+        uint16_t text_end;
+        int32_t days;
+    } recent;
+    uint64_t text = load_text(p), date, rest;
+    unsigned year, month, day;
+    uint16_t text_end;
+
+    memcpy(&text_end, p + 8, sizeof(text_end));
+    if (likely(text == recent.text && text_end == recent.text_end)) {
+        *days = recent.days;
+        return true;
+    }
+    if (!digit_pairs(text, CLASS('0', '0', '0', '0', '-', '0', '0', '-'),
+                     CLASS(0, 0, 0, 0, 9, 0, 0, 9), &date) ||
+        !digit_pairs(load_text(p + 2), CLASS('0', '0', '-', '0', '0', '-', '0', '0'),
+                     CLASS(0, 0, 9, 0, 0, 9, 0, 0), &rest))
+        return false;
+    year = byte_of(date, 0) * 100 + byte_of(date, 2);
+    month = byte_of(date, 5);
+    day = byte_of(rest, 6);
+    if (year < 2 || year > 9998 || month - 1 > 11 || day == 0 ||
+        day > (unsigned)days_in_month((int)year, (int)month))
+        return false; /* in the years at the ends a zone may lead out of the range */
+    *days = days_from_civil((int)year, (int)month, (int)day);
+    recent.text = text;
+    recent.text_end = text_end;
+    recent.days = *days;
+    return true;
+}
+
 /*
  * The form that nearly all times have: YYYY-MM-DDTHH:MM:SS, no fraction or three or six digits, then
  * Z or +hh:mm; read by words. @return false for any other text, and for what needs a closer look.
@@ -272,9 +307,10 @@ static inline bool usual_fraction(const char *p, size_t at, int64_t *micros)
 static inline bool usual_time(struct span text, int64_t *us)
 {
     const char *p = text.ptr;
-    uint64_t date, day_word, clock;
+    uint64_t clock;
     int64_t micros = 0, seconds;
-    unsigned year, month, day, hour, minute, second;
+    unsigned hour, minute, second;
+    int32_t days;
     int zone_minutes = 0;
     size_t at = text.len - 1;
 
@@ -291,26 +327,17 @@ static inline bool usual_time(struct span text, int64_t *us)
     }
     if (at != 19 && !usual_fraction(p, at, &micros))
         return false;
-    if (!digit_pairs(load_text(p), CLASS('0', '0', '0', '0', '-', '0', '0', '-'),
-                     CLASS(0, 0, 0, 0, 9, 0, 0, 9), &date) ||
-        !digit_pairs(load_text(p + 3), CLASS('0', '-', '0', '0', '-', '0', '0', 'T'),
-                     CLASS(0, 9, 0, 0, 9, 0, 0, 9), &day_word) ||
+    if (p[10] != 'T' || !usual_date(p, &days) ||
         !digit_pairs(load_text(p + 11), CLASS('0', '0', ':', '0', '0', ':', '0', '0'),
                      CLASS(0, 0, 9, 0, 0, 9, 0, 0), &clock))
         return false;
-    year = byte_of(date, 0) * 100 + byte_of(date, 2);
-    month = byte_of(date, 5);
-    day = byte_of(day_word, 5);
     hour = byte_of(clock, 0);
     minute = byte_of(clock, 3);
     second = byte_of(clock, 6);
-    if (year < 2 || year > 9998 || month - 1 > 11 || day == 0 || hour > 23 || minute > 59 ||
-        second > 59) /* in the years at the ends a zone may lead out of the range */
+    if (hour > 23 || minute > 59 || second > 59)
         return false;
-    if (day > 28 && day > (unsigned)days_in_month((int)year, (int)month))
-        return false;
-    seconds = days_from_civil((int)year, (int)month, (int)day) * INT64_C(86400) +
-              ((int)(hour * 60 + minute) - zone_minutes) * INT64_C(60) + second;
+    seconds =
+        days * INT64_C(86400) + ((int)(hour * 60 + minute) - zone_minutes) * INT64_C(60) + second;
     *us = seconds * SECOND_US + micros;
     return true;
 }
