@@ -40,9 +40,10 @@ MAY_INCLUDE = {
     "sinks/bigquery": CLOUD,
     "sinks": ["sinks/**", BASE, JSON, EVENT, BLOCK, JOURNAL, "dataplane/lane.h"],
     "control": ["dataplane/**", "sinks/**"],
-    # The pure parts: the command line works where no daemon runs.
+    # The pure parts, and those that read a daemon's files: the command line works where no daemon runs.
     "tools/penstock": ["control/protocol.h", "control/ingest_protocol.h", BASE, JSON, EVENT,
-                       "dataplane/input/tokens.h"],
+                       "dataplane/input/tokens.h", JOURNAL + "/inspect.h",
+                       "sinks/delivery/dlog_inspect.h"],
     "tools/gen": [],
     "tools/packets": [],
     "tools/localcloud": [],

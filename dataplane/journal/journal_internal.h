@@ -75,6 +75,26 @@ int segment_read_header(const struct journal *j, uint32_t number,
 void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_end,
                          uint64_t events_before, void *buf);
 
+/** Numbers of segment files. */
+struct segment_list {
+    uint32_t *number; /* heap */
+    size_t n, room;
+};
+
+/** All segment files of the directory, in order. @return 0 or -errno; l->number is the caller's to free.
+ */
+int segment_list(const struct journal *j, struct segment_list *l) WARN_UNUSED;
+
+#define META_MACHINE_BYTES 65
+
+/** Reads DIR/meta: sets the identity, and machine (META_MACHINE_BYTES). @return 0; -EUCLEAN; -errno.
+ * error: one sentence. */
+int meta_read(struct journal *j, char *machine, char *error, size_t error_len) WARN_UNUSED;
+
+/** The same, for a journal that is to be used by this machine: a new one gets an identity. @return also
+ * -EXDEV. */
+int meta_open(struct journal *j, const char *machine_id, char *error, size_t error_len) WARN_UNUSED;
+
 /** Puts a file on the list of those that may be recycled, if it is not on it. Thread: keeper, init. */
 void segment_free(struct journal *j, uint32_t number);
 

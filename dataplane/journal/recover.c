@@ -16,55 +16,6 @@
 #include "dataplane/block/block.h"
 #include "dataplane/journal/journal_internal.h"
 
-struct file_list {
-    uint32_t *number;
-    size_t n, room;
-};
-
-static int compare_numbers(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static int list_add(struct file_list *l, uint32_t number)
-{
-    if (l->n == l->room) {
-        size_t room = l->room ? l->room * 2 : 64;
-        uint32_t *p = realloc(l->number, room * sizeof(*p));
-
-        if (p == NULL)
-            return -ENOMEM;
-        l->number = p;
-        l->room = room;
-    }
-    l->number[l->n++] = number;
-    return 0;
-}
-
-/* Takes a name of the directory if it is a segment's. */
-static int list_visit(void *arg, const char *name)
-{
-    unsigned number;
-    int used = 0;
-
-    if (sscanf(name, "%8x.seg%n", &number, &used) == 1 && used == 12 && name[12] == 0)
-        return list_add(arg, number);
-    return 0;
-}
-
-/* All segment files of the directory, in order. */
-static int list_files(const struct journal *j, struct file_list *l)
-{
-    int rc = j->storage->ops->list(j->storage->ctx, j->dir, list_visit, l);
-
-    ASSERT(l->n <= l->room);
-    if (l->n > 1)
-        qsort(l->number, l->n, sizeof(*l->number), compare_numbers);
-    return rc;
-}
-
 /* What the scan of the last segment carries along. */
 struct tail_scan {
     const struct journal *j;
@@ -284,7 +235,7 @@ static int spare_check(const struct journal *j, uint32_t number, char *error, si
 }
 
 /* Walks the chain down from the last valid header; everything off the chain is free. */
-static int chain_recover(struct journal *j, const struct file_list *l, char *error,
+static int chain_recover(struct journal *j, const struct segment_list *l, char *error,
                          size_t error_len)
 {
     struct segment_header h;
@@ -329,8 +280,8 @@ static int chain_recover(struct journal *j, const struct file_list *l, char *err
 
 int journal_recover(struct journal *j, char *error, size_t error_len)
 {
-    struct file_list l = {0};
-    int rc = list_files(j, &l);
+    struct segment_list l = {0};
+    int rc = segment_list(j, &l);
 
     if (rc < 0) {
         snprintf(error, error_len, "cannot list %s: %s", j->dir, strerror(-rc));

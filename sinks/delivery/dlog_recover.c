@@ -15,16 +15,6 @@
 #include "dataplane/base/log.h"
 #include "sinks/delivery/bytes.h"
 
-/* One file's frames, walked without applying. */
-struct file_scan {
-    bool has_header;
-    bool complete;   /* END_SNAPSHOT was found */
-    uint64_t end;    /* behind the last good frame */
-    uint64_t last;   /* where that begins; end when there is none */
-    uint64_t damage; /* place of a frame that says that `end` was durable; 0: none */
-    struct file_header header;
-};
-
 static bool frame_at(const struct log_image *im, const struct file_header *h, uint64_t offset,
                      struct frame_header *out)
 {
@@ -35,7 +25,7 @@ static bool frame_at(const struct log_image *im, const struct file_header *h, ui
            out->file_seq == h->file_seq;
 }
 
-static void scan_file(const struct log_image *im, struct file_scan *s)
+void dlog_scan_file(const struct log_image *im, struct file_scan *s)
 {
     struct frame_header f;
 
@@ -61,7 +51,7 @@ uint64_t dlog_frames_end(const struct log_image *image, uint64_t *last)
     struct file_scan s;
 
     ASSERT(image != NULL);
-    scan_file(image, &s);
+    dlog_scan_file(image, &s);
     *last = s.last;
     return s.has_header ? s.end : 0;
 }
@@ -249,7 +239,7 @@ int dlog_recover(const struct log_image image[DLOG_FILES], const struct recover_
     error[0] = '\0';
     *out = (struct recovered){.winner = -1};
     for (int i = 0; i < DLOG_FILES; i++) {
-        scan_file(&image[i], &scan[i]);
+        dlog_scan_file(&image[i], &scan[i]);
         if (scan[i].has_header && scan[i].header.file_seq > out->file_seq_max)
             out->file_seq_max = scan[i].header.file_seq;
     }

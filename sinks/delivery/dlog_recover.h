@@ -19,6 +19,19 @@ struct log_image {
     size_t len;
 };
 
+/** One file's frames, walked without applying. */
+struct file_scan {
+    bool has_header;
+    bool complete;   /* END_SNAPSHOT was found */
+    uint64_t end;    /* behind the last good frame */
+    uint64_t last;   /* where that begins; end when there is none */
+    uint64_t damage; /* place of a frame that says that `end` was durable; 0: none */
+    struct file_header header;
+};
+
+/** Walks over a file's frames. */
+void dlog_scan_file(const struct log_image *im, struct file_scan *s);
+
 /** What recovery tells on its way; both may be NULL. */
 struct recover_hooks {
     /** The snapshot is applied. @return 0, or -errno to stop. */

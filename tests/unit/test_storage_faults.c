@@ -258,6 +258,9 @@ static void test_damaged_meta(void **state)
     c = c == '0' ? '1' : '0';
     assert_int_equal(s->ops->pwrite(s->ctx, fd, &c, 1, 30), 1);
     assert_int_equal(up(), -EUCLEAN);
+    down(false);
+    assert_int_equal(s->ops->unlink(s->ctx, "/j/meta"), 0);
+    assert_int_equal(up(), -EUCLEAN); /* nor is a new identity given to what is there */
     end();
 }
 

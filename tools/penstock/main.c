@@ -15,6 +15,7 @@
 #include "control/protocol.h"
 #include "tools/penstock/client.h"
 #include "tools/penstock/ingest_internal.h"
+#include "tools/penstock/journal.h"
 #include "tools/penstock/schema.h"
 #include "tools/penstock/token.h"
 #include "tools/penstock/top.h"
@@ -53,6 +54,7 @@ static void print_usage(FILE *to)
     fprintf(to, "\nwithout a daemon:\n");
     schema_usage(to);
     token_usage(to);
+    journal_usage(to);
     fprintf(
         to,
         "\n  --socket PATH   the daemon's control.socket (PENSTOCK_SOCKET, or " PROTOCOL_SOCKET_PATH
@@ -126,6 +128,8 @@ static int check_command(const char *word)
         near = "ingest";
     if (near == NULL && nearest_is_close(word, nearest_distance(word, "token")))
         near = "token";
+    if (near == NULL && nearest_is_close(word, nearest_distance(word, "journal")))
+        near = "journal";
     if (near != NULL)
         return usage_error("unknown command \"%s\"; did you mean \"%s\"?", word, near);
     return usage_error("unknown command \"%s\"; `penstock help` lists all", word);
@@ -291,6 +295,8 @@ int main(int argc, char **argv)
 
     if (is_schema(argc, argv, at))
         return schema_main(argc - at - 1, argv + at + 1);
+    if (at > 0 && strcmp(argv[at], "journal") == 0)
+        return journal_main(json, argc - at - 1, argv + at + 1);
     if (at > 0 && strcmp(argv[at], "token") == 0)
         return token_main(json, argc - at - 1, argv + at + 1);
     if (from_environment != NULL && from_environment[0] != '\0')
