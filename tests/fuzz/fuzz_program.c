@@ -1,4 +1,3 @@
-// sources: dataplane/event/*.c dataplane/json/*.c dataplane/base/[cr]*.c
 /*
  * Any document that is a JSON object, through programs. The first byte chooses a schema, the rest is
  * one document, or two on two lines, of which the second often has the shape of the first. Walks by
