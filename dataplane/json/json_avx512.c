@@ -19,6 +19,7 @@
     apply_to = function)
 #else
 #pragma GCC push_options
+#pragma GCC optimize("no-tree-slp-vectorize") /* it would pack masks into vectors, to no use */
 #pragma GCC target( \
     "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
 #endif

@@ -44,6 +44,7 @@ struct json_parser {
 };
 
 json_lines_fn json_avx512_lines;
+json_lines_fn json_avx2_lines;
 
 /** Starts a stream of lines. */
 void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len);

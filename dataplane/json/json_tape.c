@@ -13,7 +13,7 @@
 
 /* clang-format off */
 #define X CLASS_SPECIAL
-const uint8_t json_class[128] __attribute__((aligned(64))) = {
+const uint8_t json_class[256] __attribute__((aligned(64))) = {
     X, X, X, X, X, X, X, X, X, X, KIND_LINE, X, X, X, X, X,
     X, X, X, X, X, X, X, X, X, X, X, X, X, X, X, X,
     [' '] = KIND_SPACE, ['"'] = KIND_STRING, ['\\'] = X, [':'] = KIND_COLON, [','] = KIND_COMMA,
@@ -26,10 +26,14 @@ const uint8_t json_class[128] __attribute__((aligned(64))) = {
 
 #define FAR_DIGITS 300 /* as in the scalar scanner */
 
+static const bool ends_plain_table[256] = {
+    [' '] = true, ['\t'] = true, ['\n'] = true, ['\r'] = true, [','] = true, [':'] = true,
+    ['"'] = true, ['{'] = true,  ['}'] = true,  ['['] = true,  [']'] = true,
+};
+
 static inline bool ends_plain(const char *p, const char *end)
 {
-    return p >= end || is_space(*p) || *p == ',' || *p == '}' || *p == ']' || *p == ':' ||
-           *p == '"' || *p == '{' || *p == '[';
+    return p >= end || ends_plain_table[(uint8_t)*p];
 }
 
 static inline const char *digits_end(const char *p, const char *end)
@@ -89,11 +93,39 @@ static inline uint32_t load32(const char *p)
 #define WORD(a, b, c, d) \
     ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
-static bool plain_ok(const char *p, const char *end, bool *far)
+/* How many of 8 bytes are digits before one that is not; 8 when all are. */
+static inline unsigned leading_digits(const char *p)
+{
+    const uint64_t w = load64(p) ^ BYTES('0');
+    const uint64_t other = ((w + BYTES(0x76)) | w) & BYTES(0x80); /* the lowest bit is exact */
+
+    return other == 0 ? 8 : (unsigned)__builtin_ctzll(other) / 8;
+}
+
+/* Numbers as most are, without a sign and with less than 8 digits on each side of the point. */
+static inline bool number_usual(const char *p, const char *end)
+{
+    const unsigned n = leading_digits(p);
+    unsigned part;
+
+    if (n == 0 || n == 8 || p + n > end || (*p == '0' && n > 1))
+        return false;
+    p += n;
+    if (ends_plain(p, end))
+        return true;
+    if (*p != '.')
+        return false;
+    part = leading_digits(p + 1);
+    return part > 0 && part < 8 && p + 1 + part <= end && ends_plain(p + 1 + part, end);
+}
+
+static inline bool plain_ok(const char *p, const char *end, bool *far)
 {
     const uint32_t word = load32(p);
 
     ASSERT_HOT(p < end);
+    if (likely(number_usual(p, end)))
+        return true;
     if (word == WORD('t', 'r', 'u', 'e') || word == WORD('n', 'u', 'l', 'l'))
         return p + 4 <= end && ends_plain(p + 4, end);
     if (word == WORD('f', 'a', 'l', 's'))

@@ -35,7 +35,7 @@ enum {
 #define CLASS_OP      0x08 /* structural */
 #define CLASS_SPECIAL 0x80 /* control characters but line feed, backslash */
 
-extern const uint8_t json_class[128]; /* of ASCII bytes */
+extern const uint8_t json_class[256]; /* those that are not ASCII: 0 */
 
 #define BLOCK_BYTES 64u
 #define CHUNK_BYTES (32u << 10) /* scanned at once: what it fills stays in the caches */

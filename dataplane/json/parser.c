@@ -31,7 +31,9 @@ bool json_isa_usable(enum json_isa isa)
                __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("bmi") &&
                __builtin_cpu_supports("bmi2");
     case JSON_ISA_AVX2:
-        return false;
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("aes") &&
+               __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("bmi") &&
+               __builtin_cpu_supports("bmi2");
     default:
         return true;
     }
@@ -96,7 +98,7 @@ int json_parser_create(const struct json_paths *paths, enum json_isa isa, struct
     }
     if (isa != JSON_ISA_SCALAR) {
         p->vectors = json_vectors_create(&p->paths);
-        p->lines = json_avx512_lines;
+        p->lines = isa == JSON_ISA_AVX512 ? json_avx512_lines : json_avx2_lines;
         if (p->vectors == NULL) {
             free(p);
             return -ENOMEM;
