@@ -91,6 +91,10 @@ SCHEDULES ?= 10000
 test-fault: all $(UNIT_BIN) $(SIM_BIN) ## simulated disk (SCHEDULES, SEED), kill -9, misbehaving cloud, failing disk
 	$(Q)PENSTOCK_SCHEDULES=$(SCHEDULES) $(if $(SEED),PENSTOCK_SEED=$(SEED)) tests/run.sh fault
 
+SOAK_SECONDS ?= 1800
+soak: all ## half an hour of mixed load, faults and restarts: memory flat, verify clean (SOAK_SECONDS)
+	$(Q)SOAK_SECONDS=$(SOAK_SECONDS) tests/soak/soak.py
+
 FUZZ_SECONDS ?= 60
 fuzz: $(FUZZ_BIN) ## libFuzzer with ASan and UBSan on every input edge, FUZZ_SECONDS each
 	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh fuzz
