@@ -169,8 +169,10 @@ static int nic_set_up(const struct nics *n, struct nic *nic, char *error, size_t
             rte_eth_dev_adjust_nb_rx_tx_desc(nic->port, &nic->rx_descriptors, &nic->tx_descriptors);
     if (rc == 0)
         rc = queues_set_up(n, nic);
-    if (rc == 0)
+    if (rc == 0) {
+        nic_find_sockets(n, nic);
         return 0;
+    }
     snprintf(
         error, error_len,
         "dpdk.ports: \"%s\": %s does not take %u receive and %u send queues of %u descriptors, "

@@ -17,7 +17,10 @@ struct nic {
     bool checksums; /* looked at by the card */
     bool rss;
     bool started;
-    char name[32];                  /* of an exception port: its interface */
+    char name[32];               /* of an exception port: its interface */
+    int socket[NIC_WORKERS_MAX]; /* of drivers that are sockets: the kernel's counts of drops */
+    uint32_t n_sockets;
+    uint64_t socket_drops;          /* of earlier looks, where a look begins them anew */
     struct rte_eth_stats last, sum; /* as the driver told last; of its earlier lives */
 };
 
@@ -29,5 +32,13 @@ struct nics {
     struct rte_mempool *pool[NIC_WORKERS_MAX];
     struct nic_share share[NIC_WORKERS_MAX];
 };
+
+/* ---- nics_sockets.c ---- */
+
+/** Finds the sockets that a port's driver has opened. Thread: init, when the port is set up. */
+void nic_find_sockets(const struct nics *n, struct nic *nic);
+
+/** What the kernel has dropped for it, and the driver does not tell. Thread: control, with the lock. */
+uint64_t nic_socket_drops(struct nic *nic);
 
 #endif

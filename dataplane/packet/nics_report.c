@@ -48,10 +48,12 @@ void nics_stats(struct nics *n, uint32_t i, struct nic_stats *out)
     struct nic *nic = i < n->n ? &n->nic[i] : &n->exception[i - n->n];
     struct rte_eth_link link = {0};
     struct rte_eth_stats s;
+    uint64_t drops;
 
     ASSERT(i < n->n + n->n_exceptions);
     pthread_mutex_lock(&n->looking);
     stats_add(nic, &s);
+    drops = nic_socket_drops(nic);
     pthread_mutex_unlock(&n->looking);
     (void)rte_eth_link_get_nowait(nic->port, &link);
     *out = (struct nic_stats){
@@ -59,7 +61,7 @@ void nics_stats(struct nics *n, uint32_t i, struct nic_stats *out)
         .driver = nic->info.driver_name,
         .received = s.ipackets,
         .received_bytes = s.ibytes,
-        .missed = s.imissed,
+        .missed = s.imissed + drops,
         .errors = s.ierrors,
         .no_buffer = s.rx_nombuf,
         .sent = s.opackets,

@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -97,8 +98,11 @@ class Wire:
             sent, port = self.kernel_sent(), daemon.status()["dpdk"]["ports"][0]
             return sent - port["received"] - port["missed"] if sent == self.kernel_sent() else None
 
-        until(lambda: before() is not None and before() == before(), 20, "a quiet wire")
-        self.before = before()
+        def quiet():
+            self.before = before()
+            return self.before is not None and self.before == before()
+
+        until(quiet, 20, "a quiet wire")
 
     def sent(self):
         """Packets that the other end has sent, by the kernel's count."""
@@ -296,6 +300,33 @@ def test_af_xdp():
     from_kernel("net_af_xdp0,iface=here")
 
 
+def stopped(device, lost):
+    """The daemon stands still while more is sent than its queue holds: what was lost is counted as missed."""
+    with Place() as place, Wire() as wire:
+        cloud = place.cloud()
+        daemon = start(place, cloud, device)
+        wire.begin(daemon)
+        with open(place.file("send"), "w") as file:
+            file.writelines(f"{HERE} {PORT} {event('late', i).hex()}\n" for i in range(5000))
+        daemon.process.signal(signal.SIGSTOP)
+        wire.script(SEND, place.file("send"))
+        daemon.process.signal(signal.SIGCONT)
+        dpdk = accounted(daemon, wire.sent)
+        expect((dpdk["missed"] > 0) == lost and dpdk["taken"] + dpdk["missed"] >= 5000, dpdk)
+        daemon.settle()
+        equal(sum(delivered(cloud).values()), dpdk["taken"], "delivered")
+
+
+def test_missed_af_packet():
+    """A full ring of af_packet."""
+    stopped("net_af_packet0,iface=here,framecnt=256", True)
+
+
+def test_missed_af_xdp():
+    """A full ring of af_xdp."""
+    stopped("net_af_xdp0,iface=here", True)
+
+
 EXCEPTION = """
 import http.client, json, os, socket, struct, sys
 here, here6, http_port, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -475,5 +506,6 @@ def test_mistakes():
 
 if __name__ == "__main__":
     enter_namespace()
-    sys.exit(run_tests([test_pcap, test_af_packet, test_af_packet_queues, test_af_xdp, test_exception, test_ring,
+    sys.exit(run_tests([test_pcap, test_af_packet, test_af_packet_queues, test_af_xdp, test_missed_af_packet,
+                        test_missed_af_xdp, test_exception, test_ring,
                         test_memif, test_memif_full, test_drain, test_mistakes]))
