@@ -17,7 +17,8 @@ import subprocess
 import tempfile
 import time
 
-from bench_http import CLIENT_CORE, CONFIG, SERVER_CORE, Penstock, free_port, on_core, running, wait_for
+from bench_http import (CLIENT_CORE, CONFIG, SERVER_CORE, Penstock, end_with_parent, free_port, on_core, running,
+                        wait_for)
 from bench_lib import BenchError, log, program, setting, task_cpu, tasks
 
 EVENT_BYTES, EVENTS = 512, 4096
@@ -109,7 +110,8 @@ class Testpmd:
                 "--rxd=1024", "--auto-start", "--stats-period=1"]
         self.log = f"{folder}/testpmd.log"
         with open(self.log, "wb") as output:
-            child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=output)
+            child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=output,
+                                     preexec_fn=end_with_parent)
         try:
             self.pid = child.pid
             self.wait(2)
