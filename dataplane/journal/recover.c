@@ -88,7 +88,7 @@ static int tail_look_again(struct tail_scan *t)
         return len > 0 ? -ENOMEM : 0;
     fd = tail_open(t, O_RDONLY | O_DIRECT);
     for (size_t at = 0; fd >= 0 && at < len && n > 0; at += n > 0 ? (size_t)n : 0)
-        n = s->ops->pread(s->ctx, fd, again + at, len - at, from + at);
+        n = s->ops->pread(s->ctx, fd, again + at, align_up(len - at, STORAGE_ALIGN), from + at);
     if (fd >= 0)
         s->ops->close(s->ctx, fd);
     rc = fd < 0 ? fd : n < 0 ? (int)n : memcmp(again, t->buf + from, len) != 0;
