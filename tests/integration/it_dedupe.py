@@ -135,6 +135,28 @@ def test_window():
         daemon.stop()
 
 
+def test_replay():
+    """A row that BigQuery refused is taken in again by a replay, although its id is known."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=listed(place)[3:4])
+        daemon.post_ok(body("inserted", ["a", "b"]))
+        daemon.settle()
+        cloud.fault(service="bigquery", row_reason="invalid", row_contains='"n":11', path_contains="/insertAll")
+        daemon.post_ok(body("inserted", ["c", "d", "d"], 10))
+        daemon.settle()
+        equal(rows(cloud, "inserted"), [("a", 0), ("b", 1), ("c", 10)], "rows without the refused one")
+        cloud.clear_faults()
+        code, text = daemon.cli("dlq", "replay", "--all", "--yes")
+        equal(code, 0, text)
+        daemon.settle()
+        equal(rows(cloud, "inserted"), [("a", 0), ("b", 1), ("c", 10), ("d", 11)], "rows after the replay")
+        daemon.post_ok(body("inserted", ["d"], 20))
+        daemon.settle()
+        equal(len(rows(cloud, "inserted")), 4, "rows: its id is still known")
+        daemon.stop()
+
+
 def check_once(gens, cloud):
     """Every id of which an event was acknowledged is there exactly once, every other one at most once."""
     found = Delivered(cloud)
@@ -177,4 +199,4 @@ def test_kills():
         daemon.stop()
 
 
-sys.exit(run_tests([test_forms, test_window, test_kills]))
+sys.exit(run_tests([test_forms, test_window, test_replay, test_kills]))
