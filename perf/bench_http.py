@@ -175,15 +175,22 @@ class Penstock:
             wait_for_spares(self.metrics)
             yield self
 
+    def name_of(self, tid):
+        with contextlib.suppress(FileNotFoundError):  # it may have ended
+            with open(f"/proc/{self.pid}/task/{tid}/comm", encoding="ascii", errors="replace") as file:
+                return file.read().strip()
+        return ""
+
     def find_threads(self):
-        """The worker is the one thread on the server's core; the sink thread steps back for the client."""
-        workers = [t for t in tasks(self.pid) if os.sched_getaffinity(t) == {SERVER_CORE}]
+        """The worker is the one thread on the server's core, beside those of the kernel that serve its io_uring; the
+        sink thread steps back for the client."""
+        workers = [t for t in tasks(self.pid) if self.name_of(t).startswith("worker")
+                   and os.sched_getaffinity(t) == {SERVER_CORE}]
         if len(workers) != 1:
             raise BenchError(f"{len(workers)} threads on core {SERVER_CORE} where one worker was expected")
         self.worker = workers[0]
         for tid in tasks(self.pid):
-            with open(f"/proc/{self.pid}/task/{tid}/comm", encoding="ascii", errors="replace") as file:
-                name = file.read().strip()
+            name = self.name_of(tid)
             if tid not in (self.pid, self.worker) and (name == "penstockd" or name.startswith("sink")):
                 os.sched_setscheduler(tid, os.SCHED_IDLE, os.sched_param(0))
 
