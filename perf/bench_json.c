@@ -25,6 +25,7 @@
 
 #define SLICE_BYTES  (256u << 10)
 #define TRIAL_BYTES  (16u << 20)
+#define TRIAL_STREAM (64u << 20) /* past the caches */
 #define TRIALS       3
 #define SUBJECTS_MAX 512
 
@@ -231,10 +232,9 @@ static bool same_subject(const struct entry *a, const struct entry *b)
 /* Of what several compilers have built the fastest stays. */
 static void choose_builds(enum json_corpus corpus, const char *buf, size_t len)
 {
-    size_t part = len;
+    size_t part = fresh ? TRIAL_BYTES : TRIAL_STREAM;
 
-    if (fresh && len > TRIAL_BYTES)
-        part = (size_t)((const char *)memrchr(buf, '\n', TRIAL_BYTES) + 1 - buf);
+    part = len <= part ? len : (size_t)((const char *)memrchr(buf, '\n', part) + 1 - buf);
     for (int trial = 0; trial < TRIALS; trial++)
         for (int i = 0; i < n_entries; i++) {
             struct entry *e = &entries[i];
