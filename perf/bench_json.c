@@ -24,6 +24,7 @@
 #include "perf/json_peer.h"
 
 #define SLICE_BYTES  (256u << 10)
+#define SLOW_BYTES   (4u << 20)
 #define TRIAL_BYTES  (16u << 20)
 #define TRIAL_STREAM (64u << 20) /* past the caches */
 #define TRIALS       3
@@ -145,6 +146,12 @@ static size_t slice_at(const char *p, size_t len)
     return (size_t)(last + 1 - p);
 }
 
+/* The first whole lines, at most max bytes of them; all when that is less. */
+static size_t head_of(const char *buf, size_t len, size_t max)
+{
+    return len <= max ? len : (size_t)((const char *)memrchr(buf, '\n', max) + 1 - buf);
+}
+
 /* Reads a piece into the caches. */
 static void warm(const char *p, size_t len)
 {
@@ -232,9 +239,8 @@ static bool same_subject(const struct entry *a, const struct entry *b)
 /* Of what several compilers have built the fastest stays. */
 static void choose_builds(enum json_corpus corpus, const char *buf, size_t len)
 {
-    size_t part = fresh ? TRIAL_BYTES : TRIAL_STREAM;
+    const size_t part = head_of(buf, len, fresh ? TRIAL_BYTES : TRIAL_STREAM);
 
-    part = len <= part ? len : (size_t)((const char *)memrchr(buf, '\n', part) + 1 - buf);
     for (int trial = 0; trial < TRIALS; trial++)
         for (int i = 0; i < n_entries; i++) {
             struct entry *e = &entries[i];
@@ -245,7 +251,8 @@ static void choose_builds(enum json_corpus corpus, const char *buf, size_t len)
                 continue;
             if (e->subject.learns)
                 renew(e, corpus, len);
-            taken = run_pass(e, buf, part, &found);
+            taken =
+                run_pass(e, buf, e->subject.slow ? head_of(buf, len, SLOW_BYTES) : part, &found);
             e->trial_ns = trial == 0 || taken < e->trial_ns ? taken : e->trial_ns;
         }
     for (int i = 0; i < n_entries; i++)
@@ -299,7 +306,8 @@ static void measure(enum json_corpus corpus, const char *buf, size_t len, long p
                 continue;
             if (e->subject.learns)
                 renew(e, corpus, len);
-            tell(e, len, run_pass(e, buf, len, &found));
+            const size_t part = e->subject.slow ? head_of(buf, len, SLOW_BYTES) : len;
+            tell(e, part, run_pass(e, buf, part, &found));
         }
 }
 

@@ -61,6 +61,7 @@ struct json_subject {
     bool validates; /* everything, in every event */
     bool learns;    /* from the events it sees: made anew for each pass */
     bool own_bytes; /* what it finds differs in bytes: only its events are compared */
+    bool slow;      /* passes go over the first 4 MB only: all would take minutes */
     /* NULL when it cannot do this corpus. Buffers of run() are at most so long. */
     void *(*create)(enum json_corpus corpus, size_t buffer_max);
     /* Adds to *found. False: it does not take some event. */

@@ -19,7 +19,7 @@ using namespace google::protobuf;
 namespace
 {
 
-constexpr size_t BUFFER_MAX = 16 << 20; // a pass over 200 MB would take ten seconds
+constexpr size_t STREAM_MIN = 16 << 20; // streams are left out: to compare 200 MB takes ten seconds
 
 struct column {
     const char *name;
@@ -101,7 +101,7 @@ void *create(enum json_corpus corpus, size_t buffer_max)
 {
     FileDescriptorProto timestamp;
 
-    if (corpus != JSON_CORPUS_COMMERCE || buffer_max > BUFFER_MAX)
+    if (corpus != JSON_CORPUS_COMMERCE || buffer_max > STREAM_MIN)
         return nullptr;
     auto s = std::make_unique<state>();
     Timestamp::descriptor()->file()->CopyTo(&timestamp);
@@ -138,8 +138,20 @@ void destroy(void *state_)
 #define STRING_(x) #x
 #define TEXT(x)    STRING_(x)
 
-extern "C" __attribute__((visibility("default"))) const struct json_subject json_subjects[] = {
-    {"protobuf " TEXT(GOOGLE_PROTOBUF_VERSION) " JsonStringToMessage", "native", PEER_COMPILER,
-     JSON_JOB_ROWS, true, false, true, create, run, destroy},
-    {nullptr, nullptr, nullptr, JSON_JOB_FIELDS, false, false, false, nullptr, nullptr, nullptr},
-};
+static json_subject subject()
+{
+    json_subject s{};
+
+    s.name = "protobuf " TEXT(GOOGLE_PROTOBUF_VERSION) " JsonStringToMessage";
+    s.isa = "native";
+    s.compiler = PEER_COMPILER;
+    s.job = JSON_JOB_ROWS;
+    s.validates = s.own_bytes = s.slow = true;
+    s.create = create;
+    s.run = run;
+    s.destroy = destroy;
+    return s;
+}
+
+extern "C" __attribute__((visibility("default")))
+const struct json_subject json_subjects[] = {subject(), {}};

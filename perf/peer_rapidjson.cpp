@@ -197,9 +197,10 @@ template <class State> void destroy(void *state)
 #define NAME(what) "RapidJSON " RAPIDJSON_VERSION_STRING " " what
 
 extern "C" __attribute__((visibility("default"))) const struct json_subject json_subjects[] = {
-    {NAME("SAX, line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false,
+    {NAME("SAX, line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false, false,
      sax_create, sax_run, destroy<sax_state>},
-    {NAME("DOM, line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false,
+    {NAME("DOM, line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false, false,
      dom_create, dom_run, destroy<dom_state>},
-    {nullptr, nullptr, nullptr, JSON_JOB_FIELDS, false, false, false, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, JSON_JOB_FIELDS, false, false, false, false, nullptr, nullptr,
+     nullptr},
 };

@@ -19,7 +19,8 @@ using std::string_view;
 namespace
 {
 
-constexpr size_t BATCH = 1 << 20;    // of a stream: simdjson's own choice, 10 % faster than 256 KiB here
+constexpr size_t BATCH =
+    1 << 20; // of a stream: simdjson's own choice, 10 % faster than 256 KiB here
 constexpr size_t CHUNK = 256 * 1024; // of the ceilings; fits the second cache
 constexpr size_t EVENT_MAX = 64 * 1024;
 constexpr bool AVX512 = PEER_AVX512;
@@ -574,25 +575,26 @@ static const char *name(const char *what)
     return strdup(("simdjson " + version + " " + what).c_str());
 }
 
-#define FIELDS(what, validates, create, state)                                            \
-    {                                                                                     \
-        name(what), ISA, PEER_COMPILER, JSON_JOB_FIELDS, validates, false, false, create, \
-            run<state>, destroy<state>                                                    \
+#define FIELDS(what, validates, create, state)                                                   \
+    {                                                                                            \
+        name(what), ISA, PEER_COMPILER, JSON_JOB_FIELDS, validates, false, false, false, create, \
+            run<state>, destroy<state>                                                           \
     }
-#define CEILING(what, function)                                                                \
-    {                                                                                          \
-        name(what), ISA, PEER_COMPILER, JSON_JOB_CEILING, false, false, false, ceiling_create, \
-            function, destroy<ceiling_state>                                                   \
+#define CEILING(what, function)                                                       \
+    {                                                                                 \
+        name(what), ISA, PEER_COMPILER, JSON_JOB_CEILING, false, false, false, false, \
+            ceiling_create, function, destroy<ceiling_state>                          \
     }
 
 extern "C" __attribute__((visibility("default"))) const struct json_subject json_subjects[] = {
     FIELDS("DOM parse_many", true, dom_create, dom_state),
     FIELDS("On-Demand, line by line", false, lines_create, demand_state),
     FIELDS("On-Demand iterate_many", false, many_create, demand_state),
-    {name("On-Demand, by-hand rows"), ISA, PEER_COMPILER, JSON_JOB_ROWS, false, false, false,
+    {name("On-Demand, by-hand rows"), ISA, PEER_COMPILER, JSON_JOB_ROWS, false, false, false, false,
      rows_create, run<demand_state>, destroy<demand_state>},
     CEILING("stage 1", stage1_run),
     CEILING("minify", minify_run),
     CEILING("validate_utf8", utf8_run),
-    {nullptr, nullptr, nullptr, JSON_JOB_FIELDS, false, false, false, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, JSON_JOB_FIELDS, false, false, false, false, nullptr, nullptr,
+     nullptr},
 };

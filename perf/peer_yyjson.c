@@ -230,9 +230,9 @@ static bool run_rows(void *state, const char *buf, size_t len, struct json_found
         YYJSON_VERSION_PATCH) ", " what
 
 __attribute__((visibility("default"))) const struct json_subject json_subjects[] = {
-    {NAME("line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false, create,
-     run, destroy},
-    {NAME("by-hand rows"), "native", PEER_COMPILER, JSON_JOB_ROWS, true, false, false, create_rows,
-     run_rows, destroy},
+    {NAME("line by line"), "native", PEER_COMPILER, JSON_JOB_FIELDS, true, false, false, false,
+     create, run, destroy},
+    {NAME("by-hand rows"), "native", PEER_COMPILER, JSON_JOB_ROWS, true, false, false, false,
+     create_rows, run_rows, destroy},
     {0},
 };
