@@ -513,13 +513,18 @@ INLINE bool dense_ok(const char *dense, __m512i v, uint64_t behind)
 }
 
 /* Lists all numbers and literals of the tape that have not been checked. */
-static COLD_PATH void list_plain(struct json_vectors *v)
+static __attribute__((noinline)) void list_plain(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
 
-    for (uint32_t i = t->token_checked; i < t->n_tokens; i++) {
-        if (v->kind[i] == KIND_PLAIN)
-            v->plain[t->n_plain++] = v->pos[i];
+    for (uint32_t i = t->token_checked; i < t->n_tokens; i += 64) {
+        const uint32_t left = t->n_tokens - i;
+        uint64_t plain = bits_of(_mm512_cmpeq_epi8_mask(_mm512_loadu_si512(v->kind + i),
+                                                        _mm512_set1_epi8(KIND_PLAIN))) &
+                         first_bits(left < 64 ? left : 64);
+
+        for (; plain != 0; plain = _blsr_u64(plain))
+            v->plain[t->n_plain++] = v->pos[i + (uint32_t)_tzcnt_u64(plain)];
     }
 }
 
