@@ -577,6 +577,36 @@ static void test_long_streams(void **state)
     free(buf);
 }
 
+/* Lines of more tokens than a variant keeps, and what comes behind them: whole events, changed ones, and
+ * things that are wrong in their first tokens. */
+static void test_long_lines(void **state)
+{
+    static char buf[300 * KIB];
+    struct tjson_rng r = {13};
+
+    (void)state;
+    for (unsigned i = 0; i < (SLOW_BUILD ? 30 : 150); i++) {
+        const struct tjson_growth *g = &tjson_growths[tjson_below(&r, (uint32_t)tjson_n_growths)];
+        const struct tjson_growth numbers = {
+            .head = "[0", .unit = ",7", .tail = i % 2 == 0 ? "]" : "}"};
+        size_t len = tjson_below(&r, 200);
+
+        memset(buf, '\n', len);
+        len += tjson_grow(&numbers, buf + len, 60 * KIB + tjson_below(&r, 40 * KIB));
+        for (unsigned k = 0; k < 12; k++) {
+            const char *text = straddlers[tjson_below(&r, ARRAY_LEN(straddlers))];
+
+            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "\n%s\n", text);
+            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "[%s%u]\n", k % 2 == 0 ? "0" : "",
+                                    tjson_below(&r, 1000));
+            len += tjson_changed_events(&r, tjson_below(&r, 64), buf + len, 8192);
+        }
+        if (i % 4 == 0)
+            len += tjson_grow(g, buf + len, 70 * KIB);
+        agree_guarded(buf, len, JSON_FRAMING_LINES, i % 16 == 0 ? TJSON_ORACLE : 0);
+    }
+}
+
 /* A stream that is dropped in the middle leaves nothing to the next one of the same parser. */
 static void test_dropped_streams(void **state)
 {
@@ -686,6 +716,7 @@ int main(void)
         PROOF(test_changed_events),
         PROOF(test_long_streams),
         PROOF(test_dropped_streams),
+        PROOF(test_long_lines),
         PROOF(test_many_shapes),
         PROOF(test_key_tails),
         PROOF(test_moving_keys),
