@@ -648,6 +648,7 @@ static const struct text invalid_scalars[] = {
     T("\"\\ud800\\ud800\""),
     T("\"\\udc00\\ud800\""),
     T("\"\\udc00\\udc00\""),
+    T("\"\\udc00\\udc01\""),
     T("\"\\udfff\\udfff\""),
     T("\"\\udbff\\udbff\""),
     T("\"\\ud800\\udc0\""),
