@@ -155,6 +155,11 @@ endif
 
 $(CORE_OBJ) $(call obj,control/main.c) $(call obj,$(UNIT_SRC) $(UNIT_LIB)): CFLAGS_EXTRA = $(CORE_CFLAGS)
 
+# Compiled again when the commit has changed, not only when its source has.
+ifneq ($(shell cat $(BUILD)/version 2>/dev/null),$(VERSION))
+$(shell mkdir -p $(BUILD) && echo '$(VERSION)' > $(BUILD)/version)
+endif
+$(BUILD)/obj/control/version.o: $(BUILD)/version
 $(BUILD)/obj/control/version.o: CFLAGS_EXTRA = $(CORE_CFLAGS) -DPENSTOCK_VERSION='"$(VERSION)"'
 
 $(BUILD)/obj/%.o: %.c
