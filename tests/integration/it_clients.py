@@ -99,11 +99,16 @@ async function send(base, options) {
   const answer = await fetch(`${base}/v1/events`, { method: 'POST', headers, ...options });
   return [answer.status, await answer.json()];
 }
-async function* lines(n) { for (let i = 0; i < n; i++) yield new TextEncoder().encode(line(i)); }
+function lines(n) {
+  let i = 0;
+  return new ReadableStream({
+    pull(to) { if (i < n) to.enqueue(new TextEncoder().encode(line(i++))); else to.close(); },
+  });
+}
 const out = [];
 for (const base of [http, https]) {
   out.push(await send(base, { body: line(1) }));
-  out.push(await send(base, { body: ReadableStream.from(lines(200)), duplex: 'half' }));
+  out.push(await send(base, { body: lines(200), duplex: 'half' }));
   const packed = new Response(line(2).repeat(1000)).body.pipeThrough(new CompressionStream('gzip'));
   out.push(await send(base, { body: packed, duplex: 'half', headers: { ...headers, 'Content-Encoding': 'gzip' } }));
   out.push(...await Promise.all(Array.from({ length: 50 }, (_, i) => send(base, { body: line(i) }))));
