@@ -27,12 +27,15 @@ def run(*words, status=0):
     return done.stdout
 
 
-def stored(place):
-    """A data_dir with undelivered events in several segments."""
+def stored(place, flushes=0):
+    """A data_dir with undelivered events in several segments; each flush leaves a frame in the delivery log."""
     cloud = place.cloud()
     daemon = place.daemon(cloud, workers=1, journal={"limit": "64MiB", "segment": "8MiB"},
                           delivery_log={"file": "8MiB"})
     cloud.kill()
+    for _ in range(flushes):
+        daemon.post_ok(b'{"event_type":"planned","n":1}\n')
+        equal(daemon.cli("flush", "--timeout", "1s")[0], 1, "flush without a cloud: planned, not stored")
     equal(Gen(place, daemon, count=EVENTS, seed=1).wait()["acked"], EVENTS, "acknowledged")
     daemon.kill()
     return daemon.config["data_dir"]
@@ -108,7 +111,7 @@ def test_damage_is_named():
 
 def test_damage_in_the_delivery_log():
     with Place() as place:
-        data = stored(place)
+        data = stored(place, flushes=3)
         files = json.loads(run("inspect", f"{data}/delivery", "--json"))[0]["files"]
         newest = max(files, key=lambda file: file["seq"])
         path = os.path.join(data, "delivery", newest["file"])
