@@ -55,37 +55,67 @@ INLINE __mmask64 first_bits(uint32_t n)
     return _bzhi_u64(~UINT64_C(0), n);
 }
 
+#define FEW \
+    192u /* tokens that are handled without a branch on how many there are; few lines have more */
+
+/* Which of the tokens from `from` on are among the first n. */
+INLINE __mmask64 bits_from(uint32_t from, uint32_t n)
+{
+    return first_bits(n > from ? n - from : 0);
+}
+
 INLINE uint64_t kinds_hash(const uint8_t *kind, uint32_t n)
 {
     __m512i h = _mm512_set1_epi32((int)(0x9E3779B9u + n));
     __m128i a, b;
 
-    for (; n > 64; n -= 64, kind += 64)
+    for (; n > FEW; n -= 64, kind += 64)
         h = _mm512_aesenc_epi128(h, _mm512_loadu_si512(kind));
     h = _mm512_aesenc_epi128(h, _mm512_maskz_loadu_epi8(first_bits(n), kind));
+    h = _mm512_aesenc_epi128(h, _mm512_maskz_loadu_epi8(bits_from(64, n), kind + 64));
+    h = _mm512_aesenc_epi128(h, _mm512_maskz_loadu_epi8(bits_from(128, n), kind + 128));
     a = _mm_aesenc_si128(_mm512_castsi512_si128(h), _mm512_extracti32x4_epi32(h, 1));
     b = _mm_aesenc_si128(_mm512_extracti32x4_epi32(h, 2), _mm512_extracti32x4_epi32(h, 3));
     a = _mm_aesenc_si128(_mm_aesenc_si128(a, b), b);
     return (uint64_t)_mm_cvtsi128_si64(a);
 }
 
-/* shape is filled up with zeros. */
+/* Of the tokens from `from` on, those among the first n that are not as in the shape. */
+INLINE __mmask64 kinds_differ(const uint8_t *kind, const uint8_t *shape, uint32_t from, uint32_t n)
+{
+    return _mm512_mask_cmpneq_epi8_mask(bits_from(from, n), _mm512_loadu_si512(kind + from),
+                                        _mm512_load_si512(shape + from));
+}
+
 INLINE bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
 {
-    for (; n > 64; n -= 64, kind += 64, shape += 64) {
+    for (; n > FEW; n -= 64, kind += 64, shape += 64) {
         if (_mm512_cmpneq_epi8_mask(_mm512_loadu_si512(kind), _mm512_load_si512(shape)) != 0)
             return false;
     }
-    return _mm512_cmpneq_epi8_mask(_mm512_maskz_loadu_epi8(first_bits(n), kind),
-                                   _mm512_load_si512(shape)) == 0;
+    return (kinds_differ(kind, shape, 0, n) | kinds_differ(kind, shape, 64, n) |
+            kinds_differ(kind, shape, 128, n)) == 0;
+}
+
+INLINE uint64_t line_bits(const uint8_t *kind)
+{
+    return _cvtmask64_u64(
+        _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(kind), _mm512_set1_epi8(KIND_LINE)));
 }
 
 /* kind ends with a KIND_LINE. */
 INLINE uint32_t line_length(const uint8_t *kind)
 {
-    for (uint32_t i = 0;; i += 64) {
-        const uint64_t line =
-            _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(kind + i), _mm512_set1_epi8(KIND_LINE));
+    const uint64_t a = line_bits(kind), b = line_bits(kind + 64), c = line_bits(kind + 128);
+
+    if (likely((a | b | c) != 0)) {
+        const uint32_t n = (uint32_t)_tzcnt_u64(a), m = (uint32_t)_tzcnt_u64(b);
+
+        /* 64, when there is none, is the bit that lets the next one count */
+        return n + ((m + ((uint32_t)_tzcnt_u64(c) & -(m >> 6))) & -(n >> 6));
+    }
+    for (uint32_t i = FEW;; i += 64) {
+        const uint64_t line = line_bits(kind + i);
 
         if (line != 0)
             return i + (uint32_t)_tzcnt_u64(line);
@@ -282,12 +312,12 @@ INLINE void block_classify(struct block *b, __m512i bytes, __m512i low, __m512i 
 }
 
 /* Where strings are, and what follows from it. */
-INLINE void block_tokens(struct block *b, const struct at *at)
+INLINE void block_tokens(struct block *b, uint64_t in_string, uint64_t in_plain)
 {
-    b->in_string = prefix_xor(b->quote) ^ at->in_string;
+    b->in_string = prefix_xor(b->quote) ^ in_string;
     b->plain = ~(b->not_plain | b->in_string);
     b->token = (b->op & ~b->in_string) | (b->quote & b->in_string) |
-               (b->plain & ~(b->plain << 1 | at->in_plain));
+               (b->plain & ~(b->plain << 1 | in_plain));
 }
 
 /*
@@ -305,10 +335,13 @@ INLINE uint64_t block_special(struct json_vectors *v, struct block *b, struct at
     b->op &= ~other;
     b->not_plain &= ~other;
     b->class = _mm512_maskz_mov_epi8(_cvtu64_mask64(~other), b->class);
-    block_tokens(b, at);
+    block_tokens(b, at->in_string, at->in_plain);
     v->other[at->n_others] = off;
     at->n_others += other != 0;
-    for (; escaped != 0; escaped = _blsr_u64(escaped))
+    /* mostly one, so that a loop would be foreseen wrongly now and then */
+    v->escape[at->n_escapes] = off + (uint32_t)_tzcnt_u64(escaped);
+    at->n_escapes += escaped != 0;
+    for (escaped = _blsr_u64(escaped); unlikely(escaped != 0); escaped = _blsr_u64(escaped))
         v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
     return (b->special & ~(other | backslash)) | ((other | backslash) & ~b->in_string);
 }
@@ -338,7 +371,7 @@ static COLD_PATH void block_controls(struct json_tape *t, struct block *b, const
         bits_of(_mm512_cmplt_epu8_mask(b->bytes, _mm512_set1_epi8(' '))) & ~b->line;
 
     b->not_plain |= tab | ret;
-    block_tokens(b, at);
+    block_tokens(b, at->in_string, at->in_plain);
     if ((control & (b->in_string | ~(tab | ret))) != 0)
         tape_mark(t, off, MARK_RESCAN);
     if ((ret & ~b->in_string) != 0)
@@ -378,7 +411,7 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
 
     block_classify(&b, _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off),
                    _mm512_load_si512(json_class), _mm512_load_si512(json_class + 64));
-    block_tokens(&b, &at);
+    block_tokens(&b, at.in_string, at.in_plain);
     if ((b.special | at.escaped) != 0) {
         const uint64_t other = bits_of(_mm512_movepi8_mask(b.bytes));
         uint64_t bad = block_special(v, &b, &at, off);
@@ -399,42 +432,95 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
     t->scanned = left < BLOCK_BYTES ? t->len : off + BLOCK_BYTES;
 }
 
-/* Whole blocks, as long as nothing unusual is in them. No calls: constants stay in registers. */
+/*
+ * The usual part of stage 1 for one block that begins at `off` (in each lane of base). Kinds are
+ * taken as they stand: bytes with more than a kind in their class are no tokens here.
+ * @return the number of tokens.
+ */
+INLINE uint32_t block_put(const struct block *b, __m512i numbers, __m512i base, uint32_t *pos,
+                          uint8_t *kind)
+{
+    const __m512i index = _mm512_maskz_compress_epi8(_cvtu64_mask64(b->token), numbers);
+    const uint32_t count = (uint32_t)_mm_popcnt_u64(b->token);
+
+    _mm512_storeu_si512(kind, _mm512_permutexvar_epi8(index, b->class));
+#define PUT(i)           \
+    _mm512_storeu_si512( \
+        pos + 16 * i,    \
+        _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(index, i))))
+    PUT(0);
+    PUT(1);
+    if (unlikely(count > 32)) {
+        PUT(2);
+        PUT(3);
+    }
+#undef PUT
+    return count;
+}
+
+/* Escapes and bytes that are not ASCII of the block at off. @return false when it is left alone. */
+INLINE bool block_listed(struct json_vectors *v, struct block *b, uint64_t in_string,
+                         uint64_t in_plain, uint32_t off)
+{
+    struct json_tape *t = &v->tape;
+    struct at at = at_load(t);
+
+    at.in_string = in_string;
+    at.in_plain = in_plain;
+    if (unlikely((block_special(v, b, &at, off) | (b->line & b->in_string)) != 0))
+        return false;
+    t->escaped = at.escaped;
+    t->n_escapes = at.n_escapes;
+    t->n_others = at.n_others;
+    return true;
+}
+
+/*
+ * Whole blocks, as long as nothing has to be marked in them. No calls, and few pointers: what does
+ * not stay in registers goes through the vector units, which are what limits this loop.
+ */
 static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t to)
 {
     const __m512i low = _mm512_load_si512(json_class);
     const __m512i high = _mm512_load_si512(json_class + 64);
     const __m512i numbers = numbers_64();
     struct json_tape *t = &v->tape;
-    const char *buf = t->buf;
-    uint32_t *pos = v->pos;
-    uint8_t *kind = v->kind;
-    char *dense = v->dense;
-    struct at at = at_load(t);
-    uint32_t off = t->scanned;
+    const char *in = t->buf + t->scanned, *end = t->buf + to;
+    __m512i base = _mm512_set1_epi32((int)t->scanned);
+    uint32_t *pos = v->pos + t->n_tokens;
+    uint8_t *kind = v->kind + t->n_tokens;
+    char *dense = v->dense + t->n_dense;
+    uint64_t in_string = t->in_string, in_plain = t->in_plain;
 
-    for (; off < to; off += BLOCK_BYTES) {
+    for (; in < end; in += BLOCK_BYTES) {
         struct block b;
+        uint64_t which;
+        uint32_t count;
 
-        _mm_prefetch(buf + off + 2048, _MM_HINT_T0);
-        block_classify(&b, _mm512_loadu_si512(buf + off), low, high);
-        block_tokens(&b, &at);
-        if (unlikely((b.special | at.escaped) != 0)) {
-            const struct at before = at;
-
-            if (unlikely((block_special(v, &b, &at, off) | (b.line & b.in_string)) != 0)) {
-                at = before;
+        _mm_prefetch(in + 2048, _MM_HINT_T0);
+        block_classify(&b, _mm512_loadu_si512(in), low, high);
+        block_tokens(&b, in_string, in_plain);
+        if (unlikely((b.special | t->escaped) != 0)) {
+            if (!block_listed(v, &b, in_string, in_plain, (uint32_t)(in - t->buf)))
                 break;
-            }
-        }
-        if (unlikely((b.line & b.in_string) != 0))
+        } else if (unlikely((b.line & b.in_string) != 0)) {
             break;
-        put_dense(dense, &at, &b);
-        put_tokens(pos, kind, &at, b.class, numbers, off, b.token);
-        block_end(&b, &at);
+        }
+        which = b.plain | b.plain << 1 | in_plain;
+        _mm512_storeu_si512(dense, _mm512_maskz_compress_epi8(_cvtu64_mask64(which), b.bytes));
+        dense += _mm_popcnt_u64(which);
+        count = block_put(&b, numbers, base, pos, kind);
+        pos += count;
+        kind += count;
+        base = _mm512_add_epi32(base, _mm512_set1_epi32(BLOCK_BYTES));
+        in_string = (uint64_t)((int64_t)b.in_string >> 63);
+        in_plain = b.plain >> 63;
     }
-    at_store(t, &at);
-    t->scanned = off;
+    t->in_string = in_string;
+    t->in_plain = in_plain;
+    t->n_tokens = (uint32_t)(pos - v->pos);
+    t->n_dense = (uint32_t)(dense - v->dense);
+    t->scanned = (uint32_t)(in - t->buf);
 }
 
 /* UTF-8 of the blocks that have been listed, and of those that a sequence runs into. */
@@ -471,11 +557,29 @@ INLINE uint64_t dense_ends(__m512i v)
 }
 
 /*
- * Whether the numbers and literals among the first bytes of v are well-formed and not far; behind
- * are the bytes behind them. An addition to the first digit of a run carries to
- * the byte behind the run.
+ * Exponents of numbers among v: `at` are the places behind mantissas, digit the digits. Notes their
+ * ends in *far. @return bits at what is wrong.
  */
-INLINE bool dense_ok(const char *dense, __m512i v, uint64_t behind)
+static __attribute__((noinline)) uint64_t dense_exponents(__m512i v, uint64_t at, uint64_t digit,
+                                                          uint64_t behind, uint64_t *far)
+{
+#define IS(c) bits_of(_mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)))
+    const uint64_t exponent = (IS('e') | IS('E')) & at;
+    const uint64_t sign = (exponent << 1) & (IS('+') | IS('-'));
+    const uint64_t first = (exponent << 1 & digit) | sign << 1;
+    const uint64_t end = (first + digit) & ~digit;
+#undef IS
+    *far = end & behind;
+    return (at & ~(behind | exponent)) | ((exponent << 1) & ~(digit | sign)) |
+           ((sign << 1) & ~digit) | (end & ~behind);
+}
+
+/*
+ * Whether the numbers and literals among the first bytes of v are well-formed; behind are the bytes
+ * behind them, *far those of them whose number has an exponent. An addition to the first digit of a
+ * run carries to the byte behind the run.
+ */
+INLINE bool dense_ok(const char *dense, __m512i v, uint64_t behind, uint64_t *far)
 {
     const unsigned last = 63 - (unsigned)_lzcnt_u64(behind);
     const uint64_t valid = ~UINT64_C(0) >> (63 - last);
@@ -495,7 +599,9 @@ INLINE bool dense_ok(const char *dense, __m512i v, uint64_t behind)
     bad |= ((first & zero) << 1) & digit; /* 01 */
     bad |= point & ~whole_end & ~behind;  /* a point without a whole number before */
     bad |= (point << 1) & ~digit;         /* 1. without a digit */
-    bad |= ((whole_end & ~point) | part_end) & ~behind;
+    *far = 0;
+    if (unlikely((((whole_end & ~point) | part_end) & ~behind) != 0))
+        bad |= dense_exponents(v, (whole_end & ~point) | part_end, digit, behind, far);
 #undef IS
     for (; literal != 0; literal = _blsr_u64(literal)) {
         const unsigned i = (unsigned)_tzcnt_u64(literal);
@@ -528,28 +634,67 @@ static __attribute__((noinline)) void list_plain(struct json_vectors *v)
     }
 }
 
+/* Lists the numbers of the dense row with exponents that v->far[] tells by their order, by where they
+ * are. @return false when it cannot be done: there are marks, so that the row may have parted what is
+ * one token, or it has not as many numbers and literals as the tape. */
+static __attribute__((noinline)) bool place_far(struct json_vectors *v, uint32_t n_row)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t seen = 0, next = 0;
+
+    if (t->marked || (t->carried & ~MARK_FAR) != 0)
+        return false;
+    for (uint32_t i = t->token_checked; i < t->n_tokens; i += 64) {
+        const uint32_t left = t->n_tokens - i;
+        const uint64_t plain = bits_of(_mm512_cmpeq_epi8_mask(_mm512_loadu_si512(v->kind + i),
+                                                              _mm512_set1_epi8(KIND_PLAIN))) &
+                               first_bits(left < 64 ? left : 64);
+        const uint32_t n = (uint32_t)_mm_popcnt_u64(plain);
+
+        for (; next < t->n_far && v->far[next] - seen < n; next++) {
+            const uint64_t bit = _pdep_u64(UINT64_C(1) << (v->far[next] - seen), plain);
+
+            v->far[next] = v->pos[i + (uint32_t)_tzcnt_u64(bit)];
+        }
+        seen += n;
+    }
+    if (seen != n_row)
+        return false;
+    /* what began in front of the marks belongs to the line that was carried over */
+    for (next = 0; next < t->n_far && v->far[next] < t->mark_base; next++)
+        t->carried |= MARK_FAR;
+    t->far_next = next;
+    return true;
+}
+
 /* Checks the dense row, and one by one what is in the tape when something in it is not plain. What
  * goes on behind the chunk stays in the row. */
 static void check_dense(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
-    uint32_t at = 0, n = t->n_dense;
+    uint32_t at = 0, n = t->n_dense, n_row = 0;
     bool ok = true;
 
+    ASSERT_HOT(t->n_far == 0 && t->far_next == 0);
     if (t->scanned == t->len && t->in_plain != 0)
         v->dense[n++] = ' ';
     while (at < n) {
         const __m512i bytes = _mm512_loadu_si512(v->dense + at);
         const uint64_t behind = dense_ends(bytes) & first_bits(n - at < 64 ? n - at : 64);
+        uint64_t far;
 
         if (unlikely(behind == 0)) {
             ok = ok && n - at < 64;
             break;
         }
-        ok = dense_ok(v->dense + at, bytes, behind) && ok;
+        ok = dense_ok(v->dense + at, bytes, behind, &far) && ok;
+        for (; unlikely(far != 0); far = _blsr_u64(far))
+            v->far[t->n_far++] = n_row + (uint32_t)_mm_popcnt_u64(behind & (_blsmsk_u64(far) >> 1));
+        n_row += (uint32_t)_mm_popcnt_u64(behind);
         at += 64 - (uint32_t)_lzcnt_u64(behind);
     }
-    if (unlikely(!ok)) {
+    if (unlikely(!ok || (t->n_far != 0 && !place_far(v, n_row + (n > at))))) {
+        t->n_far = 0;
         list_plain(v);
         json_check_plain(v);
         at = n; /* also what goes on: it has been read to its end */

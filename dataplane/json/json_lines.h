@@ -226,21 +226,108 @@ static __attribute__((noinline)) bool event_new(struct json_parser *p, struct js
 #define SHAPE_MATCHES(same_kinds, same_keys) ((same_kinds) && (same_keys))
 #endif
 
-/* The shape of an event, or NULL. */
-static inline const struct json_shape *shape_find(const struct json_vectors *v, uint32_t first,
-                                                  uint32_t n, uint64_t hash)
+/* Whether the live keys of an event are those of a shape. */
+static inline bool shape_keys(const struct json_vectors *v, const struct json_shape *s,
+                              uint32_t first)
 {
-    const uint32_t set = (uint32_t)(hash % (JSON_SHAPES_MAX / SHAPE_WAYS)) * SHAPE_WAYS;
+    const char *buf = v->tape.buf + 1;
+    const uint32_t *pos = v->pos + first;
+    uint64_t differ = 0;
 
-    for (uint32_t i = set; i < set + SHAPE_WAYS; i++) {
-        const struct json_shape *s = &v->shape[i];
+#define KEY(i) (_bzhi_u64(load64(buf + pos[s->key[i].token]), s->key[i].bits) ^ s->key[i].bytes)
+    for (uint32_t i = 0; i < s->n_keys; i += SHAPE_KEYS_STEP)
+        differ |= KEY(i) | KEY(i + 1) | KEY(i + 2) | KEY(i + 3);
+#undef KEY
+    return differ == 0 && (s->n_full == 0 || json_shape_full(v, s, first));
+}
 
-        if (likely(v->hash[i] != hash) || s->n_tokens != n || s->id == 0)
-            continue;
-        if (SHAPE_MATCHES(kinds_equal(v->kind + first, s->kind, n), json_shape_keys(v, s, first)))
+/* The first shape of the set that a hash belongs to. */
+static inline uint32_t shape_set(uint64_t hash)
+{
+    return (uint32_t)(hash % (JSON_SHAPES_MAX / SHAPE_WAYS)) * SHAPE_WAYS;
+}
+
+/* The ways of a set that have this hash, a bit each; no branch, since which one it is cannot be
+ * foreseen. */
+static inline uint32_t shape_ways(const struct json_vectors *v, uint32_t set, uint64_t hash)
+{
+    const __m256i *h = (const __m256i *)(v->hash + set);
+    const __m256i key = _mm256_set1_epi64x((long long)hash);
+    const __m256i a = _mm256_cmpeq_epi64(_mm256_loadu_si256(h), key);
+    const __m256i b = _mm256_cmpeq_epi64(_mm256_loadu_si256(h + 1), key);
+
+    static_assert(SHAPE_WAYS == 8, "two vectors are compared");
+    return (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(a)) |
+           (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(b)) << 4;
+}
+
+/* Whether an event has this shape. */
+static inline bool shape_is(const struct json_vectors *v, const struct json_shape *s,
+                            uint32_t first, uint32_t n)
+{
+    return s->n_tokens == n && s->id != 0 &&
+           SHAPE_MATCHES(kinds_equal(v->kind + first, s->kind, n), shape_keys(v, s, first));
+}
+
+/* The shape of an event, or NULL. */
+static __attribute__((noinline)) const struct json_shape *shape_find(const struct json_vectors *v,
+                                                                     uint32_t first, uint32_t n,
+                                                                     uint64_t hash)
+{
+    const uint32_t set = shape_set(hash);
+
+    for (uint32_t ways = shape_ways(v, set, hash); ways != 0; ways &= ways - 1) {
+        const struct json_shape *s = &v->shape[set + (uint32_t)__builtin_ctz(ways)];
+
+        if (shape_is(v, s, first, n))
             return s;
     }
     return NULL;
+}
+
+/*
+ * A line that will be an event. What its shape probably is, is worked out for some lines at once, and
+ * only then are the events filled: the way from a line's tokens to its shape is one long chain of
+ * latencies, and several of them run side by side.
+ */
+struct line {
+    uint32_t first, n; /* its tokens */
+    uint64_t hash;
+    const struct json_shape *guess;
+};
+
+#define LINES_AHEAD 8
+
+/* Takes whole lines off the tape. @return how many; less than max when there are no more. */
+static inline int lines_ahead(struct json_vectors *v, struct line *line, int max)
+{
+    struct json_tape *t = &v->tape;
+    int n = 0;
+
+    while (n < max && likely(t->token_next < t->n_tokens)) {
+        const uint32_t first = t->token_next, n_tokens = line_length(v->kind + first);
+        struct line *l = &line[n];
+
+        if (unlikely(first + n_tokens >= t->n_tokens))
+            break;
+        t->token_next = first + n_tokens + 1;
+        if (unlikely(n_tokens == 0))
+            continue;
+        l->first = first;
+        l->n = n_tokens;
+        l->hash = 0;
+        l->guess = v->shape;
+        if (likely(n_tokens <= SHAPE_TOKENS_MAX)) {
+            uint32_t set, ways;
+
+            l->hash = kinds_hash(v->kind + first, n_tokens);
+            set = shape_set(l->hash);
+            ways = shape_ways(v, set, l->hash) | 1u << (SHAPE_WAYS - 1);
+            l->guess = &v->shape[set + (uint32_t)__builtin_ctz(ways)];
+        }
+        n++;
+    }
+    return n;
 }
 
 /* Whether there is a far number in front of `to`, and behind the lines before. */
@@ -264,19 +351,18 @@ static COLD_PATH void event_rescan(struct json_parser *p, struct json_event *ev,
     json_read_document(ev, buf + from, buf + value_end(buf, to), p->use);
 }
 
-/* The event whose n tokens begin at first. */
-static inline void event_fill(struct json_parser *p, struct json_event *ev, uint32_t first,
-                              uint32_t n)
+/* The event of a line. */
+static inline void event_fill(struct json_parser *p, struct json_event *ev, const struct line *line)
 {
     struct json_vectors *v = p->vectors;
     struct json_tape *t = &v->tape;
+    const uint32_t first = line->first, n = line->n;
     const uint32_t *pos = v->pos + first;
     const uint8_t *kind = v->kind + first;
     const char *doc = t->buf + pos[0];
     const uint32_t len = pos[n - 1] + 1 - pos[0];
     const uint8_t marks = t->marked || t->carried != 0 ? tape_marks(t, pos[0], pos[n]) : 0;
-    const struct json_shape *s = NULL;
-    uint64_t hash = 0;
+    const struct json_shape *s = line->guess;
     bool far = (marks & MARK_FAR) != 0;
 
     if (unlikely(t->far_next < t->n_far))
@@ -286,14 +372,12 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, uint
                  (kind[n - 1] & 0xFD) != KIND_OBJECT_END ||
                  ((marks & MARK_RETURN) != 0 && memchr(doc, '\r', len) != NULL)))
         goto rescan;
-    if (likely(n <= SHAPE_TOKENS_MAX)) {
-        hash = kinds_hash(kind, n);
-        s = shape_find(v, first, n, hash);
-    }
+    if (unlikely(!shape_is(v, s, first, n)))
+        s = shape_find(v, first, n, line->hash);
     if (likely(s != NULL)) {
         p->stats.shape_hits++;
         event_known(p, ev, s, first);
-    } else if (!event_new(p, ev, first, n, hash)) {
+    } else if (!event_new(p, ev, first, n, line->hash)) {
         goto rescan;
     }
     ev->ptr = doc;
@@ -397,19 +481,17 @@ static inline int lines_next(struct json_parser *p, struct json_event *out, int 
 {
     struct json_vectors *v = p->vectors;
     struct json_tape *t = &v->tape;
+    struct line line[LINES_AHEAD];
     int n = 0;
 
     while (n < max) {
-        if (likely(t->token_next < t->n_tokens)) {
-            const uint32_t first = t->token_next, n_tokens = line_length(v->kind + first);
+        const int want = max - n < LINES_AHEAD ? max - n : LINES_AHEAD;
+        const int got = lines_ahead(v, line, want);
 
-            if (likely(first + n_tokens < t->n_tokens)) {
-                t->token_next = first + n_tokens + 1;
-                if (likely(n_tokens > 0))
-                    event_fill(p, &out[n++], first, n_tokens);
-                continue;
-            }
-        }
+        for (int i = 0; i < got; i++)
+            event_fill(p, &out[n++], &line[i]);
+        if (likely(got == want))
+            continue;
         if (n > 0)
             break; /* the tokens of what is handed out are needed until the next call */
         if (unlikely(t->n_tokens - t->token_next > CARRY_MAX)) {

@@ -7,6 +7,7 @@
  */
 #include "dataplane/json/json_tape.h"
 
+#include <emmintrin.h>
 #include <stdlib.h>
 
 #include "dataplane/json/walk.h"
@@ -166,23 +167,16 @@ static bool unicode_ok(struct json_tape *t, uint32_t off)
     return p[6] == '\\' && p[7] == 'u' && (hex_unit(p + 8) & ~0x3FF) == 0xDC00;
 }
 
+static const bool escape_table[256] = {
+    ['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
+    ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true,
+};
+
 static inline bool escape_ok(struct json_tape *t, uint32_t off)
 {
-    switch (t->buf[off]) {
-    case '"':
-    case '\\':
-    case '/':
-    case 'b':
-    case 'f':
-    case 'n':
-    case 'r':
-    case 't':
-        return true;
-    case 'u':
-        return unicode_ok(t, off - 1);
-    default:
-        return false;
-    }
+    const uint8_t c = (uint8_t)t->buf[off];
+
+    return likely(escape_table[c]) || (c == 'u' && unicode_ok(t, off - 1));
 }
 
 /* Marks the line that off is in, which may have begun before the marks. */
@@ -224,6 +218,20 @@ void json_check_escapes(struct json_vectors *v)
     t->n_escapes = 0;
 }
 
+/* ---- the first bytes of keys ---- */
+
+/* How many bits of the first 8 bytes belong to a key and its closing quote. */
+static inline unsigned key_bits(uint32_t len)
+{
+    return len >= 7 ? 64 : 8 * (len + 1);
+}
+
+/* The first 8 bytes behind a key's quote, without those that do not belong to it. */
+static inline uint64_t key_head(const char *key, uint32_t len)
+{
+    return load64(key) & ~UINT64_C(0) >> (64 - key_bits(len));
+}
+
 /* ---- memory ---- */
 
 size_t json_vectors_bytes(void)
@@ -231,6 +239,19 @@ size_t json_vectors_bytes(void)
     return align_up(sizeof(struct json_vectors) + TAPE_TOKENS * (sizeof(uint32_t) + 1) +
                         (TAPE_TOKENS + 3 * TAPE_HALF) * sizeof(uint32_t) + DENSE_BYTES,
                     BLOCK_BYTES);
+}
+
+/* What the keys of path i begin with, without a closing quote: those of a document are compared
+ * whole behind this. */
+static void heads_init(struct json_vectors *v, const struct json_path *path, unsigned i)
+{
+    for (unsigned level = 0; level < path->n_keys; level++) {
+        const size_t len = path->key_len[level] < 8 ? path->key_len[level] : 8;
+
+        ASSERT(len > 0);
+        memcpy(&v->head[level][i].bytes, path->key[level], len);
+        v->head[level][i].mask = ~UINT64_C(0) >> (64 - 8 * len);
+    }
 }
 
 struct json_vectors *json_vectors_create(const struct json_paths *paths)
@@ -250,6 +271,7 @@ struct json_vectors *json_vectors_create(const struct json_paths *paths)
     for (unsigned i = 0; i < paths->n; i++) {
         if (paths->path[i].n_keys > v->levels)
             v->levels = paths->path[i].n_keys;
+        heads_init(v, &paths->path[i], i);
     }
     ASSERT(v->levels <= JSON_PATH_KEYS_MAX);
     return v;
@@ -361,14 +383,22 @@ static void member_found(struct json_parser *p, const struct json_colons *colons
                                    .paths = under});
 }
 
-/* The paths among in->paths whose key at this level is this one. */
+/* The paths among in->paths whose key at this level is this one; word is its first 8 bytes and what
+ * follows it. Those that begin otherwise are left out without a branch. */
 static inline uint16_t key_match(const struct json_parser *p, const struct level *in,
-                                 struct span raw, bool escaped)
+                                 struct span raw, bool escaped, uint64_t word)
 {
+    const struct json_vectors *v = p->vectors;
     uint16_t maybe = in->paths, matched = 0;
+    unsigned same = 0;
 
-    if (!escaped)
-        maybe &= p->pick.by_len[in->level][raw.len % PICK_LENGTHS];
+    if (likely(!escaped)) {
+        for (unsigned i = 0; i < p->paths.n; i++)
+            same |=
+                (unsigned)(((word ^ v->head[in->level][i].bytes) & v->head[in->level][i].mask) == 0)
+                << i;
+        maybe &= p->pick.by_len[in->level][raw.len % PICK_LENGTHS] & (uint16_t)same;
+    }
     for (; maybe != 0; maybe &= (uint16_t)(maybe - 1)) {
         const unsigned i = (unsigned)__builtin_ctz(maybe);
         const struct json_path *path = &p->paths.path[i];
@@ -380,17 +410,19 @@ static inline uint16_t key_match(const struct json_parser *p, const struct level
     return matched;
 }
 
-/* Whether a key, which is readable for 7 bytes more, has escapes. Keys are short. */
+/* Whether a key, which is readable for 15 bytes more, has escapes. Most are no longer than 16. */
 static inline bool has_backslash(const char *p, size_t len)
 {
-    for (size_t i = 0; i < len; i += 8) {
-        const uint64_t w = load64(p + i) ^ BYTES('\\');
-        const uint64_t marks = (w - BYTES(1)) & ~w & BYTES(0x80);
+    for (size_t i = 0;; i += 16) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+        const unsigned marks =
+            (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
 
-        if (marks != 0 && (size_t)__builtin_ctzll(marks) / 8 + i < len)
+        if (likely(len - i <= 16))
+            return (marks & ((1u << (len - i)) - 1)) != 0;
+        if (marks != 0)
             return true;
     }
-    return false;
 }
 
 /* The number of colons of a level in front of a token: without looking at each, so that a thousand
@@ -421,18 +453,22 @@ static void find_level(struct json_parser *p, const struct json_colons *colons,
     for (uint32_t k = colons_before(colons, in->level, in->open); k < colons->n[in->level]; k++) {
         const uint32_t colon = colons->token[in->level][k];
         struct span key;
+        uint64_t word;
         uint16_t matched;
         bool escaped;
 
         if (colon > in->close)
             break;
         key = key_before(v, in->first + colon);
+        word = load64(key.ptr);
         escaped = has_backslash(key.ptr, key.len);
         live->all = live->all && !escaped && live->n < SHAPE_KEYS_MAX && key.len < SHAPE_TEXT_BYTES;
         if (live->all)
             live->key[live->n++] =
                 (struct json_live_key){.token = colon - 1, .len = (uint32_t)key.len};
-        matched = key_match(p, in, key, escaped);
+        live->hash = (live->hash ^ (word & ~UINT64_C(0) >> (64 - key_bits((uint32_t)key.len)))) *
+                     UINT64_C(0x9E3779B97F4A7C15);
+        matched = key_match(p, in, key, escaped, word);
         if (matched != 0)
             member_found(p, colons, in, colon + 1, matched);
     }
@@ -447,6 +483,7 @@ bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
     v->live.n = 0;
     v->live.found = 0;
     v->live.all = true;
+    v->live.hash = 0;
     if (colons->many)
         return false;
     if (root.paths != 0 && v->kind[first] == KIND_OBJECT)
@@ -455,12 +492,6 @@ bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
 }
 
 /* ---- shapes ---- */
-
-/* How many of the first 8 bytes belong to a key and its closing quote, as a mask. */
-static inline uint64_t key_mask(uint32_t len)
-{
-    return len >= 7 ? ~UINT64_C(0) : (UINT64_C(1) << (8 * (len + 1))) - 1;
-}
 
 /* Whether len bytes, 8 or more, are equal behind the first 8. */
 static inline bool rest_equal(const char *a, const char *b, uint32_t len)
@@ -473,17 +504,12 @@ static inline bool rest_equal(const char *a, const char *b, uint32_t len)
     return differ == 0;
 }
 
-bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shape, uint32_t first)
+bool json_shape_full(const struct json_vectors *v, const struct json_shape *shape, uint32_t first)
 {
     const char *buf = v->tape.buf + 1;
     const uint32_t *pos = v->pos + first;
-    uint64_t differ = 0;
 
-    for (uint32_t i = 0; i < shape->n_keys; i++)
-        differ |=
-            (load64(buf + pos[shape->key_token[i]]) ^ shape->key_bytes[i]) & shape->key_mask[i];
-    if (differ != 0)
-        return false;
+    ASSERT_HOT(shape->n_full <= SHAPE_FULL_MAX);
     for (uint32_t i = 0; i < shape->n_full; i++) {
         const uint32_t at = pos[shape->full[i].token], len = shape->full[i].len;
 
@@ -515,15 +541,14 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
     const struct json_vectors *v = p->vectors;
     uint32_t used = 0;
 
-    s->n_keys = (uint16_t)v->live.n;
     s->n_full = 0;
     for (uint32_t i = 0; i < v->live.n; i++) {
         const struct json_live_key *k = &v->live.key[i];
         const char *key = v->tape.buf + v->pos[first + k->token] + 1;
 
-        s->key_token[i] = (uint16_t)k->token;
-        s->key_mask[i] = key_mask(k->len);
-        s->key_bytes[i] = load64(key) & s->key_mask[i];
+        s->key[i].token = (uint16_t)k->token;
+        s->key[i].bits = (uint8_t)key_bits(k->len);
+        s->key[i].bytes = key_head(key, k->len);
         if (!key_ambiguous(&p->paths, key, k->len))
             continue;
         if (s->n_full == SHAPE_FULL_MAX || used + k->len + 1 > SHAPE_TEXT_BYTES)
@@ -535,22 +560,19 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
         memcpy(s->text + used, key, k->len + 1);
         used += k->len + 1;
     }
+    s->n_keys = (uint16_t)align_up(v->live.n, SHAPE_KEYS_STEP);
+    for (uint32_t i = v->live.n; i < s->n_keys; i++)
+        memset(&s->key[i], 0, sizeof(s->key[i]));
     return true;
 }
 
 /* Whether this shape with these keys has been seen before; now it has. */
-static bool seen_before(struct json_vectors *v, uint64_t hash, uint32_t first)
+static bool seen_before(struct json_vectors *v, uint64_t hash)
 {
-    uint64_t h = hash;
+    uint64_t h = (hash ^ v->live.hash ^ v->live.hash >> 32) * UINT64_C(0x9E3779B97F4A7C15);
     uint32_t tag, *slot;
 
-    for (uint32_t i = 0; i < v->live.n; i++) {
-        const struct json_live_key *k = &v->live.key[i];
-
-        h ^= load64(v->tape.buf + v->pos[first + k->token] + 1) & key_mask(k->len);
-        h *= UINT64_C(0x9E3779B97F4A7C15);
-        h ^= h >> 29;
-    }
+    h ^= h >> 29;
     tag = (uint32_t)(h >> 32) | 1;
     slot = &v->seen[h % SHAPE_SEEN];
     if (*slot == tag)
@@ -566,7 +588,7 @@ struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32
     struct json_shape *s;
     uint32_t slot;
 
-    if (!v->live.all || n_tokens > SHAPE_TOKENS_MAX || !seen_before(v, hash, first))
+    if (!v->live.all || n_tokens > SHAPE_TOKENS_MAX || !seen_before(v, hash))
         return NULL;
     slot = (uint32_t)(hash % (JSON_SHAPES_MAX / SHAPE_WAYS)) * SHAPE_WAYS;
     for (uint32_t way = 0; way < SHAPE_WAYS && v->shape[slot].id != 0; way++)

@@ -6,7 +6,7 @@
  *   line  ── shape known? ──► keys compared ──► fields
  *              └ no ─► grammar ─► keys looked up ─► fields ─► learned when seen twice
  *
- * Whatever is unusual (an error, an exponent, a carriage return in a line) is only marked by stage 1,
+ * Whatever is unusual (an error, a carriage return in a line) is only marked by stage 1,
  * in units of 64 bytes: the scalar scanner then reads the lines that touch the mark, and decides. So
  * a vector variant can never invent an error, and errors have the scalar scanner's offsets; what it
  * must not do is leave out a mark.
@@ -53,9 +53,10 @@ extern const uint8_t json_class[256]; /* those that are not ASCII: 0 */
 
 #define SHAPE_TOKENS_MAX 1024u
 #define SHAPE_KEYS_MAX   96u
+#define SHAPE_KEYS_STEP  4u
 #define SHAPE_FULL_MAX   32u
 #define SHAPE_TEXT_BYTES 512u
-#define SHAPE_WAYS       4u
+#define SHAPE_WAYS       8u
 #define SHAPE_SEEN       1024u /* shapes seen once that are remembered by their hash */
 
 /**
@@ -66,23 +67,27 @@ extern const uint8_t json_class[256]; /* those that are not ASCII: 0 */
 struct json_shape {
     uint64_t id; /* 0: free */
     uint32_t n_tokens;
-    uint16_t n_keys;
+    uint16_t n_keys; /* filled up to a multiple of SHAPE_KEYS_STEP with keys of no bits */
     uint16_t n_full;
     uint16_t found; /* set of paths */
     struct {
         uint16_t token; /* of the value */
         uint16_t end;   /* token of its closing bracket, for containers */
     } field[JSON_PATHS_MAX];
-    uint16_t key_token[SHAPE_KEYS_MAX];
-    uint64_t key_bytes
-        [SHAPE_KEYS_MAX]; /* the first 8 from behind the quote, its closing quote included */
-    uint64_t key_mask[SHAPE_KEYS_MAX];
+    struct {
+        uint64_t bytes; /* the first 8 from behind the quote, its closing quote included */
+        uint16_t token;
+        uint8_t bits;      /* how many of these count: all, or as many as there are */
+    } key[SHAPE_KEYS_MAX]; /* side by side: what one event needs lies in few cache lines */
     struct {
         uint16_t token, at, len; /* text[at, at + len): key and closing quote */
     } full[SHAPE_FULL_MAX];      /* keys that 8 bytes do not tell from a wanted one */
     char text[SHAPE_TEXT_BYTES];
     uint8_t kind[SHAPE_TOKENS_MAX] __attribute__((aligned(64)));
 };
+
+static_assert(SHAPE_KEYS_MAX % SHAPE_KEYS_STEP == 0, "keys are filled up");
+static_assert(sizeof(struct json_shape) / 64 % 2 == 1, "shapes begin in all sets of the caches");
 
 /** A key of a live container, as the grammar found it. */
 struct json_live_key {
@@ -94,7 +99,8 @@ struct json_live_key {
 struct json_live {
     uint32_t n;
     struct json_live_key key[SHAPE_KEYS_MAX];
-    bool all; /* there was room for all of them, and none has escapes: it can be learned */
+    bool all;      /* there was room for all of them, and none has escapes: it can be learned */
+    uint64_t hash; /* of their first 8 bytes */
     uint32_t field_token[JSON_PATHS_MAX];
     uint32_t field_end[JSON_PATHS_MAX];
     uint16_t found;
@@ -149,6 +155,10 @@ struct json_vectors {
     uint64_t generation;
     uint32_t way;    /* to replace next */
     uint32_t levels; /* of the longest path */
+    struct {
+        uint64_t bytes; /* the first 8 of a path's key, as many as there are */
+        uint64_t mask;
+    } head[JSON_PATH_KEYS_MAX][JSON_PATHS_MAX];
     struct json_live live;
     struct json_colons colons;
     uint64_t hash
@@ -212,7 +222,7 @@ bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
 struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32_t first,
                                     uint32_t n_tokens);
 
-/** Whether the live keys of an event are those of a shape. */
-bool json_shape_keys(const struct json_vectors *v, const struct json_shape *shape, uint32_t first);
+/** Whether the keys of an event that 8 bytes do not tell from a wanted one are those of a shape. */
+bool json_shape_full(const struct json_vectors *v, const struct json_shape *shape, uint32_t first);
 
 #endif

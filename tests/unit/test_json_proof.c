@@ -577,6 +577,45 @@ static void test_long_streams(void **state)
     free(buf);
 }
 
+/* Numbers with exponents are told apart by their order, not their place, for as long as a chunk has nothing
+ * suspicious: streams of many chunks, full of them, most without anything wrong. */
+static void test_exponents(void **state)
+{
+    static const char *const values[] = {
+        "1e5", "-0.0E-12", "7E+00", "2.5e3", "1",   "-12.25", "true",  "null", "\"1e5\"",
+        "[]",  "[1e1,2]",  "{}",    "false", "0e0", "3",      "99.99", "0",    "\"\\n\"",
+    };
+    static const char *const wrong[] = {"1e",   "1e+", "1.e5", "01e5", "1e5.5",   "1e5e5", "-e5",
+                                        "1e5-", "e5",  "1ee5", "1e 5", "1e5\x01", "1\x01", "+1e5"};
+    const unsigned rounds = whole() ? 20000 : SLOW_BUILD ? 40 : 400;
+    const size_t cap = 160 * KIB;
+    char *buf = malloc(cap);
+
+    (void)state;
+    assert_non_null(buf);
+    for (unsigned i = 0; i < rounds; i++) {
+        struct tjson_rng r = {seed() + i};
+        const uint32_t rare = i % 4 == 0 ? 200 : UINT32_MAX; /* one value of so many is wrong */
+        size_t len = tjson_below(&r, 128);
+
+        memset(buf, '\n', len);
+        while (len + 1024 < cap) {
+            len += (size_t)snprintf(buf + len, cap - len, "{\"ts\":%s", values[tjson_below(&r, 8)]);
+            for (uint32_t left = tjson_below(&r, 20); left > 0; left--) {
+                const char *value = tjson_below(&r, rare) == 0
+                                        ? wrong[tjson_below(&r, ARRAY_LEN(wrong))]
+                                        : values[tjson_below(&r, ARRAY_LEN(values))];
+
+                len += (size_t)snprintf(buf + len, cap - len, ",\"k\":%s", value);
+            }
+            memcpy(buf + len, "}\n", 2);
+            len += 2;
+        }
+        agree_guarded(buf, len, JSON_FRAMING_LINES, i % 64 == 0 ? TJSON_ORACLE : 0);
+    }
+    free(buf);
+}
+
 /* Lines of more tokens than a variant keeps, and what comes behind them: whole events, changed ones, and
  * things that are wrong in their first tokens. */
 static void test_long_lines(void **state)
@@ -715,6 +754,7 @@ int main(void)
         PROOF(test_arrays),
         PROOF(test_changed_events),
         PROOF(test_long_streams),
+        PROOF(test_exponents),
         PROOF(test_dropped_streams),
         PROOF(test_long_lines),
         PROOF(test_many_shapes),
