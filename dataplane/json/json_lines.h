@@ -238,7 +238,9 @@ static inline bool shape_keys(const struct json_vectors *v, const struct json_sh
     for (uint32_t i = 0; i < s->n_keys; i += SHAPE_KEYS_STEP)
         differ |= KEY(i) | KEY(i + 1) | KEY(i + 2) | KEY(i + 3);
 #undef KEY
-    return differ == 0 && (s->n_full == 0 || json_shape_full(v, s, first));
+    for (uint32_t i = 0; i < s->n_full; i++)
+        differ |= load64(buf + pos[s->full[i].token] + s->full[i].tail_at) ^ s->full[i].tail;
+    return differ == 0 && (likely(!s->long_keys) || json_shape_full(v, s, first));
 }
 
 /* The first shape of the set that a hash belongs to. */

@@ -542,6 +542,7 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
     uint32_t used = 0;
 
     s->n_full = 0;
+    s->long_keys = false;
     for (uint32_t i = 0; i < v->live.n; i++) {
         const struct json_live_key *k = &v->live.key[i];
         const char *key = v->tape.buf + v->pos[first + k->token] + 1;
@@ -558,6 +559,9 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
         s->full[s->n_full].len = (uint16_t)(k->len + 1);
         s->n_full++;
         memcpy(s->text + used, key, k->len + 1);
+        s->full[s->n_full - 1].tail_at = (uint16_t)(k->len + 1 < 16 ? k->len + 1 - 8 : 8);
+        s->full[s->n_full - 1].tail = load64(key + s->full[s->n_full - 1].tail_at);
+        s->long_keys = s->long_keys || k->len + 1 > 16;
         used += k->len + 1;
     }
     s->n_keys = (uint16_t)align_up(v->live.n, SHAPE_KEYS_STEP);

@@ -55,7 +55,7 @@ extern const uint8_t json_class[256]; /* those that are not ASCII: 0 */
 #define SHAPE_KEYS_MAX   96u
 #define SHAPE_KEYS_STEP  4u
 #define SHAPE_FULL_MAX   32u
-#define SHAPE_TEXT_BYTES 512u
+#define SHAPE_TEXT_BYTES 576u
 #define SHAPE_WAYS       8u
 #define SHAPE_SEEN       1024u /* shapes seen once that are remembered by their hash */
 
@@ -69,6 +69,7 @@ struct json_shape {
     uint32_t n_tokens;
     uint16_t n_keys; /* filled up to a multiple of SHAPE_KEYS_STEP with keys of no bits */
     uint16_t n_full;
+    bool long_keys; /* there are keys of more than 16 bytes among the full ones */
     uint16_t found; /* set of paths */
     struct {
         uint16_t token; /* of the value */
@@ -80,7 +81,9 @@ struct json_shape {
         uint8_t bits;      /* how many of these count: all, or as many as there are */
     } key[SHAPE_KEYS_MAX]; /* side by side: what one event needs lies in few cache lines */
     struct {
+        uint64_t tail;           /* bytes 9 to 16, or the last 8 of fewer */
         uint16_t token, at, len; /* text[at, at + len): key and closing quote */
+        uint16_t tail_at;        /* from behind the quote; 8 at most */
     } full[SHAPE_FULL_MAX];      /* keys that 8 bytes do not tell from a wanted one */
     char text[SHAPE_TEXT_BYTES];
     uint8_t kind[SHAPE_TOKENS_MAX] __attribute__((aligned(64)));
@@ -222,7 +225,7 @@ bool json_live_find(struct json_parser *p, uint32_t first, uint32_t n_tokens,
 struct json_shape *json_shape_learn(struct json_parser *p, uint64_t hash, uint32_t first,
                                     uint32_t n_tokens);
 
-/** Whether the keys of an event that 8 bytes do not tell from a wanted one are those of a shape. */
+/** As shape_keys(), for what is behind the first 16 bytes. */
 bool json_shape_full(const struct json_vectors *v, const struct json_shape *shape, uint32_t first);
 
 #endif

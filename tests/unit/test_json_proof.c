@@ -496,6 +496,33 @@ static void test_key_tails(void **state)
     check_learned();
 }
 
+/* A wanted key of more bytes than are compared at once, and keys that differ from it in one of them: either
+ * is learned before the other one comes. */
+static void test_long_keys(void **state)
+{
+    static const char wanted[] = "event_type_of_the_whole_event";
+    static const char *const paths[] = {wanted};
+    struct tjson t;
+
+    (void)state;
+    tjson_init(&t, paths, 1);
+    for (size_t at = 0; at < 2 * (sizeof(wanted) - 1); at++) {
+        char other[sizeof(wanted)], text[256];
+        const char *learned = at % 2 == 0 ? wanted : other, *met = at % 2 == 0 ? other : wanted;
+        int len;
+
+        memcpy(other, wanted, sizeof(wanted));
+        other[at / 2] ^= 1;
+        len = snprintf(text, sizeof(text), "{\"%s\":1}\n{\"%s\":2}\n{\"%s\":3}\n{\"%s\":4}\n",
+                       learned, learned, learned, met);
+        assert_in_range(len, 1, sizeof(text) - 1);
+        if (tjson_check(&t, tjson_guard_end(&guard, text, (size_t)len, "\""), (size_t)len,
+                        JSON_FRAMING_LINES, TJSON_ORACLE) < 0)
+            fail_msg("%s: %s", other, t.what);
+    }
+    tjson_fini(&t);
+}
+
 /* The wanted members change places, repeat and hide behind escapes while the skeleton stays. */
 static void test_moving_keys(void **state)
 {
@@ -759,6 +786,7 @@ int main(void)
         PROOF(test_long_lines),
         PROOF(test_many_shapes),
         PROOF(test_key_tails),
+        PROOF(test_long_keys),
         PROOF(test_moving_keys),
 #undef PROOF
     };
