@@ -2,8 +2,10 @@
  * HOT. The AVX2 variant: stage 1 in steps of 64 bytes, two vectors of 32, see json_tape.h.
  *
  * Structural characters and white space are found by pshufb, as tables by their low nibbles; which
- * bytes lie in strings tells one carry-less multiplication. Without vpcompressb tokens are taken out
- * of their mask one by one, and numbers and literals are all listed to be checked one by one.
+ * bytes lie in strings tells one carry-less multiplication. In place of vpcompressb, tables of the
+ * bits in a byte put the tokens of 16 bytes in a row. Numbers are checked where they stand, with
+ * additions that carry through runs of digits and from block to block; literals, negative numbers and
+ * whatever is not plain are listed and checked one by one.
  */
 #include <immintrin.h>
 
@@ -15,7 +17,7 @@
                              apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
+#pragma GCC target("avx2,aes,pclmul,bmi,bmi2,lzcnt,popcnt,tune=znver3") /* or it halves loads */
 #pragma GCC optimize("no-tree-slp-vectorize") /* it would pack masks into vectors, to no use */
 #endif
 
@@ -136,20 +138,70 @@ static void scan_chunk(struct json_vectors *v, uint32_t to);
 
 /* ---- stage 1 ---- */
 
+/* What bytes are compared with and looked up in, for scan_whole() in memory or registers. */
+struct constants {
+    __m256i quote, line, backslash, bit5, ops, spaces;
+    __m256i digit_move, digit_below, point, zero;
+    __m256i kind_lower, kind_upper, low4;
+    __m256i step[4];
+};
+
+/* A constant that is made once: the compiler would else make it anew for each block. */
+INLINE __m256i once(__m256i v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+INLINE struct constants constants_get(void)
+{
+#define R2(...) once(_mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__)))
+#define R32(c)  once(_mm256_set1_epi8(c))
+    return (struct constants){
+        .quote = R32('"'),
+        .line = R32('\n'),
+        .backslash = R32('\\'),
+        .bit5 = R32(0x20),
+        .ops = R2(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ':', '{', ',', '}', 0, 0),
+        .spaces = R2(' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0),
+        /* Digits become the highest of signed bytes; those that are not ASCII end up below. */
+        .digit_move = R32(0x7F - '9'),
+        .digit_below = R32(0x7F - 10),
+        .point = R32('.'),
+        .zero = R32('0'),
+        .kind_lower = R2(0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 27, 10, 23, 11, 0, 0),
+        .kind_upper = R2(13, -1, 11, 14, -1, 0, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1),
+        .low4 = R32(0x0F),
+        .step = {_mm256_setzero_si256(), once(_mm256_set1_epi32(16)), once(_mm256_set1_epi32(32)),
+                 once(_mm256_set1_epi32(48))},
+    };
+#undef R2
+#undef R32
+}
+
+INLINE uint64_t pair_is(struct pair p, __m256i v)
+{
+    return pair_bits(_mm256_cmpeq_epi8(p.low, v), _mm256_cmpeq_epi8(p.high, v));
+}
+
 /* One block: what its bytes are, one bit each. */
 struct block {
     struct pair bytes;
-    uint64_t quote, op, space, line, backslash, control, other;
+    uint64_t quote, op, space, line;
+    uint64_t special; /* control characters but line feeds, backslashes, bytes that are not ASCII */
     uint64_t in_string; /* opening quotes included, closing ones not */
     uint64_t plain;     /* of numbers and literals */
     uint64_t start;     /* their first ones */
     uint64_t token;
-    uint64_t escaped;
 };
 
 /* Where stage 1 is: what goes from block to block. */
 struct at {
-    uint64_t in_string, in_plain, escaped;
+    uint64_t in_string, escaped;
+    uint64_t in_plain;    /* 1: the last byte belongs to a number or literal, and it is: */
+    uint64_t point, zero; /* 1: a point; a leading zero */
+    uint8_t whole, part;  /* 1: one of the digits in front of the point; behind it */
+    uint32_t listed;      /* a number or literal that may go on and is in plain[], or UINT32_MAX */
     uint32_t n_tokens, n_plain, n_escapes, n_others;
 };
 
@@ -238,11 +290,19 @@ INLINE bool utf8_open(const char *p)
     return last[0] >= 0xC0 || last[-1] >= 0xE0 || last[-2] >= 0xF0;
 }
 
+/* Bits of in_plain in the tape, which is 0 at the first byte of a line. */
+enum { IN_PLAIN, IN_POINT, IN_ZERO, IN_WHOLE, IN_PART, IN_LISTED = 32 };
+
 INLINE struct at at_load(const struct json_tape *t)
 {
     return (struct at){.in_string = t->in_string,
-                       .in_plain = t->in_plain,
                        .escaped = t->escaped,
+                       .in_plain = t->in_plain >> IN_PLAIN & 1,
+                       .point = t->in_plain >> IN_POINT & 1,
+                       .zero = t->in_plain >> IN_ZERO & 1,
+                       .whole = t->in_plain >> IN_WHOLE & 1,
+                       .part = t->in_plain >> IN_PART & 1,
+                       .listed = (uint32_t)(t->in_plain >> IN_LISTED) - 1,
                        .n_tokens = t->n_tokens,
                        .n_plain = t->n_plain,
                        .n_escapes = t->n_escapes,
@@ -252,49 +312,102 @@ INLINE struct at at_load(const struct json_tape *t)
 INLINE void at_store(struct json_tape *t, const struct at *at)
 {
     t->in_string = at->in_string;
-    t->in_plain = at->in_plain;
     t->escaped = at->escaped;
+    t->in_plain = at->in_plain << IN_PLAIN | at->point << IN_POINT | at->zero << IN_ZERO |
+                  (uint64_t)at->whole << IN_WHOLE | (uint64_t)at->part << IN_PART |
+                  (uint64_t)(at->listed + 1) << IN_LISTED;
     t->n_tokens = at->n_tokens;
     t->n_plain = at->n_plain;
     t->n_escapes = at->n_escapes;
     t->n_others = at->n_others;
 }
 
-/* Takes tokens, and the first bytes of numbers and literals, out of their masks. */
-INLINE void put_tokens(struct json_vectors *v, struct at *at, uint32_t off, uint64_t token,
-                       uint64_t start)
+/* ---- tokens of a block ---- */
+
+/* The bits that are set in a byte, in a row; the same of the upper one of two bytes. */
+#define BIT(m, i) \
+    ((m) >> (i)&1 ? (uint64_t)(i) << 8 * __builtin_popcount((m) & ((1u << (i)) - 1)) : 0)
+#define ROW(m) \
+    (BIT(m, 0) | BIT(m, 1) | BIT(m, 2) | BIT(m, 3) | BIT(m, 4) | BIT(m, 5) | BIT(m, 6) | BIT(m, 7))
+#define ROW4(m, add) \
+    ROW(m) + (add), ROW((m) + 1) + (add), ROW((m) + 2) + (add), ROW((m) + 3) + (add)
+#define ROW16(m, add) ROW4(m, add), ROW4((m) + 4, add), ROW4((m) + 8, add), ROW4((m) + 12, add)
+#define ROW64(m, add) \
+    ROW16(m, add), ROW16((m) + 16, add), ROW16((m) + 32, add), ROW16((m) + 48, add)
+#define ROW256(add) ROW64(0u, add), ROW64(64u, add), ROW64(128u, add), ROW64(192u, add)
+static const uint64_t bits_row[2][256]
+    __attribute__((aligned(64))) = {{ROW256(0)}, {ROW256(UINT64_C(0x0808080808080808))}};
+#undef BIT
+#undef ROW
+#undef ROW4
+#undef ROW16
+#undef ROW64
+#undef ROW256
+
+/* How a row of n in the lower and one in the upper 8 bytes become one, of the first 8 in all. */
+static const uint8_t join_row[10][8] __attribute__((aligned(16))) = {
+    {8, 9, 10, 11, 12, 13, 14, 15}, {0, 8, 9, 10, 11, 12, 13, 14}, {0, 1, 8, 9, 10, 11, 12, 13},
+    {0, 1, 2, 8, 9, 10, 11, 12},    {0, 1, 2, 3, 8, 9, 10, 11},    {0, 1, 2, 3, 4, 8, 9, 10},
+    {0, 1, 2, 3, 4, 5, 8, 9},       {0, 1, 2, 3, 4, 5, 6, 8},      {0, 1, 2, 3, 4, 5, 6, 7}};
+
+/* Takes tokens out of their mask one by one, where they stand close. */
+static __attribute__((noinline)) void put_dense(uint32_t *pos, uint8_t *kind, const uint8_t *bytes,
+                                                uint32_t off, uint64_t token)
 {
-    const uint8_t *bytes = (const uint8_t *)v->tape.buf + off;
-    uint32_t *pos = v->pos + at->n_tokens, *plain = v->plain + at->n_plain;
+    for (; token != 0; token = _blsr_u64(token)) {
+        const uint32_t bit = (uint32_t)_tzcnt_u64(token);
+
+        *pos++ = off + bit;
+        *kind++ = json_class[bytes[bit]];
+    }
+}
+
+/* The tokens of 16 bytes, 8 at most. */
+INLINE void put_16(uint32_t *pos, uint8_t *kind, __m128i kinds, __m256i off, uint32_t token)
+{
+    const uint32_t low = token & 0xFF, high = token >> 8 & 0xFF;
+    __m128i row = _mm_loadl_epi64((const __m128i *)&bits_row[0][low]);
+
+    row = _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(row), (const double *)&bits_row[1][high]));
+    row = _mm_shuffle_epi8(
+        row, _mm_loadu_si128((const __m128i *)join_row[(uint32_t)_mm_popcnt_u32(low)]));
+    _mm_storel_epi64((__m128i *)kind, _mm_shuffle_epi8(kinds, row));
+    _mm256_storeu_si256((__m256i *)pos, _mm256_add_epi32(off, _mm256_cvtepu8_epi32(row)));
+}
+
+/* By both nibbles: what the lower one stands for, less what the upper one does. For the first bytes of
+ * tokens these are their kinds; no other byte comes out as a line feed. */
+INLINE __m256i kinds_of(const struct constants *c, __m256i v)
+{
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), c->low4);
+
+    return _mm256_subs_epu8(_mm256_shuffle_epi8(c->kind_lower, v),
+                            _mm256_shuffle_epi8(c->kind_upper, high));
+}
+
+/* Appends the tokens to the tape. */
+INLINE void put_tokens(struct json_vectors *v, struct at *at, const struct constants *c,
+                       uint32_t off, struct pair bytes, uint64_t token)
+{
+    const struct pair kinds = {.low = kinds_of(c, bytes.low), .high = kinds_of(c, bytes.high)};
+    const uint32_t n0 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF);
+    const uint32_t n1 = (uint32_t)_mm_popcnt_u64(token & 0xFFFFFFFF);
+    const uint32_t n3 = (uint32_t)_mm_popcnt_u64(token);
+    const uint32_t last = (uint32_t)_mm_popcnt_u64(token >> 48), n2 = n3 - last;
+    const __m256i base = _mm256_set1_epi32((int)off);
+    uint32_t *pos = v->pos + at->n_tokens;
     uint8_t *kind = v->kind + at->n_tokens;
 
-    at->n_tokens += (uint32_t)_mm_popcnt_u64(token);
-    at->n_plain += (uint32_t)_mm_popcnt_u64(start);
-#define PUT(i)                                                 \
-    do {                                                       \
-        const uint32_t bit = (uint32_t)_tzcnt_u64(token) & 63; \
-                                                               \
-        pos[i] = off + bit;                                    \
-        kind[i] = json_class[bytes[bit]];                      \
-        token = _blsr_u64(token);                              \
-    } while (0)
-    for (; token != 0; pos += 8, kind += 8) { /* the last ones in vain: a branch each costs more */
-        PUT(0);
-        PUT(1);
-        PUT(2);
-        PUT(3);
-        PUT(4);
-        PUT(5);
-        PUT(6);
-        PUT(7);
-    }
-#undef PUT
-    for (; start != 0; plain += 2) {
-        plain[0] = off + (uint32_t)_tzcnt_u64(start);
-        start = _blsr_u64(start);
-        plain[1] = off + (uint32_t)_tzcnt_u64(start);
-        start = _blsr_u64(start);
-    }
+    at->n_tokens += n3;
+    put_16(pos, kind, _mm256_castsi256_si128(kinds.low), base, (uint32_t)token);
+    put_16(pos + n0, kind + n0, _mm256_extracti128_si256(kinds.low, 1),
+           _mm256_add_epi32(base, c->step[1]), (uint32_t)(token >> 16));
+    put_16(pos + n1, kind + n1, _mm256_castsi256_si128(kinds.high),
+           _mm256_add_epi32(base, c->step[2]), (uint32_t)(token >> 32));
+    put_16(pos + n2, kind + n2, _mm256_extracti128_si256(kinds.high, 1),
+           _mm256_add_epi32(base, c->step[3]), (uint32_t)(token >> 48));
+    if (unlikely((n0 | (n1 - n0) | (n2 - n1) | last) > 8)) /* or there are 8 and some, to no harm */
+        put_dense(pos, kind, (const uint8_t *)v->tape.buf + off, off, token);
 }
 
 /* Where strings are, and what follows from it. */
@@ -308,68 +421,127 @@ INLINE void block_tokens(struct block *b, const struct at *at)
 
 /* By their low nibbles: a byte that is equal to its entry is white space, and one that is with bit 5
  * set is structural. Control characters that look so are marked anyway. */
-INLINE void block_classify(struct block *b, struct pair bytes, struct at *at)
+INLINE void block_classify(struct block *b, const struct constants *c, struct pair bytes)
 {
-#define R2(...) _mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__))
-    const __m256i spaces = R2(' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0);
-    const __m256i ops = R2(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ':', '{', ',', '}', 0, 0);
-    const __m256i bit5 = _mm256_set1_epi8(0x20), last_control = _mm256_set1_epi8(0x1F);
-#undef R2
-#define EACH(f)    pair_bits(f(bytes.low), f(bytes.high))
-#define OP(v)      _mm256_cmpeq_epi8(_mm256_or_si256(v, bit5), _mm256_shuffle_epi8(ops, v))
-#define SPACE(v)   _mm256_cmpeq_epi8(v, _mm256_shuffle_epi8(spaces, v))
-#define CONTROL(v) _mm256_cmpeq_epi8(_mm256_min_epu8(v, last_control), v)
-#define ITSELF(v)  (v)
+#define EACH(f)  pair_bits(f(bytes.low), f(bytes.high))
+#define OP(v)    _mm256_cmpeq_epi8(_mm256_or_si256(v, c->bit5), _mm256_shuffle_epi8(c->ops, v))
+#define SPACE(v) _mm256_cmpeq_epi8(v, _mm256_shuffle_epi8(c->spaces, v))
+#define SPECIAL(v) \
+    _mm256_or_si256(_mm256_cmpgt_epi8(c->bit5, v), _mm256_cmpeq_epi8(v, c->backslash))
     b->bytes = bytes;
-    b->quote = pair_equal(bytes, '"');
-    b->backslash = pair_equal(bytes, '\\');
-    b->line = pair_equal(bytes, '\n');
+    b->quote = pair_is(bytes, c->quote);
+    b->line = pair_is(bytes, c->line);
     b->op = EACH(OP);
     b->space = EACH(SPACE);
-    b->control = EACH(CONTROL) & ~b->line;
-    b->other = EACH(ITSELF);
-#undef EACH
+    b->special = EACH(SPECIAL) & ~b->line; /* signed: those that are not ASCII are less than any */
 #undef OP
 #undef SPACE
-#undef CONTROL
-#undef ITSELF
-    b->escaped = 0;
-    if (unlikely((b->backslash | at->escaped) != 0)) {
-        b->escaped = escaped_bytes(b->backslash, &at->escaped);
-        b->quote &= ~b->escaped;
+#undef SPECIAL
+}
+
+/* ---- numbers of a block ---- */
+
+/* What is to be checked one by one: literals and negative numbers, or all that is in the block, and
+ * what began before it. */
+static __attribute__((noinline)) void list_plain(struct json_vectors *v, struct at *at,
+                                                 uint32_t off, uint64_t start, bool all)
+{
+    if (all && at->in_plain != 0) {
+        const uint32_t first = v->pos[at->n_tokens - 1];
+
+        ASSERT_HOT(at->n_tokens > 0);
+        if (first != at->listed) /* or a long one would be read again from each of its blocks */
+            v->plain[at->n_plain++] = first;
+        at->listed = first;
+    }
+    for (; start != 0; start = _blsr_u64(start)) {
+        at->listed = off + (uint32_t)_tzcnt_u64(start);
+        v->plain[at->n_plain++] = at->listed;
     }
 }
 
-/* What is unusual in a block: escapes and bytes that are not ASCII are listed, what may be wrong is
- * marked. `within` are the bytes in front of where a line is cut. */
-static __attribute__((noinline)) void block_special(struct json_vectors *v, const struct block *b,
-                                                    struct at *at, uint32_t off, uint64_t within)
+/*
+ * Checks the numbers of a block as far as it goes. An addition to the first digit of a run carries to
+ * the byte behind the run, and out of the block if the run goes on there. Exponents, and blocks
+ * without any other byte (numbers may be far from some length on), are left to list_plain(). The tape
+ * must not have the tokens of the block yet.
+ */
+INLINE void block_numbers(struct json_vectors *v, struct at *at, const struct constants *c,
+                          const struct block *b, uint32_t off)
+{
+#define DIGIT(v) _mm256_cmpgt_epi8(_mm256_add_epi8(v, c->digit_move), c->digit_below)
+    const struct pair bytes = b->bytes;
+    const uint64_t digit = EACH(DIGIT) & b->plain;
+    const uint64_t point = pair_is(bytes, c->point) & b->plain;
+    const uint64_t zero = pair_is(bytes, c->zero) & b->start;
+#undef DIGIT
+#undef EACH
+    const uint64_t other = b->start & ~digit;
+    const uint64_t behind_point = point << 1 | at->point;
+    unsigned long long whole_end, part_end;
+    uint64_t bad;
+
+    at->whole = _addcarry_u64(at->whole, digit, b->start & digit, &whole_end);
+    at->part = _addcarry_u64(at->part, digit, behind_point & digit, &part_end);
+    whole_end &= ~digit;
+    part_end &= ~digit;
+    bad = point & ~whole_end;              /* a point without a whole number before */
+    bad |= behind_point & ~digit;          /* 1. without a digit */
+    bad |= (zero << 1 | at->zero) & digit; /* 01 */
+    bad |= ((whole_end & ~point) | part_end) & b->plain;
+    at->point = point >> 63;
+    at->zero = zero >> 63;
+    if (unlikely(bad != 0 || b->plain == ~UINT64_C(0))) {
+        list_plain(v, at, off, b->start, true);
+        return;
+    }
+    v->plain[at->n_plain] = off + (uint32_t)_tzcnt_u64(other);
+    if (unlikely(_blsr_u64(other) != 0))
+        list_plain(v, at, off, other, false);
+    else
+        at->n_plain += other != 0;
+}
+
+/*
+ * What is unusual in a block: escapes and bytes that are not ASCII are listed, what may be wrong is
+ * marked. Of a line that is cut only what stands in front of the cut is listed.
+ * @return the quotes that are not escaped.
+ */
+static __attribute__((noinline)) uint64_t block_special(struct json_vectors *v,
+                                                        const struct block *b, struct at *at,
+                                                        uint32_t off)
 {
     struct json_tape *t = &v->tape;
     const uint64_t ret = pair_equal(b->bytes, '\r'), tab = pair_equal(b->bytes, '\t');
-    uint64_t escaped = b->escaped & within;
+    const uint64_t backslash = pair_equal(b->bytes, '\\');
+    const uint64_t other = pair_bits(b->bytes.low, b->bytes.high);
+    const uint64_t control = b->special & ~(other | backslash);
+    uint64_t escaped = escaped_bytes(backslash, &at->escaped);
+    const uint64_t quote = b->quote & ~escaped;
+    const uint64_t in_string = prefix_xor(quote) ^ at->in_string;
+    const uint64_t cut = b->line & in_string;
+    const uint64_t within = cut == 0 ? ~UINT64_C(0) : _blsi_u64(cut) - 1;
 
-    if ((((b->other | b->backslash) & ~b->in_string) |
-         (b->control & (b->in_string | ~(tab | ret)))) != 0)
+    if ((((other | backslash) & ~in_string) | (control & (in_string | ~(tab | ret)))) != 0)
         tape_mark(t, off, MARK_RESCAN);
-    if ((ret & ~b->in_string) != 0)
+    if ((ret & ~in_string) != 0)
         tape_mark(t, off, MARK_RETURN);
-    if ((b->other & within) != 0)
+    if ((other & within) != 0)
         v->other[at->n_others++] = off;
-    for (; escaped != 0; escaped = _blsr_u64(escaped))
+    for (escaped &= within; escaped != 0; escaped = _blsr_u64(escaped))
         v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
+    return quote;
 }
 
-/* The line of the string that a line feed cuts: its token, and a mark. Stage 1 goes on behind it. */
-static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const struct block *b,
-                               uint32_t off)
+/* The line of the string that a line feed cuts: its token, and a mark, for which its numbers need no
+ * check. Stage 1 goes on behind it. */
+static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const struct constants *c,
+                               const struct block *b, uint32_t off)
 {
     struct json_tape *t = &v->tape;
     const unsigned bit = (unsigned)_tzcnt_u64(b->line & b->in_string);
-    const uint64_t within = _bzhi_u64(~UINT64_C(0), bit);
 
-    block_special(v, b, at, off, within);
-    put_tokens(v, at, off, b->token & within, b->start & within);
+    put_tokens(v, at, c, off, b->bytes, b->token & _bzhi_u64(~UINT64_C(0), bit));
     v->kind[at->n_tokens] = KIND_LINE;
     v->pos[at->n_tokens++] = off + bit;
     at_store(t, at);
@@ -378,24 +550,30 @@ static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const stru
 }
 
 /* @return false when stage 1 has to go on elsewhere. */
-INLINE bool scan_block(struct json_vectors *v, struct at *at, struct pair bytes, uint32_t off)
+INLINE bool scan_block(struct json_vectors *v, struct at *at, const struct constants *c,
+                       struct pair bytes, uint32_t off)
 {
     struct block b;
 
-    block_classify(&b, bytes, at);
+    block_classify(&b, c, bytes);
+    if (unlikely((b.special | at->escaped) != 0)) {
+        const struct block copy = b; /* so that b itself and at stay in registers */
+        struct at special = *at;
+
+        b.quote = block_special(v, &copy, &special, off);
+        *at = special;
+    }
     block_tokens(&b, at);
     if (unlikely((b.line & b.in_string) != 0)) {
         const struct block copy = b;
+        const struct constants constants = *c;
+        struct at cut = *at;
 
-        cut_line(v, at, &copy, off);
+        cut_line(v, &cut, &constants, &copy, off);
         return false;
     }
-    if (unlikely((b.control | b.other | b.backslash | b.escaped) != 0)) {
-        const struct block copy = b; /* so that b itself stays in registers */
-
-        block_special(v, &copy, at, off, ~UINT64_C(0));
-    }
-    put_tokens(v, at, off, b.token, b.start);
+    block_numbers(v, at, c, &b, off);
+    put_tokens(v, at, c, off, bytes, b.token);
     at->in_string = (uint64_t)((int64_t)b.in_string >> 63);
     at->in_plain = b.plain >> 63;
     return true;
@@ -405,12 +583,13 @@ INLINE bool scan_block(struct json_vectors *v, struct at *at, struct pair bytes,
 static __attribute__((noinline)) void scan_whole(struct json_vectors *v, uint32_t to)
 {
     struct json_tape *t = &v->tape;
+    const struct constants c = constants_get();
     struct at at = at_load(t);
     uint32_t off = t->scanned;
 
     for (; off < to; off += BLOCK_BYTES) {
         _mm_prefetch(t->buf + off + 2048, _MM_HINT_T0);
-        if (!scan_block(v, &at, pair_load(t->buf + off), off))
+        if (!scan_block(v, &at, &c, pair_load(t->buf + off), off))
             return;
     }
     at_store(t, &at);
@@ -422,13 +601,14 @@ static void scan_rest(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
     const uint32_t off = t->scanned;
+    const struct constants c = constants_get();
     struct at at = at_load(t);
     char bytes[BLOCK_BYTES];
 
     ASSERT_HOT(t->len - off < BLOCK_BYTES);
     memset(bytes, ' ', sizeof(bytes));
     memcpy(bytes, t->buf + off, t->len - off);
-    if (!scan_block(v, &at, pair_load(bytes), off))
+    if (!scan_block(v, &at, &c, pair_load(bytes), off))
         return;
     at_store(t, &at);
     t->scanned = t->len;
