@@ -197,12 +197,12 @@ struct block {
 
 /* Where stage 1 is: what goes from block to block. */
 struct at {
-    uint64_t in_string, escaped;
+    uint64_t in_string;
     uint64_t in_plain;    /* 1: the last byte belongs to a number or literal, and it is: */
     uint64_t point, zero; /* 1: a point; a leading zero */
     uint8_t whole, part;  /* 1: one of the digits in front of the point; behind it */
     uint32_t listed;      /* a number or literal that may go on and is in plain[], or UINT32_MAX */
-    uint32_t n_tokens, n_plain, n_escapes, n_others;
+    uint32_t n_tokens, n_plain;
 };
 
 INLINE uint64_t prefix_xor(uint64_t bits)
@@ -296,7 +296,6 @@ enum { IN_PLAIN, IN_POINT, IN_ZERO, IN_WHOLE, IN_PART, IN_LISTED = 32 };
 INLINE struct at at_load(const struct json_tape *t)
 {
     return (struct at){.in_string = t->in_string,
-                       .escaped = t->escaped,
                        .in_plain = t->in_plain >> IN_PLAIN & 1,
                        .point = t->in_plain >> IN_POINT & 1,
                        .zero = t->in_plain >> IN_ZERO & 1,
@@ -304,22 +303,17 @@ INLINE struct at at_load(const struct json_tape *t)
                        .part = t->in_plain >> IN_PART & 1,
                        .listed = (uint32_t)(t->in_plain >> IN_LISTED) - 1,
                        .n_tokens = t->n_tokens,
-                       .n_plain = t->n_plain,
-                       .n_escapes = t->n_escapes,
-                       .n_others = t->n_others};
+                       .n_plain = t->n_plain};
 }
 
 INLINE void at_store(struct json_tape *t, const struct at *at)
 {
     t->in_string = at->in_string;
-    t->escaped = at->escaped;
     t->in_plain = at->in_plain << IN_PLAIN | at->point << IN_POINT | at->zero << IN_ZERO |
                   (uint64_t)at->whole << IN_WHOLE | (uint64_t)at->part << IN_PART |
                   (uint64_t)(at->listed + 1) << IN_LISTED;
     t->n_tokens = at->n_tokens;
     t->n_plain = at->n_plain;
-    t->n_escapes = at->n_escapes;
-    t->n_others = at->n_others;
 }
 
 /* ---- tokens of a block ---- */
@@ -504,32 +498,33 @@ INLINE void block_numbers(struct json_vectors *v, struct at *at, const struct co
 
 /*
  * What is unusual in a block: escapes and bytes that are not ASCII are listed, what may be wrong is
- * marked. Of a line that is cut only what stands in front of the cut is listed.
+ * marked. Of a line that is cut only what stands in front of the cut is listed. before says whether
+ * the block begins in a string.
  * @return the quotes that are not escaped.
  */
-static __attribute__((noinline)) uint64_t block_special(struct json_vectors *v,
-                                                        const struct block *b, struct at *at,
-                                                        uint32_t off)
+static __attribute__((noinline)) uint64_t block_special(struct json_vectors *v, const char *bytes,
+                                                        uint64_t quote, uint64_t special,
+                                                        uint64_t before, uint32_t off)
 {
     struct json_tape *t = &v->tape;
-    const uint64_t ret = pair_equal(b->bytes, '\r'), tab = pair_equal(b->bytes, '\t');
-    const uint64_t backslash = pair_equal(b->bytes, '\\');
-    const uint64_t other = pair_bits(b->bytes.low, b->bytes.high);
-    const uint64_t control = b->special & ~(other | backslash);
-    uint64_t escaped = escaped_bytes(backslash, &at->escaped);
-    const uint64_t quote = b->quote & ~escaped;
-    const uint64_t in_string = prefix_xor(quote) ^ at->in_string;
-    const uint64_t cut = b->line & in_string;
-    const uint64_t within = cut == 0 ? ~UINT64_C(0) : _blsi_u64(cut) - 1;
+    const struct pair p = pair_load(bytes);
+    const uint64_t ret = pair_equal(p, '\r'), tab = pair_equal(p, '\t');
+    const uint64_t backslash = pair_equal(p, '\\'), other = pair_bits(p.low, p.high);
+    const uint64_t control = special & ~(other | backslash);
+    uint64_t escaped = escaped_bytes(backslash, &t->escaped), in_string, cut, within;
 
+    quote &= ~escaped;
+    in_string = prefix_xor(quote) ^ before;
+    cut = pair_equal(p, '\n') & in_string;
+    within = cut == 0 ? ~UINT64_C(0) : _blsi_u64(cut) - 1;
     if ((((other | backslash) & ~in_string) | (control & (in_string | ~(tab | ret)))) != 0)
         tape_mark(t, off, MARK_RESCAN);
     if ((ret & ~in_string) != 0)
         tape_mark(t, off, MARK_RETURN);
     if ((other & within) != 0)
-        v->other[at->n_others++] = off;
+        v->other[t->n_others++] = off;
     for (escaped &= within; escaped != 0; escaped = _blsr_u64(escaped))
-        v->escape[at->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
+        v->escape[t->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
     return quote;
 }
 
@@ -551,18 +546,14 @@ static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const stru
 
 /* @return false when stage 1 has to go on elsewhere. */
 INLINE bool scan_block(struct json_vectors *v, struct at *at, const struct constants *c,
-                       struct pair bytes, uint32_t off)
+                       const char *p, uint32_t off)
 {
+    const struct pair bytes = pair_load(p);
     struct block b;
 
     block_classify(&b, c, bytes);
-    if (unlikely((b.special | at->escaped) != 0)) {
-        const struct block copy = b; /* so that b itself and at stay in registers */
-        struct at special = *at;
-
-        b.quote = block_special(v, &copy, &special, off);
-        *at = special;
-    }
+    if (unlikely((b.special | v->tape.escaped) != 0))
+        b.quote = block_special(v, p, b.quote, b.special, at->in_string, off);
     block_tokens(&b, at);
     if (unlikely((b.line & b.in_string) != 0)) {
         const struct block copy = b;
@@ -589,7 +580,7 @@ static __attribute__((noinline)) void scan_whole(struct json_vectors *v, uint32_
 
     for (; off < to; off += BLOCK_BYTES) {
         _mm_prefetch(t->buf + off + 2048, _MM_HINT_T0);
-        if (!scan_block(v, &at, &c, pair_load(t->buf + off), off))
+        if (!scan_block(v, &at, &c, t->buf + off, off))
             return;
     }
     at_store(t, &at);
@@ -608,7 +599,7 @@ static void scan_rest(struct json_vectors *v)
     ASSERT_HOT(t->len - off < BLOCK_BYTES);
     memset(bytes, ' ', sizeof(bytes));
     memcpy(bytes, t->buf + off, t->len - off);
-    if (!scan_block(v, &at, &c, pair_load(bytes), off))
+    if (!scan_block(v, &at, &c, bytes, off))
         return;
     at_store(t, &at);
     t->scanned = t->len;
