@@ -17,7 +17,7 @@
                              apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,aes,pclmul,bmi,bmi2,lzcnt,popcnt,tune=znver3") /* or it halves loads */
+#pragma GCC target("avx2,aes,pclmul,bmi,bmi2,lzcnt,popcnt,tune=haswell") /* or it halves loads */
 #pragma GCC optimize("no-tree-slp-vectorize") /* it would pack masks into vectors, to no use */
 #endif
 
