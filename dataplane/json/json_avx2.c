@@ -440,10 +440,10 @@ INLINE void block_classify(struct block *b, const struct constants *c, struct pa
 static __attribute__((noinline)) void list_plain(struct json_vectors *v, struct at *at,
                                                  uint32_t off, uint64_t start, bool all)
 {
+    ASSERT_HOT(at->in_plain == 0 || at->n_tokens > 0);
     if (all && at->in_plain != 0) {
         const uint32_t first = v->pos[at->n_tokens - 1];
 
-        ASSERT_HOT(at->n_tokens > 0);
         if (first != at->listed) /* or a long one would be read again from each of its blocks */
             v->plain[at->n_plain++] = first;
         at->listed = first;
