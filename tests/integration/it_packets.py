@@ -462,7 +462,7 @@ def test_memif_full():
         sent = generated(process)
         equal(sent["sent"], 60000, "sent")
         dpdk = accounted(daemon, lambda: 60000, port_counts=False)
-        expect(set(dpdk["dropped"]) <= {"journal_full", "blocks_busy"} and dpdk["dropped"]["journal_full"] > 0, dpdk)
+        expect(dpdk["dropped"] and set(dpdk["dropped"]) <= {"journal_full", "blocks_busy"}, dpdk)
         equal(dpdk["dropped_lines"], sum(dpdk["dropped"].values()), "lines lost, one a packet")
         equal(daemon.status()["received"], dpdk["taken"], "events")
         cloud.clear_faults()
