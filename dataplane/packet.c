@@ -298,6 +298,7 @@ void packets_poll(struct worker *w)
     if (share == NULL)
         return;
     ASSERT(share->n_queues <= NICS_MAX);
+    nic_poll_begin(share);
     for (uint32_t i = 0; i < share->n_queues; i++) {
         const struct nic_queue *q = &share->queue[i];
         struct rte_mbuf *m[BURST];
@@ -312,6 +313,7 @@ void packets_poll(struct worker *w)
         if (q->has_exception)
             seen += from_kernel(w, q);
     }
+    nic_poll_end(share);
     w->packets.idle_turns = seen > 0 ? 0 : w->packets.idle_turns + 1;
 }
 

@@ -256,6 +256,7 @@ static void shares_fill(struct nics *n)
     for (uint32_t w = 0; w < n->config.n_workers; w++) {
         struct nic_share *s = &n->share[w];
 
+        s->poll = nics_leave_poll(w);
         s->udp = n->config.udp;
         s->waiting_max = n->config.waiting_max;
         s->trust_checksums = n->config.trust_checksums;
@@ -319,7 +320,11 @@ int nics_create(const struct nics_config *config, struct nics **out, char *error
         return -ENOMEM;
     n->config = *config;
     pthread_mutex_init(&n->looking, NULL);
-    rc = open_all(n, error, error_len);
+    rc = nics_leave_watch();
+    if (rc != 0)
+        snprintf(error, error_len, "DPDK's interrupt thread does not answer: %s", strerror(-rc));
+    else
+        rc = open_all(n, error, error_len);
     if (rc == 0) {
         shares_fill(n);
         rc = set_up_all(n, error, error_len);

@@ -12,6 +12,7 @@
 #ifndef PENSTOCK_PACKET_NICS_H
 #define PENSTOCK_PACKET_NICS_H
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "dataplane/packet/headers.h"
@@ -50,8 +51,14 @@ struct nic_queue {
     bool has_exception;
 };
 
+/** Whether a worker is in a driver: odd while it is. One line each: written once a turn. */
+struct nic_poll {
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t turn; /* worker */
+};
+
 /** What one worker polls. */
 struct nic_share {
+    struct nic_poll *poll;
     uint32_t n_queues;
     struct nic_queue queue[NICS_MAX];
     struct rte_mempool *pool; /* of this worker's buffers */
@@ -99,6 +106,32 @@ void nics_destroy(struct nics *n);
 
 /** What worker i polls; valid as long as n. Thread: init. */
 const struct nic_share *nics_share(const struct nics *n, uint32_t worker);
+
+/**
+ * Stands around everything that a worker does with its queues: what a port's other side has shared stays
+ * until the end, even if that leaves meanwhile. Not nested. Thread: the share's worker. Alloc: none.
+ */
+static inline void nic_poll_begin(const struct nic_share *share)
+{
+    /* Sequentially consistent, once a turn: pairs with the fence in nics_leave_wait(). */
+    uint32_t before = atomic_fetch_add_explicit(&share->poll->turn, 1, memory_order_seq_cst);
+
+    ASSERT_HOT(before % 2 == 0);
+    (void)before;
+}
+
+/** See nic_poll_begin(). Thread: the share's worker. Alloc: none. */
+static inline void nic_poll_end(const struct nic_share *share)
+{
+    atomic_fetch_add_explicit(&share->poll->turn, 1, memory_order_release);
+}
+
+/**
+ * munmap() for the whole process: the daemon's stands in front of the C library's and comes here. In the
+ * EAL's interrupt thread it waits until no worker can be in what goes away. Thread: any. Alloc: none.
+ * @return as munmap() does.
+ */
+int nics_unmap(void *address, size_t len);
 
 /** How many NICs and exception ports there are. Thread: any. */
 uint32_t nics_count(const struct nics *n);

@@ -33,6 +33,18 @@ struct nics {
     struct nic_share share[NIC_WORKERS_MAX];
 };
 
+/* ---- nics_leave.c ---- */
+
+/** From now on nothing that a driver shares with others is unmapped under a worker. Thread: init.
+ * @return 0; -errno when the EAL's interrupt thread does not answer. */
+int nics_leave_watch(void) WARN_UNUSED;
+
+/** What tells whether a worker is in a driver; lives as long as the process. Thread: any. */
+struct nic_poll *nics_leave_poll(uint32_t worker);
+
+/** Waits until every worker that is in a driver has left it. Thread: any but workers. */
+void nics_leave_wait(void);
+
 /* ---- nics_sockets.c ---- */
 
 /** Finds the sockets that a port's driver has opened. Thread: init, when the port is set up. */

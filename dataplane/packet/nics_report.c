@@ -14,12 +14,18 @@ uint32_t nics_count(const struct nics *n)
     return n != NULL ? n->n + n->n_exceptions : 0;
 }
 
-/* Adds up what a driver has counted in all its lives. */
+static bool has_counted(const struct rte_eth_stats *s)
+{
+    return (s->ipackets | s->imissed | s->ierrors | s->rx_nombuf | s->opackets | s->oerrors) != 0;
+}
+
+/* Adds up what a driver has counted in all its lives. Nothing at all is what one says whose other side is
+ * away (net_memif); it goes on from where it was. */
 static void stats_add(struct nic *nic, struct rte_eth_stats *out)
 {
     struct rte_eth_stats now = {0}, *sum = &nic->sum;
 
-    if (rte_eth_stats_get(nic->port, &now) == 0) {
+    if (rte_eth_stats_get(nic->port, &now) == 0 && has_counted(&now)) {
         if (now.ipackets < nic->last.ipackets || now.opackets < nic->last.opackets) {
             sum->ipackets += nic->last.ipackets;
             sum->ibytes += nic->last.ibytes;
