@@ -19,7 +19,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import (Place, Process, equal, expect, free_port, program, run_tests, strip_added, until)  # noqa: E402
+from penstock import (LISTED, Place, Process, equal, expect, free_port, program, run_tests,  # noqa: E402
+                      strip_added, until)
 
 CLONE_NEWNET = 0x40000000
 PORT, OTHER_PORT = 8083, 8084
@@ -126,8 +127,8 @@ for line in open(sys.argv[1]):
 """
 
 
-def start(place, cloud, device, exception="off", http=None, workers=1, dpdk=None, **sections):
-    daemon = place.daemon(cloud, listed=[], start=False, workers=workers, http=http or {}, dpdk={
+def start(place, cloud, device, exception="off", http=None, workers=1, dpdk=None, listed=(), **sections):
+    daemon = place.daemon(cloud, listed=list(listed), start=False, workers=workers, http=http or {}, dpdk={
         "ports": [device], "udp_ports": [PORT, OTHER_PORT], "exception": exception, **(dpdk or {})}, **sections)
     daemon.start()
     return daemon
@@ -420,33 +421,68 @@ def test_ring():
         daemon.clean()
 
 
-def generator(place, *options):
-    socket_path = place.file("memif.sock")
-    process = Process([program("penstock-packets"), "--device", f"net_memif0,role=server,socket={socket_path},rsize=10",
-                       *map(str, options)], place.file("packets.log"))
-    place.started.append(process)
-    process.log_path = process.log
-    return process, f"net_memif0,role=client,socket={socket_path},rsize=10"
+class Generator:
+    """penstock-packets at the other end of a memif. It keeps its end open until everything is counted: what lies in
+    the rings when it goes is lost without a trace."""
 
+    def __init__(self, place, *options, device="net_memif0,role=client,socket={},rsize=10", wrap=()):
+        self.path, self.log_path = place.file("memif.sock"), place.file(f"packets{len(place.started)}.log")
+        self.process = Process([*wrap, program("penstock-packets"), "--device", device.format(self.path), "--linger",
+                                "600000", *map(str, options)], self.log_path)
+        place.started.append(self)
 
-def generated(process):
-    equal(process.wait(60), 0, "the generator's exit status: " + process.text()[-300:])
-    return json.loads(process.text().strip().splitlines()[-1])
+    @staticmethod
+    def device(path):
+        return f"net_memif0,role=server,socket={path},rsize=10"
+
+    def sent(self, seconds=60):
+        """What it has sent, as soon as it has."""
+        def report():
+            lines = [line for line in self.process.text().splitlines() if line.startswith("{")]
+            expect(lines or self.process.alive(), "penstock-packets ended:", self.process.text()[-300:])
+            return lines
+        return json.loads(until(report, seconds, "penstock-packets to send")[-1])
+
+    def end(self):
+        self.process.signal(signal.SIGTERM)
+        equal(self.process.wait(20), 0, "exit status of penstock-packets")
+
+    def kill(self):
+        self.process.kill()
 
 
 def test_memif():
-    """A second DPDK process sends numbered events, two a packet: all are there, none twice."""
+    """A second DPDK process sends numbered events, two a packet: all are there once. It leaves, another comes."""
     with Place() as place:
         cloud = place.cloud()
-        process, device = generator(place, "--count", 30000, "--batch", 2, "--size", 100)
-        daemon = start(place, cloud, device)
-        sent = generated(process)
-        equal((sent["sent"], sent["refused"], sent["events"]), (30000, 0, 60000), "sent")
-        dpdk = accounted(daemon, lambda: 30000, port_counts=False)
-        equal((dpdk["taken"], dpdk["dropped"]), (30000, {}), "taken")
+        first = Generator(place, "--count", 30000, "--batch", 2, "--size", 100)  # it waits for the other side
+        daemon = start(place, cloud, Generator.device(first.path))
+        for run, generator in enumerate((first, None)):
+            generator = generator or Generator(place, "--count", 30000, "--batch", 2, "--size", 100)
+            sent = generator.sent()
+            equal((sent["sent"], sent["refused"], sent["events"]), (30000, 0, 60000), "sent")
+            dpdk = accounted(daemon, lambda: 30000 * (run + 1), port_counts=run == 0)
+            equal((dpdk["taken"], dpdk["dropped"]), (30000 * (run + 1), {}), "taken")
+            generator.end()
+        equal(daemon.status()["dpdk"]["received"], 60000, "received after both have left")
         daemon.settle()
         numbers = sorted(json.loads(line)["seq"] for line in delivered(cloud).elements())
-        expect(numbers == list(range(60000)), "numbers", len(numbers))
+        expect(numbers == sorted(2 * list(range(60000))), "numbers", len(numbers))
+        daemon.clean()
+
+
+def test_memif_leaves():
+    """Senders that close their port in the middle, a hundred times, while the worker polls without a pause."""
+    with Place() as place:
+        cloud = place.cloud()
+        path = place.file("memif.sock")
+        daemon = start(place, cloud, Generator.device(path), dpdk={"idle_sleep": "0us"})
+        generator = Generator(place, "--seconds", 0.01, "--lives", 100, "--udp-port", 9)
+        sent = generator.sent()
+        generator.end()
+        dpdk = daemon.status()["dpdk"]
+        expect(0 < dpdk["received"] <= sent["sent"], "received", dpdk["received"], "of", sent["sent"])
+        equal(dpdk["dropped"], {"not_ours": dpdk["received"]}, "drops")
         daemon.clean()
 
 
@@ -455,19 +491,104 @@ def test_memif_full():
     with Place() as place:
         cloud = place.cloud()
         cloud.fault(path_prefix="/upload/", status=503)
-        process, device = generator(place, "--count", 60000, "--size", 1200, "--v6")
-        daemon = start(place, cloud, device, journal={"limit": "32MiB", "segment": "8MiB", "spares": 1},
+        generator = Generator(place, "--count", 60000, "--size", 1200, "--v6")
+        daemon = start(place, cloud, Generator.device(generator.path),
+                       journal={"limit": "32MiB", "segment": "8MiB", "spares": 1},
                        block={"bytes": "256KiB", "count": 12, "lane_max": 4}, dpdk={"waiting": 64},
                        http={"body_max": "1MiB", "event_max": "256KiB"})
-        sent = generated(process)
+        sent = generator.sent()
         equal(sent["sent"], 60000, "sent")
-        dpdk = accounted(daemon, lambda: 60000, port_counts=False)
+        dpdk = accounted(daemon, lambda: 60000)
+        generator.end()
         expect(dpdk["dropped"] and set(dpdk["dropped"]) <= {"journal_full", "blocks_busy"}, dpdk)
         equal(dpdk["dropped_lines"], sum(dpdk["dropped"].values()), "lines lost, one a packet")
         equal(daemon.status()["received"], dpdk["taken"], "events")
         cloud.clear_faults()
         daemon.settle()
         equal(sum(delivered(cloud).values()), dpdk["taken"], "delivered")
+
+
+# ---- gaps in the numbers of penstock-gen's events ----
+
+EVENTS = ("--seed", "7", "--now", "1750000000", "--types", "order=5,inventory=3,user_activity=2")
+
+
+def made_events(place, count):
+    """Events of penstock-gen, which carry their numbers in their ids."""
+    path = place.file("events.ndjson")
+    subprocess.run([program("penstock-gen"), "--count", str(count), "--out", path, *EVENTS], check=True,
+                   stderr=subprocess.DEVNULL)
+    return path
+
+
+def gaps(place, cloud, count):
+    """What penstock-gen says about what arrived of its events."""
+    with open(place.file("arrived"), "wb") as file:
+        file.writelines(line + b"\n" for _, line in cloud.lines("output/"))
+    done = subprocess.run([program("penstock-gen"), "--check", "--json", "--count", str(count), *EVENTS, "--arrived",
+                           place.file("arrived")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    expect(done.returncode in (0, 1), done.stderr[-300:])
+    return json.loads(done.stdout)
+
+
+def test_gaps():
+    """Every hundredth packet is spoiled on its way: the checker names exactly the numbers of the events in it."""
+    with Place() as place:
+        cloud = place.cloud()
+        generator = Generator(place, "--events", made_events(place, 5000), "--once", "--batch", 3, "--corrupt", 100)
+        daemon = start(place, cloud, Generator.device(generator.path))
+        sent = generator.sent()
+        equal((sent["sent"], sent["events"], sent["corrupt"], sent["refused"]), (1667, 5000, 16, 0), "sent")
+        dpdk = accounted(daemon, lambda: sent["sent"])
+        generator.end()
+        equal(dpdk["dropped"], {"bad_checksum": 16}, "drops")
+        daemon.settle()
+        found = gaps(place, cloud, 5000)
+        equal(found["gaps"], [[7, 300 * n + 297, 300 * n + 299] for n in range(16)], "gaps")
+        equal((found["missing"], found["arrived"], found["surplus"], found["unknown"]), (48, 4952, 0, 0), "checked")
+
+
+def test_gaps_everywhere():
+    """Packets are lost at every place at once: refused at the sender, missed by a full queue, dropped for a checksum
+    and for a full journal. sent = received + missed, received = taken + dropped, and as many events are missing."""
+    with Place() as place, Wire() as wire:
+        cloud = place.cloud()
+        cloud.fault(path_prefix="/upload/", status=503)
+        daemon = start(place, cloud, "net_af_packet0,iface=here,framecnt=256", listed=LISTED,
+                       journal={"limit": "32MiB", "segment": "8MiB", "spares": 1},
+                       block={"bytes": "256KiB", "count": 12, "lane_max": 4}, dpdk={"waiting": 64},
+                       http={"body_max": "1MiB", "event_max": "256KiB"})
+        wire.begin(daemon)
+        with open(made_events(place, 256000), "rb") as file:
+            lines = file.readlines()
+        os.mkfifo(place.file("fed"))
+        generator = Generator(place, "--events", place.file("fed"), "--once", "--corrupt", 50, "--drop",
+                              device="net_af_packet1,iface=there,framecnt=64",
+                              wrap=("nsenter", "-t", str(wire.child.pid), "-n"))
+        daemon.process.signal(signal.SIGSTOP)
+        with open(place.file("fed"), "wb") as feed:
+            feed.writelines(lines[:8000])
+            feed.flush()
+            until(lambda: wire.sent() > 5000, 20, "packets that find nobody")
+            daemon.process.signal(signal.SIGCONT)
+            count = 8000
+            while daemon.status()["dpdk"]["dropped"].get("journal_full", 0) == 0 and count < len(lines):
+                feed.writelines(lines[count:count + 8000])
+                feed.flush()
+                count += 8000
+        sent = generator.sent()
+        equal(sent["events"] + sent["refused_events"], count, "events offered")
+        dpdk = accounted(daemon, wire.sent)
+        generator.end()
+        reasons = set(dpdk["dropped"]) - {"not_ours"}
+        expect(dpdk["missed"] > 0 and reasons >= {"bad_checksum", "journal_full"}, dpdk)
+        cloud.clear_faults()
+        daemon.settle()
+        found = gaps(place, cloud, count)
+        equal((found["arrived"], found["surplus"], found["unknown"]), (dpdk["taken"], 0, 0), "arrived")
+        others = dpdk["missed"] + sum(dpdk["dropped"].values()) + sent["refused_events"] - found["missing"]
+        expect(0 <= others < 100, "missing", found["missing"], "of", dpdk, sent)  # the wire's own packets
+        expect(found["gaps_count"] > 20 and found["gaps"][0][1] <= found["gaps"][0][2], found["gaps"])
 
 
 def test_drain():
@@ -507,5 +628,5 @@ def test_mistakes():
 if __name__ == "__main__":
     enter_namespace()
     sys.exit(run_tests([test_pcap, test_af_packet, test_af_packet_queues, test_af_xdp, test_missed_af_packet,
-                        test_missed_af_xdp, test_exception, test_ring,
-                        test_memif, test_memif_full, test_drain, test_mistakes]))
+                        test_missed_af_xdp, test_exception, test_ring, test_memif, test_memif_leaves, test_memif_full,
+                        test_gaps, test_gaps_everywhere, test_drain, test_mistakes]))

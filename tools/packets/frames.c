@@ -8,6 +8,7 @@
 #include <rte_udp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FRAMES_MAX  16384
 #define ROOM_BYTES  9216
@@ -17,9 +18,10 @@ struct frames {
     const struct options *o;
     struct rte_mempool *pool;
     uint32_t n; /* kept ones; 0: each is written anew */
-    struct rte_mbuf *kept[FRAMES_MAX];
-    uint32_t len[FRAMES_MAX];
-    uint32_t plain_len; /* of those with sequence numbers */
+    struct frame kept[FRAMES_MAX];
+    FILE *file; /* of events */
+    char *line;
+    size_t line_room;
     char payload[FRAME_BYTES];
 };
 
@@ -80,17 +82,34 @@ static uint32_t put_frame(const struct options *o, uint64_t n, const char *paylo
     return RTE_ETHER_HDR_LEN + ip_bytes + udp_len;
 }
 
-static struct rte_mbuf *make(struct frames *f, uint64_t n, uint32_t len)
+static bool is_corrupt(const struct options *o, uint64_t n)
 {
-    struct rte_mbuf *m = rte_pktmbuf_alloc(f->pool);
-    uint32_t bytes;
+    return o->corrupt > 0 && (n + 1) % o->corrupt == 0;
+}
 
-    if (m == NULL)
-        return NULL;
-    bytes = put_frame(f->o, n, f->payload, len, rte_pktmbuf_mtod(m, uint8_t *));
-    m->data_len = (uint16_t)bytes;
-    m->pkt_len = bytes;
-    return m;
+/* A checksum that is wrong, and not the one that means that there is none. */
+static void corrupt(const struct options *o, uint8_t *frame)
+{
+    struct rte_udp_hdr *udp =
+        (struct rte_udp_hdr *)(frame + RTE_ETHER_HDR_LEN +
+                               (o->v6 ? sizeof(struct rte_ipv6_hdr) : sizeof(struct rte_ipv4_hdr)));
+
+    udp->dgram_cksum = (uint16_t)(udp->dgram_cksum == 0x5555 ? 0x5aaa : udp->dgram_cksum ^ 0x5555);
+}
+
+/* The payload as packet n. */
+static void make(struct frames *f, uint64_t n, struct rte_mbuf *m, uint32_t len, uint32_t events,
+                 struct frame *out)
+{
+    uint8_t *bytes = rte_pktmbuf_mtod(m, uint8_t *);
+    uint32_t frame_len = put_frame(f->o, n, f->payload, len, bytes);
+
+    *out = (struct frame){
+        .mbuf = m, .len = frame_len, .events = events, .corrupt = is_corrupt(f->o, n)};
+    if (out->corrupt)
+        corrupt(f->o, bytes);
+    m->data_len = (uint16_t)frame_len;
+    m->pkt_len = frame_len;
 }
 
 /* One event of o->size bytes. */
@@ -118,40 +137,41 @@ static uint32_t put_numbered(struct frames *f, uint64_t n)
     return at - 1;
 }
 
-/* Reads events, batch by batch, into packets that stay. */
-static int read_events(struct frames *f)
+/* The next events of the file as a payload. @return its length, 0 at the end; -errno. */
+static int read_batch(struct frames *f, uint32_t *events)
 {
-    FILE *file = fopen(f->o->events, "re");
-    char *line = NULL;
-    size_t room = 0;
-    uint32_t at = 0, events = 0;
+    uint32_t at = 0;
     ssize_t n;
-    int rc = 0;
 
-    if (file == NULL)
-        return -errno;
-    while (rc == 0 && f->n < FRAMES_MAX && (n = getline(&line, &room, file)) > 0) {
-        if (at + (size_t)n > FRAME_BYTES) {
-            rc = -EMSGSIZE;
-            break;
-        }
-        memcpy(f->payload + at, line, (size_t)n);
+    *events = 0;
+    errno = 0;
+    while (*events < f->o->batch && (n = getline(&f->line, &f->line_room, f->file)) > 0) {
+        if (at + (size_t)n > FRAME_BYTES)
+            return -EMSGSIZE;
+        memcpy(f->payload + at, f->line, (size_t)n);
         at += (uint32_t)n;
-        if (++events < f->o->batch)
-            continue;
-        at -= f->payload[at - 1] == '\n' ? 1 : 0;
-        f->kept[f->n] = make(f, f->n, at);
-        if (f->kept[f->n] == NULL) {
-            rc = -ENOMEM;
-            break;
-        }
-        f->len[f->n] = f->kept[f->n]->pkt_len;
-        f->n++;
-        at = events = 0;
+        (*events)++;
     }
-    free(line);
-    fclose(file);
-    return rc != 0 ? rc : f->n > 0 ? 0 : -ENODATA;
+    if (ferror(f->file))
+        return errno > 0 ? -errno : -EIO;
+    return (int)(at > 0 && f->payload[at - 1] == '\n' ? at - 1 : at);
+}
+
+/* Reads events into packets that stay; what does not fill the last one is left out. */
+static int read_kept(struct frames *f)
+{
+    uint32_t events;
+    int len = 0;
+
+    while (f->n < FRAMES_MAX && (len = read_batch(f, &events)) > 0 && events == f->o->batch) {
+        struct rte_mbuf *m = rte_pktmbuf_alloc(f->pool);
+
+        if (m == NULL)
+            return -ENOMEM;
+        make(f, f->n, m, (uint32_t)len, events, &f->kept[f->n]);
+        f->n++;
+    }
+    return len < 0 ? len : f->n > 0 ? 0 : -ENODATA;
 }
 
 int frames_create(const struct options *o, struct frames **out)
@@ -168,39 +188,46 @@ int frames_create(const struct options *o, struct frames **out)
         return o->batch > 1 ? -EMSGSIZE : -ENOMEM;
     }
     *out = f;
-    if (o->events != NULL)
-        return read_events(f);
-    f->plain_len = RTE_ETHER_HDR_LEN + (o->v6 ? 40u : 20u) + 8 + put_numbered(f, 0);
-    return 0;
+    if (o->events == NULL)
+        return 0;
+    f->file = strcmp(o->events, "-") == 0 ? stdin : fopen(o->events, "re");
+    if (f->file == NULL)
+        return -errno;
+    return o->once ? 0 : read_kept(f);
 }
 
 void frames_destroy(struct frames *f)
 {
     for (uint32_t i = 0; i < f->n; i++)
-        rte_pktmbuf_free(f->kept[i]);
+        rte_pktmbuf_free(f->kept[i].mbuf);
+    if (f->file != NULL)
+        fclose(f->file);
     rte_mempool_free(f->pool);
+    free(f->line);
     free(f);
 }
 
-struct rte_mbuf *frames_next(struct frames *f, uint64_t n)
+int frames_next(struct frames *f, uint64_t n, struct frame *out)
 {
+    uint32_t events = f->o->batch;
     struct rte_mbuf *m;
+    int len;
 
-    if (f->n == 0)
-        return make(f, n, put_numbered(f, n));
-    m = f->kept[n % f->n];
-    rte_mbuf_refcnt_update(m, 1); /* it stays when the port frees it */
-    return m;
-}
-
-uint32_t frames_len(const struct frames *f, uint64_t n)
-{
-    return f->n > 0 ? f->len[n % f->n] : f->plain_len;
-}
-
-uint32_t frames_events(const struct frames *f)
-{
-    return f->o->batch;
+    if (f->n > 0) {
+        *out = f->kept[n % f->n];
+        rte_mbuf_refcnt_update(out->mbuf, 1); /* it stays when the port frees it */
+        return 1;
+    }
+    m = rte_pktmbuf_alloc(f->pool);
+    if (m == NULL)
+        return -EAGAIN;
+    len = f->file != NULL ? read_batch(f, &events) : (int)put_numbered(f, n);
+    if (len <= 0) {
+        rte_pktmbuf_free(m);
+        return len;
+    }
+    make(f, n, m, (uint32_t)len, events, out);
+    return 1;
 }
 
 struct rte_mempool *frames_pool(const struct frames *f)

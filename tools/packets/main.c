@@ -41,9 +41,17 @@ static double seconds_now(void)
 
 static int eal_up(const struct options *o)
 {
-    static char word[][32] = {"penstock-packets", "--no-huge",         "-m",
-                              HEAP_MIB,           "--no-shconf",       "--no-telemetry",
-                              "--no-pci",         "--log-level=error", "--file-prefix"};
+    static char word[][40] = {
+        "penstock-packets",
+        "--no-huge",
+        "-m",
+        HEAP_MIB,
+        "--no-shconf",
+        "--no-telemetry",
+        "--no-pci",
+        "--log-level=error",
+        "--log-level=pmd.net.memif:critical", /* while it waits for the other side */
+        "--file-prefix"};
     static char prefix[40];
     char *args[32];
     int n = 0;
@@ -56,6 +64,40 @@ static int eal_up(const struct options *o)
         args[n++] = (char *)(uintptr_t)o->eal[i];
     args[n] = NULL;
     return rte_eal_init(n, args);
+}
+
+static bool link_comes(uint16_t port, uint32_t ms)
+{
+    struct rte_eth_link link = {0};
+
+    for (uint32_t i = 0; i < ms && !stopped; i++) {
+        if (rte_eth_link_get_nowait(port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
+            return true;
+        rte_delay_us_sleep(1000);
+    }
+    return false;
+}
+
+/* Starts the port and waits for its link. The client of a memif cannot start before its server is there, and
+ * is forgotten by one that is about to be: it tries again. */
+static int port_start(uint16_t port)
+{
+    struct rte_eth_dev_info info;
+    double end = seconds_now() + LINK_WAIT_S;
+    int rc = rte_eth_dev_info_get(port, &info);
+    bool again = rc == 0 && strcmp(info.driver_name, "net_memif") == 0;
+
+    while (rc == 0 && !stopped && seconds_now() < end) {
+        rc = rte_eth_dev_start(port);
+        if (rc == 0 && link_comes(port, again ? 1000 : LINK_WAIT_S * 1000))
+            return 0;
+        if (rc == 0 && again)
+            (void)rte_eth_dev_stop(port);
+        else
+            rte_delay_us_sleep(10000);
+        rc = again ? 0 : rc;
+    }
+    return rc != 0 ? rc : -ETIMEDOUT;
 }
 
 static int port_up(const char *device, struct rte_mempool *pool, uint16_t *port)
@@ -81,19 +123,7 @@ static int port_up(const char *device, struct rte_mempool *pool, uint16_t *port)
         rc = rte_eth_tx_queue_setup(found, 0, DESCRIPTORS, (unsigned)SOCKET_ID_ANY, NULL);
     if (rc == 0)
         rc = rte_eth_rx_queue_setup(found, 0, DESCRIPTORS, (unsigned)SOCKET_ID_ANY, NULL, pool);
-    return rc == 0 ? rte_eth_dev_start(found) : rc;
-}
-
-static int link_wait(uint16_t port)
-{
-    struct rte_eth_link link = {0};
-
-    for (int i = 0; i < LINK_WAIT_S * 1000 && !stopped; i++) {
-        if (rte_eth_link_get_nowait(port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
-            return 0;
-        rte_delay_us_sleep(1000);
-    }
-    return -ETIMEDOUT;
+    return rc == 0 ? port_start(found) : rc;
 }
 
 /* ---- sending ---- */
@@ -102,32 +132,46 @@ struct run {
     const struct options *o;
     struct frames *f;
     uint16_t port;
+    bool ended; /* no more events */
     double started, took;
-    uint64_t sent, refused, bytes, next;
+    uint64_t first; /* packet since the port was opened */
+    uint64_t next, sent, bytes, events, corrupt, refused, refused_events;
 };
 
-/* Offers n packets until they are taken, or once. */
-static void offer(struct run *r, struct rte_mbuf **m, uint16_t n)
+static void count(struct run *r, const struct frame *f, uint16_t n, uint16_t sent)
 {
+    for (uint16_t i = 0; i < sent; i++) {
+        r->bytes += f[i].len;
+        r->events += f[i].events;
+        r->corrupt += f[i].corrupt;
+    }
+    for (uint16_t i = sent; i < n; i++)
+        r->refused_events += f[i].events;
+    r->sent += sent;
+    r->refused += (uint64_t)(n - sent);
+}
+
+/* Offers n packets until they are taken, or once. A signal ends it too: then the rest is refused. */
+static void offer(struct run *r, const struct frame *f, uint16_t n)
+{
+    struct rte_mbuf *m[BURST];
     uint16_t done = 0;
 
+    for (uint16_t i = 0; i < n; i++)
+        m[i] = f[i].mbuf;
     while (done < n && !stopped) {
         done = (uint16_t)(done + rte_eth_tx_burst(r->port, 0, m + done, (uint16_t)(n - done)));
         if (r->o->drop)
             break;
     }
-    for (uint16_t i = 0; i < done; i++)
-        r->bytes += frames_len(r->f, r->next + i);
+    count(r, f, n, done);
     rte_pktmbuf_free_bulk(m + done, (unsigned)(n - done));
-    r->sent += done;
-    if (r->o->drop)
-        r->refused += (uint64_t)(n - done);
     r->next += n;
 }
 
 static bool is_over(const struct run *r)
 {
-    if (stopped || (r->o->count > 0 && r->next >= r->o->count))
+    if (stopped || r->ended || (r->o->count > 0 && r->next - r->first >= r->o->count))
         return true;
     return r->o->seconds > 0 && (r->next / BURST) % 64 == 0 &&
            seconds_now() - r->started >= r->o->seconds;
@@ -136,37 +180,76 @@ static bool is_over(const struct run *r)
 static void pace(const struct run *r)
 {
     while (r->o->rate > 0 && !stopped &&
-           (double)r->next > (seconds_now() - r->started) * r->o->rate)
+           (double)(r->next - r->first) > (seconds_now() - r->started) * r->o->rate)
         rte_delay_us_sleep(50);
 }
 
-static void send_all(struct run *r)
+/* Makes up to n packets. @return how many; -errno. */
+static int make_burst(struct run *r, struct frame *f, uint16_t n)
 {
-    struct rte_mbuf *m[BURST];
+    for (uint16_t i = 0; i < n; i++) {
+        int rc;
+
+        while ((rc = frames_next(r->f, r->next + i, &f[i])) == -EAGAIN && !stopped)
+            rte_delay_us_sleep(10); /* the port still holds the others */
+        if (rc < 0 && rc != -EAGAIN)
+            return rc;
+        r->ended = rc == 0;
+        if (rc <= 0)
+            return i;
+    }
+    return n;
+}
+
+static int send_all(struct run *r)
+{
+    struct frame f[BURST];
 
     r->started = seconds_now();
+    r->first = r->next;
     while (!is_over(r)) {
-        uint64_t left = r->o->count > 0 ? r->o->count - r->next : BURST;
-        uint16_t n = (uint16_t)(left < BURST ? left : BURST);
+        uint64_t left = r->o->count > 0 ? r->first + r->o->count - r->next : BURST;
+        int n;
 
         pace(r);
-        for (uint16_t i = 0; i < n; i++) {
-            while ((m[i] = frames_next(r->f, r->next + i)) == NULL && !stopped)
-                rte_delay_us_sleep(10); /* the port still holds the others */
-            if (m[i] == NULL)
-                n = i;
-        }
-        offer(r, m, n);
+        n = make_burst(r, f, (uint16_t)(left < BURST ? left : BURST));
+        if (n < 0)
+            return n;
+        offer(r, f, (uint16_t)n);
     }
+    r->took += seconds_now() - r->started;
+    return 0;
+}
+
+/* As a sender does that is started again and again: the other side sees its port close and open. */
+static int live(struct run *r)
+{
+    int rc = send_all(r);
+
+    for (uint32_t i = 1; rc == 0 && i < r->o->lives && !stopped; i++) {
+        rc = rte_eth_dev_stop(r->port);
+        if (rc == 0)
+            rc = port_start(r->port);
+        if (rc == 0)
+            rc = send_all(r);
+    }
+    return rc;
 }
 
 static int report(const struct run *r)
 {
-    printf("{\"sent\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+    printf("{\"sent\":%" PRIu64 ",\"events\":%" PRIu64 ",\"corrupt\":%" PRIu64
+           ",\"refused\":%" PRIu64 ",\"refused_events\":%" PRIu64 ",\"bytes\":%" PRIu64
            ",\"seconds\":%.3f,\"packets_per_s\":%.0f}\n",
-           r->sent, r->refused, r->sent * frames_events(r->f), r->bytes, r->took,
+           r->sent, r->events, r->corrupt, r->refused, r->refused_events, r->bytes, r->took,
            (double)r->sent / r->took);
     return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static void linger(const struct options *o)
+{
+    for (uint32_t ms = 0; ms < o->linger_ms && !stopped; ms++)
+        rte_delay_us_sleep(1000);
 }
 
 static int fail(const char *what, int rc)
@@ -194,13 +277,12 @@ int main(int argc, char **argv)
     rc = port_up(o.device, frames_pool(r.f), &r.port);
     if (rc != 0)
         return fail(o.device, rc);
-    rc = link_wait(r.port);
+    rc = live(&r);
+    if (report(&r) != 0)
+        return fail("standard output", errno);
     if (rc != 0)
-        return fail("the link is not up after 30 s", rc);
-    send_all(&r);
-    r.took = seconds_now() - r.started;
-    rte_delay_us_sleep(o.linger_ms * 1000u);
-    rc = report(&r);
+        return fail(o.events != NULL ? o.events : o.device, rc);
+    linger(&o);
     rte_eth_dev_stop(r.port);
     rte_eth_dev_close(r.port);
     frames_destroy(r.f);
