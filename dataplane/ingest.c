@@ -661,14 +661,15 @@ static void result_clear(struct ingest_result *r)
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
 {
     enum json_framing framing =
-        body->lines ? JSON_FRAMING_LINES : json_detect(body->buf, body->len);
+        body->lines ? JSON_FRAMING_LINES : json_parser_detect(in->parser, body->buf, body->len);
     struct json_stream s;
     int n;
 
     ASSERT_HOT(body->len < UINT32_MAX);
     result_clear(out);
     if (framing == JSON_FRAMING_ARRAY &&
-        json_validate(body->buf, body->len, &out->error_offset) != JSON_ERROR_NONE)
+        json_parser_validate(in->parser, body->buf, body->len, &out->error_offset) !=
+            JSON_ERROR_NONE)
         out->refused = REASON_BAD_ARRAY;
     else
         out->refused = admit(in, body, framing);

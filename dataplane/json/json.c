@@ -69,20 +69,6 @@ int json_paths_add(struct json_paths *paths, const char *text)
     return paths->n++;
 }
 
-static inline const char *skip_leading(const char *p, const char *end)
-{
-    while (p < end && is_space(*p))
-        p++;
-    return p;
-}
-
-static inline const char *cut_trailing(const char *p, const char *end)
-{
-    while (end > p && is_space(end[-1]))
-        end--;
-    return end;
-}
-
 /* Scans the value at scan->doc and takes anything after it but white space for an error. */
 static inline bool scan_document(struct json_scan *scan)
 {
@@ -104,9 +90,7 @@ static inline void clear_fields(struct json_event *ev, const struct json_pick *p
         ev->field[i] = (struct json_field){0};
 }
 
-/* Fills an event from a finished scan. An invalid one holds everything up to scan->end and no
- * fields. */
-static inline void fill_event(struct json_event *ev, const struct json_scan *scan)
+void json_fill_event(struct json_event *ev, const struct json_scan *scan)
 {
     ev->ptr = scan->doc;
     ev->error = scan->error;
@@ -136,7 +120,7 @@ void json_read_document(struct json_event *ev, const char *from, const char *end
     ASSERT_HOT(from < end);
     clear_fields(ev, pick);
     scan_document(&scan);
-    fill_event(ev, &scan);
+    json_fill_event(ev, &scan);
 }
 
 enum json_error json_validate(const char *buf, size_t len, size_t *offset)
@@ -172,28 +156,62 @@ static bool line_stands_alone(const char *line, const char *newline, const char 
     return next == end || (*last == '}' && *next == '{');
 }
 
-enum json_framing json_detect(const char *buf, size_t len)
+static inline bool is_container(char c)
 {
-    const char *end;
-    const char *p;
+    return c == '{' || c == '[';
+}
+
+/* As the two functions of the header do; p may be NULL. */
+static enum json_error validate(struct json_parser *p, const char *buf, size_t len, size_t *offset)
+{
+    const char *end = cut_trailing(buf, buf + len);
+    struct json_scan scan = {.doc = skip_leading(buf, end), .end = end};
+
+    if (p != NULL && p->variant != NULL && len <= VECTOR_BYTES_MAX && scan.doc < end &&
+        is_container(*scan.doc) && p->variant->document(p, &scan)) {
+        *offset = len;
+        return JSON_ERROR_NONE;
+    }
+    return json_validate(buf, len, offset);
+}
+
+enum json_error json_parser_validate(struct json_parser *p, const char *buf, size_t len,
+                                     size_t *offset)
+{
+    ASSERT(p != NULL && offset != NULL);
+    return validate(p, buf, len, offset);
+}
+
+static enum json_framing detect(struct json_parser *p, const char *buf, size_t len)
+{
+    const char *end = buf + len;
+    const char *first = skip_leading(buf, end);
     const char *newline;
     size_t offset;
 
-    if (len == 0)
+    if (first == end)
         return JSON_FRAMING_LINES;
-    end = buf + len;
-    p = skip_leading(buf, end);
-    if (p == end)
-        return JSON_FRAMING_LINES;
-    if (*p == '[')
+    if (*first == '[')
         return JSON_FRAMING_ARRAY;
-    newline = memchr(p, '\n', (size_t)(end - p));
-    if (*p != '{' || newline == NULL || line_stands_alone(p, newline, end))
+    newline = memchr(first, '\n', (size_t)(end - first));
+    if (*first != '{' || newline == NULL || line_stands_alone(first, newline, end))
         return JSON_FRAMING_LINES;
-    if (json_validate(p, (size_t)(newline - p), &offset) != JSON_ERROR_TRUNCATED)
+    if (json_validate(first, (size_t)(newline - first), &offset) != JSON_ERROR_TRUNCATED)
         return JSON_FRAMING_LINES;
-    return json_validate(p, (size_t)(end - p), &offset) == JSON_ERROR_NONE ? JSON_FRAMING_SINGLE
-                                                                           : JSON_FRAMING_LINES;
+    return validate(p, first, (size_t)(end - first), &offset) == JSON_ERROR_NONE
+               ? JSON_FRAMING_SINGLE
+               : JSON_FRAMING_LINES;
+}
+
+enum json_framing json_detect(const char *buf, size_t len)
+{
+    return detect(NULL, buf, len);
+}
+
+enum json_framing json_parser_detect(struct json_parser *p, const char *buf, size_t len)
+{
+    ASSERT(p != NULL);
+    return detect(p, buf, len);
 }
 
 void json_stream_init(struct json_stream *s, struct json_parser *p, const char *buf, size_t len,
@@ -201,9 +219,11 @@ void json_stream_init(struct json_stream *s, struct json_parser *p, const char *
 {
     ASSERT(len <= UINT32_MAX);
     ASSERT(framing <= JSON_FRAMING_SINGLE);
+    if (framing == JSON_FRAMING_ARRAY)
+        len = (size_t)(cut_trailing(buf, buf + len) - buf);
     *s = (struct json_stream){._buf = buf, ._len = len, ._parser = p, ._framing = framing};
-    s->_vectors = p->vectors != NULL && framing == JSON_FRAMING_LINES && len <= VECTOR_BYTES_MAX;
-    if (s->_vectors)
+    s->_vectors = p->vectors != NULL && len <= VECTOR_BYTES_MAX;
+    if (s->_vectors && framing != JSON_FRAMING_SINGLE)
         json_vectors_begin(p->vectors, buf, (uint32_t)len);
 }
 
@@ -231,6 +251,7 @@ static int next_lines(struct json_stream *s, struct json_event *out, int max,
 static int next_single(struct json_stream *s, struct json_event *out, int max,
                        const struct json_pick *pick)
 {
+    struct json_parser *p = s->_parser;
     const char *end = s->_buf + s->_len;
     const char *from = skip_leading(s->_buf + s->_pos, end);
 
@@ -240,6 +261,11 @@ static int next_single(struct json_stream *s, struct json_event *out, int max,
     end = cut_trailing(from, end);
     if (from == end)
         return 0;
+    if (s->_vectors && is_container(*from)) {
+        if (p->variant->single(p, out, from, end))
+            return 1;
+        p->stats.rescans++;
+    }
     json_read_document(out, from, end, pick);
     return 1;
 }
@@ -251,7 +277,7 @@ static COLD_PATH void array_broken(struct json_event *ev, const char *at, const 
     struct json_scan scan = {.doc = at, .end = end, .pick = pick};
 
     json_scan_fail(&scan, at, at == end ? JSON_ERROR_TRUNCATED : error);
-    fill_event(ev, &scan);
+    json_fill_event(ev, &scan);
 }
 
 /* Finds the element behind p, which is at the start of the array or behind an element. @return NONE
@@ -280,50 +306,70 @@ static inline enum json_error find_element(const char **p, const char *end, bool
     return *p == end ? JSON_ERROR_NONE : JSON_ERROR_TRAILING;
 }
 
+const char *json_read_element(struct json_event *ev, const char *from, const char *end,
+                              const struct json_pick *pick)
+{
+    struct json_scan scan = {.doc = from, .end = end, .pick = pick, .field = ev->field};
+
+    clear_fields(ev, pick);
+    json_scalar_scan(&scan);
+    json_fill_event(ev, &scan);
+    return scan.error == JSON_ERROR_NONE ? scan.at : end;
+}
+
 static int next_elements(struct json_stream *s, struct json_event *out, int max,
                          const struct json_pick *pick)
 {
     const char *p = s->_buf + s->_pos;
-    const char *end = cut_trailing(p, s->_buf + s->_len);
+    const char *end = s->_buf + s->_len;
     int n = 0;
 
     while (n < max && p < end) {
         const enum json_error error = find_element(&p, end, p == s->_buf);
-        struct json_scan scan = {.doc = p, .end = end, .pick = pick, .field = out[n].field};
 
         if (unlikely(error != JSON_ERROR_NONE)) {
             array_broken(&out[n++], p, end, error, pick);
             p = end;
         } else if (p < end) {
-            clear_fields(&out[n], pick);
-            json_scalar_scan(&scan);
-            p = scan.error == JSON_ERROR_NONE ? scan.at : end;
-            fill_event(&out[n++], &scan);
+            p = json_read_element(&out[n++], p, end, pick);
         }
     }
-    s->_pos = p == end ? s->_len : (size_t)(p - s->_buf);
+    s->_pos = (size_t)(p - s->_buf);
+    return n;
+}
+
+/* Lines and elements as long as the variant has some; then its stream is at the end, or goes on as
+ * scalar. */
+static int next_vectors(struct json_stream *s, struct json_event *out, int max)
+{
+    struct json_parser *p = s->_parser;
+    int n;
+
+    if (s->_framing == JSON_FRAMING_ARRAY)
+        return p->variant->elements(s, out, max);
+    n = p->variant->lines(p, out, max);
+    if (n == 0 && max > 0)
+        s->_pos = s->_len;
     return n;
 }
 
 int json_next(struct json_stream *s, struct json_event *out, int max)
 {
     struct json_parser *p = s->_parser;
-    int n;
+    int n = 0;
 
     ASSERT(s->_pos <= s->_len);
     ASSERT_HOT(max >= 0);
     if (s->_pos == s->_len)
         return 0;
-    if (s->_vectors) {
-        n = p->lines(p, out, max);
-        if (n == 0 && max > 0)
-            s->_pos = s->_len;
-    } else if (s->_framing == JSON_FRAMING_LINES)
-        n = next_lines(s, out, max, p->use);
-    else if (s->_framing == JSON_FRAMING_ARRAY)
-        n = next_elements(s, out, max, p->use);
-    else
+    if (s->_framing == JSON_FRAMING_SINGLE)
         n = next_single(s, out, max, p->use);
+    else if (s->_vectors)
+        n = next_vectors(s, out, max);
+    if (n == 0 && !s->_vectors && s->_framing == JSON_FRAMING_LINES)
+        n = next_lines(s, out, max, p->use);
+    else if (n == 0 && !s->_vectors && s->_framing == JSON_FRAMING_ARRAY)
+        n = next_elements(s, out, max, p->use);
     p->stats.events += (uint64_t)n;
     return n;
 }

@@ -202,10 +202,18 @@ int json_paths_add(struct json_paths *paths, const char *text) WARN_UNUSED;
 enum json_framing json_detect(const char *buf, size_t len);
 
 /**
- * Validates one whole buffer as one document.
+ * Validates one whole buffer as one document, with the scalar scanner: for texts that have no parser.
  * @return JSON_ERROR_NONE, or the first error with its offset from buf in *offset.
  */
 enum json_error json_validate(const char *buf, size_t len, size_t *offset);
+
+/** As json_detect(), with the variant of a parser, which drops its stream. Thread: the owner of p. */
+enum json_framing json_parser_detect(struct json_parser *p, const char *buf, size_t len);
+
+/** As json_validate(), with the variant of a parser, which drops its stream. Thread: the owner of p.
+ * Alloc: none. */
+enum json_error json_parser_validate(struct json_parser *p, const char *buf, size_t len,
+                                     size_t *offset);
 
 /**
  * Starts reading the documents of buf. A parser reads one stream at a time: this drops the one

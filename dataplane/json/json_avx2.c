@@ -652,11 +652,36 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
     json_check_plain(v);
 }
 
-int json_avx2_lines(struct json_parser *p, struct json_event *out, int max)
+/* ---- the variant ---- */
+
+INLINE uint32_t lines_drop(uint32_t *pos, uint8_t *kind, uint32_t from, uint32_t n)
 {
-    ASSERT_HOT(p->vectors != NULL && p->isa == JSON_ISA_AVX2);
-    return lines_next(p, out, max);
+    uint32_t to = from;
+
+    for (; from < n; from += 8) { /* both are read before any of them is written over */
+        const __m128i kinds = _mm_loadl_epi64((const __m128i *)(kind + from));
+        const __m256i p = _mm256_loadu_si256((const __m256i *)(pos + from));
+        const uint32_t line =
+            (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(kinds, _mm_set1_epi8(KIND_LINE)));
+        const uint32_t keep = ~line & _bzhi_u32(0xFF, n - from < 8 ? n - from : 8);
+        const __m128i row = _mm_loadl_epi64((const __m128i *)&bits_row[0][keep]);
+
+        _mm_storel_epi64((__m128i *)(kind + to), _mm_shuffle_epi8(kinds, row));
+        _mm256_storeu_si256((__m256i *)(pos + to),
+                            _mm256_permutevar8x32_epi32(p, _mm256_cvtepu8_epi32(row)));
+        to += (uint32_t)_mm_popcnt_u32(keep);
+    }
+    return to;
 }
+
+#include "dataplane/json/json_documents.h"
+
+const struct json_variant json_avx2 = {
+    .lines = lines_next,
+    .elements = elements_next,
+    .single = single_next,
+    .document = document_scan,
+};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -724,11 +724,38 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
     check_dense(v);
 }
 
-int json_avx512_lines(struct json_parser *p, struct json_event *out, int max)
+/* ---- the variant ---- */
+
+INLINE uint32_t lines_drop(uint32_t *pos, uint8_t *kind, uint32_t from, uint32_t n)
 {
-    ASSERT_HOT(p->vectors != NULL && p->isa == JSON_ISA_AVX512);
-    return lines_next(p, out, max);
+    uint32_t to = from;
+
+    for (; from < n; from += 64) {
+        const uint64_t keep = ~line_bits(kind + from) & first_bits(n - from < 64 ? n - from : 64);
+        const __m512i kinds = _mm512_loadu_si512(kind + from);
+        __m512i p[4];
+
+        for (unsigned i = 0; i < 4; i++) /* all of them before any is written over */
+            p[i] = _mm512_loadu_si512(pos + from + 16 * i);
+        _mm512_storeu_si512(kind + to, _mm512_maskz_compress_epi8(_cvtu64_mask64(keep), kinds));
+        for (unsigned i = 0; i < 4; i++) {
+            const __mmask16 mask = (__mmask16)(keep >> 16 * i);
+
+            _mm512_storeu_si512(pos + to, _mm512_maskz_compress_epi32(mask, p[i]));
+            to += (uint32_t)_mm_popcnt_u32(mask);
+        }
+    }
+    return to;
 }
+
+#include "dataplane/json/json_documents.h"
+
+const struct json_variant json_avx512 = {
+    .lines = lines_next,
+    .elements = elements_next,
+    .single = single_next,
+    .document = document_scan,
+};
 
 #ifdef __clang__
 #pragma clang attribute pop

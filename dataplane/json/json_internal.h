@@ -30,8 +30,36 @@ struct json_pick {
 
 struct json_vectors;
 
+struct json_scan;
+
 /** Fills events of JSON_FRAMING_LINES, as json_next(). */
 typedef int json_lines_fn(struct json_parser *p, struct json_event *out, int max);
+
+/**
+ * Fills events of JSON_FRAMING_ARRAY, as json_next(). At what it does not read, be it wrong or too large, and
+ * at the end, it leaves the stream to the scalar scanner: s->_vectors is false then.
+ */
+typedef int json_elements_fn(struct json_stream *s, struct json_event *out, int max);
+
+/** Reads from..end, trimmed and an object or array, as one document. @return false when it is left to the
+ * scalar scanner. */
+typedef bool json_single_fn(struct json_parser *p, struct json_event *ev, const char *from,
+                            const char *end);
+
+/** A json_scan_fn for all of an object or array, of any size. @return false when it is left to the scalar
+ * scanner; then scan says nothing. */
+typedef bool json_document_fn(struct json_parser *p, struct json_scan *scan);
+
+/** A vector variant. Buffers are no larger than VECTOR_BYTES_MAX. */
+struct json_variant {
+    json_lines_fn *lines;
+    json_elements_fn *elements;
+    json_single_fn *single;
+    json_document_fn *document;
+};
+
+extern const struct json_variant json_avx512;
+extern const struct json_variant json_avx2;
 
 struct json_parser {
     struct json_paths paths;
@@ -39,14 +67,11 @@ struct json_parser {
     const struct json_pick *use; /* pick, or NULL when there are no paths */
     enum json_isa isa;
     struct json_parser_stats stats;
-    struct json_vectors *vectors; /* NULL: scalar */
-    json_lines_fn *lines;         /* of the variant; unused without vectors */
+    struct json_vectors *vectors;       /* NULL: scalar */
+    const struct json_variant *variant; /* NULL: scalar */
 };
 
-json_lines_fn json_avx512_lines;
-json_lines_fn json_avx2_lines;
-
-/** Starts a stream of lines. */
+/** Starts stage 1 at the first byte of a buffer. */
 void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len);
 
 /** One scan: the caller fills the first block, the variant the second. */
@@ -82,6 +107,16 @@ bool json_scan_fail(struct json_scan *scan, const char *at, enum json_error erro
 void json_read_document(struct json_event *ev, const char *from, const char *end,
                         const struct json_pick *pick);
 
+/** Fills an event from a finished scan. An invalid one holds everything up to scan->end and no fields. */
+void json_fill_event(struct json_event *ev, const struct json_scan *scan);
+
+/**
+ * Reads the value at `from` with the scalar scanner, whatever follows it up to `end`.
+ * @return the place behind it; `end` when it is not valid.
+ */
+const char *json_read_element(struct json_event *ev, const char *from, const char *end,
+                              const struct json_pick *pick);
+
 static inline uint64_t load64(const char *p)
 {
     uint64_t w;
@@ -95,6 +130,20 @@ static inline uint64_t load64(const char *p)
 static inline bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static inline const char *skip_leading(const char *p, const char *end)
+{
+    while (p < end && is_space(*p))
+        p++;
+    return p;
+}
+
+static inline const char *cut_trailing(const char *p, const char *end)
+{
+    while (end > p && is_space(end[-1]))
+        end--;
+    return end;
 }
 
 static inline bool is_digit(char c)

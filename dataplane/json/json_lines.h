@@ -353,8 +353,17 @@ static COLD_PATH void event_rescan(struct json_parser *p, struct json_event *ev,
     json_read_document(ev, buf + from, buf + value_end(buf, to), p->use);
 }
 
-/* The event of a line. */
-static inline void event_fill(struct json_parser *p, struct json_event *ev, const struct line *line)
+/* Whether a carriage return or a line feed stands in a valid document, so not in its strings. */
+static inline bool line_breaks(const struct json_tape *t, uint8_t marks, const char *doc,
+                               uint32_t len)
+{
+    return (unlikely((marks & MARK_RETURN) != 0) && memchr(doc, '\r', len) != NULL) ||
+           (unlikely(t->breaks) && memchr(doc, '\n', len) != NULL);
+}
+
+/* The event of a line. @return false when the scalar scanner has to read it. */
+static inline bool event_vector(struct json_parser *p, struct json_event *ev,
+                                const struct line *line)
 {
     struct json_vectors *v = p->vectors;
     struct json_tape *t = &v->tape;
@@ -371,16 +380,15 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, cons
         far |= far_numbers(v, pos[n]);
 
     if (unlikely((marks & MARK_RESCAN) != 0 || n < 2 || (kind[0] & 0xFD) != KIND_OBJECT ||
-                 (kind[n - 1] & 0xFD) != KIND_OBJECT_END ||
-                 ((marks & MARK_RETURN) != 0 && memchr(doc, '\r', len) != NULL)))
-        goto rescan;
+                 (kind[n - 1] & 0xFD) != KIND_OBJECT_END))
+        return false;
     if (unlikely(!shape_is(v, s, first, n)))
         s = shape_find(v, first, n, line->hash);
     if (likely(s != NULL)) {
         p->stats.shape_hits++;
         event_known(p, ev, s, first);
     } else if (!event_new(p, ev, first, n, line->hash)) {
-        goto rescan;
+        return false;
     }
     ev->ptr = doc;
     ev->len = len;
@@ -388,13 +396,20 @@ static inline void event_fill(struct json_parser *p, struct json_event *ev, cons
     ev->error_offset = 0;
     ev->type = kind[0] == KIND_OBJECT ? JSON_OBJECT : JSON_ARRAY;
     ev->flags = (uint8_t)((n == 2 && kind[0] == KIND_OBJECT ? JSON_EMPTY_OBJECT : 0) |
-                          (far ? JSON_FAR_NUMBER : 0));
+                          (far ? JSON_FAR_NUMBER : 0) |
+                          (line_breaks(t, marks, doc, len) ? JSON_HAS_LINE_BREAK : 0));
     ev->n_tokens = n;
     ev->token = pos;
-    return;
+    return true;
+}
 
-rescan:
-    event_rescan(p, ev, pos[0], pos[n]);
+/* The same, by whom it may be. */
+static inline void event_fill(struct json_parser *p, struct json_event *ev, const struct line *line)
+{
+    const uint32_t *pos = p->vectors->pos + line->first;
+
+    if (unlikely(!event_vector(p, ev, line)))
+        event_rescan(p, ev, pos[0], pos[line->n]);
 }
 
 /* ---- the next chunk ---- */

@@ -11,23 +11,7 @@
  * only bytes are missing; a bad UTF-8 sequence at its first byte, cut off by the end or not; an
  * unpaired surrogate at its backslash, unless the end comes first.
  */
-#include "dataplane/json/json_internal.h"
-
-#include "dataplane/json/walk.h"
-
-/* The open containers and the paths that matter to them. */
-struct nest {
-    uint64_t kinds; /* bit 0 is the innermost container; 1 = object */
-    unsigned depth;
-    uint16_t live;  /* paths that may match a key of the innermost container */
-    uint16_t found; /* paths that end at the value to come */
-    uint16_t under; /* paths that lead into the value to come */
-    struct {
-        uint16_t live;  /* of the container around */
-        uint16_t found; /* paths whose value is this container */
-        const char *start;
-    } frame[JSON_DEPTH_MAX];
-};
+#include "dataplane/json/json_nest.h"
 
 bool json_scan_fail(struct json_scan *s, const char *at, enum json_error error)
 {
@@ -295,72 +279,6 @@ static inline const char *scan_plain(struct json_scan *s, const char *p, uint8_t
     }
 }
 
-/* Compares a key with the paths that may match here, and says where the value to come belongs. A
- * path is forgotten when a key on its way repeats: the last member counts. */
-static __attribute__((noinline)) void match_key(const struct json_scan *s, struct nest *n,
-                                                struct span raw)
-{
-    const struct json_pick *pick = s->pick;
-    const unsigned level = n->depth - 1;
-    uint16_t maybe = n->live;
-
-    ASSERT_HOT(level < JSON_PATH_KEYS_MAX);
-    if (!s->escaped)
-        maybe &= pick->by_len[level][raw.len % PICK_LENGTHS];
-    while (maybe != 0) {
-        const unsigned i = (unsigned)__builtin_ctz(maybe);
-        const struct json_path *path = &pick->paths->path[i];
-        const struct span key = {.ptr = path->key[level], .len = path->key_len[level]};
-
-        maybe &= (uint16_t)(maybe - 1);
-        if (!json_key_equal(raw, s->escaped, key))
-            continue;
-        s->field[i].type = JSON_ABSENT;
-        if (path->n_keys == level + 1)
-            n->found |= (uint16_t)(1u << i);
-        else
-            n->under |= (uint16_t)(1u << i);
-    }
-}
-
-static __attribute__((noinline)) void set_fields(const struct json_scan *s, uint16_t found,
-                                                 const char *start, const char *past, uint8_t type)
-{
-    for (; found != 0; found &= (uint16_t)(found - 1)) {
-        struct json_field *f = &s->field[__builtin_ctz(found)];
-
-        f->offset = (uint32_t)(start - s->doc);
-        f->len = (uint32_t)(past - start);
-        f->type = type;
-    }
-}
-
-static inline void nest_open(struct nest *n, const char *p)
-{
-    const bool object = *p == '{';
-
-    n->frame[n->depth].live = n->live;
-    n->frame[n->depth].found = n->found;
-    n->frame[n->depth].start = p;
-    n->kinds = n->kinds << 1 | object;
-    n->depth++;
-    n->live = object ? n->under : 0;
-    n->found = 0;
-    n->under = 0;
-}
-
-/* p is past the closing bracket. */
-static inline void nest_close(const struct json_scan *s, struct nest *n, const char *p)
-{
-    ASSERT_HOT(n->depth > 0);
-    n->depth--;
-    if (n->frame[n->depth].found != 0)
-        set_fields(s, n->frame[n->depth].found, n->frame[n->depth].start, p,
-                   (n->kinds & 1) != 0 ? JSON_OBJECT : JSON_ARRAY);
-    n->kinds >>= 1;
-    n->live = n->frame[n->depth].live;
-}
-
 /* A key and its colon; p is at the quote. @return the first byte of the value. */
 static inline const char *scan_key(struct json_scan *s, struct nest *n, const char *p)
 {
@@ -377,7 +295,7 @@ static inline const char *scan_key(struct json_scan *s, struct nest *n, const ch
     n->found = 0;
     n->under = 0;
     if (n->live != 0)
-        match_key(s, n, (struct span){.ptr = body, .len = (size_t)(p - 1 - body)});
+        nest_key(s, n, (struct span){.ptr = body, .len = (size_t)(p - 1 - body)});
     p = skip_space(s, p);
     if (unlikely(p >= s->end))
         return fail_at(s, s->end, JSON_ERROR_TRUNCATED);
@@ -399,7 +317,7 @@ static inline const char *scan_leaf(struct json_scan *s, struct nest *n, const c
         p = scan_plain(s, p, type);
     }
     if (unlikely(n->found != 0) && p != NULL) {
-        set_fields(s, n->found, start, p, *type);
+        nest_fields(s, n->found, start, p, *type);
         n->found = 0;
     }
     return p;

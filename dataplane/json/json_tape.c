@@ -309,6 +309,11 @@ void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
     t->token_next = 0;
     t->token_checked = 0;
     t->far_next = 0;
+    t->breaks = false;
+    t->stopped = false;
+    t->depth = 0;
+    t->resume = 0;
+    t->parted = 0;
 }
 
 /* ---- keys ---- */

@@ -138,6 +138,13 @@ struct json_tape {
     uint32_t token_next;    /* first token of the next line */
     uint32_t token_checked; /* numbers and literals in front of it are checked or marked */
     uint32_t far_next;      /* not in lines that were handed out */
+    /* Of arrays and single documents, see json_documents.h. */
+    bool breaks;    /* there were line feeds, which are no tokens */
+    bool stopped;   /* what is behind the tokens is not made elements of */
+    uint32_t depth; /* open containers; 1: in the array itself */
+    uint32_t
+        resume; /* where the scalar scanner can go on: behind the last element that has ended, or 0 */
+    uint64_t parted; /* 1: the last token stands in front of an element */
     /* Marks of the bytes from mark_base on. */
     uint32_t mark_base;
     bool marked;

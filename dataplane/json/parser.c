@@ -98,7 +98,7 @@ int json_parser_create(const struct json_paths *paths, enum json_isa isa, struct
     }
     if (isa != JSON_ISA_SCALAR) {
         p->vectors = json_vectors_create(&p->paths);
-        p->lines = isa == JSON_ISA_AVX512 ? json_avx512_lines : json_avx2_lines;
+        p->variant = isa == JSON_ISA_AVX512 ? &json_avx512 : &json_avx2;
         if (p->vectors == NULL) {
             free(p);
             return -ENOMEM;

@@ -48,8 +48,9 @@ void tjson_init(struct tjson *t, const char *const *paths, int n_paths);
 void tjson_fini(struct tjson *t);
 
 /**
- * Reads buf with every variant and compares all they say about every document; the parsers keep what they
- * have learned for the next call. buf is readable for JSON_PADDING_BYTES more.
+ * Reads buf with every variant and compares all they say about every document, and, but for lines, about the
+ * whole; the parsers keep what they have learned for the next call. An array need not be valid, but then
+ * jansson cannot be asked about its elements. buf is readable for JSON_PADDING_BYTES more.
  * @return the number of documents, or -1 with the difference in t->what.
  */
 int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing framing,

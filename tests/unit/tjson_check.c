@@ -369,6 +369,34 @@ static bool same_count(struct tjson *t, const char *buf, size_t len, int n)
     return same || differ(t, "%d elements are not what jansson finds", n);
 }
 
+/* What the variants say about the buffer as one document, which drops their streams. */
+static bool same_verdict(struct tjson *t, const char *buf, size_t len, bool oracle)
+{
+    size_t want_at = 0;
+    const enum json_error want = json_validate(buf, len, &want_at);
+    const enum json_framing framing = json_detect(buf, len);
+    struct tjson_oracle o;
+    bool valid;
+
+    for (int v = 0; v < t->n; v++) {
+        size_t at = 0;
+        const enum json_error got = json_parser_validate(t->parser[v], buf, len, &at);
+
+        if (got != want || at != want_at)
+            return differ(t, "%s: the whole is %u at %zu, scalar: %u at %zu",
+                          json_isa_name(t->isa[v]), got, at, want, want_at);
+        if (json_parser_detect(t->parser[v], buf, len) != framing)
+            return differ(t, "%s: another framing than %u", json_isa_name(t->isa[v]), framing);
+    }
+    if (!oracle)
+        return true;
+    tjson_oracle_init(&o, buf, len, JSON_DEPTH_MAX);
+    valid = o.valid;
+    tjson_oracle_fini(&o);
+    return valid == (want == JSON_ERROR_NONE) ||
+           differ(t, "the whole is %u at %zu, not to jansson", want, want_at);
+}
+
 int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing framing,
                 unsigned flags)
 {
@@ -377,6 +405,8 @@ int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing 
     size_t pos = 0;
     int n = 0;
 
+    if (framing != JSON_FRAMING_LINES && !same_verdict(t, buf, len, oracle))
+        return -1;
     for (int v = 0; v < t->n; v++) {
         json_stream_init(&r[v].s, t->parser[v], buf, len, framing);
         r[v].n = r[v].at = 0;
