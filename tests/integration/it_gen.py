@@ -435,6 +435,12 @@ def test_sending():
     assert result["dead_lettered"] == bad > 0
     assert result["refused"] == result["unanswered"] == result["unsent"] == 0
     assert result["error"] == "" and result["latency_ms"]["max"] >= result["latency_ms"]["p50"] > 0
+    steps, latency = result["latency_histogram_ms"], result["latency_ms"]
+    tops = [top for top, _ in steps]
+    assert sum(count for _, count in steps) == 87 and all(count > 0 for _, count in steps), steps
+    assert tops == sorted(set(tops)) and tops[-1] >= latency["max"], (steps, latency)
+    assert sum(count for top, count in steps if top < latency["p50"] * 0.9) < 44, (steps, latency)
+    assert sum(count for top, count in steps if top <= latency["p50"] * 1.2) >= 44, (steps, latency)
     line, head = server.heads[0]
     assert line == b"POST /v1/events?x=1 HTTP/1.1\r\n"
     assert head[b"host"] == b"127.0.0.1:%d" % server.port

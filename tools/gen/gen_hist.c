@@ -5,7 +5,8 @@
 
 #include "tools/gen/gen_assert.h"
 
-#define VALUE_MAX ((UINT64_C(1) << GEN_HIST_VALUE_BITS) - 1)
+#define STEP_BUCKETS (1U << (GEN_HIST_LINEAR_BITS - 3)) /* of one step of gen_hist_next() */
+#define VALUE_MAX    ((UINT64_C(1) << GEN_HIST_VALUE_BITS) - 1)
 
 /* Values below 2^7 have a bucket each; above, the 7 bits after the leading one choose the bucket.
  */
@@ -65,4 +66,20 @@ int64_t gen_hist_percentile(const struct gen_hist *h, double percent)
         }
     }
     return h->max_ns;
+}
+
+bool gen_hist_next(const struct gen_hist *h, struct gen_hist_step *step)
+{
+    GEN_ASSERT(step->_bucket % STEP_BUCKETS == 0);
+    step->count = 0;
+    while (step->count == 0) {
+        if (step->_bucket == GEN_HIST_BUCKETS) {
+            return false;
+        }
+        for (uint32_t i = 0; i < STEP_BUCKETS; i++) {
+            step->count += h->_buckets[step->_bucket++];
+        }
+    }
+    step->top_ns = (int64_t)bucket_top(step->_bucket - 1);
+    return true;
 }

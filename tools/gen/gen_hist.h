@@ -5,6 +5,7 @@
 #ifndef GEN_HIST_H
 #define GEN_HIST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -37,5 +38,19 @@ void gen_hist_merge(struct gen_hist *h, const struct gen_hist *from);
  * @return nanoseconds; 0 when h is empty.
  */
 int64_t gen_hist_percentile(const struct gen_hist *h, double percent);
+
+/** One step of a walk through a histogram. */
+struct gen_hist_step {
+    int64_t top_ns; /* the largest value that it stands for */
+    uint64_t count; /* values above the step before, up to top_ns */
+    uint32_t _bucket;
+};
+
+/**
+ * Goes on to the next step that is not empty; there are eight a power of two. Begin with a step that
+ * is all zero. Thread: the owner of h.  Alloc: none.
+ * @return false at the end.
+ */
+bool gen_hist_next(const struct gen_hist *h, struct gen_hist_step *step);
 
 #endif

@@ -114,6 +114,19 @@ static void put_json_statuses(FILE *to, const struct gen_stats *s)
     fputc('}', to);
 }
 
+/* Only the JSON report has it: milliseconds up to which, and how many above the one before. */
+static void put_json_histogram(FILE *to, const struct gen_hist *h)
+{
+    struct gen_hist_step step = {0};
+    const char *comma = "";
+    fprintf(to, ",\"latency_histogram_ms\":[");
+    while (gen_hist_next(h, &step)) {
+        fprintf(to, "%s[%.6f,%" PRIu64 "]", comma, (double)step.top_ns / 1e6, step.count);
+        comma = ",";
+    }
+    fputc(']', to);
+}
+
 void gen_report_json(FILE *to, const struct gen_result *result)
 {
     fputc('{', to);
@@ -129,7 +142,9 @@ void gen_report_json(FILE *to, const struct gen_result *result)
     for (size_t i = 0; i < PERCENTILES; i++) {
         fprintf(to, "\"%s\":%.6f,", percentiles[i].name, percentile_ms(result, i));
     }
-    fprintf(to, "\"max\":%.6f},\"error\":", (double)result->latency.max_ns / 1e6);
+    fprintf(to, "\"max\":%.6f}", (double)result->latency.max_ns / 1e6);
+    put_json_histogram(to, &result->latency);
+    fprintf(to, ",\"error\":");
     put_json_string(to, result->error);
     fprintf(to, "}\n");
 }
