@@ -1,9 +1,10 @@
 /*
- * HOT. CRC-32C with the SSE4.2 instruction. The instruction takes three cycles but one can start
- * each cycle, so long inputs run as three streams that are joined by multiplying with x^(8n) modulo
- * the polynomial.
+ * HOT. CRC-32C: long inputs by folding where the CPU can (crc32c_fold.c), else with the SSE4.2
+ * instruction. That takes three cycles but one can start each cycle, so long inputs run as three
+ * streams that are joined by multiplying with x^(8n) modulo the polynomial.
  */
 #include "dataplane/base/crc32c.h"
+#include "dataplane/base/crc32c_internal.h"
 
 #include <nmmintrin.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 
 static uint32_t power_of_two[32]; /* x^(2^k) modulo the polynomial */
 static uint32_t shift[4][256];    /* a CRC, byte by byte, times x^(8 * STREAM_BYTES) */
+static uint64_t fold_by_lane[2];
+static bool can_fold;
 
 /* a * b modulo the polynomial; a is not 0. */
 static uint32_t multiply(uint32_t a, uint32_t b)
@@ -60,6 +63,9 @@ __attribute__((constructor)) static void tables_init(void)
         for (uint32_t b = 1; b < 256; b++)
             shift[i][b] = multiply(b << (8 * i), op);
     }
+    fold_by_lane[0] = (uint64_t)power_of_bytes(CRC32C_FOLD_BYTES + 4) << 1;
+    fold_by_lane[1] = (uint64_t)power_of_bytes(CRC32C_FOLD_BYTES - 4) << 1;
+    can_fold = crc32c_can_fold();
 }
 
 static uint32_t shift_stream(uint32_t crc)
@@ -88,19 +94,31 @@ static uint32_t three_streams(uint32_t crc, const uint8_t *p)
     return shift_stream(shift_stream((uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;
 }
 
+uint32_t crc32c_streams(uint32_t state, const uint8_t *p, size_t len)
+{
+    for (; len >= 3 * STREAM_BYTES; p += 3 * STREAM_BYTES, len -= 3 * STREAM_BYTES)
+        state = three_streams(state, p);
+    for (; len >= 8; p += 8, len -= 8)
+        state = (uint32_t)_mm_crc32_u64(state, load64(p));
+    for (; len > 0; p++, len--)
+        state = _mm_crc32_u8(state, *p);
+    return state;
+}
+
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
     const uint8_t *p = data;
+    uint32_t state = ~crc;
 
     ASSERT_HOT(data != NULL || len == 0);
-    crc = ~crc;
-    for (; len >= 3 * STREAM_BYTES; p += 3 * STREAM_BYTES, len -= 3 * STREAM_BYTES)
-        crc = three_streams(crc, p);
-    for (; len >= 8; p += 8, len -= 8)
-        crc = (uint32_t)_mm_crc32_u64(crc, load64(p));
-    for (; len > 0; p++, len--)
-        crc = _mm_crc32_u8(crc, *p);
-    return ~crc;
+    if (can_fold && len >= 2 * CRC32C_FOLD_BYTES) {
+        size_t whole = len - len % CRC32C_FOLD_BYTES;
+
+        state = crc32c_fold(state, p, whole, fold_by_lane);
+        p += whole;
+        len -= whole;
+    }
+    return ~crc32c_streams(state, p, len);
 }
 
 uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b)
