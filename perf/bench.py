@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 
+from bench_durable import bench_durable, bench_latency
 from bench_http import bench_http
 from bench_instructions import bench_instructions
 from bench_json import bench_json
@@ -80,6 +81,8 @@ def bench_dedupe(report):
 
 BENCHES = {
     "http": bench_http,
+    "latency": bench_latency,
+    "durable": bench_durable,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
     "packets": bench_packets,

@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 
-from bench_lib import BenchError, log, process_cpu, program, setting, task_cpu, tasks
+from bench_lib import BenchError, first, log, process_cpu, program, setting, task_cpu, tasks
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 CASES = {  # events a request, connections, bodies made up front
@@ -74,11 +74,14 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def on_core(core, idle=False):
-    """For a child before its program starts: its core, and whether it runs only when nobody else wants to."""
+def on_core(core, idle=False, measured=False):
+    """For a child before its program starts: its core, and whether it runs only when nobody else wants to, or is one
+    of those that a measurement is about."""
     def apply():
         end_with_parent()
         os.sched_setaffinity(0, {core})
+        if measured:
+            first(0)
         if idle:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     return apply
@@ -132,7 +135,7 @@ class Nginx:
             file.write(NGINX.format(folder=folder, http=http))
         argv = [nginx_path(), "-p", folder, "-e", f"{folder}/error.log", "-c", path, "-g",
                 "daemon off; master_process off;"]
-        with running(argv, on_core(SERVER_CORE), f"{folder}/log") as child:
+        with running(argv, on_core(SERVER_CORE, measured=True), f"{folder}/log") as child:
             self.pid, self.url = child.pid, f"http://127.0.0.1:{http}/v1/events"
             wait_for(self.url, child, 204)
             yield self
@@ -149,9 +152,11 @@ class Nginx:
 class Penstock:
     """A daemon with one worker, its sinks at work against a local cloud."""
 
-    def __init__(self, durability):
+    def __init__(self, durability, cloud_in=None):
+        """cloud_in: a folder for the cloud's objects other than the daemon's, so that they are on another disk."""
         self.durability = durability
         self.name = f"penstock-{durability}"
+        self.cloud_in = cloud_in
 
     @contextlib.contextmanager
     def start(self, folder, options=()):
@@ -163,11 +168,12 @@ class Penstock:
                                      admin=admin, cloud=cloud, schemas=schemas))
         self.socket = f"{folder}/data/penstock.sock"
         self.url = f"http://127.0.0.1:{http}/v1/events"
-        cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{folder}/cloud",
+        objects = tempfile.TemporaryDirectory(prefix="penstock-bench-", dir=self.cloud_in)
+        cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", objects.name,
                       "--create-bucket", "penstock-bench"]
         argv = [program("penstockd"), "--config", path, *options]
         self.metrics = f"http://127.0.0.1:{admin}/metrics"
-        with running(cloud_argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
+        with objects, running(cloud_argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
                 running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
             self.pid = child.pid
             wait_for(f"http://127.0.0.1:{admin}/readyz", child)
@@ -189,6 +195,7 @@ class Penstock:
         if len(workers) != 1:
             raise BenchError(f"{len(workers)} threads on core {SERVER_CORE} where one worker was expected")
         self.worker = workers[0]
+        first(self.worker)
         for tid in tasks(self.pid):
             name = self.name_of(tid)
             if tid not in (self.pid, self.worker) and (name == "penstockd" or name.startswith("sink")):
@@ -212,11 +219,11 @@ def nginx_path():
 
 def generate(url, case, *options):
     """Runs the client on its core; returns its report."""
-    batch, connections, bodies = CASES[case]
+    batch, connections, bodies = case if isinstance(case, tuple) else CASES[case]
     argv = [program("penstock-gen"), "--target", url, "--batch", str(batch), "--connections",
             str(connections), "--pregenerate", str(bodies), "--json", *map(str, options)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                          preexec_fn=on_core(CLIENT_CORE))
+                          preexec_fn=on_core(CLIENT_CORE, measured=True))
     if done.returncode != 0:
         raise BenchError(f"penstock-gen: {done.stderr.strip()}")
     result = json.loads(done.stdout)

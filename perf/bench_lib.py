@@ -51,9 +51,9 @@ class Report:
         self.compiler = first_line([os.environ.get("CC") or "gcc", "--version"])
 
     def line(self, bench, case, subject, metric, value, unit, runs, ratio_to, other, config,
-             compiler=None):
+             compiler=None, **more):
         """other is the value of the subject ratio_to; without one there is no ratio. compiler: of a subject that
-        was not built by ours."""
+        was not built by ours. more: keys that only this metric has."""
         ratio = value / other if other else None
         print(json.dumps({
             "bench": bench, "case": case, "subject": subject, "metric": metric,
@@ -61,7 +61,14 @@ class Report:
             "ratio_to": ratio_to if ratio is not None else None,
             "ratio": float(f"{ratio:.4g}") if ratio is not None else None,
             "commit": self.commit, "cpu": self.cpu, "compiler": compiler or self.compiler, "config": config,
+            **more,
         }), flush=True)
+
+
+def first(tid):
+    """Lets a thread go before others on its core when the machine has other work: BENCH_FIRST is how far."""
+    if setting("BENCH_FIRST", 0):
+        os.setpriority(os.PRIO_PROCESS, tid, -setting("BENCH_FIRST", 0))
 
 
 def tasks(pid):

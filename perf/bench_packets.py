@@ -78,11 +78,6 @@ def make_pcap(path, events):
             file.write(struct.pack("<IIII", 1, 0, len(data), len(data)) + data)
 
 
-def first(tid):
-    """A thread that is measured, or that feeds it, goes first on its core by so much."""
-    os.setpriority(os.PRIO_PROCESS, tid, -setting("BENCH_FIRST", 0))
-
-
 @contextlib.contextmanager
 def source(folder, device):
     """Gives the device to receive from; memif with a generator at its other end."""
