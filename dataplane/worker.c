@@ -27,6 +27,8 @@
 
 #define RING_ENTRIES 4096
 #define TURN_BATCH   256 /* completions handled before the journal is looked after */
+#define TURN_US      250 /* or as many as this allows: about one flush */
+#define CLOCK_EVERY  4   /* completions between two looks at the clock */
 #define TICK_US      200000
 #define RETRY_US     2000 /* while the journal or a request waits for room */
 
@@ -393,6 +395,8 @@ static void dispatch(struct worker *w, const struct io_uring_cqe *cqe)
     uint64_t index = cqe->user_data & ((UINT64_C(1) << OP_SHIFT) - 1);
 
     switch ((enum worker_op)(cqe->user_data >> OP_SHIFT)) {
+    case OP_TAKEN:
+        break;
     case OP_ACCEPT:
         on_accept(w, (enum listener_kind)index, cqe);
         break;
@@ -420,16 +424,37 @@ static void dispatch(struct worker *w, const struct io_uring_cqe *cqe)
     }
 }
 
-/* Handles what has completed; returns how many. */
-static unsigned completions_take(struct worker *w)
+/* Writes that have ended go before what came earlier: clients wait for them, and so does the disk. */
+static void journal_first(struct worker *w, struct io_uring_cqe **cqe, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (cqe[i]->user_data >> OP_SHIFT != OP_JOURNAL)
+            continue;
+        dispatch(w, cqe[i]);
+        cqe[i]->user_data = (uint64_t)OP_TAKEN << OP_SHIFT;
+    }
+}
+
+/*
+ * Handles what has completed, but not all of it at once when that takes long: requests that come in a
+ * burst would else keep the disk idle, and those waiting that are durable by now, until the last of
+ * them is parsed.
+ */
+static void completions_take(struct worker *w)
 {
     struct io_uring_cqe *cqe[TURN_BATCH];
     unsigned n = io_uring_peek_batch_cqe(&w->ring, cqe, TURN_BATCH);
+    int64_t end_us = w->now_us + TURN_US;
+    unsigned done = 0;
 
-    for (unsigned i = 0; i < n; i++)
-        dispatch(w, cqe[i]);
-    io_uring_cq_advance(&w->ring, n);
-    return n;
+    journal_first(w, cqe, n);
+    while (done < n) {
+        dispatch(w, cqe[done++]);
+        if (done % CLOCK_EVERY == 0 && clock_monotonic_us() >= end_us)
+            break;
+    }
+    io_uring_cq_advance(&w->ring, done);
+    ASSERT_HOT(done <= n);
 }
 
 static void tick(struct worker *w)

@@ -29,7 +29,8 @@
 /* What a completion belongs to: the upper byte of user_data. The lower bits are an index (of a
  * listener, a connection, a stream) or, for the journal, the writer's own. */
 enum worker_op {
-    OP_ACCEPT = 1,
+    OP_TAKEN, /* out of turn */
+    OP_ACCEPT,
     OP_RECEIVE,
     OP_SEND,
     OP_WAKE,
