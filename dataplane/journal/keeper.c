@@ -12,28 +12,59 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/mem.h"
 #include "dataplane/journal/journal_internal.h"
 
-#define ZERO_BYTES (1u << 20)
+/*
+ * The writer's blocks wait in the disk's queue behind what the keeper writes. So while there are spares
+ * it writes little at a time and then leaves the disk alone for as long as that took. And it writes from
+ * huge pages, which are one piece to the disk: 1 MiB of small pages is 256, virtio's whole queue may
+ * have room for no more, and everybody else would wait until it is done.
+ */
+#define ZERO_BYTES   (1u << 20)
+#define GENTLE_BYTES (256u << 10)
+#define PAUSE_US_MIN 50 /* less is not worth a sleep */
+#define PAUSE_US_MAX 1000
+
+static bool has_time(const struct journal *j)
+{
+    return rte_ring_count(j->spares) * 2 >= j->config.spares;
+}
+
+static void give_way(int64_t us)
+{
+    const struct timespec pause = {.tv_nsec = (us < PAUSE_US_MAX ? us : PAUSE_US_MAX) * 1000};
+
+    ASSERT(us >= 0);
+    if (us >= PAUSE_US_MIN)
+        nanosleep(&pause, NULL);
+}
 
 static int write_zeros(const struct journal *j, int fd)
 {
     const struct storage *s = j->storage;
-    void *zeros = aligned_alloc(STORAGE_ALIGN, ZERO_BYTES);
+    void *zeros = mem_reserve(ZERO_BYTES);
     int rc = zeros == NULL ? -ENOMEM : 0;
+    uint64_t at = 0;
 
-    if (zeros != NULL)
-        memset(zeros, 0, ZERO_BYTES);
     if (rc == 0)
         rc = s->ops->allocate(s->ctx, fd, j->config.segment_bytes);
-    for (uint64_t at = 0; rc == 0 && at < j->config.segment_bytes; at += ZERO_BYTES) {
-        uint64_t left = j->config.segment_bytes - at;
+    while (rc == 0 && at < j->config.segment_bytes) {
+        bool gentle = has_time(j);
+        uint64_t left = j->config.segment_bytes - at, len = gentle ? GENTLE_BYTES : ZERO_BYTES;
+        int64_t start_us = clock_monotonic_us();
 
-        rc = storage_write_all(s, fd, zeros, left < ZERO_BYTES ? left : ZERO_BYTES, at);
+        len = left < len ? left : len;
+        rc = storage_write_all(s, fd, zeros, len, at);
+        at += len;
+        if (gentle)
+            give_way(clock_monotonic_us() - start_us);
     }
-    free(zeros);
+    mem_release(zeros, ZERO_BYTES);
     return rc < 0 ? rc : s->ops->sync(s->ctx, fd);
 }
 
