@@ -151,6 +151,7 @@ static void block_durable(void *ctx, struct block *b)
         return;
     }
     w->n_lent++;
+    w->lanes_pushed = true;
     block_hold(b, w->n_lanes);
     for (uint32_t i = 0; i < w->n_lanes; i++)
         refused += lane_push(w->lane[i], b) ? 0 : 1;
@@ -540,6 +541,17 @@ static void wait_for_work(struct worker *w)
     (void)io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1, &ts, NULL);
 }
 
+/* Tells sink threads of new blocks, when the clients of these have their answers. */
+static void lanes_wake(struct worker *w)
+{
+    if (!w->lanes_pushed)
+        return;
+    w->lanes_pushed = false;
+    io_uring_submit(&w->ring);
+    for (uint32_t i = 0; i < w->n_lanes; i++)
+        lane_wake(w->lane[i]);
+}
+
 static void turn(struct worker *w)
 {
     settings_follow(w);
@@ -556,8 +568,7 @@ static void turn(struct worker *w)
     connections_durable(w);
     streams_durable(w);
     injections_durable(w);
-    for (uint32_t i = 0; i < w->n_lanes; i++)
-        lane_wake(w->lane[i]);
+    lanes_wake(w);
     if (w->now_us >= w->next_tick_us)
         tick(w);
     wait_for_work(w);

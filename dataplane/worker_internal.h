@@ -118,6 +118,7 @@ struct worker {
     struct journal *journal;
     struct lane *lane[SINK_THREADS_MAX];
     uint32_t n_lanes;
+    bool lanes_pushed; /* blocks that sink threads have not been told of */
     /* The ring and its descriptors. */
     struct io_uring ring;
     struct listener listener[LISTENERS];
