@@ -46,6 +46,10 @@ types:
     - name: user_activity
       time_field: timestamp
       schema: {schemas}/user_activity.json
+    - {{name: order_created, time_field: order_date, schema: {schemas}/../../perf/schemas/commerce.json}}
+    - {{name: order_paid, time_field: order_date, schema: {schemas}/../../perf/schemas/commerce.json}}
+    - {{name: order_shipped, time_field: order_date, schema: {schemas}/../../perf/schemas/commerce.json}}
+    - {{name: order_returned, time_field: order_date, schema: {schemas}/../../perf/schemas/commerce.json}}
 """
 
 NGINX = """

@@ -87,6 +87,20 @@ def test_hot_keys():
     expect(houses["wh-us-east"] > 5 * houses["wh-eu-west"], houses)
 
 
+def test_type_names():
+    plain, named = make("--count", 3000), make("--count", 3000, "--type-names", 50)
+    for before, after in zip(plain, named):
+        event, other = json.loads(before), json.loads(after)
+        name, number = other["event_type"].rsplit("_", 1)
+        equal(name, event.pop("event_type"), "type")
+        expect(len(number) == 5 and int(number) < 50, "one of 50 names:", other["event_type"])
+        equal({k: v for k, v in other.items() if k != "event_type"}, event, "all else is the same")
+    names = collections.Counter(json.loads(line)["event_type"] for line in named)
+    expect(len(names) == 150 and max(names.values()) < 60, "all names, about as often:", names.most_common(3))
+    expect(it_gen.classify(make("--count", 1, "--type-names", 7, "--malformed", 100, "--malformed-kinds",
+                                "missing_type")[0]) == "missing_type", "without a type there is nothing to name")
+
+
 def test_sequence():
     for seq, line in enumerate(make("--count", 1000, "--sequence")):
         equal(json.loads(line)["sequence"], seq, "sequence")

@@ -19,6 +19,8 @@ static const int64_t age_us_max[GEN_TYPES] = {
     [GEN_USER_ACTIVITY] = 15 * 60 * US_A_SECOND,
 };
 
+#define NAME_BYTES 6 /* _00017 */
+
 /* Whether an event is a duplicate is drawn apart, so that all others stay what they were. */
 #define DUPLICATE_SALT UINT64_C(0x6475706c69636174)
 
@@ -68,6 +70,8 @@ void gen_events_init(struct gen_events *g, const struct gen_event_config *config
     g->_hot_keys = config->hot_keys;
     g->_ordered = config->ordered;
     g->_sequence = config->sequence;
+    g->_type_names = config->type_names;
+    GEN_ASSERT(g->_type_names >= 1 && g->_type_names <= GEN_TYPE_NAMES_MAX);
     g->_disorder_us = (uint64_t)(config->disorder_s * (double)US_A_SECOND);
     GEN_ASSERT(g->_out_of_order_bound == g->_late_bound || g->_disorder_us > 0);
     GEN_ASSERT(g->_hot_bound == 0 || g->_hot_keys > 0);
@@ -344,6 +348,26 @@ struct gen_event_info gen_events_info(const struct gen_events *g, uint64_t seq)
     return info;
 }
 
+/* order becomes order_00017: which of the names follows from the event's number. */
+static size_t name_type(const struct gen_events *g, uint64_t seq, char *out, size_t bytes)
+{
+    static const char key[] = "\"event_type\":\"";
+    struct gen_rng r = gen_rng_at(~g->_seed, seq);
+    uint32_t name = gen_rng_below(&r, g->_type_names);
+    char *value = memmem(out, bytes, key, sizeof(key) - 1);
+    char *end = value == NULL ? NULL : memchr(value + sizeof(key) - 1, '"', GEN_ID_BYTES_MAX);
+    if (end == NULL) { /* one that is made without a type */
+        return bytes;
+    }
+    memmove(end + NAME_BYTES, end, bytes - (size_t)(end - out));
+    *end = '_';
+    for (uint32_t i = NAME_BYTES - 1; i > 0; i--, name /= 10) {
+        end[i] = (char)('0' + name % 10);
+    }
+    GEN_ASSERT(name == 0 && bytes + NAME_BYTES < GEN_EVENT_BYTES_MAX);
+    return bytes + NAME_BYTES;
+}
+
 size_t gen_events_write(struct gen_events *g, uint64_t seq, char *out, struct gen_event_info *info)
 {
     if (g->_family != GEN_SHOP) {
@@ -360,7 +384,7 @@ size_t gen_events_write(struct gen_events *g, uint64_t seq, char *out, struct ge
     if (origin != seq) {
         info->kind = GEN_DUPLICATE;
     }
-    return bytes;
+    return g->_type_names == 1 ? bytes : name_type(g, origin, out, bytes);
 }
 
 size_t gen_events_write_type(struct gen_events *g, uint64_t seq, enum gen_type type, char *out)

@@ -44,6 +44,7 @@ enum gen_kind {
 enum {
     GEN_ID_BYTES_MAX = 48,      /* "ord-" and two 20-digit numbers with a dash */
     GEN_EVENT_BYTES_MAX = 1024, /* largest shop event, line break included; asserted per event */
+    GEN_TYPE_NAMES_MAX = 100000,
 };
 
 /* What to make. Plain values: filled by the options, later by a scenario. */
@@ -60,6 +61,7 @@ struct gen_event_config {
     double disorder_s;        /* how far back an event out of order lies at most */
     bool ordered;             /* times are the clock's, but for those out of order or late */
     bool sequence;            /* add "sequence": the event's number */
+    uint32_t type_names;      /* each type under so many names; 1: its own */
     uint32_t malformed_kinds; /* bit 1 << kind; not empty when malformed_percent > 0 */
     int64_t now_s;            /* reference time; 0: the clock */
 };
@@ -85,6 +87,7 @@ struct gen_events {
     uint64_t _disorder_us;
     bool _ordered;
     bool _sequence;
+    uint32_t _type_names;
     uint8_t _malformed_kinds[GEN_KINDS_COUNT];
     uint32_t _malformed_kinds_count;
     int64_t _fixed_now_us;

@@ -237,6 +237,8 @@ const struct gen_knob gen_knobs[] = {
      NUMBER(GEN_KNOB_DOUBLE, events.hot_percent, 0, 100)},
     {"hot-keys", "N", "how many of each are hot (1)",
      NUMBER(GEN_KNOB_U32, events.hot_keys, 1, 1000000)},
+    {"type-names", "N", "each shop type under N names, such as order_00017 (1: its own)",
+     NUMBER(GEN_KNOB_U32, events.type_names, 1, GEN_TYPE_NAMES_MAX)},
     {"sequence", NULL, "add the member \"sequence\": the event's number", FLAG(events.sequence)},
     {"format", "F", "ndjson or array (ndjson)", PARSED(parse_format)},
     {"header", "LINE", "one more request header, up to 8 times", PARSED(parse_header)},

@@ -27,6 +27,7 @@ static void set_defaults(struct gen_options *o)
     o->speed = 1;
     o->events.disorder_s = 300;
     o->events.hot_keys = 1;
+    o->events.type_names = 1;
     const char *wrong = gen_url_parse(&o->target, DEFAULT_TARGET);
     GEN_ASSERT(wrong == NULL);
 }
@@ -89,9 +90,9 @@ static const char *find_family_conflict(const struct gen_options *o)
     }
     if (weighted || e->malformed_percent + e->late_percent + e->out_of_order_percent > 0 ||
         e->duplicates_percent + e->hot_percent > 0 || e->ordered || e->sequence ||
-        o->sample != NULL || o->log != NULL || o->check) {
+        e->type_names > 1 || o->sample != NULL || o->log != NULL || o->check) {
         return "--types, --malformed, --late, --ordered, --out-of-order, --duplicates, --hot, "
-               "--sequence, --sample, --log and --check are for --events shop";
+               "--sequence, --type-names, --sample, --log and --check are for --events shop";
     }
     return NULL;
 }

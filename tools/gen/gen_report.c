@@ -135,9 +135,11 @@ void gen_report_json(FILE *to, const struct gen_result *result)
                 get(&result->stats, i));
     }
     put_json_statuses(to, &result->stats);
-    fprintf(to, ",\"unsent\":%" PRIu64 ",\"seconds\":%.6f,\"events_per_s\":%.1f,\"mb_per_s\":%.3f",
-            result->unsent, result->seconds, per_second(result, GEN_COUNT_acked),
-            per_second(result, GEN_COUNT_acked_bytes) / 1e6);
+    fprintf(to,
+            ",\"unsent\":%" PRIu64
+            ",\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"events_per_s\":%.1f,\"mb_per_s\":%.3f",
+            result->unsent, result->seconds, result->cpu_seconds,
+            per_second(result, GEN_COUNT_acked), per_second(result, GEN_COUNT_acked_bytes) / 1e6);
     fprintf(to, ",\"latency_ms\":{");
     for (size_t i = 0; i < PERCENTILES; i++) {
         fprintf(to, "\"%s\":%.6f,", percentiles[i].name, percentile_ms(result, i));

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "tools/gen/gen_assert.h"
 #include "tools/gen/gen_clock.h"
@@ -93,6 +94,15 @@ static void *thread_main(void *arg)
     gen_worker_run(t->worker);
     sem_post(t->ended);
     return NULL;
+}
+
+/* CPU time of this process, user and system. */
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    int rc = clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    GEN_ASSERT(rc == 0);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static int start(struct run *run, struct gen_result *result)
@@ -184,8 +194,10 @@ int gen_run(const struct gen_options *o, _Atomic int *stop, struct gen_result *r
     sem_init(&run->ended, 0, 0);
     int rc = prepare(run, o, result);
     if (rc == 0) {
+        double before = cpu_seconds();
         rc = start(run, result);
         wait_for_end(run);
+        result->cpu_seconds = cpu_seconds() - before;
         int collected = collect(run, result);
         rc = rc == 0 ? collected : rc;
     }

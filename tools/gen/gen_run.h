@@ -25,6 +25,7 @@ struct gen_result {
     struct gen_stats stats;
     struct gen_hist latency; /* of answered requests, from the intended send time */
     double seconds;          /* from the first request to the last answer */
+    double cpu_seconds;      /* of this process meanwhile: how busy the generator was */
     uint64_t unsent; /* events whose send time came but that were not sent: open loop, behind */
     char error[GEN_ERROR_BYTES_MAX]; /* the first thing that went wrong on a connection or file */
 };
