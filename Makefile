@@ -57,7 +57,7 @@ FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 PROGRAMS := $(BIN)/penstockd $(BIN)/penstock $(BIN)/penstock-gen $(BIN)/penstock-packets $(BIN)/localcloud $(BIN)/json-check
 
 .DEFAULT_GOAL := all
-.PHONY: help all setup demo test test-unit test-integration test-fault fuzz bench bench-json lint format check asan tsan \
+.PHONY: help all setup demo test test-unit test-integration test-fault fuzz bench bench-inputs bench-json lint format check asan tsan \
 	range compdb install uninstall clean
 
 help: ## list the targets
@@ -101,6 +101,11 @@ fuzz: $(FUZZ_BIN) ## libFuzzer with ASan and UBSan on every input edge, FUZZ_SEC
 
 bench: all ## benchmarks: one JSON object a line
 	$(Q)perf/run.sh
+
+bench-inputs: ## HTTP, TCP, UDP, TLS and many types beside nginx, rsyslog and bare loops, which it installs: perf/README.md
+	$(Q)perf/setup.sh inputs >&2
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all >&2
+	$(Q)perf/run.sh http tcp udp types tls
 
 bench-json: ## the JSON benchmark beside its peers, which it installs (root or sudo): perf/README.md
 	$(Q)perf/setup.sh json >&2

@@ -85,7 +85,7 @@ struct config {
     const char *admin_listen, *control_socket;
     uint64_t journal_limit, journal_segment, journal_spares;
     uint64_t block_bytes, block_age_max, block_count, block_lane_max;
-    uint64_t leases_small, leases_medium, leases_large, receive_buffers;
+    uint64_t leases_small, leases_middle, leases_medium, leases_large, receive_buffers;
     const char *type_field, *time_field;
     uint64_t json_isa; /* enum config_isa */
     uint64_t types_max, types_unlisted, types_lateness, types_sampling;

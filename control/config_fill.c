@@ -114,6 +114,7 @@ void config_fill_worker(const struct config *c, uint32_t index, struct worker_co
         .block_bytes = (uint32_t)c->block_bytes,
         .lane_blocks_max = (uint32_t)c->block_lane_max,
         .leases_small = (uint32_t)c->leases_small,
+        .leases_middle = (uint32_t)c->leases_middle,
         .leases_medium = (uint32_t)c->leases_medium,
         .leases_large = (uint32_t)c->leases_large,
         .receive_buffers = (uint32_t)c->receive_buffers,

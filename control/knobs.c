@@ -164,6 +164,8 @@ static const struct knob table[] = {
       "Live: at most its value at start."),
     K("input.leases_small", COUNT, leases_small, 1, 65536, "64", "",
       "64 KiB body buffers, per worker."),
+    K("input.leases_middle", COUNT, leases_middle, 1, 16384, "64", "",
+      "256 KiB body buffers, per worker."),
     K("input.leases_medium", COUNT, leases_medium, 1, 16384, "16", "",
       "1 MiB body buffers, per worker."),
     K("input.leases_large", COUNT, leases_large, 1, 1024, "2", "",

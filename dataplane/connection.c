@@ -40,7 +40,8 @@ static int parts_create(struct worker *w)
 
     w->connection = calloc(c->connections_max, sizeof(*w->connection));
     if (w->connection == NULL || lists_create(w) < 0 ||
-        receive_pool_create(GROUP_HTTP, c->receive_buffers, RECEIVE_BYTES, &w->receive) < 0)
+        receive_pool_create(GROUP_HTTP, c->receive_buffers, RECEIVE_BYTES, 0, &w->receive) < 0 ||
+        receive_pool_create(GROUP_WIDE, WIDE_BUFFERS, WIDE_BYTES, 0, &w->wide) < 0)
         return -ENOMEM;
     for (uint32_t i = c->connections_max; i-- > 0;) {
         w->connection[i].next = w->free_connection;
@@ -66,6 +67,7 @@ void connections_destroy(struct worker *w)
         tls_destroy(w->connection[i].tls);
     }
     receive_pool_destroy(&w->receive);
+    receive_pool_destroy(&w->wide);
     free(w->connection);
     free(w->list_memory);
     free(w->free_list);
@@ -83,8 +85,11 @@ void connection_receive(struct worker *w, struct connection *c)
         io_uring_prep_recv(sqe, c->fd, c->lease.buf + c->len, c->lease.bytes - c->len, 0);
     } else {
         io_uring_prep_recv(sqe, c->fd, NULL, RECEIVE_BYTES, 0);
+        if (c->wide) /* a receive takes as much as a buffer holds: the length is its upper bound */
+            sqe->len = WIDE_BYTES;
         sqe->flags |= IOSQE_BUFFER_SELECT;
-        sqe->buf_group = GROUP_HTTP;
+        sqe->buf_group = c->wide ? GROUP_WIDE : GROUP_HTTP;
+        c->receives_wide = c->wide;
     }
     sqe->user_data = op_data(OP_RECEIVE, w, c);
     c->receive_busy = true;
@@ -187,6 +192,7 @@ void connection_open(struct worker *w, int fd, bool secure)
     c->list = NULL;
     c->close_after = false;
     c->linger = false;
+    c->wide = false;
     c->origin = NULL;
     c->secure = secure;
     c->greeted = c->flushing = false;
@@ -266,39 +272,49 @@ void connection_deadline(struct worker *w, struct connection *c, uint32_t before
     c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
 }
 
+/* The pool that a completed receive has its buffer from. */
+static struct receive_pool *pool_of(struct worker *w, const struct connection *c)
+{
+    ASSERT_HOT(!c->receive_busy); /* or it would be that of the next one */
+    return c->receives_wide ? &w->wide : &w->receive;
+}
+
 static void receive_shared(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
+    struct receive_pool *pool = pool_of(w, c);
     uint32_t index;
+    char *bytes = receive_pool_take(pool, cqe, &index);
 
     ASSERT_HOT(c->secure || (c->lease.buf == NULL && c->len == 0));
     if (c->secure) {
-        secure_receive(w, c, receive_pool_take(&w->receive, cqe, &index), (uint32_t)cqe->res);
-        receive_pool_return(&w->receive, index);
-        return;
+        secure_receive(w, c, bytes, (uint32_t)cqe->res);
+    } else {
+        c->buf = bytes;
+        c->len = (uint32_t)cqe->res;
+        connection_deadline(w, c, 0);
+        connection_run(w, c);
     }
-    c->buf = receive_pool_take(&w->receive, cqe, &index);
-    c->len = (uint32_t)cqe->res;
-    connection_deadline(w, c, 0);
-    connection_run(w, c);
-    receive_pool_return(&w->receive, index); /* by now everything of it is taken or gathered */
+    receive_pool_return(pool, index); /* by now everything of it is taken or gathered */
 }
 
 /* The buffer of bytes that nobody wants. */
-static void receive_drop(struct worker *w, const struct io_uring_cqe *cqe)
+static void receive_drop(struct worker *w, const struct connection *c,
+                         const struct io_uring_cqe *cqe)
 {
+    struct receive_pool *pool = pool_of(w, c);
     uint32_t index;
 
     ASSERT_HOT(cqe->user_data >> OP_SHIFT == OP_RECEIVE);
     if ((cqe->flags & IORING_CQE_F_BUFFER) == 0)
         return;
-    (void)receive_pool_take(&w->receive, cqe, &index);
-    receive_pool_return(&w->receive, index);
+    (void)receive_pool_take(pool, cqe, &index);
+    receive_pool_return(pool, index);
 }
 
 /* Drops what comes; the end, an error or the deadline closes. */
 static void linger_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
-    receive_drop(w, cqe);
+    receive_drop(w, c, cqe);
     if (cqe->res <= 0 && cqe->res != -ENOBUFS)
         connection_close(w, c);
     else
@@ -309,7 +325,7 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
 {
     c->receive_busy = false;
     if (c->state == CONNECTION_CLOSED) {
-        receive_drop(w, cqe);
+        receive_drop(w, c, cqe);
         connection_reap(w, c);
         return;
     }

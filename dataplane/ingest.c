@@ -11,6 +11,7 @@
 #include "dataplane/event/dead.h"
 #include "dataplane/event/program.h"
 #include "dataplane/event/timeval.h"
+#include "dataplane/input/lines.h"
 #include "dataplane/json/walk.h"
 #include "dataplane/peer.h"
 #include "dataplane/base/stats.h"
@@ -540,17 +541,6 @@ static void document_take(struct ingest *in, const struct json_event *ev)
 
 /* ---- admission ---- */
 
-/* An upper bound of the documents in a body. */
-static size_t count_lines(const char *buf, size_t len)
-{
-    const char *end = buf + len;
-    size_t n = 1;
-
-    for (const char *p = buf; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
-        n++;
-    return n;
-}
-
 static size_t count_elements(struct ingest *in, const char *buf, size_t len)
 {
     struct json_stream s;
@@ -593,12 +583,13 @@ uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes)
 static enum reason admit(struct ingest *in, const struct ingest_body *body,
                          enum json_framing framing)
 {
-    size_t n;
+    size_t n = body->n_lines; /* an upper bound of the documents */
 
-    if (room_for(in, body->len, body->len / 2 + 1) == REASON_NONE)
+    if (n == 0 && room_for(in, body->len, body->len / 2 + 1) == REASON_NONE)
         return REASON_NONE; /* whatever it holds */
-    n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len)
-                                      : count_lines(body->buf, body->len);
+    if (n == 0)
+        n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len)
+                                          : lines_breaks(body->buf, body->len) + 1;
     return room_for(in, body->len, n);
 }
 

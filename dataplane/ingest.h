@@ -30,6 +30,7 @@ struct ingest_body {
     const char *input;
     const struct sockaddr_storage *peer;
     bool lines; /* a piece of a stream of lines: nothing else is looked for, and it may be empty */
+    uint32_t n_lines;  /* with lines: how many, if the caller has counted them; 0: not yet */
     uint32_t position; /* of its first event in the stream */
     int64_t now_us;    /* wall clock, for many small bodies that come at once; 0: it is asked */
 };

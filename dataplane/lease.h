@@ -10,7 +10,7 @@
 
 #include "dataplane/base/compiler.h"
 
-#define LEASE_CLASSES 4
+#define LEASE_CLASSES 5
 
 /** Numbers and sizes; sizes rise, and are multiples of 4 KiB. */
 struct lease_config {

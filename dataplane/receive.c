@@ -8,18 +8,32 @@
 
 #define PADDING_BYTES 4096 /* behind the last buffer: JSON is read in whole vectors */
 
+/* Buffers that a multiple of 4 KiB lay apart would contend for the same few sets of the cache, where
+ * most of them hold only a small request at their beginning. */
+#define STRIDE_MORE 1088
+
+static uint32_t stride_of(uint32_t bytes)
+{
+    return bytes % 4096 == 0 ? bytes + STRIDE_MORE : bytes;
+}
+
 uint64_t receive_pool_memory(uint32_t buffers, uint32_t bytes)
 {
     ASSERT(buffers == 0 || bytes > 0);
-    return (uint64_t)buffers * bytes;
+    return (uint64_t)buffers * stride_of(bytes);
 }
 
-int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes, struct receive_pool *out)
+int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes, uint32_t in_use,
+                        struct receive_pool *out)
 {
     uint32_t slots = 1;
 
     ASSERT(buffers <= UINT16_MAX && bytes % 64 == 0);
-    *out = (struct receive_pool){.group = group, .buffers = buffers, .bytes = bytes};
+    *out = (struct receive_pool){.group = group,
+                                 .buffers = buffers,
+                                 .bytes = bytes,
+                                 ._stride = stride_of(bytes),
+                                 ._in_use = in_use > 0 && in_use < buffers ? in_use : buffers};
     if (buffers == 0)
         return 0;
     while (slots < buffers)
@@ -28,23 +42,39 @@ int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes, struct
     out->_memory_bytes = receive_pool_memory(buffers, bytes) + PADDING_BYTES;
     out->_memory = mem_reserve(out->_memory_bytes);
     out->_ring = aligned_alloc(4096, align_up(slots * sizeof(struct io_uring_buf), 4096));
-    return out->_memory == NULL || out->_ring == NULL ? -ENOMEM : 0;
+    out->_spare = calloc(buffers, sizeof(*out->_spare));
+    return out->_memory == NULL || out->_ring == NULL || out->_spare == NULL ? -ENOMEM : 0;
 }
 
 void receive_pool_destroy(struct receive_pool *p)
 {
     ASSERT(p->buffers > 0 || p->_memory == NULL);
     free(p->_ring);
+    free(p->_spare);
     mem_release(p->_memory, p->_memory_bytes);
     p->_ring = NULL;
+    p->_spare = NULL;
     p->_memory = NULL;
 }
 
 static void give(struct receive_pool *p, uint32_t index)
 {
-    io_uring_buf_ring_add(p->_ring, p->_memory + (size_t)index * p->bytes, p->bytes,
+    if (p->_n_given == p->_in_use) {
+        p->_spare[p->_n_spare++] = (uint16_t)index;
+        return;
+    }
+    io_uring_buf_ring_add(p->_ring, p->_memory + (size_t)index * p->_stride, p->bytes,
                           (unsigned short)index, io_uring_buf_ring_mask(p->_slots), 0);
     io_uring_buf_ring_advance(p->_ring, 1);
+    p->_n_given++;
+}
+
+/* The worker holds all that were in use. */
+static COLD_PATH void give_spare(struct receive_pool *p)
+{
+    ASSERT(p->_n_given == 0);
+    while (p->_n_spare > 0 && p->_n_given < p->_in_use)
+        give(p, p->_spare[--p->_n_spare]);
 }
 
 int receive_pool_register(struct receive_pool *p, struct io_uring *ring)
@@ -72,8 +102,11 @@ char *receive_pool_take(struct receive_pool *p, const struct io_uring_cqe *cqe, 
 {
     ASSERT_HOT((cqe->flags & IORING_CQE_F_BUFFER) != 0 && p->n_held < p->buffers);
     *index = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    ASSERT_HOT(p->_n_given > 0);
     p->n_held++;
-    return p->_memory + (size_t)*index * p->bytes;
+    if (--p->_n_given == 0)
+        give_spare(p);
+    return p->_memory + (size_t)*index * p->_stride;
 }
 
 void receive_pool_return(struct receive_pool *p, uint32_t index)

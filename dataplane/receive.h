@@ -22,14 +22,24 @@ struct receive_pool {
     uint64_t _memory_bytes;
     struct io_uring_buf_ring *_ring;
     uint32_t _slots;
+    uint32_t _stride;  /* from one buffer to the next */
+    uint32_t _in_use;  /* the ring has at most so many: what is filled anew is still in the cache */
+    uint32_t _n_given; /* in the ring */
+    uint32_t _n_spare; /* kept back, until the worker holds so many that the ring runs dry */
+    uint16_t *_spare;
 };
 
 /** Fixed memory of a pool. Thread: init. */
 uint64_t receive_pool_memory(uint32_t buffers, uint32_t bytes);
 
-/** Takes the memory; readable JSON padding lies behind the last buffer. None with 0 buffers.
- * Thread: init. @return 0 or -ENOMEM. */
-int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes,
+/**
+ * Takes the memory; readable JSON padding lies behind the last buffer. None with 0 buffers.
+ * Thread: init.
+ * @param in_use so many buffers are with the kernel at once; the others come into use when the worker
+ * holds those. Few large ones stay in the core's cache; 0: all.
+ * @return 0 or -ENOMEM.
+ */
+int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes, uint32_t in_use,
                         struct receive_pool *out) WARN_UNUSED;
 
 /** Frees it. A zeroed pool is allowed. Thread: control. */
@@ -41,6 +51,12 @@ int receive_pool_register(struct receive_pool *p, struct io_uring *ring) WARN_UN
 /** The buffer of a completion, which has IORING_CQE_F_BUFFER; *index names it. Owner: the worker,
  * until receive_pool_return(). */
 char *receive_pool_take(struct receive_pool *p, const struct io_uring_cqe *cqe, uint32_t *index);
+
+/** Buffers that the kernel has, but for those of completions that have not been looked at. */
+static inline uint32_t receive_pool_ready(const struct receive_pool *p)
+{
+    return p->_n_given;
+}
 
 /** Gives a buffer back to the kernel. */
 void receive_pool_return(struct receive_pool *p, uint32_t index);

@@ -273,6 +273,7 @@ static void request_ready(struct worker *w, struct connection *c, uint32_t body_
 {
     ASSERT_HOT(c->state == CONNECTION_READING && c->expanded.buf == NULL);
     c->expand_refused = REASON_NONE;
+    c->wide = used > RECEIVE_BYTES;
     if (c->request.coding == HTTP_CODING_IDENTITY)
         request_take(w, c, body_len, used);
     else

@@ -14,7 +14,7 @@
 
 uint64_t secure_memory_bytes(const struct worker_config *config)
 {
-    return config->https_address.ss_family != AF_UNSPEC ? RECEIVE_BYTES + JSON_PADDING_BYTES : 0;
+    return config->https_address.ss_family != AF_UNSPEC ? WIDE_BYTES + JSON_PADDING_BYTES : 0;
 }
 
 int secure_create(struct worker *w)
@@ -85,8 +85,7 @@ void secure_run(struct worker *w, struct connection *c)
 
         ASSERT(leased ? c->len < c->lease.bytes : c->len == 0);
         c->buf = leased ? c->lease.buf : w->plain;
-        rc =
-            tls_read(c->tls, c->buf + c->len, leased ? c->lease.bytes - c->len : RECEIVE_BYTES, &n);
+        rc = tls_read(c->tls, c->buf + c->len, leased ? c->lease.bytes - c->len : WIDE_BYTES, &n);
         if (!c->greeted && tls_established(c->tls))
             greeted(w, c);
         if (rc != TLS_DATA)

@@ -17,9 +17,10 @@
 #include "dataplane/base/mem.h"
 #include "dataplane/worker_internal.h"
 
-#define LINE_SLACK 64 /* white space around the largest event */
-#define LINGER_US  1000000
-#define ACK_US     30000000 /* for a client to take its last acknowledgement */
+#define LINE_SLACK     64 /* white space around the largest event */
+#define LINGER_US      1000000
+#define BUFFERS_IN_USE 16       /* 1 MiB of 64 KiB each: 7 % more bytes a second than with all 64 */
+#define ACK_US         30000000 /* for a client to take its last acknowledgement */
 
 static void stream_run(struct worker *w, struct stream *s);
 
@@ -54,7 +55,8 @@ int streams_create(struct worker *w, char *error, size_t error_len)
     t->own = mem_reserve(t->own_bytes);
     t->stream = calloc(c->streams_max, sizeof(*t->stream));
     if (t->own == NULL || t->stream == NULL ||
-        receive_pool_create(GROUP_TCP, c->stream_buffers, RECEIVE_BYTES, &t->receive) < 0) {
+        receive_pool_create(GROUP_TCP, c->stream_buffers, RECEIVE_BYTES, BUFFERS_IN_USE,
+                            &t->receive) < 0) {
         snprintf(error, error_len, "tcp.connections_max: out of memory for connections");
         return -ENOMEM;
     }
@@ -129,33 +131,46 @@ static void receive_start(struct worker *w, struct stream *s)
     s->receive_busy = true;
 }
 
-/* A receive that found no buffer is armed again when one comes back; at once if all are there by
- * now. */
-static void receive_unserved(struct worker *w, struct stream *s)
+static void receive_queue(struct worker *w, struct stream *s)
 {
-    struct streams *t = &w->streams;
-
-    stat_add(&w->stats.recv_no_buffer, 1);
-    if (t->receive.n_held == 0) {
-        receive_start(w, s);
-        return;
-    }
+    ASSERT_HOT(!s->wants_buffer && !s->receive_busy);
     s->wants_buffer = true;
-    queue_push(&t->unserved, &t->unserved_last, s);
+    queue_push(&w->streams.unserved, &w->streams.unserved_last, s);
 }
 
-/* A buffer is free, or one that was to be filled was not: the next in the queue may try. */
-static void receive_serve(struct worker *w)
+/* A receive that found no buffer. */
+static void receive_unserved(struct worker *w, struct stream *s)
+{
+    stat_add(&w->stats.recv_no_buffer, 1);
+    receive_queue(w, s);
+}
+
+/* Receives more. Whoever has had a buffer goes behind those that wait for one: clients that never
+ * stop sending would leave none to the others. */
+static void receive_next(struct worker *w, struct stream *s)
+{
+    uint32_t room;
+
+    if (w->streams.unserved == NULL ||
+        (s->state == STREAM_READING && lines_target(&s->lines, &room) != NULL))
+        receive_start(w, s);
+    else
+        receive_queue(w, s);
+}
+
+void streams_serve(struct worker *w)
 {
     struct streams *t = &w->streams;
+    uint32_t n = t->unserved != NULL ? receive_pool_ready(&t->receive) : 0;
 
-    while (t->unserved != NULL) {
+    while (n > 0 && t->unserved != NULL) {
         struct stream *s = queue_pop(&t->unserved, &t->unserved_last);
 
         s->wants_buffer = false;
         if (s->state == STREAM_READING || s->state == STREAM_LINGERING) {
             receive_start(w, s);
-            return;
+            n--;
+            continue;
         }
         ASSERT(s->state == STREAM_ENDING); /* a closed stream has left the queue */
     }
@@ -165,7 +180,6 @@ static void buffer_return(struct worker *w, uint32_t index)
 {
     ASSERT_HOT(w->streams.receive.n_held > 0);
     receive_pool_return(&w->streams.receive, index);
-    receive_serve(w);
 }
 
 static void buffer_drop(struct worker *w, struct stream *s)
@@ -248,7 +262,7 @@ static void linger_start(struct worker *w, struct stream *s)
     s->state = STREAM_LINGERING;
     s->deadline_us = w->now_us + LINGER_US;
     if (!s->receive_busy && !s->wants_buffer)
-        receive_start(w, s);
+        receive_next(w, s);
 }
 
 /* Goes on towards the end when nothing is owed any more. */
@@ -390,15 +404,10 @@ void on_stream_send(struct worker *w, struct stream *s, int result)
 
 static uint32_t count_lines(const char *p, uint32_t len)
 {
-    const char *end = p + len;
-    uint32_t n = 0;
+    uint32_t n = (uint32_t)lines_breaks(p, len);
 
     ASSERT_HOT(len > 0);
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
-        p++;
-        n++;
-    }
-    return end[-1] == '\n' ? n : n + 1;
+    return p[len - 1] == '\n' ? n : n + 1;
 }
 
 /* A shorter piece of whole lines; len itself when it is one line. */
@@ -436,6 +445,7 @@ static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct li
     for (;;) {
         uint32_t less;
 
+        body.n_lines = count_lines(body.buf, (uint32_t)body.len);
         ingest_body(w->ingest, &body, &w->result);
         if (w->result.refused == REASON_NONE)
             break;
@@ -444,7 +454,7 @@ static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct li
             return 0;
         body.len = less;
     }
-    count_taken(w, s, count_lines(body.buf, (uint32_t)body.len));
+    count_taken(w, s, body.n_lines);
     return (uint32_t)body.len;
 }
 
@@ -523,7 +533,7 @@ static void stream_continue(struct worker *w, struct stream *s)
     else if (worker_draining(w))
         stream_cut(w, s, REASON_DRAINING);
     else
-        receive_start(w, s);
+        receive_next(w, s);
 }
 
 static void stream_run(struct worker *w, struct stream *s)
@@ -652,7 +662,7 @@ static void receive_after_end(struct worker *w, struct stream *s, const struct i
         if (s->state == STREAM_LINGERING || cqe->res < 0)
             stream_close(w, s);
     } else if (s->state == STREAM_LINGERING) {
-        receive_start(w, s);
+        receive_next(w, s);
     }
 }
 
@@ -676,8 +686,6 @@ void on_stream_receive(struct worker *w, struct stream *s, const struct io_uring
     const char *data;
 
     s->receive_busy = false;
-    if (cqe->res <= 0 && cqe->res != -ENOBUFS)
-        receive_serve(w);
     if (s->state != STREAM_READING) {
         receive_after_end(w, s, cqe);
         return;

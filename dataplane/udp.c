@@ -82,7 +82,7 @@ int udp_create(struct worker *w, char *error, size_t error_len)
         return 0;
     u->waiting = calloc(c->datagram_buffers, sizeof(*u->waiting));
     if (u->waiting == NULL ||
-        receive_pool_create(GROUP_UDP, c->datagram_buffers, buffer_bytes(c), &u->receive) < 0) {
+        receive_pool_create(GROUP_UDP, c->datagram_buffers, buffer_bytes(c), 0, &u->receive) < 0) {
         snprintf(error, error_len, "udp.receive_buffers: out of memory");
         return -ENOMEM;
     }

@@ -41,20 +41,20 @@ static uint32_t capacity_of(const struct worker_config *c)
 
 /*
  * Leases: of a head or a little more, one for each connection, so that clients that never finish
- * theirs take none of the others; small; of the largest event by default with a little room around
- * it; and of the largest body.
+ * theirs take none of the others; small; of a usual batch of events; of the largest event by default
+ * with a little room around it; and of the largest body.
  */
 static struct lease_config leases_of(const struct worker_config *c)
 {
     struct lease_config leases = {
         .count = {c->connections_max + (streams_memory_bytes(c) > 0 ? c->streams_max : 0),
-                  c->leases_small, c->leases_medium, c->leases_large},
-        .bytes = {LEASE_HEAD_BYTES, 64u << 10, (1u << 20) + 4096,
+                  c->leases_small, c->leases_middle, c->leases_medium, c->leases_large},
+        .bytes = {LEASE_HEAD_BYTES, 64u << 10, 256u << 10, (1u << 20) + 4096,
                   c->body_bytes_max + c->header_bytes_max + 4096},
     };
 
-    if (leases.bytes[3] < leases.bytes[2])
-        leases.bytes[3] = leases.bytes[2];
+    if (leases.bytes[4] < leases.bytes[3])
+        leases.bytes[4] = leases.bytes[3];
     return leases;
 }
 
@@ -68,6 +68,7 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
         (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry); /* their references */
     sum += lease_memory_bytes(&leases); /* requests and lines in several pieces */
     sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
+    sum += receive_pool_memory(WIDE_BUFFERS, WIDE_BYTES);            /* larger ones */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
     sum += (uint64_t)LISTS * LIST_BYTES;                             /* answers that list errors */
     sum += auth_memory_bytes(c);                                     /* tokens' counters */
@@ -375,6 +376,7 @@ static int thread_init(struct worker *w)
         return rc;
     blocks_register(w);
     if ((rc = receive_pool_register(&w->receive, &w->ring)) < 0 ||
+        (rc = receive_pool_register(&w->wide, &w->ring)) < 0 ||
         (rc = receive_pool_register(&w->streams.receive, &w->ring)) < 0 ||
         (rc = receive_pool_register(&w->udp.receive, &w->ring)) < 0) {
         io_uring_queue_exit(&w->ring);
@@ -559,6 +561,7 @@ static void turn(struct worker *w)
     (void)connections_expand(w);
     (void)connections_unstall(w);
     (void)streams_unstall(w);
+    streams_serve(w);
     (void)udp_unstall(w);
     (void)packets_unstall(w);
     udp_arm(w);

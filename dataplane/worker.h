@@ -48,6 +48,7 @@ struct worker_config {
     uint32_t
         lane_blocks_max;   /* blocks lent to sink threads at once: the memory credit of the lanes */
     uint32_t leases_small; /* 64 KiB receive buffers */
+    uint32_t leases_middle;              /* 256 KiB */
     uint32_t leases_medium;              /* 1 MiB */
     uint32_t leases_large;               /* body_bytes_max */
     uint32_t receive_buffers;            /* 64 KiB each, shared by all connections */

@@ -19,7 +19,9 @@
 #include "dataplane/udp_internal.h"
 #include "dataplane/worker.h"
 
-#define RECEIVE_BYTES     65536u                       /* of one shared receive buffer */
+#define RECEIVE_BYTES     65536u              /* of one shared receive buffer */
+#define WIDE_BYTES        (4 * RECEIVE_BYTES) /* of one for connections that send more */
+#define WIDE_BUFFERS      16u
 #define ANSWER_BYTES      1024u                        /* every answer but those that list errors */
 #define LIST_BYTES        8192u                        /* an answer with INGEST_ERRORS_MAX errors */
 #define LEASE_HEAD_BYTES  (8192u - JSON_PADDING_BYTES) /* of the smallest lease */
@@ -41,7 +43,7 @@ enum worker_op {
 };
 
 /* Groups of provided buffers. */
-enum { GROUP_HTTP, GROUP_TCP, GROUP_UDP };
+enum { GROUP_HTTP, GROUP_TCP, GROUP_UDP, GROUP_WIDE };
 
 /** What listens. */
 enum listener_kind { LISTENER_HTTP, LISTENER_HTTPS, LISTENER_TCP, LISTENER_ACKED, LISTENERS };
@@ -78,6 +80,8 @@ struct connection {
     bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
     bool close_after;             /* the answer under way */
     bool linger;                  /* input may be left unread then */
+    bool wide; /* its last request was larger than RECEIVE_BYTES: the next one probably is, too */
+    bool receives_wide; /* the receive that is in the kernel */
     bool have_head;
     bool continue_sent;
     bool secure;     /* over TLS */
@@ -152,7 +156,7 @@ struct worker {
     struct expander *expander;
     struct lease_pool *leases;
     bool leases_short; /* somebody found none since the last tick */
-    struct receive_pool receive;
+    struct receive_pool receive, wide;
     struct auth *auth;      /* NULL: no tokens */
     uint64_t retry_after_s; /* of the refusal under way */
     char *plain;            /* what TLS decrypts outside of leases */
@@ -379,6 +383,10 @@ void streams_durable(struct worker *w);
 /** Goes on with streams that had to wait for room or memory. Thread: worker. @return true while some
  * still wait. */
 bool streams_unstall(struct worker *w);
+
+/** Receives for those streams that had to wait for a buffer, as far as there are any. Thread: worker,
+ * once a turn, behind all that gives buffers back. */
+void streams_serve(struct worker *w);
 
 /** Time-outs; ends streams when draining. Thread: worker. */
 void streams_tick(struct worker *w);

@@ -13,6 +13,8 @@ from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting
 from bench_packets import bench_packets
 from bench_sockets import bench_sockets
+from bench_tls import bench_tls
+from bench_types import bench_types
 
 
 def bench_stream(report, bench, case, ceiling):
@@ -85,6 +87,8 @@ BENCHES = {
     "durable": bench_durable,
     "tcp": lambda report: bench_sockets(report, "tcp"),
     "udp": lambda report: bench_sockets(report, "udp"),
+    "types": bench_types,
+    "tls": bench_tls,
     "packets": bench_packets,
     "json": bench_json,
     "hostile": bench_hostile,

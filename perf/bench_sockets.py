@@ -1,22 +1,23 @@
-"""TCP and UDP: what one worker takes over each, beside a bare loop that receives the same bytes and throws them
-away (perf/bench_sink.c), on the same core, from the same client, in turns.
+"""TCP and UDP: what one worker takes over each, beside a bare loop that receives the same bytes into a buffer and
+throws them away (perf/bench_sink.c), and beside rsyslog writing a file for each type; on the same core, from the same
+client, in turns.
 
 What is received counts, as the receiver itself counts it: TCP loses nothing, and of UDP the kernel drops what the
-receiver is too slow for. CPU time of a worker counts until everything is stored, as for HTTP.
+receiver is too slow for.
 """
 
 import contextlib
-import json
 import os
 import re
+import shutil
 import signal
 import statistics
-import subprocess
 import tempfile
 import time
 import urllib.request
 
-from bench_http import CLIENT_CORE, SERVER_CORE, UNITS, Penstock, free_port, on_core, running
+from bench_http import (CLIENT_CORE, EVENTS, SERVER_CORE, UNITS, Penstock, free_port, generate, on_core, rates,
+                        running)
 from bench_lib import BenchError, log, process_cpu, program, setting
 
 CASES = {  # bench, case: scheme, events a message, connections
@@ -25,7 +26,21 @@ CASES = {  # bench, case: scheme, events a message, connections
     ("udp", "3/datagram"): ("udp", 3, 16),
     ("udp", "1/datagram"): ("udp", 1, 16),
 }
+OFFERED = (0.7, 0.8, 0.9)  # of what the bare loop takes of datagrams
 SETTLE_S = 30
+
+RSYSLOG = """
+global(workDirectory="{folder}" maxMessageSize="64k")
+module(load="imptcp")
+module(load="mmjsonparse")
+template(name="file" type="string" string="{folder}/out/%$!event_type%.json")
+template(name="line" type="string" string="%rawmsg%\\n")
+ruleset(name="in") {{
+    action(type="mmjsonparse" cookie="" useRawMsg="on")
+    action(type="omfile" dynaFile="file" template="line" ioBufferSize="256k" asyncWriting="off")
+}}
+input(type="imptcp" address="127.0.0.1" port="{port}" ruleset="in")
+"""
 
 
 class Sink:
@@ -50,19 +65,40 @@ class Sink:
         before = os.path.getsize(self.log)
         os.kill(self.pid, signal.SIGUSR1)
         while os.path.getsize(self.log) == before:
-            time.sleep(0.01)
+            time.sleep(0.001)
         with open(self.log, encoding="ascii") as file:
             return int(file.read().splitlines()[-1].split()[0])
 
-    def drain(self):
-        """Nothing is kept."""
+
+class Rsyslog:
+    """Debian's: parses every line as JSON, and writes it to its type's file. What it received is what it wrote."""
+
+    name = "rsyslog"
+
+    @contextlib.contextmanager
+    def start(self, folder, scheme):
+        port, path = free_port(), f"{folder}/rsyslog.conf"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(RSYSLOG.format(folder=folder, port=port))
+        os.mkdir(f"{folder}/out")
+        argv = [rsyslog_path(), "-n", "-f", path, "-i", f"{folder}/rsyslog.pid"]
+        with running(argv, on_core(SERVER_CORE), f"{folder}/log") as child:
+            self.pid, self.folder, self.url = child.pid, f"{folder}/out", f"{scheme}://127.0.0.1:{port}"
+            time.sleep(1)
+            yield self
+
+    def worker_cpu(self):
+        return process_cpu(self.pid)
+
+    def received(self):
+        return sum(entry.stat().st_size for entry in os.scandir(self.folder))
 
 
 class Inputs(Penstock):
     """A daemon with one worker; what it received is what it counts."""
 
     def __init__(self):
-        super().__init__("disk")
+        super().__init__("disk", cloud=False)
         self.name = "penstock"
 
     @contextlib.contextmanager
@@ -80,14 +116,8 @@ class Inputs(Penstock):
         return sum(int(value) for value in found)
 
 
-def send(url, batch, connections, *options):
-    argv = [program("penstock-gen"), "--target", url, "--batch", str(batch), "--connections", str(connections),
-            "--pregenerate", str(max(2000, 200000 // batch)), "--timeout", "60", "--json", *map(str, options)]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                          preexec_fn=on_core(CLIENT_CORE))
-    if done.returncode != 0:
-        raise BenchError(f"penstock-gen: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+def rsyslog_path():
+    return shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin")
 
 
 def settled(server):
@@ -95,33 +125,47 @@ def settled(server):
     last, end = -1, time.monotonic() + SETTLE_S
     while (now := server.received()) != last and time.monotonic() < end:
         last = now
-        time.sleep(0.2)
+        time.sleep(0.3)
     return now
 
 
-def one_run(subject, case, seconds):
+def one_run(subject, case, seconds, rate=None):
     scheme, batch, connections = CASES[case]
+    load = (batch, connections, max(2000, 100000 // batch))
+    options = ["--timeout", 60, *(["--rate", int(rate)] if rate else [])]
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder, scheme) as server:
-        send(server.url, batch, connections, "--duration", 1)
+        generate(server.url, load, "--duration", 0.5, "--timeout", 60)
         before = settled(server)
-        server.drain()
         worker = server.worker_cpu()
-        started = time.monotonic()
-        result = send(server.url, batch, connections, "--duration", seconds)
-        busy, at_end, elapsed = server.worker_cpu() - worker, server.received() - before, time.monotonic() - started
+        result = generate(server.url, load, "--duration", seconds, *options)
+        at_end = server.received() - before
         received = settled(server) - before
-        server.drain()
         worker = server.worker_cpu() - worker
     mean = result["bytes"] / result["events"]  # of an event with its line break
-    return {
-        "events_per_s": at_end / mean / elapsed,
-        "mb_per_s": at_end / elapsed / 1e6,
-        "received": received / result["bytes"],
-        "worker_busy": busy / elapsed,
-        "events_per_cpu_s": received / mean / worker,
-        "mb_per_cpu_s": received / worker / 1e6,
-        "worker_cpu_s_per_million": worker / (received / mean) * 1e6,
-    }
+    found = rates(at_end / mean, at_end, received / mean, received, worker, result)
+    return {**found, "received": received / result["bytes"]}
+
+
+def measure(subjects, case, seconds, runs, rate=None):
+    """Medians by subject and metric."""
+    values = {}
+    for run in range(runs):
+        for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
+            found = one_run(subject, case, seconds, rate)
+            log(f"{case[0]} {case[1]} {subject.name} run {run + 1}/{runs}: {found['mb_per_s']:,.0f} MB/s, "
+                f"{found['events_per_busy_core_s']:,.0f} events a second of the busier core, "
+                f"{found['received']:.4f} received")
+            for metric, value in found.items():
+                values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
+    return {name: {m: statistics.median(v) for m, v in metrics.items()} for name, metrics in values.items()}
+
+
+def offered(report, case, rate, seconds, runs):
+    """Whether datagrams are lost at parts of the rate that the bare loop takes."""
+    for part in OFFERED:
+        found = measure([Inputs()], case, seconds, runs, part * rate)[Inputs().name]
+        report.line("udp", f"{case[1]} at {part} of the bare loop's", Inputs().name, "received", found["received"],
+                    "of sent", runs, None, None, f"{part * rate:.0f} events/s offered, {seconds} s")
 
 
 def bench_sockets(report, bench):
@@ -129,21 +173,19 @@ def bench_sockets(report, bench):
     if len(os.sched_getaffinity(0)) < 2:
         raise BenchError(f"{bench}: two cores are needed, one for the worker and one for the client")
     for case in [case for case in CASES if case[0] == bench]:
-        values = {}
-        for run in range(runs):
-            subjects = [Inputs(), Sink()] if "acked" not in case[1] else [Inputs()]
-            for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
-                found = one_run(subject, case, seconds)
-                log(f"{bench} {case[1]} {subject.name} run {run + 1}/{runs}: {found['events_per_cpu_s']:,.0f} "
-                    "events a CPU second")
-                for metric, value in found.items():
-                    values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
         scheme, batch, connections = CASES[case]
+        subjects = [Inputs(), Sink()] if scheme != "tcp+acked" else [Inputs()]
+        if scheme == "tcp" and rsyslog_path():
+            subjects.append(Rsyslog())
+        elif scheme == "tcp":
+            log("tcp: rsyslog skipped, it is not installed; perf/setup.sh does that")
+        medians = measure(subjects, case, seconds, runs)
         config = (f"1 worker on core {SERVER_CORE}, client and sinks on core {CLIENT_CORE}, {batch} events a message, "
-                  f"{connections} sockets, {seconds} s, {scheme}")
-        medians = {name: {m: statistics.median(v) for m, v in metrics.items()} for name, metrics in values.items()}
+                  f"{connections} sockets, {seconds} s, {scheme}, {EVENTS}")
         for name, metrics in medians.items():
             other = Sink.name if name != Sink.name else None
             for metric, value in metrics.items():
                 report.line(bench, case[1], name, metric, value, UNITS.get(metric, "of sent"), runs, other,
                             medians.get(other, {}).get(metric), config)
+        if case == ("udp", "1/datagram"):
+            offered(report, case, medians[Sink.name]["events_per_s"], seconds, runs)

@@ -1,12 +1,16 @@
 #!/bin/sh
 # Installs what the benchmarks compare with, beside what tools/setup.sh installs; with "json" only what
-# the JSON benchmark needs: its peers, g++ to build them. For HTTP it is nginx: what a server at
-# most reads from the same client. Debian starts a service of it; the benchmarks run their own, so that one is
-# switched off.
+# the JSON benchmark needs: its peers, g++ to build them; with "inputs" only what those of the inputs
+# need: for HTTP nginx (what a server at most reads from the same client), for TCP rsyslog. Debian starts
+# services of them; the benchmarks run their own, so those that were not there before are switched off.
 set -eu
 
-PACKAGES="g++ libsimdjson-dev rapidjson-dev"
-[ "${1:-}" = json ] || PACKAGES="$PACKAGES nginx-light"
+JSON="g++ libsimdjson-dev rapidjson-dev" SERVICES="nginx-light rsyslog"
+case ${1:-} in
+json) PACKAGES=$JSON ;;
+inputs) PACKAGES="$SERVICES openssl wrk" ;;
+*) PACKAGES="$JSON $SERVICES openssl wrk" ;;
+esac
 
 missing=""
 for p in $PACKAGES; do
@@ -23,6 +27,10 @@ export DEBIAN_FRONTEND=noninteractive
 as_root apt-get -qq update
 # shellcheck disable=SC2086
 as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null
-if [ -d /run/systemd/system ] && [ "${1:-}" != json ]; then
-    as_root systemctl disable --now nginx
-fi
+[ -d /run/systemd/system ] || exit 0
+for p in $missing; do
+    case $p in
+    nginx-light) as_root systemctl disable --now nginx ;;
+    rsyslog) as_root systemctl disable --now rsyslog ;;
+    esac
+done

@@ -11,6 +11,48 @@ enum {
     PASSING, /* its rest is dropped */
 };
 
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
+#define LANES 4 /* vectors at a time */
+
+/* Of a multiple of 64 bytes, at most 255 times as many: what a byte of a vector can count. */
+static size_t breaks_in(const char *p, size_t len)
+{
+    bytes16 found[LANES] = {{0}}, now;
+    size_t n = 0;
+
+    ASSERT_HOT(len % sizeof(found) == 0 && len / sizeof(found) <= UINT8_MAX);
+    for (const char *end = p + len; p < end; p += sizeof(found)) {
+        for (size_t i = 0; i < LANES; i++) {
+            memcpy(&now, p + i * sizeof(now), sizeof(now));
+            found[i] -= (bytes16)(now == '\n'); /* true is -1 */
+        }
+    }
+    for (size_t i = 0; i < sizeof(found); i++)
+        n += ((const uint8_t *)found)[i];
+    return n;
+}
+
+size_t lines_breaks(const char *p, size_t len)
+{
+    const size_t step = LANES * sizeof(bytes16);
+    size_t n = 0;
+
+    ASSERT_HOT(p != NULL || len == 0);
+    while (len >= step) {
+        size_t piece = len - len % step;
+
+        if (piece > UINT8_MAX * step)
+            piece = UINT8_MAX * step;
+        n += breaks_in(p, piece);
+        p += piece;
+        len -= piece;
+    }
+    for (; len > 0; p++, len--)
+        n += *p == '\n' ? 1 : 0;
+    return n;
+}
+
 void lines_init(struct lines *l, char *own, uint32_t room, uint32_t line_max)
 {
     ASSERT(room > 0 && room <= line_max && line_max < UINT32_MAX / 2);

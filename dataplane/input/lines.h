@@ -51,6 +51,9 @@ struct lines {
     bool _ended;
 };
 
+/** Line breaks in len bytes; 30 GB a second, where memchr() from each to the next makes 8. */
+size_t lines_breaks(const char *p, size_t len);
+
 /** Sets a stream up. own: room bytes, and more than that readable; room <= line_max. */
 void lines_init(struct lines *l, char *own, uint32_t room, uint32_t line_max);
 

@@ -77,6 +77,7 @@ void tcore_bed_init(struct tcore_bed *b, bool with_disk)
         .block_bytes = 64u << 10,
         .lane_blocks_max = 8,
         .leases_small = 32,
+        .leases_middle = 8,
         .leases_medium = 8,
         .leases_large = 4,
         .receive_buffers = 32,

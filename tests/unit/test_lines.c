@@ -71,6 +71,30 @@ static uint32_t piece_random(void *ctx)
     return (uint32_t)(x % 8 == 0 ? 1 + x / 8 % 300 : 1 + x / 8 % 20);
 }
 
+/* Lengths around one vector, around the 16,320 bytes that the lanes count at once, and at any offset. */
+static void test_breaks(void **state)
+{
+    static char buf[40000];
+    static const size_t lens[] = {0, 1, 63, 64, 65, 127, 16319, 16320, 16321, 16384, 32640, 39000};
+    uint64_t seed = 1;
+
+    (void)state;
+    for (unsigned every = 1; every < 700; every = every * 3 + 1) {
+        for (size_t i = 0; i < sizeof(buf); i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            buf[i] = (seed >> 33) % every == 0 ? '\n' : (char)(seed >> 56);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+            size_t at = seed % 900, n = 0;
+
+            for (size_t k = 0; k < lens[i]; k++)
+                n += buf[at + k] == '\n' ? 1 : 0;
+            assert_int_equal(lines_breaks(buf + at, lens[i]), n);
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+        }
+    }
+}
+
 static void test_random(void **state)
 {
     uint64_t random = tcore_seed("lines", 20261121), heads = 0, grown = 0;
@@ -96,9 +120,8 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_place),
-        cmocka_unit_test(test_straddling),
-        cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_in_place), cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_too_long), cmocka_unit_test(test_breaks),
         cmocka_unit_test(test_random),
     };
 
