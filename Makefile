@@ -105,7 +105,7 @@ bench: all ## benchmarks: one JSON object a line
 bench-inputs: ## HTTP, TCP, UDP, TLS and many types beside nginx, rsyslog and bare loops, which it installs: perf/README.md
 	$(Q)perf/setup.sh inputs >&2
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all >&2
-	$(Q)perf/run.sh http tcp udp types tls
+	$(Q)perf/run.sh http tcp udp types tls latency
 
 bench-json: ## the JSON benchmark beside its peers, which it installs (root or sudo): perf/README.md
 	$(Q)perf/setup.sh json >&2

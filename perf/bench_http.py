@@ -1,9 +1,9 @@
-"""HTTP: what one worker takes, what it costs, how long clients wait, with 100 events a request and with 1.
+"""HTTP: what one worker takes, and what it costs, with 100 events a request and with 1.
 
-Subjects: penstock-disk (the default: answered after the flush), penstock-memory (answered before), and nginx,
-which reads the same requests and throws them away. Each run starts its subject anew, so no run inherits a
-journal, and the subjects take turns. The server is on core 0 and everything else on core 1; the sink thread
-and the local cloud run there only while nobody else wants to, so the client comes first.
+Subjects: penstock-disk (the default: answered after the flush) with types that have schemas and with types that have
+none, and nginx, which reads the same requests and throws them away. Each run starts its subject anew, so no run
+inherits a journal, and the subjects take turns. The server is on core 0 and everything else on core 1; the sink
+thread and the local cloud run there only while nobody else wants to, so the client comes first.
 """
 
 import contextlib
@@ -156,10 +156,11 @@ class Penstock:
     """A daemon with one worker, its sinks at work against a local cloud; or with a cloud that does not answer, so that
     they soon stand still: what is measured then is the way from the socket to the journal."""
 
-    def __init__(self, durability, cloud_in=None, cloud=True):
-        """cloud_in: a folder for the cloud's objects other than the daemon's, so that they are on another disk."""
-        self.durability = durability
-        self.name = f"penstock-{durability}"
+    def __init__(self, durability, cloud_in=None, cloud=True, listed=True):
+        """cloud_in: a folder for the cloud's objects other than the daemon's, so that they are on another disk.
+        listed: whether types have schemas that events are checked against, or are only validated and routed."""
+        self.durability, self.listed = durability, listed
+        self.name = f"penstock-{durability}" + ("" if listed else ", no schemas")
         self.cloud_in = cloud_in
         self.cloud = cloud
 
@@ -169,8 +170,9 @@ class Penstock:
         schemas = os.path.join(os.getcwd(), "config/schemas")
         path = os.path.join(folder, "bench.yaml")
         with open(path, "w", encoding="ascii") as file:
-            file.write(CONFIG.format(folder=folder, core=SERVER_CORE, durability=self.durability, http=http,
-                                     admin=admin, cloud=cloud, schemas=schemas))
+            text = CONFIG if self.listed else CONFIG.split("types:")[0]
+            file.write(text.format(folder=folder, core=SERVER_CORE, durability=self.durability, http=http, admin=admin,
+                                   cloud=cloud, schemas=schemas))
         self.socket = f"{folder}/data/penstock.sock"
         self.url = f"http://127.0.0.1:{http}/v1/events"
         objects = tempfile.TemporaryDirectory(prefix="penstock-bench-", dir=self.cloud_in)
@@ -275,15 +277,11 @@ def full_load(server, case, seconds):
     }
 
 
-def one_run(subject, case, seconds, rate):
-    """One start of one subject: warm-up, then full load, or the rate if there is one; values by metric."""
+def one_run(subject, case, seconds):
+    """One start of one subject: warm-up, then full load; values by metric."""
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
-        generate(server.url, case, "--duration", 1)
-        server.drain()
-        if rate is None:
-            return full_load(server, case, seconds)
-        result = generate(server.url, case, "--duration", seconds, "--rate", int(rate))
-        return {f"latency_half_{p}": result["latency_ms"][p] for p in LATENCIES}
+        generate(server.url, case, "--duration", 0.5)
+        return full_load(server, case, seconds)
 
 
 UNITS = {"events_per_s": "1/s", "mb_per_s": "MB/s", "events_per_busy_core_s": "1/s", "mb_per_busy_core_s": "MB/s",
@@ -291,14 +289,14 @@ UNITS = {"events_per_s": "1/s", "mb_per_s": "MB/s", "events_per_busy_core_s": "1
          "worker_cpu_s_per_million": "s"}
 
 
-def collect(subjects, case, runs, seconds, rate=None):
+def collect(subjects, case, runs, seconds):
     """Medians by subject and metric of runs in which the subjects take turns."""
     values = {}
     for run in range(runs):
         for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
-            found = one_run(subject, case, seconds, rate)
-            shown = f"{rate:,.0f} events/s offered" if rate else f"{found['events_per_s']:,.0f} events/s"
-            log(f"{case} {subject.name} run {run + 1}/{runs}: {shown}")
+            found = one_run(subject, case, seconds)
+            log(f"{case} {subject.name} run {run + 1}/{runs}: {found['events_per_s']:,.0f} events/s, "
+                f"{found['events_per_busy_core_s']:,.0f} a second of the busier core")
             for metric, value in found.items():
                 values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
     return {name: {metric: statistics.median(v) for metric, v in metrics.items()}
@@ -309,22 +307,18 @@ def bench_http(report):
     runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 3)
     if len(os.sched_getaffinity(0)) < 2:
         raise BenchError("http: two cores are needed, one for the worker and one for the client")
-    subjects = [Penstock("disk", cloud=False), Penstock("memory", cloud=False)]
+    subjects = [Penstock("disk", cloud=False), Penstock("disk", cloud=False, listed=False)]
     if nginx_path():
         subjects.append(Nginx())
     else:
         log("http: nginx skipped, it is not installed; perf/setup.sh does that")
-    others = {"penstock-disk": "nginx", "penstock-memory": "penstock-disk"}
     for case in CASES:
         medians = collect(subjects, case, runs, seconds)
-        half = medians["penstock-disk"]["events_per_s"] / 2
-        for name, values in collect(subjects, case, runs, seconds, half).items():
-            medians[name].update(values)
         batch, connections, _ = CASES[case]
         config = (f"1 worker on core {SERVER_CORE}, client and sinks on core {CLIENT_CORE}, {batch} events a "
-                  f"request, {connections} connections, {seconds} s; half load {half:.0f} events/s")
+                  f"request, {connections} connections, {seconds} s, {EVENTS}")
         for subject in subjects:
+            other = None if subject.name == Nginx.name else Nginx.name
             for metric, value in medians[subject.name].items():
-                other = others.get(subject.name)
                 report.line("http", case, subject.name, metric, value, UNITS.get(metric, "ms"), runs, other,
                             medians.get(other, {}).get(metric), config)

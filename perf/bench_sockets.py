@@ -52,7 +52,8 @@ class Sink:
     def start(self, folder, scheme):
         kind, port = scheme[:3], free_port()
         self.log = f"{folder}/sink"
-        with running([program("bench_sink", "perf"), kind, str(port)], on_core(SERVER_CORE), self.log) as child:
+        argv = [program("bench_sink", "perf"), kind, str(port)]
+        with running(argv, on_core(SERVER_CORE, measured=True), self.log) as child:
             self.pid, self.url = child.pid, f"{kind}://127.0.0.1:{port}"
             time.sleep(0.3)
             yield self
@@ -82,7 +83,7 @@ class Rsyslog:
             file.write(RSYSLOG.format(folder=folder, port=port))
         os.mkdir(f"{folder}/out")
         argv = [rsyslog_path(), "-n", "-f", path, "-i", f"{folder}/rsyslog.pid"]
-        with running(argv, on_core(SERVER_CORE), f"{folder}/log") as child:
+        with running(argv, on_core(SERVER_CORE, measured=True), f"{folder}/log") as child:
             self.pid, self.folder, self.url = child.pid, f"{folder}/out", f"{scheme}://127.0.0.1:{port}"
             time.sleep(1)
             yield self
@@ -97,9 +98,9 @@ class Rsyslog:
 class Inputs(Penstock):
     """A daemon with one worker; what it received is what it counts."""
 
-    def __init__(self):
-        super().__init__("disk", cloud=False)
-        self.name = "penstock"
+    def __init__(self, listed=True):
+        super().__init__("disk", cloud=False, listed=listed)
+        self.name = self.name.replace("-disk", "")
 
     @contextlib.contextmanager
     def start(self, folder, scheme):
@@ -163,9 +164,9 @@ def measure(subjects, case, seconds, runs, rate=None):
 def offered(report, case, rate, seconds, runs):
     """Whether datagrams are lost at parts of the rate that the bare loop takes."""
     for part in OFFERED:
-        found = measure([Inputs()], case, seconds, runs, part * rate)[Inputs().name]
-        report.line("udp", f"{case[1]} at {part} of the bare loop's", Inputs().name, "received", found["received"],
-                    "of sent", runs, None, None, f"{part * rate:.0f} events/s offered, {seconds} s")
+        for name, found in measure([Inputs(), Inputs(listed=False)], case, seconds, runs, part * rate).items():
+            report.line("udp", f"{case[1]} at {part} of the bare loop's", name, "received", found["received"],
+                        "of sent", runs, None, None, f"{part * rate:.0f} events/s offered, {seconds} s")
 
 
 def bench_sockets(report, bench):
@@ -174,7 +175,9 @@ def bench_sockets(report, bench):
         raise BenchError(f"{bench}: two cores are needed, one for the worker and one for the client")
     for case in [case for case in CASES if case[0] == bench]:
         scheme, batch, connections = CASES[case]
-        subjects = [Inputs(), Sink()] if scheme != "tcp+acked" else [Inputs()]
+        subjects = [Inputs(), Inputs(listed=False)]
+        if scheme != "tcp+acked":
+            subjects.append(Sink())
         if scheme == "tcp" and rsyslog_path():
             subjects.append(Rsyslog())
         elif scheme == "tcp":

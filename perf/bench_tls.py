@@ -58,7 +58,7 @@ def load(server, folder, seconds):
     """Requests that were answered, seconds, and wrk's own CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", f"{folder}/post.lua", server.url],
-                          capture_output=True, text=True, check=True, preexec_fn=on_core(CLIENT_CORE))
+                          capture_output=True, text=True, check=True, preexec_fn=on_core(CLIENT_CORE, measured=True))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = re.search(r"(\d+) requests in ([\d.]+)s", done.stdout)
     if found is None or int(found[1]) == 0 or "Non-2xx" in done.stdout:
