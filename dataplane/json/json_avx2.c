@@ -1,11 +1,15 @@
 /*
  * HOT. The AVX2 variant: stage 1 in steps of 64 bytes, two vectors of 32, see json_tape.h.
  *
- * Structural characters and white space are found by pshufb, as tables by their low nibbles; which
- * bytes lie in strings tells one carry-less multiplication. In place of vpcompressb, tables of the
- * bits in a byte put the tokens of 16 bytes in a row. Numbers are checked where they stand, with
- * additions that carry through runs of digits and from block to block; literals, negative numbers and
- * whatever is not plain are listed and checked one by one.
+ * A chunk is gone through in short loops, each of which keeps what it needs in registers:
+ *   masks_put()     bytes to masks: structural characters by pshufb as a table by low nibbles, strings by
+ *                   one carry-less multiplication; leaves where the tokens of each block are
+ *   put_blocks()    masks to positions and first bytes: in place of vpcompressb, tables of the bits in a
+ *                   byte put the tokens of 16 bytes in a row
+ *   put_kinds()     first bytes to kinds, in the dense row; lists numbers and literals
+ *   check_numbers() and check_literals(): four numbers at once, by additions that carry through runs of
+ *                   digits; what is not as usual stays in the list, to be checked one by one
+ * None of them branches on what cannot be foreseen.
  */
 #include <immintrin.h>
 
@@ -20,8 +24,6 @@
 #pragma GCC target("avx2,aes,pclmul,bmi,bmi2,lzcnt,popcnt,tune=haswell") /* or it halves loads */
 #pragma GCC optimize("no-tree-slp-vectorize") /* it would pack masks into vectors, to no use */
 #endif
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* 64 bytes. */
 struct pair {
@@ -138,73 +140,6 @@ static void scan_chunk(struct json_vectors *v, uint32_t to);
 
 /* ---- stage 1 ---- */
 
-/* What bytes are compared with and looked up in, for scan_whole() in memory or registers. */
-struct constants {
-    __m256i quote, line, backslash, bit5, ops, spaces;
-    __m256i digit_move, digit_below, point, zero;
-    __m256i kind_lower, kind_upper, low4;
-    __m256i step[4];
-};
-
-/* A constant that is made once: the compiler would else make it anew for each block. */
-INLINE __m256i once(__m256i v)
-{
-    __asm__("" : "+x"(v));
-    return v;
-}
-
-INLINE struct constants constants_get(void)
-{
-#define R2(...) once(_mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__)))
-#define R32(c)  once(_mm256_set1_epi8(c))
-    return (struct constants){
-        .quote = R32('"'),
-        .line = R32('\n'),
-        .backslash = R32('\\'),
-        .bit5 = R32(0x20),
-        .ops = R2(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ':', '{', ',', '}', 0, 0),
-        .spaces = R2(' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0),
-        /* Digits become the highest of signed bytes; those that are not ASCII end up below. */
-        .digit_move = R32(0x7F - '9'),
-        .digit_below = R32(0x7F - 10),
-        .point = R32('.'),
-        .zero = R32('0'),
-        .kind_lower = R2(0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 27, 10, 23, 11, 0, 0),
-        .kind_upper = R2(13, -1, 11, 14, -1, 0, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1),
-        .low4 = R32(0x0F),
-        .step = {_mm256_setzero_si256(), once(_mm256_set1_epi32(16)), once(_mm256_set1_epi32(32)),
-                 once(_mm256_set1_epi32(48))},
-    };
-#undef R2
-#undef R32
-}
-
-INLINE uint64_t pair_is(struct pair p, __m256i v)
-{
-    return pair_bits(_mm256_cmpeq_epi8(p.low, v), _mm256_cmpeq_epi8(p.high, v));
-}
-
-/* One block: what its bytes are, one bit each. */
-struct block {
-    struct pair bytes;
-    uint64_t quote, op, space, line;
-    uint64_t special; /* control characters but line feeds, backslashes, bytes that are not ASCII */
-    uint64_t in_string; /* opening quotes included, closing ones not */
-    uint64_t plain;     /* of numbers and literals */
-    uint64_t start;     /* their first ones */
-    uint64_t token;
-};
-
-/* Where stage 1 is: what goes from block to block. */
-struct at {
-    uint64_t in_string;
-    uint64_t in_plain;    /* 1: the last byte belongs to a number or literal, and it is: */
-    uint64_t point, zero; /* 1: a point; a leading zero */
-    uint8_t whole, part;  /* 1: one of the digits in front of the point; behind it */
-    uint32_t listed;      /* a number or literal that may go on and is in plain[], or UINT32_MAX */
-    uint32_t n_tokens, n_plain;
-};
-
 INLINE uint64_t prefix_xor(uint64_t bits)
 {
     const __m128i v =
@@ -226,60 +161,33 @@ INLINE uint64_t escaped_bytes(uint64_t backslash, uint64_t *carry)
     return escaped;
 }
 
-/* Whether 32 bytes, and those in front, break a rule of table 3-7 of the Unicode standard, after Keiser and
- * Lemire, "Validating UTF-8 in less than one instruction per byte". */
+/* A table of 16 bytes in both halves. */
+INLINE __m256i table_32(const uint8_t table[16])
+{
+    return _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)table));
+}
+
+/* Whether 32 bytes, and those in front, break a rule of table 3-7 of the Unicode standard; see
+ * json_utf8. */
 INLINE bool utf8_bad(const char *p, __m256i v)
 {
-    enum {
-        TOO_SHORT = 1,
-        TOO_LONG = 2,
-        OVERLONG_3 = 4,
-        TOO_LARGE = 8,
-        SURROGATE = 16,
-        OVERLONG_2 = 32,
-        TOO_LARGE_1000 = 64,
-        OVERLONG_4 = 64,
-        TWO_CONTS = 128,
-        CARRY = TOO_SHORT | TOO_LONG | TWO_CONTS
-    };
-#define R4(...) _mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__))
-#define B(x)    (char)(x)
-    const __m256i high_1 = R4(TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG,
-                              TOO_LONG, B(TWO_CONTS), B(TWO_CONTS), B(TWO_CONTS), B(TWO_CONTS),
-                              TOO_SHORT | OVERLONG_2, TOO_SHORT, TOO_SHORT | OVERLONG_3 | SURROGATE,
-                              TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4);
-    const __m256i low_1 =
-        R4(B(CARRY | OVERLONG_3 | OVERLONG_2 | OVERLONG_4), B(CARRY | OVERLONG_2), B(CARRY),
-           B(CARRY), B(CARRY | TOO_LARGE), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000 | SURROGATE),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000));
-    const __m256i high_2 =
-        R4(TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT,
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE), TOO_SHORT, TOO_SHORT,
-           TOO_SHORT, TOO_SHORT);
     const __m256i low4 = _mm256_set1_epi8(0x0F);
     __m256i before[3], special, must;
 
     for (int i = 0; i < 3; i++)
         before[i] = _mm256_loadu_si256((const __m256i *)(p - i - 1));
     special = _mm256_and_si256(
-        _mm256_shuffle_epi8(high_1, _mm256_and_si256(_mm256_srli_epi16(before[0], 4), low4)),
+        _mm256_shuffle_epi8(table_32(json_utf8[0]),
+                            _mm256_and_si256(_mm256_srli_epi16(before[0], 4), low4)),
         _mm256_and_si256(
-            _mm256_shuffle_epi8(low_1, _mm256_and_si256(before[0], low4)),
-            _mm256_shuffle_epi8(high_2, _mm256_and_si256(_mm256_srli_epi16(v, 4), low4))));
+            _mm256_shuffle_epi8(table_32(json_utf8[1]), _mm256_and_si256(before[0], low4)),
+            _mm256_shuffle_epi8(table_32(json_utf8[2]),
+                                _mm256_and_si256(_mm256_srli_epi16(v, 4), low4))));
     must = _mm256_or_si256(_mm256_subs_epu8(before[1], _mm256_set1_epi8((char)(0xE0 - 0x80))),
                            _mm256_subs_epu8(before[2], _mm256_set1_epi8((char)(0xF0 - 0x80))));
     must = _mm256_and_si256(must, _mm256_set1_epi8((char)0x80));
     must = _mm256_xor_si256(must, special);
     return _mm256_testz_si256(must, must) == 0;
-#undef R4
-#undef B
 }
 
 /* A sequence that the end of 64 bytes cuts off. */
@@ -288,32 +196,6 @@ INLINE bool utf8_open(const char *p)
     const uint8_t *last = (const uint8_t *)p + BLOCK_BYTES - 1;
 
     return last[0] >= 0xC0 || last[-1] >= 0xE0 || last[-2] >= 0xF0;
-}
-
-/* Bits of in_plain in the tape, which is 0 at the first byte of a line. */
-enum { IN_PLAIN, IN_POINT, IN_ZERO, IN_WHOLE, IN_PART, IN_LISTED = 32 };
-
-INLINE struct at at_load(const struct json_tape *t)
-{
-    return (struct at){.in_string = t->in_string,
-                       .in_plain = t->in_plain >> IN_PLAIN & 1,
-                       .point = t->in_plain >> IN_POINT & 1,
-                       .zero = t->in_plain >> IN_ZERO & 1,
-                       .whole = t->in_plain >> IN_WHOLE & 1,
-                       .part = t->in_plain >> IN_PART & 1,
-                       .listed = (uint32_t)(t->in_plain >> IN_LISTED) - 1,
-                       .n_tokens = t->n_tokens,
-                       .n_plain = t->n_plain};
-}
-
-INLINE void at_store(struct json_tape *t, const struct at *at)
-{
-    t->in_string = at->in_string;
-    t->in_plain = at->in_plain << IN_PLAIN | at->point << IN_POINT | at->zero << IN_ZERO |
-                  (uint64_t)at->whole << IN_WHOLE | (uint64_t)at->part << IN_PART |
-                  (uint64_t)(at->listed + 1) << IN_LISTED;
-    t->n_tokens = at->n_tokens;
-    t->n_plain = at->n_plain;
 }
 
 /* ---- tokens of a block ---- */
@@ -345,19 +227,19 @@ static const uint8_t join_row[10][8] __attribute__((aligned(16))) = {
     {0, 1, 2, 3, 4, 5, 8, 9},       {0, 1, 2, 3, 4, 5, 6, 8},      {0, 1, 2, 3, 4, 5, 6, 7}};
 
 /* Takes tokens out of their mask one by one, where they stand close. */
-static __attribute__((noinline)) void put_dense(uint32_t *pos, uint8_t *kind, const uint8_t *bytes,
+static __attribute__((noinline)) void put_close(uint32_t *pos, uint8_t *kind, const char *bytes,
                                                 uint32_t off, uint64_t token)
 {
     for (; token != 0; token = _blsr_u64(token)) {
         const uint32_t bit = (uint32_t)_tzcnt_u64(token);
 
         *pos++ = off + bit;
-        *kind++ = json_class[bytes[bit]];
+        *kind++ = (uint8_t)bytes[bit];
     }
 }
 
-/* The tokens of 16 bytes, 8 at most. */
-INLINE void put_16(uint32_t *pos, uint8_t *kind, __m128i kinds, __m256i off, uint32_t token)
+/* The tokens of 16 bytes, 8 at most: positions, and the bytes in place of kinds. */
+INLINE void put_16(uint32_t *pos, uint8_t *kind, const char *bytes, __m256i off, uint32_t token)
 {
     const uint32_t low = token & 0xFF, high = token >> 8 & 0xFF;
     __m128i row = _mm_loadl_epi64((const __m128i *)&bits_row[0][low]);
@@ -365,159 +247,81 @@ INLINE void put_16(uint32_t *pos, uint8_t *kind, __m128i kinds, __m256i off, uin
     row = _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(row), (const double *)&bits_row[1][high]));
     row = _mm_shuffle_epi8(
         row, _mm_loadu_si128((const __m128i *)join_row[(uint32_t)_mm_popcnt_u32(low)]));
-    _mm_storel_epi64((__m128i *)kind, _mm_shuffle_epi8(kinds, row));
+    _mm_storel_epi64((__m128i *)kind,
+                     _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)bytes), row));
     _mm256_storeu_si256((__m256i *)pos, _mm256_add_epi32(off, _mm256_cvtepu8_epi32(row)));
 }
 
-/* By both nibbles: what the lower one stands for, less what the upper one does. For the first bytes of
- * tokens these are their kinds; no other byte comes out as a line feed. */
-INLINE __m256i kinds_of(const struct constants *c, __m256i v)
+/* The tokens of some blocks, the first of which begins at off and is at bytes. */
+static __attribute__((noinline)) void put_blocks(struct json_vectors *v, const char *bytes,
+                                                 uint32_t off, uint32_t n_blocks)
 {
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), c->low4);
+    const uint64_t *tokens = v->block_tokens, *end = tokens + n_blocks;
+    uint32_t *pos = v->pos + v->tape.n_tokens;
+    uint8_t *kind = v->kind + v->tape.n_tokens;
+    const __m256i step = _mm256_set1_epi32(16);
+    __m256i base = _mm256_set1_epi32((int)off);
 
-    return _mm256_subs_epu8(_mm256_shuffle_epi8(c->kind_lower, v),
-                            _mm256_shuffle_epi8(c->kind_upper, high));
-}
+    ASSERT_HOT(n_blocks <= ARRAY_LEN(v->block_tokens));
+    for (; tokens < end; tokens++, bytes += BLOCK_BYTES) {
+        const uint64_t token = *tokens;
+        const uint32_t n0 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF);
+        const uint32_t n1 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF0000);
+        const uint32_t n2 = (uint32_t)_mm_popcnt_u64(token >> 32 & 0xFFFF);
+        const uint32_t n3 = (uint32_t)_mm_popcnt_u64(token >> 48);
+        uint32_t *const first_pos = pos;
+        uint8_t *const first_kind = kind;
 
-/* Appends the tokens to the tape. */
-INLINE void put_tokens(struct json_vectors *v, struct at *at, const struct constants *c,
-                       uint32_t off, struct pair bytes, uint64_t token)
-{
-    const struct pair kinds = {.low = kinds_of(c, bytes.low), .high = kinds_of(c, bytes.high)};
-    const uint32_t n0 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF);
-    const uint32_t n1 = (uint32_t)_mm_popcnt_u64(token & 0xFFFFFFFF);
-    const uint32_t n3 = (uint32_t)_mm_popcnt_u64(token);
-    const uint32_t last = (uint32_t)_mm_popcnt_u64(token >> 48), n2 = n3 - last;
-    const __m256i base = _mm256_set1_epi32((int)off);
-    uint32_t *pos = v->pos + at->n_tokens;
-    uint8_t *kind = v->kind + at->n_tokens;
-
-    at->n_tokens += n3;
-    put_16(pos, kind, _mm256_castsi256_si128(kinds.low), base, (uint32_t)token);
-    put_16(pos + n0, kind + n0, _mm256_extracti128_si256(kinds.low, 1),
-           _mm256_add_epi32(base, c->step[1]), (uint32_t)(token >> 16));
-    put_16(pos + n1, kind + n1, _mm256_castsi256_si128(kinds.high),
-           _mm256_add_epi32(base, c->step[2]), (uint32_t)(token >> 32));
-    put_16(pos + n2, kind + n2, _mm256_extracti128_si256(kinds.high, 1),
-           _mm256_add_epi32(base, c->step[3]), (uint32_t)(token >> 48));
-    if (unlikely((n0 | (n1 - n0) | (n2 - n1) | last) > 8)) /* or there are 8 and some, to no harm */
-        put_dense(pos, kind, (const uint8_t *)v->tape.buf + off, off, token);
-}
-
-/* Where strings are, and what follows from it. */
-INLINE void block_tokens(struct block *b, const struct at *at)
-{
-    b->in_string = prefix_xor(b->quote) ^ at->in_string;
-    b->plain = ~(b->op | b->space | b->quote | b->in_string);
-    b->start = b->plain & ~(b->plain << 1 | at->in_plain);
-    b->token = ((b->op | b->line) & ~b->in_string) | (b->quote & b->in_string) | b->start;
-}
-
-/* By their low nibbles: a byte that is equal to its entry is white space, and one that is with bit 5
- * set is structural. Control characters that look so are marked anyway. */
-INLINE void block_classify(struct block *b, const struct constants *c, struct pair bytes)
-{
-#define EACH(f)  pair_bits(f(bytes.low), f(bytes.high))
-#define OP(v)    _mm256_cmpeq_epi8(_mm256_or_si256(v, c->bit5), _mm256_shuffle_epi8(c->ops, v))
-#define SPACE(v) _mm256_cmpeq_epi8(v, _mm256_shuffle_epi8(c->spaces, v))
-#define SPECIAL(v) \
-    _mm256_or_si256(_mm256_cmpgt_epi8(c->bit5, v), _mm256_cmpeq_epi8(v, c->backslash))
-    b->bytes = bytes;
-    b->quote = pair_is(bytes, c->quote);
-    b->line = pair_is(bytes, c->line);
-    b->op = EACH(OP);
-    b->space = EACH(SPACE);
-    b->special = EACH(SPECIAL) & ~b->line; /* signed: those that are not ASCII are less than any */
-#undef OP
-#undef SPACE
-#undef SPECIAL
-}
-
-/* ---- numbers of a block ---- */
-
-/* What is to be checked one by one: literals and negative numbers, or all that is in the block, and
- * what began before it. */
-static __attribute__((noinline)) void list_plain(struct json_vectors *v, struct at *at,
-                                                 uint32_t off, uint64_t start, bool all)
-{
-    ASSERT_HOT(at->in_plain == 0 || at->n_tokens > 0);
-    if (all && at->in_plain != 0) {
-        const uint32_t first = v->pos[at->n_tokens - 1];
-
-        if (first != at->listed) /* or a long one would be read again from each of its blocks */
-            v->plain[at->n_plain++] = first;
-        at->listed = first;
+#define PUT(i)                                                                \
+    put_16(pos, kind, bytes + 16 * (i), base, (uint32_t)(token >> 16 * (i))); \
+    base = _mm256_add_epi32(base, step);                                      \
+    pos += n##i;                                                              \
+    kind += n##i
+        PUT(0);
+        PUT(1);
+        PUT(2);
+        PUT(3);
+#undef PUT
+        if (unlikely((n0 | n1 | n2 | n3) > 8)) /* or there are 8 and some, to no harm */
+            put_close(first_pos, first_kind, bytes,
+                      off + (uint32_t)(tokens - v->block_tokens) * BLOCK_BYTES, token);
     }
-    for (; start != 0; start = _blsr_u64(start)) {
-        at->listed = off + (uint32_t)_tzcnt_u64(start);
-        v->plain[at->n_plain++] = at->listed;
-    }
+    v->tape.n_tokens = (uint32_t)(pos - v->pos);
 }
+
+/* What block_special() finds out. */
+struct special {
+    uint64_t token;
+    uint64_t in_string, in_plain; /* for the next block */
+    uint32_t cut;                 /* where a line feed in a string is, or BLOCK_BYTES */
+};
 
 /*
- * Checks the numbers of a block as far as it goes. An addition to the first digit of a run carries to
- * the byte behind the run, and out of the block if the run goes on there. Exponents, and blocks
- * without any other byte (numbers may be far from some length on), are left to list_plain(). The tape
- * must not have the tokens of the block yet.
+ * A block with something unusual: escapes and bytes that are not ASCII are listed, what may be wrong is
+ * marked. Of a line that is cut only what stands in front of the cut is listed. s tells how the block
+ * begins.
  */
-INLINE void block_numbers(struct json_vectors *v, struct at *at, const struct constants *c,
-                          const struct block *b, uint32_t off)
-{
-#define DIGIT(v) _mm256_cmpgt_epi8(_mm256_add_epi8(v, c->digit_move), c->digit_below)
-    const struct pair bytes = b->bytes;
-    const uint64_t digit = EACH(DIGIT) & b->plain;
-    const uint64_t point = pair_is(bytes, c->point) & b->plain;
-    const uint64_t zero = pair_is(bytes, c->zero) & b->start;
-#undef DIGIT
-#undef EACH
-    const uint64_t other = b->start & ~digit;
-    const uint64_t behind_point = point << 1 | at->point;
-    unsigned long long whole_end, part_end;
-    uint64_t bad;
-
-    at->whole = _addcarry_u64(at->whole, digit, b->start & digit, &whole_end);
-    at->part = _addcarry_u64(at->part, digit, behind_point & digit, &part_end);
-    whole_end &= ~digit;
-    part_end &= ~digit;
-    bad = point & ~whole_end;              /* a point without a whole number before */
-    bad |= behind_point & ~digit;          /* 1. without a digit */
-    bad |= (zero << 1 | at->zero) & digit; /* 01 */
-    bad |= ((whole_end & ~point) | part_end) & b->plain;
-    at->point = point >> 63;
-    at->zero = zero >> 63;
-    if (unlikely(bad != 0 || b->plain == ~UINT64_C(0))) {
-        list_plain(v, at, off, b->start, true);
-        return;
-    }
-    v->plain[at->n_plain] = off + (uint32_t)_tzcnt_u64(other);
-    if (unlikely(_blsr_u64(other) != 0))
-        list_plain(v, at, off, other, false);
-    else
-        at->n_plain += other != 0;
-}
-
-/*
- * What is unusual in a block: escapes and bytes that are not ASCII are listed, what may be wrong is
- * marked. Of a line that is cut only what stands in front of the cut is listed. before says whether
- * the block begins in a string.
- * @return the quotes that are not escaped.
- */
-static __attribute__((noinline)) uint64_t block_special(struct json_vectors *v, const char *bytes,
-                                                        uint64_t quote, uint64_t special,
-                                                        uint64_t before, uint32_t off)
+static __attribute__((noinline)) void block_special(struct json_vectors *v, struct special *s,
+                                                    const char *bytes, uint64_t quote, uint64_t op,
+                                                    uint32_t off)
 {
     struct json_tape *t = &v->tape;
     const struct pair p = pair_load(bytes);
+    const __m256i last = _mm256_set1_epi8(0x1F);
     const uint64_t ret = pair_equal(p, '\r'), tab = pair_equal(p, '\t');
     const uint64_t backslash = pair_equal(p, '\\'), other = pair_bits(p.low, p.high);
-    const uint64_t control = special & ~(other | backslash);
-    uint64_t escaped = escaped_bytes(backslash, &t->escaped), in_string, cut, within;
+    const uint64_t line = pair_equal(p, '\n'), space = pair_equal(p, ' ') | tab | ret;
+    const uint64_t control = pair_bits(_mm256_cmpeq_epi8(_mm256_min_epu8(p.low, last), p.low),
+                                       _mm256_cmpeq_epi8(_mm256_min_epu8(p.high, last), p.high)) &
+                             ~line;
+    uint64_t escaped = escaped_bytes(backslash, &t->escaped), in_string, cut, within, plain;
 
     quote &= ~escaped;
-    in_string = prefix_xor(quote) ^ before;
-    cut = pair_equal(p, '\n') & in_string;
+    in_string = prefix_xor(quote) ^ s->in_string;
+    cut = line & in_string;
     within = cut == 0 ? ~UINT64_C(0) : _blsi_u64(cut) - 1;
-    if ((((other | backslash) & ~in_string) | (control & (in_string | ~(tab | ret)))) != 0)
+    if ((((other | backslash) & ~in_string) | (control & (in_string | ~(tab | ret)))) != 0 ||
+        cut != 0)
         tape_mark(t, off, MARK_RESCAN);
     if ((ret & ~in_string) != 0)
         tape_mark(t, off, MARK_RETURN);
@@ -525,66 +329,100 @@ static __attribute__((noinline)) uint64_t block_special(struct json_vectors *v, 
         v->other[t->n_others++] = off;
     for (escaped &= within; escaped != 0; escaped = _blsr_u64(escaped))
         v->escape[t->n_escapes++] = off + (uint32_t)_tzcnt_u64(escaped);
-    return quote;
+    plain = ~(op | space | quote | in_string);
+    s->token =
+        ((op & ~in_string) | (quote & in_string) | (plain & ~(plain << 1 | s->in_plain))) & within;
+    s->in_string = (uint64_t)((int64_t)in_string >> 63);
+    s->in_plain = plain >> 63;
+    s->cut = (uint32_t)_tzcnt_u64(cut);
 }
 
-/* The line of the string that a line feed cuts: its token, and a mark, for which its numbers need no
- * check. Stage 1 goes on behind it. */
-static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, const struct constants *c,
-                               const struct block *b, uint32_t off)
+/* A constant that is made once: the compiler would else make it anew for each block. */
+INLINE __m256i once(__m256i v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+/*
+ * The masks of the blocks from in to end, or up to one that is cut. s tells how the first begins, and
+ * then how the one behind the last does.
+ *
+ * Structural characters and line feeds are bytes that are, with bits 4 and 5 set, equal to an entry by
+ * their low nibble. That goes for other bytes, too ('*', '<', k, m, control characters): put_kinds()
+ * makes what is no kind of these, or a literal that is wrong.
+ * @return the number of blocks.
+ */
+INLINE uint32_t masks_put(struct json_vectors *v, const char *in, const char *end, uint32_t off,
+                          struct special *s)
+{
+#define R32(c) once(_mm256_set1_epi8(c))
+    const __m256i quotes = R32('"'), bits = R32(0x30), spaces = R32(' '), backslashes = R32('\\');
+    const __m256i ops = once(_mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3A, 0x7B, 0x3C, 0x7D, 0, 0)));
+#undef R32
+    uint64_t in_string = s->in_string, in_plain = s->in_plain, *token = v->block_tokens;
+
+    s->cut = BLOCK_BYTES;
+    for (; in < end; in += BLOCK_BYTES, off += BLOCK_BYTES) {
+        const struct pair p = pair_load(in);
+#define EACH(f)  pair_bits(f(p.low), f(p.high))
+#define QUOTE(v) _mm256_cmpeq_epi8(v, quotes)
+#define OP(v)    _mm256_cmpeq_epi8(_mm256_or_si256(v, bits), _mm256_shuffle_epi8(ops, v))
+#define SPACE(v) _mm256_cmpeq_epi8(v, spaces)
+#define ODD(v)   /* signed: what is not ASCII is less than any */ \
+    _mm256_or_si256(_mm256_cmpgt_epi8(spaces, v), _mm256_cmpeq_epi8(v, backslashes))
+        const uint64_t quote = EACH(QUOTE), op = EACH(OP), space = EACH(SPACE), odd = EACH(ODD);
+#undef EACH
+#undef QUOTE
+#undef OP
+#undef SPACE
+#undef ODD
+        const uint64_t inside = prefix_xor(quote) ^ in_string, outer = op & ~inside;
+        uint64_t plain;
+
+        _mm_prefetch(in + 2048, _MM_HINT_T0);
+        if (unlikely(((odd & ~outer) | v->tape.escaped) != 0)) {
+            s->in_string = in_string;
+            s->in_plain = in_plain;
+            block_special(v, s, in, quote, op, off);
+            in_string = s->in_string;
+            in_plain = s->in_plain;
+            *token++ = s->token;
+            if (unlikely(s->cut < BLOCK_BYTES))
+                break;
+            continue;
+        }
+        plain = ~(op | space | quote | inside);
+        *token++ = outer | (quote & inside) | (plain & ~(plain << 1 | in_plain));
+        in_string = (uint64_t)((int64_t)inside >> 63);
+        in_plain = plain >> 63;
+    }
+    s->in_string = in_string;
+    s->in_plain = in_plain;
+    return (uint32_t)(token - v->block_tokens);
+}
+
+/* Blocks that are at bytes and belong to off up to `to`; or less, when a line feed in a string cuts a
+ * line: stage 1 begins again behind it. */
+static __attribute__((noinline)) void scan_blocks(struct json_vectors *v, const char *bytes,
+                                                  uint32_t off, uint32_t to)
 {
     struct json_tape *t = &v->tape;
-    const unsigned bit = (unsigned)_tzcnt_u64(b->line & b->in_string);
+    struct special s = {.in_string = t->in_string, .in_plain = t->in_plain};
+    const uint32_t n = masks_put(v, bytes, bytes + (to - off), off, &s);
 
-    put_tokens(v, at, c, off, b->bytes, b->token & _bzhi_u64(~UINT64_C(0), bit));
-    v->kind[at->n_tokens] = KIND_LINE;
-    v->pos[at->n_tokens++] = off + bit;
-    at_store(t, at);
-    tape_mark(t, off, MARK_RESCAN);
-    tape_resume(t, off + bit + 1);
-}
+    put_blocks(v, bytes, off, n);
+    t->in_string = s.in_string;
+    t->in_plain = s.in_plain;
+    t->scanned = off + n * BLOCK_BYTES;
+    if (unlikely(s.cut < BLOCK_BYTES)) {
+        const uint32_t line = t->scanned - BLOCK_BYTES + s.cut;
 
-/* @return false when stage 1 has to go on elsewhere. */
-INLINE bool scan_block(struct json_vectors *v, struct at *at, const struct constants *c,
-                       const char *p, uint32_t off)
-{
-    const struct pair bytes = pair_load(p);
-    struct block b;
-
-    block_classify(&b, c, bytes);
-    if (unlikely((b.special | v->tape.escaped) != 0))
-        b.quote = block_special(v, p, b.quote, b.special, at->in_string, off);
-    block_tokens(&b, at);
-    if (unlikely((b.line & b.in_string) != 0)) {
-        const struct block copy = b;
-        const struct constants constants = *c;
-        struct at cut = *at;
-
-        cut_line(v, &cut, &constants, &copy, off);
-        return false;
+        v->kind[t->n_tokens] = '\n';
+        v->pos[t->n_tokens++] = line;
+        tape_resume(t, line + 1);
     }
-    block_numbers(v, at, c, &b, off);
-    put_tokens(v, at, c, off, bytes, b.token);
-    at->in_string = (uint64_t)((int64_t)b.in_string >> 63);
-    at->in_plain = b.plain >> 63;
-    return true;
-}
-
-/* Whole blocks. */
-static __attribute__((noinline)) void scan_whole(struct json_vectors *v, uint32_t to)
-{
-    struct json_tape *t = &v->tape;
-    const struct constants c = constants_get();
-    struct at at = at_load(t);
-    uint32_t off = t->scanned;
-
-    for (; off < to; off += BLOCK_BYTES) {
-        _mm_prefetch(t->buf + off + 2048, _MM_HINT_T0);
-        if (!scan_block(v, &at, &c, t->buf + off, off))
-            return;
-    }
-    at_store(t, &at);
-    t->scanned = off;
 }
 
 /* What is left at the end, filled up with spaces. */
@@ -592,17 +430,146 @@ static void scan_rest(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
     const uint32_t off = t->scanned;
-    const struct constants c = constants_get();
-    struct at at = at_load(t);
     char bytes[BLOCK_BYTES];
 
     ASSERT_HOT(t->len - off < BLOCK_BYTES);
     memset(bytes, ' ', sizeof(bytes));
     memcpy(bytes, t->buf + off, t->len - off);
-    if (!scan_block(v, &at, &c, bytes, off))
-        return;
-    at_store(t, &at);
-    t->scanned = t->len;
+    scan_blocks(v, bytes, off, off + BLOCK_BYTES);
+    if (t->scanned > t->len)
+        t->scanned = t->len;
+}
+
+/* ---- kinds ---- */
+
+/*
+ * By both nibbles: what the lower one stands for, less what the upper one does. Of bytes that are no
+ * token's first one in any valid document some come out as a number or literal, which is checked, and
+ * the others as no kind at all.
+ */
+INLINE __m256i kinds_of(__m256i lower, __m256i upper, __m256i bytes)
+{
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0F));
+
+    return _mm256_subs_epu8(_mm256_shuffle_epi8(lower, bytes), _mm256_shuffle_epi8(upper, high));
+}
+
+/* Makes kinds of the first bytes of tokens, and lists numbers and literals. */
+static __attribute__((noinline)) void put_kinds(struct json_vectors *v, uint32_t first)
+{
+#define R2(...) _mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__))
+    const __m256i lower = R2(0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 53, 10, 32, 11, 0, 0);
+    const __m256i upper = R2(39, -1, 20, 40, -1, 0, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1);
+#undef R2
+    const uint32_t end = v->tape.n_tokens;
+    uint32_t *list = v->plain;
+
+    for (uint32_t i = first; i < end; i += 64) {
+        struct pair p = pair_load(v->kind + i);
+        const uint32_t *pos = v->pos + i;
+        uint64_t plain;
+        uint32_t count;
+
+        p.low = kinds_of(lower, upper, p.low);
+        p.high = kinds_of(lower, upper, p.high);
+        _mm256_storeu_si256((__m256i *)(v->kind + i), p.low);
+        _mm256_storeu_si256((__m256i *)(v->kind + i) + 1, p.high);
+        plain = _bzhi_u64(pair_equal(p, KIND_PLAIN), end - i < 64 ? end - i : 64);
+        count = (uint32_t)_mm_popcnt_u64(plain);
+        for (uint32_t k = 0; k < count; k += 4) { /* and some more, to no harm */
+            for (uint32_t at = k; at < k + 4; at++, plain = _blsr_u64(plain))
+                list[at] = pos[_tzcnt_u64(plain) & 63];
+        }
+        list += count;
+    }
+    v->tape.n_plain = (uint32_t)(list - v->plain);
+}
+
+/* ---- numbers and literals ---- */
+
+/* Bits of the first bytes of four times 16. */
+#define FIRSTS UINT64_C(0x0001000100010001)
+
+/* The bytes of four numbers, and which of them are not as usual: nothing but an integer or a fraction of
+ * less than 15 bytes, a byte behind it which says that it ends there. At least one bit of their 16. */
+INLINE uint64_t numbers_unusual(const char *a, const char *b, const char *c, const char *d)
+{
+#define LOAD(x, y)                                                                         \
+    _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(x))), \
+                            _mm_loadu_si128((const __m128i *)(y)), 1)
+    const struct pair p = {.low = LOAD(a, b), .high = LOAD(c, d)};
+#undef LOAD
+    const __m256i move = _mm256_set1_epi8(0x7F - '9'), below = _mm256_set1_epi8(0x7F - 10);
+    const __m256i bit5 = _mm256_set1_epi8(0x20);
+    /* A comma, a closing bracket or a space; two control characters also, which are marked. */
+    const __m256i ends = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(' ', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ',', '}', 0, 0));
+#define EACH(f)  pair_bits(f(p.low), f(p.high))
+#define DIGIT(v) _mm256_cmpgt_epi8(_mm256_add_epi8(v, move), below)
+#define END(v)   _mm256_cmpeq_epi8(_mm256_or_si256(v, bit5), _mm256_shuffle_epi8(ends, v))
+    const uint64_t digit = EACH(DIGIT) & ~(FIRSTS << 15), end = EACH(END);
+#undef EACH
+#undef DIGIT
+#undef END
+    const uint64_t point = pair_equal(p, '.') & ~(FIRSTS << 15);
+    const uint64_t minus = pair_equal(p, '-') & FIRSTS;
+    const uint64_t first = FIRSTS + minus; /* digits: the first bytes, or those behind */
+    const uint64_t zero = pair_equal(p, '0') & first;
+    /* An addition to the first of a run of digits carries to the byte behind it. */
+    const uint64_t whole_end = (digit + first) & ~digit;
+    const uint64_t pointed = whole_end & point, all = digit | pointed;
+    const uint64_t all_end = (all + first) & ~all;
+
+    return (first & ~digit) | (all_end & ~end) | (pointed << 1 & all_end) | (zero << 1 & digit);
+}
+
+/* Takes the usual numbers off the list. */
+static __attribute__((noinline)) void check_numbers(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    const char *buf = t->buf;
+    uint32_t n = t->n_plain, kept = 0, i = 0;
+
+    while (n > 0 && t->len - v->plain[n - 1] < 16) /* it ends the buffer, perhaps */
+        n--;
+    for (; i + 4 <= n; i += 4) {
+        const uint32_t a = v->plain[i], b = v->plain[i + 1], c = v->plain[i + 2],
+                       d = v->plain[i + 3];
+        const uint64_t unusual = numbers_unusual(buf + a, buf + b, buf + c, buf + d);
+
+        v->plain[kept] = a;
+        kept += (unusual & 0xFFFF) != 0;
+        v->plain[kept] = b;
+        kept += (unusual & UINT64_C(0xFFFF) << 16) != 0;
+        v->plain[kept] = c;
+        kept += (unusual & UINT64_C(0xFFFF) << 32) != 0;
+        v->plain[kept] = d;
+        kept += (unusual & UINT64_C(0xFFFF) << 48) != 0;
+    }
+    memmove(v->plain + kept, v->plain + i, (t->n_plain - i) * sizeof(*v->plain));
+    t->n_plain -= i - kept;
+}
+
+/* Takes true, false and null off the list, those with a usual byte behind them. */
+static __attribute__((noinline)) void check_literals(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < t->n_plain; i++) {
+        const uint32_t at = v->plain[i];
+        const uint64_t word = load64(t->buf + at);
+        const uint32_t four = (uint32_t)word;
+        const bool is_false = (word & UINT64_C(0xFFFFFFFFFF)) == UINT64_C(0x65736C6166);
+        const uint8_t behind = (uint8_t)(is_false ? word >> 40 : word >> 32);
+        const bool ok = (is_false | (four == 0x65757274) | (four == 0x6C6C756E)) &
+                        ((behind == ',') | (behind == ' ') | ((behind | 0x20) == '}')) &
+                        (t->len - at > 5);
+
+        v->plain[kept] = at;
+        kept += !ok;
+    }
+    t->n_plain = kept;
 }
 
 /* Whether a block and the 3 bytes in front of it break a rule. No byte in front of the buffer is read. */
@@ -639,16 +606,20 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
     struct json_tape *t = &v->tape;
     const uint32_t whole =
         t->len < BLOCK_BYTES ? 0 : t->len - BLOCK_BYTES + 1; /* blocks begin before */
+    const uint32_t first = t->n_tokens;
 
     ASSERT(to <= t->len && t->scanned <= to);
     while (t->scanned < to) {
         if (t->scanned < whole)
-            scan_whole(v, to < whole ? to : whole);
+            scan_blocks(v, t->buf + t->scanned, t->scanned, to < whole ? to : whole);
         else
             scan_rest(v);
     }
+    put_kinds(v, first);
     check_others(v);
     json_check_escapes(v);
+    check_numbers(v);
+    check_literals(v);
     json_check_plain(v);
 }
 

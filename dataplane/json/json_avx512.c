@@ -24,8 +24,6 @@
     "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,vaes,aes,pclmul,bmi,bmi2,lzcnt,popcnt")
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* ---- kinds of tokens ---- */
 
 INLINE struct kind_masks kinds_load(const uint8_t *kind)
@@ -175,43 +173,15 @@ INLINE uint64_t escaped_bytes(uint64_t backslash, uint64_t *carry)
     return escaped;
 }
 
-/* Bits at the bytes where UTF-8 breaks a rule of table 3-7 of the Unicode standard, after Keiser and
- * Lemire, "Validating UTF-8 in less than one instruction per byte". */
+/* A table of 16 bytes, four times. */
+INLINE __m512i table_64(const uint8_t table[16])
+{
+    return _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)table));
+}
+
+/* Bits at the bytes where UTF-8 breaks a rule of table 3-7 of the Unicode standard; see json_utf8. */
 INLINE uint64_t utf8_errors(const char *p, __m512i v, bool first)
 {
-    enum {
-        TOO_SHORT = 1,
-        TOO_LONG = 2,
-        OVERLONG_3 = 4,
-        TOO_LARGE = 8,
-        SURROGATE = 16,
-        OVERLONG_2 = 32,
-        TOO_LARGE_1000 = 64,
-        OVERLONG_4 = 64,
-        TWO_CONTS = 128,
-        CARRY = TOO_SHORT | TOO_LONG | TWO_CONTS
-    };
-#define R4(...) _mm512_broadcast_i32x4(_mm_setr_epi8(__VA_ARGS__))
-#define B(x)    (char)(x)
-    const __m512i high_1 = R4(TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG,
-                              TOO_LONG, B(TWO_CONTS), B(TWO_CONTS), B(TWO_CONTS), B(TWO_CONTS),
-                              TOO_SHORT | OVERLONG_2, TOO_SHORT, TOO_SHORT | OVERLONG_3 | SURROGATE,
-                              TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4);
-    const __m512i low_1 =
-        R4(B(CARRY | OVERLONG_3 | OVERLONG_2 | OVERLONG_4), B(CARRY | OVERLONG_2), B(CARRY),
-           B(CARRY), B(CARRY | TOO_LARGE), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000 | SURROGATE),
-           B(CARRY | TOO_LARGE | TOO_LARGE_1000), B(CARRY | TOO_LARGE | TOO_LARGE_1000));
-    const __m512i high_2 =
-        R4(TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT,
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE),
-           B(TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE), TOO_SHORT, TOO_SHORT,
-           TOO_SHORT, TOO_SHORT);
     const __m512i low4 = _mm512_set1_epi8(0x0F);
     __m512i before[3], special, must;
 
@@ -219,16 +189,16 @@ INLINE uint64_t utf8_errors(const char *p, __m512i v, bool first)
         before[i] = first ? _mm512_maskz_loadu_epi8(~UINT64_C(0) << (i + 1), p - i - 1)
                           : _mm512_loadu_si512(p - i - 1);
     special = _mm512_and_si512(
-        _mm512_shuffle_epi8(high_1, _mm512_and_si512(_mm512_srli_epi16(before[0], 4), low4)),
+        _mm512_shuffle_epi8(table_64(json_utf8[0]),
+                            _mm512_and_si512(_mm512_srli_epi16(before[0], 4), low4)),
         _mm512_and_si512(
-            _mm512_shuffle_epi8(low_1, _mm512_and_si512(before[0], low4)),
-            _mm512_shuffle_epi8(high_2, _mm512_and_si512(_mm512_srli_epi16(v, 4), low4))));
+            _mm512_shuffle_epi8(table_64(json_utf8[1]), _mm512_and_si512(before[0], low4)),
+            _mm512_shuffle_epi8(table_64(json_utf8[2]),
+                                _mm512_and_si512(_mm512_srli_epi16(v, 4), low4))));
     must = _mm512_or_si512(_mm512_subs_epu8(before[1], _mm512_set1_epi8((char)(0xE0 - 0x80))),
                            _mm512_subs_epu8(before[2], _mm512_set1_epi8((char)(0xF0 - 0x80))));
     must = _mm512_and_si512(must, _mm512_set1_epi8((char)0x80));
     return _mm512_test_epi8_mask(_mm512_xor_si512(must, special), _mm512_xor_si512(must, special));
-#undef R4
-#undef B
 }
 
 /* A sequence that the block's end cuts off. */

@@ -18,6 +18,10 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the byte searches assu
 static_assert(JSON_DEPTH_MAX <= 64, "the open containers are one bit each in a uint64_t");
 static_assert(JSON_PATHS_MAX <= 16, "sets of paths are uint16_t");
 
+/* A variant is compiled for other instructions, or tuned otherwise, than the rest: then the compiler inlines
+ * only what it must. */
+#define INLINE static inline __attribute__((always_inline))
+
 #define PICK_LENGTHS     16
 #define VECTOR_BYTES_MAX (UINT32_MAX - (1u << 20)) /* larger buffers are read as scalar */
 
@@ -117,7 +121,7 @@ void json_fill_event(struct json_event *ev, const struct json_scan *scan);
 const char *json_read_element(struct json_event *ev, const char *from, const char *end,
                               const struct json_pick *pick);
 
-static inline uint64_t load64(const char *p)
+INLINE uint64_t load64(const char *p)
 {
     uint64_t w;
 
@@ -127,7 +131,7 @@ static inline uint64_t load64(const char *p)
 
 #define BYTES(b) (UINT64_C(0x0101010101010101) * (uint8_t)(b))
 
-static inline bool is_space(char c)
+INLINE bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
@@ -146,7 +150,7 @@ static inline const char *cut_trailing(const char *p, const char *end)
     return end;
 }
 
-static inline bool is_digit(char c)
+INLINE bool is_digit(char c)
 {
     return (uint8_t)(c - '0') < 10;
 }

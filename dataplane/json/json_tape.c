@@ -23,6 +23,36 @@ const uint8_t json_class[256] __attribute__((aligned(64))) = {
 #undef X
 /* clang-format on */
 
+/* What may be wrong with two bytes of UTF-8, a bit each. */
+enum {
+    TOO_SHORT = 1, /* a first byte, and then no continuation */
+    TOO_LONG = 2,  /* ASCII, and then a continuation */
+    OVERLONG_3 = 4,
+    TOO_LARGE = 8,
+    SURROGATE = 16,
+    OVERLONG_2 = 32,
+    TOO_LARGE_1000 = 64, /* F5 and more, and then 8x */
+    OVERLONG_4 = 64,
+    TWO_CONTS = 128, /* wrong but behind the first bytes of three and four */
+    CARRY = TOO_SHORT | TOO_LONG | TWO_CONTS,
+    LARGE = CARRY | TOO_LARGE | TOO_LARGE_1000,
+};
+
+const uint8_t json_utf8[3][16] __attribute__((aligned(16))) = {
+    {TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TWO_CONTS,
+     TWO_CONTS, TWO_CONTS, TWO_CONTS, TOO_SHORT | OVERLONG_2, TOO_SHORT,
+     TOO_SHORT | OVERLONG_3 | SURROGATE, TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4},
+    {CARRY | OVERLONG_3 | OVERLONG_2 | OVERLONG_4, CARRY | OVERLONG_2, CARRY, CARRY,
+     CARRY | TOO_LARGE, LARGE, LARGE, LARGE, LARGE, LARGE, LARGE, LARGE, LARGE, LARGE | SURROGATE,
+     LARGE, LARGE},
+    {TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT,
+     TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4,
+     TOO_LONG | OVERLONG_2 | TWO_CONTS | OVERLONG_3 | TOO_LARGE,
+     TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE,
+     TOO_LONG | OVERLONG_2 | TWO_CONTS | SURROGATE | TOO_LARGE, TOO_SHORT, TOO_SHORT, TOO_SHORT,
+     TOO_SHORT},
+};
+
 /* ---- numbers, literals, escapes ---- */
 
 #define FAR_DIGITS 300 /* as in the scalar scanner */

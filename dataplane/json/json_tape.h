@@ -37,6 +37,13 @@ enum {
 
 extern const uint8_t json_class[256]; /* those that are not ASCII: 0 */
 
+/**
+ * Tables to find bytes that break table 3-7 of the Unicode standard, after Keiser and Lemire,
+ * "Validating UTF-8 in less than one instruction per byte": by the upper nibble of the byte before, by
+ * its lower one, by the upper one of the byte itself. What the three have in common is wrong.
+ */
+extern const uint8_t json_utf8[3][16];
+
 #define BLOCK_BYTES 64u
 #define CHUNK_BYTES (32u << 10) /* scanned at once: what it fills stays in the caches */
 #define CARRY_MAX \
@@ -160,7 +167,8 @@ struct json_vectors {
     uint32_t *escape; /* positions behind backslashes */
     uint32_t *other;  /* blocks that hold bytes that are not ASCII */
     uint8_t *kind;    /* of tokens */
-    char *dense;      /* numbers and literals, each with the byte behind it */
+    char *dense;      /* numbers and literals, each with the byte behind it: AVX-512 */
+    uint64_t block_tokens[CHUNK_BYTES / BLOCK_BYTES + 1]; /* of blocks, a bit a byte: AVX2 */
     uint32_t seen[SHAPE_SEEN];
     uint64_t generation;
     uint32_t way;    /* to replace next */
@@ -179,7 +187,7 @@ struct json_vectors {
 static_assert(JSON_SHAPES_MAX % SHAPE_WAYS == 0, "sets are whole");
 
 /** Marks the bytes from off on, one block of them. */
-static inline void tape_mark(struct json_tape *t, uint32_t off, uint8_t what)
+INLINE void tape_mark(struct json_tape *t, uint32_t off, uint8_t what)
 {
     const uint32_t first = (off - t->mark_base) / BLOCK_BYTES;
 
@@ -190,7 +198,7 @@ static inline void tape_mark(struct json_tape *t, uint32_t off, uint8_t what)
 }
 
 /** All marks that touch the bytes from..to, both included; from may lie in front of the marks. */
-static inline uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint32_t to)
+INLINE uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint32_t to)
 {
     uint8_t what = 0;
     uint32_t i = 0;
