@@ -73,58 +73,76 @@ INLINE struct kind_masks kinds_load(const uint8_t *kind)
     };
 }
 
-/* The first n bytes, the others 0. n is 64 at most. */
-INLINE struct pair pair_first(const uint8_t *p, uint32_t n)
-{
-    static const uint8_t ones_zeros[128] = {[0 ... 63] = 0xFF};
-    const struct pair all = pair_load(p), mask = pair_load(ones_zeros + 64 - n);
+#define FEW \
+    192u /* tokens that are handled without a branch on how many there are; few lines have more */
 
-    return (struct pair){.low = _mm256_and_si256(all.low, mask.low),
-                         .high = _mm256_and_si256(all.high, mask.high)};
+/* Which of the 32 tokens from `from` on are among the first n, which are FEW at most. */
+INLINE __m256i among(uint32_t from, uint32_t n)
+{
+#define I4(i)  (i) - 128, (i)-127, (i)-126, (i)-125
+#define I16(i) I4(i), I4((i) + 4), I4((i) + 8), I4((i) + 12)
+#define I64(i) I16(i), I16((i) + 16), I16((i) + 32), I16((i) + 48)
+    static const int8_t index[FEW] __attribute__((aligned(32))) = {I64(0), I64(64), I64(128)};
+#undef I4
+#undef I16
+#undef I64
+    const __m256i i = _mm256_load_si256((const __m256i *)(index + from));
+
+    return _mm256_cmpgt_epi8(_mm256_set1_epi8((char)(n - 128)), i);
 }
 
 INLINE uint64_t kinds_hash(const uint8_t *kind, uint32_t n)
 {
-    __m128i h[4];
-    struct pair p;
+    __m128i h0 = _mm_set1_epi32((int)(0x9E3779B9u + n)), h1 = h0, h2 = h0, h3 = h0;
 
-    for (unsigned i = 0; i < 4; i++)
-        h[i] = _mm_set1_epi32((int)(0x9E3779B9u * (i + 1) + n));
-    for (; n > 64; n -= 64, kind += 64) {
-        for (unsigned i = 0; i < 4; i++)
-            h[i] = _mm_aesenc_si128(h[i], _mm_loadu_si128((const __m128i *)kind + i));
+#define LOAD(from) _mm_loadu_si128((const __m128i *)(kind + (from)))
+#define PAIR(from) _mm256_loadu_si256((const __m256i *)(kind + (from)))
+#define UPPER(v)   _mm256_extracti128_si256(v, 1)
+    for (; unlikely(n > FEW); n -= 64, kind += 64) {
+        h0 = _mm_aesenc_si128(h0, LOAD(0));
+        h1 = _mm_aesenc_si128(h1, LOAD(16));
+        h2 = _mm_aesenc_si128(h2, LOAD(32));
+        h3 = _mm_aesenc_si128(h3, LOAD(48));
     }
-    p = pair_first(kind, n);
-    h[0] = _mm_aesenc_si128(h[0], _mm256_castsi256_si128(p.low));
-    h[1] = _mm_aesenc_si128(h[1], _mm256_extracti128_si256(p.low, 1));
-    h[2] = _mm_aesenc_si128(h[2], _mm256_castsi256_si128(p.high));
-    h[3] = _mm_aesenc_si128(h[3], _mm256_extracti128_si256(p.high, 1));
-    h[0] = _mm_aesenc_si128(h[0], h[1]);
-    h[2] = _mm_aesenc_si128(h[2], h[3]);
-    h[0] = _mm_aesenc_si128(_mm_aesenc_si128(h[0], h[2]), h[2]);
-    return (uint64_t)_mm_cvtsi128_si64(h[0]);
+    for (uint32_t from = 0; from < FEW; from += 64) {
+        const __m256i a = _mm256_and_si256(PAIR(from), among(from, n));
+        const __m256i b = _mm256_and_si256(PAIR(from + 32), among(from + 32, n));
+
+        h0 = _mm_aesenc_si128(h0, _mm256_castsi256_si128(a));
+        h1 = _mm_aesenc_si128(h1, UPPER(a));
+        h2 = _mm_aesenc_si128(h2, _mm256_castsi256_si128(b));
+        h3 = _mm_aesenc_si128(h3, UPPER(b));
+    }
+#undef LOAD
+#undef PAIR
+#undef UPPER
+    h0 = _mm_aesenc_si128(h0, h1);
+    h2 = _mm_aesenc_si128(h2, h3);
+    h0 = _mm_aesenc_si128(_mm_aesenc_si128(h0, h2), h2);
+    return (uint64_t)_mm_cvtsi128_si64(h0);
 }
 
-INLINE bool pair_same(struct pair a, struct pair b)
+/* Bits at which 32 tokens differ from a shape's. */
+INLINE __m256i kinds_differ(const uint8_t *kind, const uint8_t *shape)
 {
-    const __m256i differ =
-        _mm256_or_si256(_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high));
+    return _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)kind),
+                            _mm256_load_si256((const __m256i *)shape));
+}
 
+INLINE bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
+{
+    __m256i differ = _mm256_setzero_si256();
+
+    for (; unlikely(n > FEW); n -= 32, kind += 32, shape += 32)
+        differ = _mm256_or_si256(differ, kinds_differ(kind, shape));
+    for (uint32_t from = 0; from < FEW; from += 32)
+        differ = _mm256_or_si256(
+            differ, _mm256_and_si256(kinds_differ(kind + from, shape + from), among(from, n)));
     return _mm256_testz_si256(differ, differ) != 0;
 }
 
-/* shape is filled up with zeros. */
-INLINE bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
-{
-    for (; n > 64; n -= 64, kind += 64, shape += 64) {
-        if (!pair_same(pair_load(kind), pair_load(shape)))
-            return false;
-    }
-    return pair_same(pair_first(kind, n), pair_load(shape));
-}
-
 /* kind ends with a KIND_LINE. */
-INLINE uint32_t line_length(const uint8_t *kind)
+INLINE uint32_t line_search(const uint8_t *kind)
 {
     for (uint32_t i = 0;; i += 64) {
         const uint64_t line = pair_equal(pair_load(kind + i), KIND_LINE);
@@ -132,6 +150,17 @@ INLINE uint32_t line_length(const uint8_t *kind)
         if (line != 0)
             return i + (uint32_t)_tzcnt_u64(line);
     }
+}
+
+INLINE uint32_t line_length(struct json_vectors *v, uint32_t first)
+{
+    struct json_tape *t = &v->tape;
+
+    if (unlikely(!t->listed))
+        return line_search(v->kind + first);
+    if (likely(t->line_next < t->n_lines))
+        return t->line_first + v->line[t->line_next++] - first;
+    return t->n_tokens - t->ended - first;
 }
 
 static void scan_chunk(struct json_vectors *v, uint32_t to);
@@ -213,6 +242,16 @@ INLINE bool utf8_open(const char *p)
 #define ROW256(add) ROW64(0u, add), ROW64(64u, add), ROW64(128u, add), ROW64(192u, add)
 static const uint64_t bits_row[2][256]
     __attribute__((aligned(64))) = {{ROW256(0)}, {ROW256(UINT64_C(0x0808080808080808))}};
+#define COUNT(m)   (uint8_t) __builtin_popcount(m)
+#define COUNT4(m)  COUNT(m), COUNT((m) + 1), COUNT((m) + 2), COUNT((m) + 3)
+#define COUNT16(m) COUNT4(m), COUNT4((m) + 4), COUNT4((m) + 8), COUNT4((m) + 12)
+#define COUNT64(m) COUNT16(m), COUNT16((m) + 16), COUNT16((m) + 32), COUNT16((m) + 48)
+static const uint8_t bits_count[256]
+    __attribute__((aligned(64))) = {COUNT64(0u), COUNT64(64u), COUNT64(128u), COUNT64(192u)};
+#undef COUNT
+#undef COUNT4
+#undef COUNT16
+#undef COUNT64
 #undef BIT
 #undef ROW
 #undef ROW4
@@ -238,55 +277,55 @@ static __attribute__((noinline)) void put_close(uint32_t *pos, uint8_t *kind, co
     }
 }
 
-/* The tokens of 16 bytes, 8 at most: positions, and the bytes in place of kinds. */
-INLINE void put_16(uint32_t *pos, uint8_t *kind, const char *bytes, __m256i off, uint32_t token)
+/*
+ * The tokens of 16 bytes, 8 at most: positions, and the bytes in place of kinds. mask points to their two
+ * bytes of bits.
+ * @return how many there are.
+ */
+INLINE size_t put_16(uint32_t *pos, uint8_t *kind, const char *bytes, __m256i off,
+                     const uint8_t *mask)
 {
-    const uint32_t low = token & 0xFF, high = token >> 8 & 0xFF;
+    const size_t low = mask[0], high = mask[1];
+    const size_t n_low = bits_count[low];
     __m128i row = _mm_loadl_epi64((const __m128i *)&bits_row[0][low]);
 
     row = _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(row), (const double *)&bits_row[1][high]));
-    row = _mm_shuffle_epi8(
-        row, _mm_loadu_si128((const __m128i *)join_row[(uint32_t)_mm_popcnt_u32(low)]));
+    row = _mm_shuffle_epi8(row, _mm_loadu_si128((const __m128i *)join_row[n_low]));
     _mm_storel_epi64((__m128i *)kind,
                      _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)bytes), row));
     _mm256_storeu_si256((__m256i *)pos, _mm256_add_epi32(off, _mm256_cvtepu8_epi32(row)));
+    return n_low + bits_count[high];
 }
 
 /* The tokens of some blocks, the first of which begins at off and is at bytes. */
 static __attribute__((noinline)) void put_blocks(struct json_vectors *v, const char *bytes,
                                                  uint32_t off, uint32_t n_blocks)
 {
-    const uint64_t *tokens = v->block_tokens, *end = tokens + n_blocks;
-    uint32_t *pos = v->pos + v->tape.n_tokens;
-    uint8_t *kind = v->kind + v->tape.n_tokens;
+    const uint64_t *token = v->block_tokens, *end = token + n_blocks;
+    uint32_t *const pos = v->pos;
+    uint8_t *const kind = v->kind;
     const __m256i step = _mm256_set1_epi32(16);
     __m256i base = _mm256_set1_epi32((int)off);
+    size_t n = v->tape.n_tokens;
 
     ASSERT_HOT(n_blocks <= ARRAY_LEN(v->block_tokens));
-    for (; tokens < end; tokens++, bytes += BLOCK_BYTES) {
-        const uint64_t token = *tokens;
-        const uint32_t n0 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF);
-        const uint32_t n1 = (uint32_t)_mm_popcnt_u64(token & 0xFFFF0000);
-        const uint32_t n2 = (uint32_t)_mm_popcnt_u64(token >> 32 & 0xFFFF);
-        const uint32_t n3 = (uint32_t)_mm_popcnt_u64(token >> 48);
-        uint32_t *const first_pos = pos;
-        uint8_t *const first_kind = kind;
+    for (; token < end; token++, bytes += BLOCK_BYTES) {
+        const size_t first = n;
+        size_t most = 0;
 
-#define PUT(i)                                                                \
-    put_16(pos, kind, bytes + 16 * (i), base, (uint32_t)(token >> 16 * (i))); \
-    base = _mm256_add_epi32(base, step);                                      \
-    pos += n##i;                                                              \
-    kind += n##i
-        PUT(0);
-        PUT(1);
-        PUT(2);
-        PUT(3);
-#undef PUT
-        if (unlikely((n0 | n1 | n2 | n3) > 8)) /* or there are 8 and some, to no harm */
-            put_close(first_pos, first_kind, bytes,
-                      off + (uint32_t)(tokens - v->block_tokens) * BLOCK_BYTES, token);
+        for (unsigned i = 0; i < 4; i++) {
+            const size_t more =
+                put_16(pos + n, kind + n, bytes + 16 * i, base, (const uint8_t *)token + 2 * i);
+
+            n += more;
+            most |= more;
+            base = _mm256_add_epi32(base, step);
+        }
+        if (unlikely(most > 8)) /* or there are 8 and some, to no harm */
+            put_close(pos + first, kind + first, bytes,
+                      off + (uint32_t)(token - v->block_tokens) * BLOCK_BYTES, *token);
     }
-    v->tape.n_tokens = (uint32_t)(pos - v->pos);
+    v->tape.n_tokens = (uint32_t)n;
 }
 
 /* What block_special() finds out. */
@@ -337,6 +376,19 @@ static __attribute__((noinline)) void block_special(struct json_vectors *v, stru
     s->cut = (uint32_t)_tzcnt_u64(cut);
 }
 
+/* Lists a block in which all that is unusual is bytes that are not ASCII in strings, which `odd` are. */
+INLINE bool only_listed(struct json_vectors *v, struct pair p, uint64_t odd, uint64_t in_string,
+                        uint32_t off)
+{
+    struct json_tape *t = &v->tape;
+    const uint64_t other = pair_bits(p.low, p.high);
+
+    if (((odd & ~other) | (other & ~in_string) | t->escaped) != 0)
+        return false;
+    v->other[t->n_others++] = off;
+    return true;
+}
+
 /* A constant that is made once: the compiler would else make it anew for each block. */
 INLINE __m256i once(__m256i v)
 {
@@ -382,7 +434,8 @@ INLINE uint32_t masks_put(struct json_vectors *v, const char *in, const char *en
         uint64_t plain;
 
         _mm_prefetch(in + 2048, _MM_HINT_T0);
-        if (unlikely(((odd & ~outer) | v->tape.escaped) != 0)) {
+        if (unlikely(((odd & ~outer) | v->tape.escaped) != 0) &&
+            !only_listed(v, p, odd & ~outer, inside, off)) {
             s->in_string = in_string;
             s->in_plain = in_plain;
             block_special(v, s, in, quote, op, off);
@@ -454,35 +507,55 @@ INLINE __m256i kinds_of(__m256i lower, __m256i upper, __m256i bytes)
     return _mm256_subs_epu8(_mm256_shuffle_epi8(lower, bytes), _mm256_shuffle_epi8(upper, high));
 }
 
-/* Makes kinds of the first bytes of tokens, and lists numbers and literals. */
+/* Appends the positions of those of 64 tokens that bits are at. @return how many. */
+INLINE uint32_t list_bits(uint32_t *list, const uint32_t *pos, uint64_t bits)
+{
+    const uint32_t n = (uint32_t)_mm_popcnt_u64(bits);
+
+    for (unsigned i = 0; i < 8; i++, bits >>= 8) {
+        const __m256i row =
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&bits_row[0][bits & 0xFF]));
+
+        _mm256_storeu_si256(
+            (__m256i *)list,
+            _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)pos + i), row));
+        list += bits_count[bits & 0xFF];
+    }
+    return n;
+}
+
+/* Makes kinds of the first bytes of tokens, from first on. Lists numbers and literals, and lines. */
 static __attribute__((noinline)) void put_kinds(struct json_vectors *v, uint32_t first)
 {
 #define R2(...) _mm256_broadcastsi128_si256(_mm_setr_epi8(__VA_ARGS__))
     const __m256i lower = R2(0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 53, 10, 32, 11, 0, 0);
     const __m256i upper = R2(39, -1, 20, 40, -1, 0, -1, 2, -1, -1, -1, -1, -1, -1, -1, -1);
 #undef R2
-    const uint32_t end = v->tape.n_tokens;
-    uint32_t *list = v->plain;
+    struct json_tape *t = &v->tape;
+    const uint32_t end = t->n_tokens;
+    uint32_t n_plain = 0, n_lines = 0;
 
     for (uint32_t i = first; i < end; i += 64) {
+        const uint64_t there = _bzhi_u64(~UINT64_C(0), end - i < 64 ? end - i : 64);
         struct pair p = pair_load(v->kind + i);
-        const uint32_t *pos = v->pos + i;
-        uint64_t plain;
-        uint32_t count;
+        uint64_t line;
 
         p.low = kinds_of(lower, upper, p.low);
         p.high = kinds_of(lower, upper, p.high);
         _mm256_storeu_si256((__m256i *)(v->kind + i), p.low);
         _mm256_storeu_si256((__m256i *)(v->kind + i) + 1, p.high);
-        plain = _bzhi_u64(pair_equal(p, KIND_PLAIN), end - i < 64 ? end - i : 64);
-        count = (uint32_t)_mm_popcnt_u64(plain);
-        for (uint32_t k = 0; k < count; k += 4) { /* and some more, to no harm */
-            for (uint32_t at = k; at < k + 4; at++, plain = _blsr_u64(plain))
-                list[at] = pos[_tzcnt_u64(plain) & 63];
-        }
-        list += count;
+        n_plain += list_bits(v->plain + n_plain, v->pos + i, pair_equal(p, KIND_PLAIN) & there);
+        line = pair_equal(p, KIND_LINE) & there;
+        v->line[n_lines] = (uint16_t)(i - first + (uint32_t)_tzcnt_u64(line));
+        n_lines += line != 0;
+        for (line = _blsr_u64(line); line != 0; line = _blsr_u64(line))
+            v->line[n_lines++] = (uint16_t)(i - first + (uint32_t)_tzcnt_u64(line));
     }
-    v->tape.n_plain = (uint32_t)(list - v->plain);
+    t->n_plain = n_plain;
+    t->n_lines = n_lines;
+    t->line_next = 0;
+    t->line_first = first;
+    t->listed = true;
 }
 
 /* ---- numbers and literals ---- */

@@ -102,7 +102,7 @@ INLINE uint64_t line_bits(const uint8_t *kind)
 }
 
 /* kind ends with a KIND_LINE. */
-INLINE uint32_t line_length(const uint8_t *kind)
+INLINE uint32_t line_search(const uint8_t *kind)
 {
     const uint64_t a = line_bits(kind), b = line_bits(kind + 64), c = line_bits(kind + 128);
 
@@ -118,6 +118,11 @@ INLINE uint32_t line_length(const uint8_t *kind)
         if (line != 0)
             return i + (uint32_t)_tzcnt_u64(line);
     }
+}
+
+INLINE uint32_t line_length(const struct json_vectors *v, uint32_t first)
+{
+    return line_search(v->kind + first);
 }
 
 static void scan_chunk(struct json_vectors *v, uint32_t to);

@@ -31,7 +31,7 @@ static inline void chunk_drop_lines(struct json_vectors *v, uint32_t first)
     struct json_tape *t = &v->tape;
     const uint32_t n = t->n_tokens, unchecked = n - t->token_checked;
 
-    first += line_length(v->kind + first);
+    first += line_search(v->kind + first);
     if (likely(first >= n))
         return;
     t->breaks = true;
@@ -65,6 +65,7 @@ static __attribute__((noinline)) uint32_t chunk_next(struct json_vectors *v)
     t->ended = t->scanned == t->len;
     if (unlikely(t->ended && t->in_string != 0))
         tape_mark(t, t->len, MARK_RESCAN);
+    t->listed = false;
     chunk_end(v);
     chunk_drop_lines(v, first);
     chunk_end(v);

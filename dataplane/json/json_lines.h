@@ -3,7 +3,9 @@
  * it behind their own
  *
  *   void scan_chunk(struct json_vectors *v, uint32_t to)      stage 1 up to `to` or a little further
- *   uint32_t line_length(const uint8_t *kind)                 tokens in front of the next KIND_LINE
+ *   uint32_t line_search(const uint8_t *kind)                 tokens in front of the next KIND_LINE
+ *   uint32_t line_length(struct json_vectors *v, uint32_t first)
+ *                                     the same from first on, for each line once and in their order
  *   uint64_t kinds_hash(const uint8_t *kind, uint32_t n)
  *   bool kinds_equal(const uint8_t *kind, const uint8_t *shape, uint32_t n)
  *   struct kind_masks kinds_load(const uint8_t *kind)         64 tokens as bits, and those behind
@@ -226,21 +228,41 @@ static __attribute__((noinline)) bool event_new(struct json_parser *p, struct js
 #define SHAPE_MATCHES(same_kinds, same_keys) ((same_kinds) && (same_keys))
 #endif
 
+/* 8 bytes from each of four places. */
+static inline __m256i words_at(const char *a, const char *b, const char *c, const char *d)
+{
+    const __m128d low =
+        _mm_loadh_pd(_mm_castsi128_pd(_mm_loadl_epi64((const __m128i *)a)), (const double *)b);
+    const __m128d high =
+        _mm_loadh_pd(_mm_castsi128_pd(_mm_loadl_epi64((const __m128i *)c)), (const double *)d);
+
+    return _mm256_castpd_si256(_mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1));
+}
+
 /* Whether the live keys of an event are those of a shape. */
 static inline bool shape_keys(const struct json_vectors *v, const struct json_shape *s,
                               uint32_t first)
 {
     const char *buf = v->tape.buf + 1;
     const uint32_t *pos = v->pos + first;
+    const uint32_t n_groups = s->n_keys / SHAPE_KEYS_STEP;
+    __m256i wrong = _mm256_setzero_si256();
     uint64_t differ = 0;
 
-#define KEY(i) (_bzhi_u64(load64(buf + pos[s->key[i].token]), s->key[i].bits) ^ s->key[i].bytes)
-    for (uint32_t i = 0; i < s->n_keys; i += SHAPE_KEYS_STEP)
-        differ |= KEY(i) | KEY(i + 1) | KEY(i + 2) | KEY(i + 3);
-#undef KEY
+    static_assert(SHAPE_KEYS_STEP == 4, "four words are a vector");
+    for (uint32_t i = 0; i < n_groups; i++) {
+        const uint16_t *token = s->keys[i].token;
+        const __m256i words = words_at(buf + pos[token[0]], buf + pos[token[1]],
+                                       buf + pos[token[2]], buf + pos[token[3]]);
+        const __m256i same = _mm256_loadu_si256((const __m256i *)s->keys[i].bytes);
+        const __m256i mask = _mm256_loadu_si256((const __m256i *)s->keys[i].mask);
+
+        wrong = _mm256_or_si256(wrong, _mm256_and_si256(_mm256_xor_si256(words, same), mask));
+    }
     for (uint32_t i = 0; i < s->n_full; i++)
         differ |= load64(buf + pos[s->full[i].token] + s->full[i].tail_at) ^ s->full[i].tail;
-    return differ == 0 && (likely(!s->long_keys) || json_shape_full(v, s, first));
+    return differ == 0 && _mm256_testz_si256(wrong, wrong) != 0 &&
+           (likely(!s->long_keys) || json_shape_full(v, s, first));
 }
 
 /* The first shape of the set that a hash belongs to. */
@@ -307,7 +329,7 @@ static inline int lines_ahead(struct json_vectors *v, struct line *line, int max
     int n = 0;
 
     while (n < max && likely(t->token_next < t->n_tokens)) {
-        const uint32_t first = t->token_next, n_tokens = line_length(v->kind + first);
+        const uint32_t first = t->token_next, n_tokens = line_length(v, first);
         struct line *l = &line[n];
 
         if (unlikely(first + n_tokens >= t->n_tokens))

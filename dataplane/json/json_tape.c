@@ -250,16 +250,16 @@ void json_check_escapes(struct json_vectors *v)
 
 /* ---- the first bytes of keys ---- */
 
-/* How many bits of the first 8 bytes belong to a key and its closing quote. */
-static inline unsigned key_bits(uint32_t len)
+/* Which of the first 8 bytes belong to a key and its closing quote. */
+static inline uint64_t key_mask(uint32_t len)
 {
-    return len >= 7 ? 64 : 8 * (len + 1);
+    return ~UINT64_C(0) >> (len >= 7 ? 0 : 64 - 8 * (len + 1));
 }
 
 /* The first 8 bytes behind a key's quote, without those that do not belong to it. */
 static inline uint64_t key_head(const char *key, uint32_t len)
 {
-    return load64(key) & ~UINT64_C(0) >> (64 - key_bits(len));
+    return load64(key) & key_mask(len);
 }
 
 /* ---- memory ---- */
@@ -338,6 +338,7 @@ void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
     t->n_others = 0;
     t->token_next = 0;
     t->token_checked = 0;
+    t->listed = false;
     t->far_next = 0;
     t->breaks = false;
     t->stopped = false;
@@ -501,8 +502,8 @@ static void find_level(struct json_parser *p, const struct json_colons *colons,
         if (live->all)
             live->key[live->n++] =
                 (struct json_live_key){.token = colon - 1, .len = (uint32_t)key.len};
-        live->hash = (live->hash ^ (word & ~UINT64_C(0) >> (64 - key_bits((uint32_t)key.len)))) *
-                     UINT64_C(0x9E3779B97F4A7C15);
+        live->hash =
+            (live->hash ^ (word & key_mask((uint32_t)key.len))) * UINT64_C(0x9E3779B97F4A7C15);
         matched = key_match(p, in, key, escaped, word);
         if (matched != 0)
             member_found(p, colons, in, colon + 1, matched);
@@ -570,6 +571,18 @@ static bool key_ambiguous(const struct json_paths *paths, const char *key, uint3
     return false;
 }
 
+/* Key i of a shape. */
+static void shape_set_key(struct json_shape *s, uint32_t i, uint32_t token, uint64_t bytes,
+                          uint64_t mask)
+{
+    const uint32_t group = i / SHAPE_KEYS_STEP, k = i % SHAPE_KEYS_STEP;
+
+    ASSERT_HOT(i < SHAPE_KEYS_MAX && token < SHAPE_TOKENS_MAX);
+    s->keys[group].bytes[k] = bytes;
+    s->keys[group].mask[k] = mask;
+    s->keys[group].token[k] = (uint16_t)token;
+}
+
 /* Puts the live keys into a shape. @return whether there is room. */
 static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t first)
 {
@@ -582,9 +595,7 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
         const struct json_live_key *k = &v->live.key[i];
         const char *key = v->tape.buf + v->pos[first + k->token] + 1;
 
-        s->key[i].token = (uint16_t)k->token;
-        s->key[i].bits = (uint8_t)key_bits(k->len);
-        s->key[i].bytes = key_head(key, k->len);
+        shape_set_key(s, i, k->token, key_head(key, k->len), key_mask(k->len));
         if (!key_ambiguous(&p->paths, key, k->len))
             continue;
         if (s->n_full == SHAPE_FULL_MAX || used + k->len + 1 > SHAPE_TEXT_BYTES)
@@ -601,7 +612,7 @@ static bool shape_set_keys(struct json_parser *p, struct json_shape *s, uint32_t
     }
     s->n_keys = (uint16_t)align_up(v->live.n, SHAPE_KEYS_STEP);
     for (uint32_t i = v->live.n; i < s->n_keys; i++)
-        memset(&s->key[i], 0, sizeof(s->key[i]));
+        shape_set_key(s, i, 0, 0, 0);
     return true;
 }
 

@@ -62,7 +62,7 @@ extern const uint8_t json_utf8[3][16];
 #define SHAPE_KEYS_MAX   96u
 #define SHAPE_KEYS_STEP  4u
 #define SHAPE_FULL_MAX   32u
-#define SHAPE_TEXT_BYTES 576u
+#define SHAPE_TEXT_BYTES 640u
 #define SHAPE_WAYS       8u
 #define SHAPE_SEEN       1024u /* shapes seen once that are remembered by their hash */
 
@@ -83,10 +83,11 @@ struct json_shape {
         uint16_t end;   /* token of its closing bracket, for containers */
     } field[JSON_PATHS_MAX];
     struct {
-        uint64_t bytes; /* the first 8 from behind the quote, its closing quote included */
-        uint16_t token;
-        uint8_t bits;      /* how many of these count: all, or as many as there are */
-    } key[SHAPE_KEYS_MAX]; /* side by side: what one event needs lies in few cache lines */
+        uint64_t
+            bytes[SHAPE_KEYS_STEP]; /* the first 8 from behind the quote, closing quote included */
+        uint64_t mask[SHAPE_KEYS_STEP]; /* which of them count: all, or as many as there are */
+        uint16_t token[SHAPE_KEYS_STEP];
+    } keys[SHAPE_KEYS_MAX / SHAPE_KEYS_STEP]; /* side by side: one event needs few cache lines */
     struct {
         uint64_t tail;           /* bytes 9 to 16, or the last 8 of fewer */
         uint16_t token, at, len; /* text[at, at + len): key and closing quote */
@@ -145,6 +146,10 @@ struct json_tape {
     uint32_t token_next;    /* first token of the next line */
     uint32_t token_checked; /* numbers and literals in front of it are checked or marked */
     uint32_t far_next;      /* not in lines that were handed out */
+    /* AVX2, of line[]. */
+    bool listed; /* it is of these tokens */
+    uint32_t n_lines, line_next;
+    uint32_t line_first; /* the token that it counts from */
     /* Of arrays and single documents, see json_documents.h. */
     bool breaks;    /* there were line feeds, which are no tokens */
     bool stopped;   /* what is behind the tokens is not made elements of */
@@ -169,6 +174,7 @@ struct json_vectors {
     uint8_t *kind;    /* of tokens */
     char *dense;      /* numbers and literals, each with the byte behind it: AVX-512 */
     uint64_t block_tokens[CHUNK_BYTES / BLOCK_BYTES + 1]; /* of blocks, a bit a byte: AVX2 */
+    uint16_t line[CHUNK_BYTES + BLOCK_BYTES];             /* tokens that are line feeds: AVX2 */
     uint32_t seen[SHAPE_SEEN];
     uint64_t generation;
     uint32_t way;    /* to replace next */
