@@ -167,6 +167,11 @@ static void add_faults(struct lc_req *r, json_t *extra)
     if (*a.job_reason)
         json_object_set_new(extra, "job_message", json_string(a.message));
     json_object_set_new(extra, "job_rows", json_integer(a.job_rows));
+    if (*a.load_row)
+        json_object_set_new(extra, "load_row", json_string(a.load_row));
+    if (*a.load_uri)
+        json_object_set_new(extra, "load_uri", json_string(a.load_uri));
+    json_object_set_new(extra, "load_silent", json_boolean(a.load_silent));
 }
 
 void lc_job_submit(struct lc_req *r, json_t *body, const char *input)

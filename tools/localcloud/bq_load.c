@@ -305,6 +305,9 @@ bool lc_load_run(struct lc_bq *b, sqlite3 *db, struct lc_job *job, json_t *done,
 {
     struct lc_load l = {.b = b, .db = db, .seq = job->seq, .warnings = warnings};
     l.config = json_object_get(json_object_get(job->body, "configuration"), "load");
+    l.bad_row = lc_json_str(job->extra, "load_row");
+    l.bad_uri = lc_json_str(job->extra, "load_uri");
+    l.silent = json_is_true(json_object_get(job->extra, "load_silent"));
     pthread_mutex_lock(&b->lock);
     bool ok = plan(&l, p);
     pthread_mutex_unlock(&b->lock);

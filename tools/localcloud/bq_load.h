@@ -25,6 +25,8 @@ struct lc_load {
     int64_t bad;
     int64_t input_bytes;
     int64_t output_bytes;
+    const char *bad_row, *bad_uri; // faults: text of rows and URIs that are found bad, or NULL
+    bool silent;                   // ... without saying which
 };
 
 /** Inserts the rows of all files of l. Inside the caller's transaction. @return false with p set.

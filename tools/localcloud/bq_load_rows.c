@@ -61,7 +61,7 @@ static bool note_partition(struct row_loop *w)
 static void note_bad_row(struct row_loop *w, int64_t offset, const char *why)
 {
     w->load->bad++;
-    if (json_array_size(w->load->warnings) >= ROW_ERRORS_MAX)
+    if (w->load->silent || json_array_size(w->load->warnings) >= ROW_ERRORS_MAX)
         return;
     char *message = lc_format("Error while reading data, error message: JSON parsing error in row "
                               "starting at position %lld: "
@@ -99,6 +99,8 @@ static int load_line(struct row_loop *w, const char *line, size_t n, int64_t off
         char *why = lc_format("Parser terminated before end of string: %s", err.text);
         note_bad_row(w, offset, why);
         free(why);
+    } else if (w->load->bad_row && memmem(line, n, w->load->bad_row, strlen(w->load->bad_row))) {
+        note_bad_row(w, offset, "injected fault: this row is bad.");
     } else if (!lc_row_bind(&w->ctx, &w->load->schema, row, w->insert)) {
         note_bad_row(w, offset, w->ctx.err);
         w->ctx.bytes = bytes_before;
@@ -133,6 +135,11 @@ static bool too_many_bad(struct row_loop *w, struct lc_problem *p)
     const struct lc_load *l = w->load;
     if (l->bad <= l->bad_max)
         return false;
+    if (l->silent) {
+        lc_problem_set(p, 400, "invalid",
+                       "Error while reading data, error message: too many errors");
+        return true;
+    }
     lc_problem_set(
         p, 400, "invalid",
         "Error while reading data, error message: JSON table encountered too many errors, giving "
@@ -181,6 +188,14 @@ static bool load_lines(struct row_loop *w, struct lc_lines *lines, struct lc_pro
 static bool load_file(struct row_loop *w, const json_t *file, int *kind, struct lc_problem *p)
 {
     w->uri = lc_json_str(file, "uri");
+    if (w->load->bad_uri && strstr(w->uri, w->load->bad_uri)) {
+        lc_problem_set(p, 400, "invalid",
+                       "Error while reading data, error message: injected fault%s%s",
+                       w->load->silent ? "" : ". File: ", w->load->silent ? "" : w->uri);
+        if (!w->load->silent)
+            snprintf(p->location, sizeof p->location, "%s", w->uri);
+        return false;
+    }
     const char *path = lc_json_str(file, "path");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC)
                   : lc_storage_open_object(w->load->b->storage, lc_json_str(file, "bucket"),

@@ -129,7 +129,8 @@ static bool known_key(const char *key)
         "reason",    "message",      "probability",   "count",         "skip",
         "delay_ms",  "reset",        "lose_answer",   "refuse",        "seconds",
         "seed",      "retry_after",  "persist_bytes", "drop_session",  "row_reason",
-        "row_every", "row_contains", "job_reason",    "job_rows",      "corrupt"};
+        "row_every", "row_contains", "job_reason",    "job_rows",      "corrupt",
+        "load_row",  "load_uri",     "load_silent"};
     for (size_t i = 0; i < LC_ARRAY_LEN(known); i++)
         if (strcmp(known[i], key) == 0)
             return true;
@@ -178,7 +179,8 @@ static const char *read_special(struct fault *x, const json_t *spec)
     const char *job = lc_json_str(spec, "job_reason");
     bool chunk = json_object_get(spec, "persist_bytes") || json_object_get(spec, "drop_session");
     bool corrupt = json_is_true(json_object_get(spec, "corrupt"));
-    bool load = job || json_object_get(spec, "job_rows");
+    const char *load_row = lc_json_str(spec, "load_row"), *load_uri = lc_json_str(spec, "load_uri");
+    bool load = job || json_object_get(spec, "job_rows") || load_row || load_uri;
     a->persist_bytes = -1;
     a->row_every = 1;
     if (lc_json_i64(spec, "persist_bytes", &a->persist_bytes) < 0 || a->persist_bytes < -1)
@@ -194,6 +196,9 @@ static const char *read_special(struct fault *x, const json_t *spec)
     a->drop_session = (int)gone;
     snprintf(a->row_reason, sizeof a->row_reason, "%s", row ? row : "");
     snprintf(a->row_contains, sizeof a->row_contains, "%s", part ? part : "");
+    snprintf(a->load_row, sizeof a->load_row, "%s", load_row ? load_row : "");
+    snprintf(a->load_uri, sizeof a->load_uri, "%s", load_uri ? load_uri : "");
+    a->load_silent = json_is_true(json_object_get(spec, "load_silent"));
     snprintf(a->job_reason, sizeof a->job_reason, "%s", job ? job : "");
     x->kind = chunk     ? LC_FAULT_CHUNK
               : corrupt ? LC_FAULT_BODY
@@ -234,7 +239,7 @@ static const char *read_spec(struct fault *x, json_t *spec)
     if (x->kind == LC_FAULT_CALL && !x->action.status && !x->action.delay_ms && !x->action.reset &&
         !x->action.lose_answer && !x->refuse)
         return "give an effect: status, delay_ms, reset, lose_answer, refuse, persist_bytes, "
-               "drop_session, corrupt, row_reason, job_reason or job_rows";
+               "drop_session, corrupt, row_reason, job_reason, job_rows, load_row or load_uri";
     const char *reason = lc_json_str(spec, "reason");
     const char *message = lc_json_str(spec, "message");
     snprintf(x->action.reason, sizeof x->action.reason, "%s", reason ? reason : "backendError");

@@ -34,6 +34,9 @@ struct lc_fault_action {
     char row_contains[128]; // only rows whose JSON has this text
     char job_reason[64];    // the job fails with this reason
     int64_t job_rows;       // added to outputRows
+    char load_row[128];     // the load job finds rows bad whose line has this text
+    char load_uri[256];     // the load job finds files bad whose URI has this text
+    bool load_silent;       // ... and does not say which
 };
 
 /** Empty set of rules. Owner: caller, lc_faults_destroy. */
