@@ -148,5 +148,7 @@ void gcs_destroy(struct gcs *g)
     deletes_destroy(g);
     while (g->cancels != NULL)
         cancel_op_destroy(g->cancels);
+    while (g->gets != NULL)
+        get_op_destroy(g->gets);
     free(g);
 }

@@ -80,6 +80,17 @@ struct gcs_delete {
     void *_op;
 };
 
+/** An object to read, as it is stored (gzip stays gzip), in order. Embedded; zero it before filling. */
+struct gcs_get {
+    const char *name;
+    /** The next bytes, for the call. @return false to give up: then done says GCS_PERMANENT. */
+    bool (*take)(struct gcs_get *g, struct span piece);
+    /** GCS_DONE after the last byte. Nothing says that the object is the one that was meant: compare. */
+    void (*done)(struct gcs_get *g, enum gcs_result result, const char *text);
+    const char *waiting; /* while retrying: why, for status; NULL otherwise */
+    void *_op;
+};
+
 /** Creates the client. config, http, auth and stats are borrowed. Thread: the loop's. */
 int gcs_create(struct loop *l, struct http_client *http, struct auth *auth,
                const struct gcs_config *config, struct gcs_stats *stats,
@@ -96,6 +107,9 @@ int gcs_put_start(struct gcs *g, struct gcs_put *p) WARN_UNUSED;
 
 /** Starts to delete an object; at most GCS_DELETES_MAX are under way, the rest wait in order. */
 int gcs_delete_start(struct gcs *g, struct gcs_delete *d) WARN_UNUSED;
+
+/** Starts to read an object, range by range. @return 0 or -ENOMEM. */
+int gcs_get_start(struct gcs *g, struct gcs_get *get) WARN_UNUSED;
 
 /** One object of a listing. Borrowed for the call. */
 struct gcs_listed {

@@ -16,6 +16,7 @@
 
 struct delete_op;
 struct cancel_op;
+struct get_op;
 
 struct gcs {
     const struct gcs_config *config;
@@ -26,6 +27,7 @@ struct gcs {
     struct delete_op *queue, *queue_end; /* deletions that wait for their turn */
     uint32_t n_deletes;
     struct cancel_op *cancels;
+    struct get_op *gets;
 };
 
 /** What is under way, or comes after the wait. The pictures are in gcs_put.c and gcs_session.c. */
@@ -154,6 +156,9 @@ bool session_url_good(const char *endpoint, struct span url);
 
 /** Cancels and frees the cancelling of a session. */
 void cancel_op_destroy(struct cancel_op *op);
+
+/** Cancels and frees a read. */
+void get_op_destroy(struct get_op *op);
 
 /** Cancels and frees every deletion. */
 void deletes_destroy(struct gcs *g);

@@ -661,6 +661,84 @@ static void with_local(struct tcloud_local *cloud, struct tcloud_bed *bed, struc
     delete_many(bed, g);
 }
 
+/* Reads what a script gives; what was read is put together. */
+struct reading {
+    struct gcs_get get;
+    bool over, gives_up;
+    enum gcs_result result;
+    char *bytes;
+    size_t len;
+};
+
+static bool on_bytes(struct gcs_get *get, struct span piece)
+{
+    struct reading *r = container_of(get, struct reading, get);
+
+    r->bytes = realloc(r->bytes, r->len + piece.len);
+    assert_non_null(r->bytes);
+    memcpy(r->bytes + r->len, piece.ptr, piece.len);
+    r->len += piece.len;
+    return !r->gives_up;
+}
+
+static void on_got(struct gcs_get *get, enum gcs_result result, const char *text)
+{
+    struct reading *r = container_of(get, struct reading, get);
+
+    assert_true(!r->over && text != NULL);
+    r->over = true;
+    r->result = result;
+}
+
+static void expect_read(const struct tcloud_step *steps, uint32_t n, bool gives_up,
+                        enum gcs_result result, size_t len)
+{
+    struct reading r = {.gives_up = gives_up,
+                        .get = {.name = NAME, .take = on_bytes, .done = on_got}};
+    struct tcloud_server *server = tcloud_server_start(steps, n);
+    struct gcs_config config = {
+        .endpoint = tcloud_server_url(server), .bucket = "bkt", .node = "n"};
+    struct gcs_stats stats = {0};
+    struct tcloud_bed bed;
+    struct gcs *g;
+
+    tcloud_bed_init(&bed, 2000);
+    assert_int_equal(gcs_create(bed.loop, bed.http, &bed.auth, &config, &stats, &g), 0);
+    assert_int_equal(gcs_get_start(g, &r.get), 0);
+    assert_true(tcloud_bed_run(&bed, &r.over));
+    assert_int_equal(r.result, result);
+    assert_int_equal(r.len, len);
+    assert_int_equal(tcloud_server_count(server), n);
+    assert_non_null(strstr(tcloud_server_seen(server, 0)->headers, "Range: bytes=0-2097151"));
+    gcs_destroy(g);
+    tcloud_bed_fini(&bed);
+    tcloud_server_stop(server);
+    free(r.bytes);
+}
+
+static void test_get(void **state)
+{
+    static char range[2097152 + 1];
+    struct tcloud_step steps[3] = {{.status = 206, .body = "all"}};
+
+    (void)state;
+    memset(range, 'x', sizeof(range) - 1);
+    expect_read(steps, 1, false, GCS_DONE, 3);
+    steps[0].status = 200; /* whoever knows no ranges */
+    expect_read(steps, 1, false, GCS_DONE, 3);
+    expect_read(steps, 1, true, GCS_PERMANENT, 3);
+    steps[0] = (struct tcloud_step){.status = 206, .body = range};
+    steps[1] = (struct tcloud_step)ERROR_STEP(503, "backendError");
+    steps[2] = (struct tcloud_step){.status = 206, .body = "the rest"};
+    expect_read(steps, 3, false, GCS_DONE, sizeof(range) - 1 + 8);
+    steps[1] = (struct tcloud_step){.status = 416, .body = ""}; /* it was the last */
+    expect_read(steps, 2, false, GCS_DONE, sizeof(range) - 1);
+    steps[1] = (struct tcloud_step){.status = 200, .body = "all of it"};
+    expect_read(steps, 2, false, GCS_PERMANENT, sizeof(range) - 1);
+    steps[0] = (struct tcloud_step)ERROR_STEP(404, "notFound");
+    expect_read(steps, 1, false, GCS_PERMANENT, 0);
+}
+
 static void test_local_cloud(void **state)
 {
     struct tcloud_local *cloud = tcloud_local_start();
@@ -684,12 +762,19 @@ static void test_local_cloud(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc_text),       cmocka_unit_test(test_put_plain),
-        cmocka_unit_test(test_put_request),    cmocka_unit_test(test_put_412),
-        cmocka_unit_test(test_put_gzip),       cmocka_unit_test(test_put_unknown_outcome),
-        cmocka_unit_test(test_put_refusals),   cmocka_unit_test(test_put_stall),
-        cmocka_unit_test(test_put_waits_once), cmocka_unit_test(test_put_cancel),
-        cmocka_unit_test(test_put_allocation), cmocka_unit_test(test_put_allocation_later),
+        cmocka_unit_test(test_crc_text),
+        cmocka_unit_test(test_put_plain),
+        cmocka_unit_test(test_put_request),
+        cmocka_unit_test(test_put_412),
+        cmocka_unit_test(test_put_gzip),
+        cmocka_unit_test(test_put_unknown_outcome),
+        cmocka_unit_test(test_put_refusals),
+        cmocka_unit_test(test_put_stall),
+        cmocka_unit_test(test_put_waits_once),
+        cmocka_unit_test(test_put_cancel),
+        cmocka_unit_test(test_put_allocation),
+        cmocka_unit_test(test_put_allocation_later),
+        cmocka_unit_test(test_get),
         cmocka_unit_test(test_local_cloud),
     };
 
