@@ -78,6 +78,16 @@ struct bq_ensure {
     void *_op;
 };
 
+#define BQ_URI_BYTES_MAX 1200
+
+/** What a refused job says of what it was to load. A hint: only another job proves it. */
+struct bq_refusal {
+    bool rows;                  /* about rows or files: others may be taken without them */
+    bool missing;               /* a file is not there */
+    char uri[BQ_URI_BYTES_MAX]; /* the file at fault, or "" */
+    int64_t position;           /* byte at which the row at fault starts in it, or -1 */
+};
+
 /** One load job, from jobs.insert to DONE. Embedded; zero it before filling; everything pointed to
  * is kept. */
 struct bq_load {
@@ -86,6 +96,7 @@ struct bq_load {
     const char *const *uris; /* "gs://bucket/name" */
     uint32_t n_uris;
     void (*done)(struct bq_load *l, enum bq_result result, uint64_t rows, const char *text);
+    struct bq_refusal refusal; /* with BQ_JOB_REFUSED */
     const char *waiting;
     void *_op;
 };

@@ -32,6 +32,7 @@ struct job_facts {
     int64_t rows;
     char location[BQ_LOCATION_BYTES];
     char text[REASON_TEXT_BYTES]; /* "reason: message" of the error */
+    struct bq_refusal refusal;    /* what the error says of rows and files */
 };
 
 /** Appends "ENDPOINT/bigquery/v2/projects/P". */

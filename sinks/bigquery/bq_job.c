@@ -23,6 +23,82 @@ static bool reason_transient(const char *reason)
     return false;
 }
 
+#define MESSAGE_LONG_BYTES 2048
+
+/* A URI of Cloud Storage in a message: up to white space, without the sentence's end. */
+static bool uri_in(const char *text, char *out)
+{
+    const char *at = strstr(text, "gs://");
+    size_t len = at != NULL ? strcspn(at, " \t\r\n\"'") : 0;
+
+    ASSERT(out != NULL);
+    while (len > 0 && strchr(".,;:)", at[len - 1]) != NULL)
+        len--;
+    if (len == 0 || len >= BQ_URI_BYTES_MAX)
+        return false;
+    memcpy(out, at, len);
+    out[len] = '\0';
+    return true;
+}
+
+/* Byte position in "... in row starting at position 123: ...", or -1. */
+static int64_t position_in(const char *text)
+{
+    static const char before[] = "starting at position ";
+    const char *at = strstr(text, before);
+    size_t digits;
+    int64_t n;
+
+    if (at == NULL)
+        return -1;
+    at += sizeof(before) - 1;
+    digits = strspn(at, "0123456789");
+    ASSERT(at[digits] < '0' || at[digits] > '9');
+    return digits > 0 && json_int64((struct span){at, digits}, &n) == 0 ? n : -1;
+}
+
+/* One error: the file that it names, and where in it, unless an earlier one has said so. */
+static void refusal_read(struct json_value error, struct bq_refusal *out)
+{
+    char text[MESSAGE_LONG_BYTES] = "", uri[BQ_URI_BYTES_MAX] = "";
+    struct json_value value;
+
+    ASSERT(out->position >= -1);
+    if (error.type != JSON_OBJECT)
+        return;
+    if (answer_find(error, "location", &value) && answer_copy(value, text, sizeof(text)))
+        (void)uri_in(text, uri);
+    text[0] = '\0';
+    if (answer_find(error, "message", &value))
+        (void)answer_copy(value, text, sizeof(text));
+    if (uri[0] == '\0' && !uri_in(text, uri))
+        return;
+    if (out->uri[0] == '\0')
+        memcpy(out->uri, uri, sizeof(uri));
+    if (out->position < 0 && strcmp(out->uri, uri) == 0)
+        out->position = position_in(text);
+}
+
+/* Only "invalid", and a missing file that is named, speak of what was to be loaded: everything else
+ * is about the table, or about us. */
+static void refusals_read(struct json_value status, struct json_value error, const char *reason,
+                          struct bq_refusal *out)
+{
+    struct json_value list, item;
+    struct json_walk w;
+
+    ASSERT(reason != NULL);
+    out->position = -1;
+    refusal_read(error, out);
+    if (answer_find(status, "errors", &list) && list.type == JSON_ARRAY) {
+        json_walk_init(&w, list);
+        while (json_walk_element(&w, &item))
+            refusal_read(item, out);
+    }
+    out->missing = strcmp(reason, "notFound") == 0 && out->uri[0] != '\0';
+    out->rows = out->missing || strcmp(reason, "invalid") == 0;
+}
+
 /* errorResult sums up; the first of errors[] often names file, row and column. */
 static void error_read(struct json_value status, struct json_value error, struct job_facts *out)
 {
@@ -36,13 +112,17 @@ static void error_read(struct json_value status, struct json_value error, struct
         (void)answer_copy(text, message, sizeof(message));
     if (answer_find(status, "errors", &list) && list.type == JSON_ARRAY) {
         json_walk_init(&w, list);
-        if (json_walk_element(&w, &first) && first.type == JSON_OBJECT &&
-            answer_find(first, "message", &text))
-            (void)answer_copy(text, detail, sizeof(detail));
+        /* The first that says more: some repeat errorResult in front. */
+        while ((detail[0] == '\0' || strcmp(detail, message) == 0) &&
+               json_walk_element(&w, &first)) {
+            if (first.type == JSON_OBJECT && answer_find(first, "message", &text))
+                (void)answer_copy(text, detail, sizeof(detail));
+        }
     }
+    refusals_read(status, error, reason, &out->refusal);
     out->error_transient = reason_transient(reason);
     if (detail[0] != '\0' && strcmp(detail, message) != 0)
-        snprintf(out->text, sizeof(out->text), "%s: %.180s (%.250s)", reason, message, detail);
+        snprintf(out->text, sizeof(out->text), "%s: %.300s (%.130s)", reason, detail, message);
     else
         snprintf(out->text, sizeof(out->text), "%s: %s", reason, message);
 }

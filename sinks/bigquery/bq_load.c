@@ -111,6 +111,7 @@ static void job_done(struct load_op *op, const struct job_facts *job)
     ASSERT(job->done);
     if (job->has_error) {
         memcpy(op->text, job->text, sizeof(op->text));
+        op->load->refusal = job->refusal;
         load_finish(op, job->error_transient ? BQ_JOB_FAILED : BQ_JOB_REFUSED, 0);
     } else if (!job->has_rows) {
         load_odd_answer(op, "the job is done, but does not tell its rows");

@@ -59,6 +59,7 @@ static bool over;
 static enum bq_result result;
 static uint64_t rows;
 static char last_text[REASON_TEXT_BYTES];
+static struct bq_refusal last_refusal;
 
 static void begin_at(const char *endpoint, uint32_t stall_ms)
 {
@@ -280,6 +281,7 @@ static void on_load(struct bq_load *l, enum bq_result r, uint64_t n, const char 
     over = true;
     result = r;
     rows = n;
+    last_refusal = l->refusal;
     snprintf(last_text, sizeof(last_text), "%s", text);
 }
 
@@ -380,8 +382,51 @@ static void test_load_outcomes(void **state)
         step.body = refused[i];
         expect_load(&step, 1, BQ_JOB_REFUSED);
     }
-    assert_string_equal(last_text, "accessDenied: sum (row 3)");
+    assert_string_equal(last_text, "accessDenied: row 3 (sum)");
     assert_int_equal(stats.jobs_failed, 1);
+}
+
+#define DONE_BAD(reason, location, message, errors)                                           \
+    "{\"status\":{\"state\":\"DONE\",\"errorResult\":{\"reason\":\"" reason                   \
+    "\",\"location\":\"" location "\",\"message\":\"" message "\"},\"errors\":[" errors "]}," \
+    "\"jobReference\":{\"location\":\"EU\"}}"
+
+/* What a refused job says of files and rows: see struct bq_refusal. */
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *body, *uri;
+        int64_t position;
+        bool rows, missing;
+    } cases[] = {
+        {DONE_BAD("invalid", "", "too many errors", ""), "", -1, true, false},
+        {DONE_BAD("invalid", "gs://b/x/1.json", "sum", "{\"message\":\"sum\"}"), "gs://b/x/1.json",
+         -1, true, false},
+        {DONE_BAD(
+             "invalid", "gs://b/1", "sum",
+             "7,{\"location\":\"gs://b/2\",\"message\":\"row starting at position 5: x\"},"
+             "{\"location\":\"gs://b/1\",\"message\":\"in row starting at position 123: bad\"}"),
+         "gs://b/1", 123, true, false},
+        {DONE_BAD("invalid", "query", "Error. File: gs://b/a.json; starting at position 9", ""),
+         "gs://b/a.json", 9, true, false},
+        {DONE_BAD("invalid", "gs://b/1", "starting at position 99999999999999999999", ""),
+         "gs://b/1", -1, true, false},
+        {DONE_BAD("notFound", "", "Not found: URI gs://b/gone.json", ""), "gs://b/gone.json", -1,
+         true, true},
+        {DONE_BAD("notFound", "t", "Not found: Table p:d.t", ""), "", -1, false, false},
+        {DONE_BAD("accessDenied", "gs://b/1", "no", ""), "gs://b/1", -1, false, false},
+    };
+    struct tcloud_step step = {.status = 200};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        step.body = cases[i].body;
+        expect_load(&step, 1, BQ_JOB_REFUSED);
+        assert_string_equal(last_refusal.uri, cases[i].uri);
+        assert_int_equal(last_refusal.position, cases[i].position);
+        assert_int_equal(last_refusal.rows, cases[i].rows);
+        assert_int_equal(last_refusal.missing, cases[i].missing);
+    }
 }
 
 static void test_load_found(void **state)
@@ -630,9 +675,9 @@ int main(void)
         cmocka_unit_test(test_ensure_patches), cmocka_unit_test(test_ensure_requests),
         cmocka_unit_test(test_load_plain),     cmocka_unit_test(test_load_request),
         cmocka_unit_test(test_load_outcomes),  cmocka_unit_test(test_load_found),
-        cmocka_unit_test(test_load_again),     cmocka_unit_test(test_load_elsewhere),
-        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_count),
-        cmocka_unit_test(test_local_cloud),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_load_again),
+        cmocka_unit_test(test_load_elsewhere), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_count),          cmocka_unit_test(test_local_cloud),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
