@@ -98,7 +98,8 @@ struct config {
     bool bigquery_enabled;
     const char *bigquery_endpoint, *bigquery_project, *bigquery_dataset, *bigquery_location;
     const char *bigquery_environment, *bigquery_user_project;
-    uint64_t bigquery_table_expiration, bigquery_load_cadence, bigquery_load_bytes;
+    uint64_t bigquery_table_expiration, bigquery_load_cadence, bigquery_load_bytes,
+        bigquery_split_jobs;
     uint64_t bigquery_method; /* enum config_method */
     uint64_t insert_rows, insert_bytes, insert_age_max, insert_concurrency;
     uint64_t insert_table_concurrency, insert_table_wait;

@@ -243,6 +243,12 @@ static const struct knob table[] = {
       "tests."),
     R("bigquery.load_bytes", SIZE, bigquery_load_bytes, MIB, 10 * TIB, "1GiB", "",
       "Most bytes of one load job."),
+    R("bigquery.split_jobs", COUNT, bigquery_split_jobs, 0, 1000, "300", "",
+      "Load jobs a day and table for finding what is at fault in a load that BigQuery refuses: it "
+      "is "
+      "cut into parts, down to the row, which becomes a dead letter, and the rest is loaded. A "
+      "day's "
+      "worth may be used at once. 0: such a load is set aside as a whole."),
     K("bigquery.user_project", TEXT, bigquery_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
     K("credentials.source", CHOICE, credentials_source, 0, 0, "auto", "auto|search|metadata|none",

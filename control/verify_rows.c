@@ -149,7 +149,8 @@ static const char pending_sql[] =
     " AND kind = 0 AND ((encoding < 3 AND state IN ('planned', 'parked'))"
     "  OR (encoding = 0 AND to_load = 1 AND state = 'stored')"
     "  OR (encoding IN (1, 2) AND state = 'stored')"
-    "  OR (encoding = 3 AND (state <> 'inserted' OR i.refused > 0)))";
+    "  OR (encoding = 3 AND (state <> 'inserted' OR i.refused > 0))"
+    "  OR EXISTS (SELECT 1 FROM rejects j WHERE j.plan_id = o.plan_id))";
 
 static bool type_is_pending(sqlite3 *db, struct span type)
 {

@@ -84,7 +84,7 @@ static uint64_t ask_ledger(struct verify *v, const char *sql, const char *table)
 /* Rows that load jobs may have brought already without the log knowing. */
 static const char open_rows_sql[] =
     "SELECT coalesce(sum(rows_expected), 0) FROM loads WHERE table_name = ?1"
-    " AND state <> 'loaded' AND attempts > 0";
+    " AND state IN ('pending', 'parked') AND attempts > 0";
 static const char loaded_rows_sql[] =
     "SELECT (SELECT coalesce(sum(rows_loaded), 0) FROM loads WHERE table_name = ?1)"
     " + (SELECT coalesce(sum(rows), 0) FROM inserts WHERE table_name = ?1)";

@@ -30,6 +30,7 @@ struct debt *debt_new(const struct sink *s, const struct plan *plan)
     d->bytes = plan->bytes;
     d->since_us = s->now_us;
     d->minute = plan->key.minute;
+    d->crc32c = plan->crc32c;
     d->encoding = plan->key.encoding;
     d->gzip = plan->gzip;
     d->config = type_find(s->types, (struct span){plan->key.type, plan->key.type_len});
@@ -60,6 +61,17 @@ struct debt *debt_pop(struct debt_list *l)
     l->n--;
     d->next = NULL;
     return d;
+}
+
+struct debt *debt_copy(const struct debt *d)
+{
+    size_t bytes = sizeof(*d) + strlen(d->object) + 1;
+    struct debt *copy = malloc(bytes);
+
+    ASSERT(copy != NULL); /* a few hundred bytes; a restart finds the debt in the log */
+    memcpy(copy, d, bytes);
+    copy->next = NULL;
+    return copy;
 }
 
 void debt_move_load(struct debt_list *from, struct debt_list *to, uint64_t load_id)

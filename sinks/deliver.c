@@ -130,6 +130,30 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
     snprintf(compact, 13, "%.4s%.2s%.2s%.2s%.2s", t, t + 5, t + 8, t + 11, t + 14);
 }
 
+static void tail_text(const struct sink *s, uint64_t id, const char *suffix, char *out)
+{
+    int n = snprintf(out, OBJECT_TAIL_BYTES, "%.64s_%.8s_%08llx.json%s", s->config.node,
+                     dlog_id(s->dlog), (unsigned long long)id, suffix);
+
+    ASSERT(n > 0 && n < OBJECT_TAIL_BYTES);
+}
+
+void dead_object_name(const struct sink *s, struct span type, int32_t minute, uint64_t id,
+                      const char *suffix, char *out)
+{
+    char escaped[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[OBJECT_TAIL_BYTES], path[17],
+                                          compact[13];
+    int n;
+
+    if (type.len > 0)
+        name_escape(type, escaped);
+    minute_text(minute, path, compact);
+    tail_text(s, id, suffix, tail);
+    n = snprintf(out, OBJECT_NAME_BYTES_MAX, "dead_letter/%s/%s/dead_letter_%s_%s", escaped, path,
+                 compact, tail);
+    ASSERT(n > 0 && n < OBJECT_NAME_BYTES_MAX);
+}
+
 /*
  * The name holds node, delivery log and plan id, so it is never used twice:
  * In the last part, long type names are cut.
@@ -142,20 +166,21 @@ static void minute_text(int32_t minute, char path[17], char compact[13])
  */
 static void object_name(const struct sink *s, struct plan *p)
 {
-    char type[TYPE_ESCAPED_BYTES_MAX + 1] = "_x_unknown", tail[OBJECT_TAIL_BYTES], path[17],
-                                       compact[13];
+    char type[TYPE_ESCAPED_BYTES_MAX + 1], tail[OBJECT_TAIL_BYTES], path[17], compact[13];
+    const char *suffix = p->gzip ? ".gz" : "";
+    struct span raw = {p->key.type, p->key.type_len};
     bool inserts = p->key.encoding == ENCODING_INSERT;
     int n;
 
-    if (p->key.type_len > 0)
-        name_escape((struct span){p->key.type, p->key.type_len}, type);
-    minute_text(inserts ? time_minute(p->planned_us) : p->key.minute, path, compact);
-    snprintf(tail, sizeof(tail), "%.64s_%.8s_%08llx.json%s", s->config.node, dlog_id(s->dlog),
-             (unsigned long long)p->id, p->gzip ? ".gz" : "");
-    if (p->key.kind == PLAN_DEAD || inserts)
-        n = snprintf(p->object, sizeof(p->object), "dead_letter/%s/%s/dead_letter_%s_%s", type,
-                     path, compact, tail);
-    else if (encoding_is_staged(p->key.encoding))
+    if (p->key.kind == PLAN_DEAD || inserts) {
+        dead_object_name(s, raw, inserts ? time_minute(p->planned_us) : p->key.minute, p->id,
+                         suffix, p->object);
+        return;
+    }
+    name_escape(raw, type);
+    minute_text(p->key.minute, path, compact);
+    tail_text(s, p->id, suffix, tail);
+    if (encoding_is_staged(p->key.encoding))
         n = snprintf(p->object, sizeof(p->object), "staging/%s/%.*s_%s", type, OBJECT_TYPE_BYTES,
                      type, tail);
     else

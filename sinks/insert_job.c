@@ -15,13 +15,10 @@
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
-#include "dataplane/event/dead.h"
 #include "sinks/sink_internal.h"
 
-#define ODD_MAX         5          /* senseless answers in a row before somebody has to look */
-#define OBJECTS_MAX     99         /* of one plan's dead letters */
-#define LETTER_LINE_MAX (4u << 20) /* longer dead letters go to several lines */
-#define LETTER_HEAD_MAX 8192u      /* of a line, beside the event */
+#define ODD_MAX         5  /* senseless answers in a row before somebody has to look */
+#define OBJECTS_MAX     99 /* of one plan's dead letters */
 #define BUFFER_SPARE    256u
 #define NAME_SUFFIX_MAX 8u /* "_r99" */
 
@@ -180,7 +177,7 @@ static void job_place(struct insert_job *job)
 
 /* ---- refused rows ---- */
 
-static bool letter_push(struct insert_job *job, uint64_t row, struct span line)
+static bool letter_room(struct insert_job *job)
 {
     if (job->n_letters == job->letters_room) {
         uint64_t room = job->letters_room > 0 ? 2 * job->letters_room : 64;
@@ -191,10 +188,7 @@ static bool letter_push(struct insert_job *job, uint64_t row, struct span line)
         job->letter = larger;
         job->letters_room = room;
     }
-    job->letter[job->n_letters++] =
-        (struct letter){.row = row, .at = job->letters.len, .len = line.len};
-    text_add(&job->letters, line);
-    return !text_failed(&job->letters);
+    return true;
 }
 
 /* Whether the type's events may have had fields moved to penstock_overflow. */
@@ -203,37 +197,25 @@ static bool fields_move(const struct delivery *d)
     return d->plan.key.schema_hash != 0 && !plan_has_rows(&d->plan.key);
 }
 
-/* A row becomes a dead letter: the event as it came, with BigQuery's word. */
+/* A row becomes a dead letter. */
 static int letter_add(struct insert_job *job, uint64_t row, struct span line, const char *why)
 {
-    struct delivery *d = job->d;
-    struct event_facts facts = {.id = "00000000000000000000000000000000-0000000000000000"};
-    char source[EVENT_ID_BYTES + 16], *raw = beside(d->sink, line), *out;
-    struct dead_letter letter = {
-        .reason = REASON_REFUSED_BY_BIGQUERY,
-        .detail = why,
-        .event_type = {d->plan.key.type, d->plan.key.type_len},
-        .position = (uint32_t)row,
-        .source = source,
+    const struct delivery *d = job->d;
+    const struct refused_row refused = {
+        .type = {d->plan.key.type, d->plan.key.type_len},
+        .line = line,
+        .row = row,
+        .form = fields_move(d) ? LETTER_MOVED : LETTER_PLAIN,
+        .why = why,
     };
-    size_t room;
-    bool ok = true;
+    size_t before = job->letters.len;
+    int rc = letter_room(job) ? letter_append(&job->letters, &refused) : -ENOMEM;
 
-    (void)!event_facts(line, &facts);
-    snprintf(source, sizeof(source), "journal %.*s", EVENT_ID_BYTES, facts.id);
-    letter.received_us = facts.processed_us;
-    letter.journal_hex = facts.id;
-    letter.raw = (struct span){raw, event_original(line, fields_move(d), raw)};
-    room = 2 * letter.raw.len + LETTER_HEAD_MAX;
-    room = room < LETTER_LINE_MAX ? room : LETTER_LINE_MAX;
-    out = malloc(room);
-    if (out == NULL)
-        return -ENOMEM;
-    for (uint32_t part = 0, parts = dead_parts(&letter, room); ok && part < parts; part++)
-        ok = letter_push(
-            job, row, (struct span){out, dead_format(&letter, part, parts, facts.lsn, room, out)});
-    free(out);
-    return ok ? 0 : -ENOMEM;
+    ASSERT(job->letters.len >= before);
+    if (rc == 0)
+        job->letter[job->n_letters++] =
+            (struct letter){.row = row, .at = before, .len = job->letters.len - before};
+    return rc;
 }
 
 static void row_settle(struct insert_job *job, uint64_t row, bool refused)
@@ -246,13 +228,10 @@ static void row_settle(struct insert_job *job, uint64_t row, bool refused)
 
 static int row_refuse(struct insert_job *job, uint64_t row, struct span line, const char *why)
 {
-    uint64_t before = job->n_letters;
     int rc = letter_add(job, row, line, why);
 
     if (rc == 0)
-        row_settle(job, row, true);
-    else
-        job->n_letters = before; /* tried again with the row */
+        row_settle(job, row, true); /* else it is tried again with the row */
     return rc;
 }
 

@@ -52,7 +52,8 @@ bool load_paused(const struct table *t)
 bool load_waits(const struct table *t)
 {
     ASSERT(!t->held || t->loading.n > 0);
-    return t->sink->bigquery_paused && (t->held || (t->state == TABLE_IDLE && t->debts.n > 0));
+    return t->sink->bigquery_paused &&
+           (t->held || (t->state == TABLE_IDLE && (t->debts.n > 0 || t->parts != NULL)));
 }
 
 /* What waits because of a pause goes on if it may. */

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/base/log.h"
@@ -15,8 +16,9 @@ struct resume {
     struct sink *sink;
     int rc;
     uint32_t plans, loads;
-    struct debt_list taken; /* plans that a load has taken, until that load is visited */
-    char *error;            /* says more than rc, unless "" */
+    struct debt_list taken;  /* plans that a load has taken, until that load is visited */
+    struct debt_list pieces; /* plans that are loaded in pieces: until the end */
+    char *error;             /* says more than rc, unless "" */
     size_t error_len;
 };
 
@@ -109,7 +111,8 @@ static int confirmed_resume(struct resume *r, const struct plan *plan, uint64_t 
     if (d == NULL)
         return -ENOMEM;
     d->load_id = load_id;
-    debt_push(&r->taken, d);
+    d->owned = route->owned;
+    debt_push(state_load_is_there(dlog_state(r->sink->dlog), load_id) ? &r->taken : &r->pieces, d);
     return 0;
 }
 
@@ -144,6 +147,35 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
     }
 }
 
+/* The plans of a load. A piece's plan is others' too. */
+static void plans_take(struct resume *r, const struct load *load, struct debt_list *mine)
+{
+    if (!load->piece) {
+        debt_move_load(&r->taken, mine, load->id);
+        return;
+    }
+    for (struct debt *d = r->pieces.first; d != NULL; d = d->next) {
+        if (d->plan_id == load->plan_id[0]) {
+            debt_push(mine, debt_copy(d));
+            d->in_pieces = true;
+        }
+    }
+    ASSERT(mine->n <= 1);
+}
+
+/* Of a plan whose last piece is loaded, only the staging object is left. */
+static void pieces_end(struct resume *r)
+{
+    struct debt *d;
+
+    while ((d = debt_pop(&r->pieces)) != NULL) {
+        if (r->rc == 0 && !d->in_pieces && d->owned && encoding_is_staged(d->encoding))
+            staging_delete(r->sink, d);
+        else
+            free(d);
+    }
+}
+
 static void load_visit(void *ctx, const struct load *load, enum load_status status,
                        const char *text)
 {
@@ -152,7 +184,7 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
     struct table *t;
     struct debt *d;
 
-    debt_move_load(&r->taken, &mine, load->id);
+    plans_take(r, load, &mine);
     if (r->rc < 0 || mine.n == 0 || !table_owned(r->sink, load->table)) {
         debt_list_free(&mine); /* another thread takes them */
         return;
@@ -172,9 +204,9 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
         debt_list_free(&mine);
         return;
     }
-    t->loading = mine;
     r->loads++;
-    r->rc = table_take_over(t, load, status == LOAD_PARKED, text);
+    r->rc = part_take_over(t, load, &mine, status == LOAD_PARKED, text);
+    debt_list_free(&mine);
 }
 
 int feeds_resume(struct sink *s, char *error, size_t error_len)
@@ -211,6 +243,7 @@ int sink_resume(struct sink *s, char *error, size_t error_len)
     state_each_load(state, load_visit, &r);
     ASSERT(r.rc < 0 || r.taken.n == 0);
     debt_list_free(&r.taken);
+    pieces_end(&r);
     if (r.rc < 0 && error[0] == '\0')
         snprintf(error, error_len, "out of memory while taking over the delivery state");
     else if (r.rc == 0 && r.plans + r.loads > 0)

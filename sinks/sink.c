@@ -172,6 +172,7 @@ void sink_destroy(struct sink *s)
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);
     inserts_destroy(s);
+    rewrite_free(s);
     tables_destroy(s);
     columns_destroy(s);
     staging_free(s);
@@ -239,9 +240,18 @@ static void table_report(const struct table *t, struct sink_table_report *out)
         [TABLE_ENSURING] = "creating", [TABLE_ATTEMPTING] = "waiting",
         [TABLE_LOADING] = "loading",   [TABLE_FAILING] = "waiting",
         [TABLE_FINISHING] = "loading", [TABLE_PARKED] = "parked",
+        [TABLE_READING] = "splitting", [TABLE_CUTTING] = "splitting",
     };
-    const char *why = t->text;
+    const struct parts_report parts = parts_report(t);
+    const char *why = t->text, *what = state[t->state];
 
+    if (parts.parked > 0) {
+        what = "parked";
+        why = parts.text;
+    } else if (parts.n > 0 && t->state == TABLE_IDLE) {
+        what = "splitting";
+        why = "parts of refused loads wait for their jobs (bigquery.split_jobs)";
+    }
     if (t->state == TABLE_ENSURING && t->ensure.waiting != NULL)
         why = t->ensure.waiting;
     if (t->state == TABLE_LOADING && t->job.waiting != NULL)
@@ -250,13 +260,14 @@ static void table_report(const struct table *t, struct sink_table_report *out)
         why = t->columns->text;
     memset(out, 0, sizeof(*out));
     snprintf(out->table, sizeof(out->table), "%s", t->name);
-    out->debt_events = t->debt_events + (t->loading.n > 0 ? t->load.rows : 0);
-    out->debt_objects = t->debts.n + t->loading.n;
+    out->debt_events = t->debt_events + (t->loading.n > 0 ? t->load.rows : 0) + parts.events;
+    out->debt_objects = t->debts.n + t->loading.n + parts.objects;
     out->loaded_rows = t->loaded_rows;
+    out->refused_rows = t->refused_rows;
     out->jobs = t->jobs;
     out->method = "load";
     columns_report(t->columns, out);
-    snprintf(out->state, sizeof(out->state), "%s", load_waits(t) ? "paused" : state[t->state]);
+    snprintf(out->state, sizeof(out->state), "%s", load_waits(t) ? "paused" : what);
     snprintf(out->text, sizeof(out->text), "%s", load_waits(t) ? "bigquery is paused" : why);
 }
 
@@ -268,7 +279,7 @@ static void report(struct sink *s, struct sink_report *out)
     out->gcs_waiting[0] = 0;
     for (const struct table *t = s->tables; t != NULL && out->n_tables < out->tables_max;
          t = t->next) {
-        if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0)
+        if (t->jobs > 0 || t->debts.n > 0 || t->loading.n > 0 || t->parts != NULL)
             table_report(t, &out->table[out->n_tables++]);
     }
     inserts_report(s, out);
@@ -319,7 +330,8 @@ static bool delivered_before(const struct sink *s, uint64_t id)
     }
     for (const struct table *t = s->tables; s->config.bigquery_enabled && t != NULL; t = t->next) {
         if (t->state != TABLE_PARKED && !load_waits(t) &&
-            (debt_has_before(&t->debts, id) || debt_has_before(&t->loading, id)))
+            ((debt_has_before(&t->debts, id) && !table_distrusted(t)) ||
+             debt_has_before(&t->loading, id) || parts_have_before(t, id)))
             return false;
     }
     return !inserts_have_before(s, id) && !staging_has_before(s, id);
@@ -492,6 +504,7 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->group_age_us_max = l->group_age_us_max;
     c->load_cadence_us = l->load_cadence_us;
     c->load_bytes_max = l->load_bytes_max;
+    c->split_jobs = l->split_jobs;
     c->park_retry_us = l->park_retry_us;
     c->insert_rows = l->insert_rows;
     c->insert_bytes = l->insert_bytes;

@@ -26,6 +26,7 @@ struct sink_config {
     int gzip_level;
     int64_t load_cadence_us;    /* least time between two load jobs of a table */
     uint64_t load_bytes_max;    /* of one load job */
+    uint32_t split_jobs;        /* a table and day, for parts of refused loads; 0: none is cut */
     uint32_t insert_rows;       /* of one insertAll request */
     uint64_t insert_bytes;      /* of one insertAll request */
     int64_t insert_age_us_max;  /* rows for insertAll are planned after this */
@@ -69,7 +70,9 @@ struct sink_stats {
     _Atomic uint64_t rows_overflowed; /* values that no column of those tables took */
     _Atomic uint64_t rows_normalized; /* values and names of those that were rewritten */
     _Atomic uint64_t loads_waiting;   /* gauge: tables with debt */
-    _Atomic uint64_t loads_parked;    /* gauge */
+    _Atomic uint64_t loads_parked;    /* gauge: tables that have one */
+    _Atomic uint64_t loads_split;     /* refused loads that were cut */
+    _Atomic uint64_t load_parts;      /* gauge: parts of them, and loads set aside, that wait */
     _Atomic uint64_t load_lag_us; /* gauge: since the oldest object that is not loaded was stored */
     _Atomic uint64_t loads_held;  /* gauge: of loads_waiting, held by a pause */
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */

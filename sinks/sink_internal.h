@@ -1,6 +1,6 @@
 /*
  * Inside of a sink thread, shared by sink.c, consume.c, dedupe.c, columns.c, deliver.c, pause.c, reload.c,
- * tables.c, debt.c, insert.c, insert_job.c and resume.c only.
+ * tables.c, part.c, rewrite.c, debt.c, letter.c, insert.c, insert_job.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
  *                                        ^          │               └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
@@ -35,6 +35,7 @@
 #define ENSURE_US          2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 #define STAGED_MINUTES     (512 * 1440) /* event time that one staging object spans at most: 512 days */
 #define LOAD_PARTITION_MAX 4000u        /* BigQuery: partitions that one job may touch */
+#define REFUSALS_MAX       40u /* halving 10,000 objects and then 10 million rows takes 37 */
 
 struct sink;
 struct table;
@@ -144,8 +145,11 @@ struct debt {
     uint64_t events, bytes;
     int64_t since_us; /* monotonic: stored, or taken over */
     int32_t minute;
+    uint32_t crc32c;  /* of the plain lines */
     uint8_t encoding; /* enum plan_encoding */
     bool gzip;        /* never in one load job with plain ones */
+    bool in_pieces;   /* after a restart: pieces of it are left to load */
+    bool owned;       /* after a restart: its type is this thread's */
     char object[];    /* NUL-terminated */
 };
 
@@ -156,11 +160,51 @@ struct debt_list {
 };
 
 /*
+ * A load that waits for its turn: a part of one that BigQuery refused, one that was set aside, or one
+ * that was under way before a restart.
+ *
+ *   refused ─ several objects ────────────────────────────> LOAD_SPLIT: the object at fault, and the rest
+ *      ├─ one object ─ read it, find the row at fault ────> LOAD_SPLIT: the row, and what is around it
+ *      ├─ one row, and the table takes others ─ dead letter stored ─> LOAD_REJECTED
+ *      ├─ one row, and nothing shows that it does ────────> set aside as suspect, until something does
+ *      └─ REFUSALS_MAX in a row, or no splitting ─────────> set aside, tried again after park_retry
+ *
+ * Pieces are written to staging/ when their turn comes, and deleted when their job is over.
+ */
+struct part {
+    struct part *next;
+    struct load load;
+    struct debt_list loading;
+    int64_t due_us; /* monotonic */
+    bool parked;    /* in the log; text says why */
+    bool
+        suspect; /* its only row was refused, and nothing has shown since that the table takes rows */
+    char text[REASON_TEXT_BYTES];
+};
+
+/** What a refused load becomes, on its way into the log. */
+struct cut {
+    struct load_split split;
+    uint64_t *plan_id[LOAD_PARTS_MAX];
+    struct debt_list debts[LOAD_PARTS_MAX];
+};
+
+/** Why the object of a load is read again. */
+enum rewrite_mode {
+    REWRITE_PIECE,  /* some of its lines become an object of their own */
+    REWRITE_LOCATE, /* which row is at fault? And is it the object that was stored? */
+    REWRITE_REJECT  /* its only row becomes a dead letter */
+};
+
+/*
  *   IDLE ─ due ─> RECORDING ─ LOAD durable ─> ENSURING ─> ATTEMPTING ─ ATTEMPT durable ─> LOADING
  *                                                ^                                           │
  *                   timer, the next attempt ─────┤<──── FAILING <─ ATTEMPT_FAILED ─ transient ┤
  *                   timer, LOAD_RESUMED ─────────┴──── PARKED <──────────────────── refused ──┤
  *   IDLE <─ LOADED durable ─ FINISHING <────────────────────────────────────────── all rows ──┘
+ *
+ * A refused load that can be cut leaves by READING (of its object) and CUTTING to IDLE; its parts come
+ * back when tables_run() takes them, pieces by READING.
  */
 enum table_state {
     TABLE_IDLE,
@@ -170,7 +214,9 @@ enum table_state {
     TABLE_LOADING,
     TABLE_FAILING,
     TABLE_FINISHING,
-    TABLE_PARKED
+    TABLE_PARKED,
+    TABLE_READING,
+    TABLE_CUTTING
 };
 
 /**
@@ -196,9 +242,8 @@ struct table {
     int64_t next_load_us; /* monotonic: cadence */
     /* The load under way. */
     struct load load;
-    bool recorded;        /* LOAD is in the log */
-    bool held;            /* the next attempt waits for the end of a pause */
-    bool resumed_attempt; /* the latest attempt was made before a restart: find it again */
+    bool recorded; /* LOAD is in the log */
+    bool held;     /* the next attempt waits for the end of a pause */
     struct debt_list loading;
     struct bq_ensure ensure;
     struct bq_load job;
@@ -206,6 +251,21 @@ struct table {
     char **uris;
     struct retry_state backoff;
     struct loop_timer timer;
+    /* What was refused. */
+    struct part *parts;
+    struct cut *cut;      /* CUTTING */
+    uint8_t reading;      /* READING: enum rewrite_mode */
+    bool suspect;         /* CUTTING: it is set aside as one */
+    bool piece_stored;    /* the object of the piece under way is there */
+    bool part_was_last;   /* the latest job was of a part: what is new goes first now */
+    uint32_t refusals;    /* jobs in a row that were refused for their rows */
+    int64_t probe_us;     /* monotonic: with REFUSALS_MAX of them, the next job */
+    int64_t split_due_us; /* monotonic: job budget of parts, see part.c */
+    char piece_name[OBJECT_NAME_BYTES_MAX];
+    struct gcs_delete delete;
+    void (*deleted)(struct table *t);
+    struct load_reject reject;
+    uint64_t refused_rows;
     uint64_t loaded_rows;
     uint32_t jobs;
     char text[REASON_TEXT_BYTES];
@@ -332,7 +392,9 @@ struct sink {
         letter_bytes; /* of dead letters that wait for Cloud Storage, outside of group memory */
     char *row_buf;    /* two lines, while rows are made */
     size_t row_bytes;
-    struct staged *staged;    /* loaded staging objects, being deleted */
+    struct rewrite
+        *rewrite;          /* reads refused objects again, one at a time; NULL until it is needed */
+    struct staged *staged; /* loaded staging objects, being deleted */
     struct noted_mark *marks; /* of injections, not in the log yet */
     uint32_t marks_recording;
     struct pending_record *backlog_first,
@@ -491,6 +553,11 @@ bool plan_due(struct sink *s, bool all);
 /** Plans the larger groups, because group memory is short. */
 void plan_for_memory(struct sink *s);
 
+/** The name of an object of dead letters: of a type ("": unknown) and the minute of reception. out
+ * holds OBJECT_NAME_BYTES_MAX. */
+void dead_object_name(const struct sink *s, struct span type, int32_t minute, uint64_t id,
+                      const char *suffix, char *out);
+
 /** A delivery for a plan that was made before this start; in no list yet. @return NULL without
  * memory. */
 struct delivery *delivery_new(struct sink *s, const struct plan *plan);
@@ -586,11 +653,100 @@ void table_owe(struct table *t, const struct plan *plan);
 /** Starts the loads that are due. */
 void tables_run(struct sink *s);
 
-/** Takes over a load that was under way before this start; its plans are in t->loading. load is
- * copied. Thread: init.
- * @return 0 or -ENOMEM. */
-int table_take_over(struct table *t, const struct load *load, bool parked,
-                    const char *text) WARN_UNUSED;
+/** Prepares and starts the next attempt of the load under way, which is recorded. */
+void load_begin(struct table *t);
+
+/** Its job is known to be over without effect: says so in the log. parks: and somebody must look. */
+void attempt_failed(struct table *t, const char *text, bool parks);
+
+/** Its rows are settled, durably: nothing of it is left but staging objects. */
+void load_over(struct table *t);
+
+/** Frees what is known of the load under way; the table is idle. Its plans were moved before. */
+void load_forget(struct table *t);
+
+/* ---- part.c: thread: the sink's ---- */
+
+/** The load under way was refused: cuts it, makes its only row a dead letter, or sets it aside. */
+void load_refused(struct table *t, const char *text);
+
+/** The row at fault of the load under way, or -1 when that is not known. */
+void load_located(struct table *t, int64_t row);
+
+/** The load under way cannot go on: it waits in t->parts for park_retry. */
+void load_set_aside(struct table *t, const char *text, bool suspect);
+
+/** Its only row is a dead letter, stored as t->reject says. */
+void load_rejected(struct table *t);
+
+/** The table has taken rows: suspects are tried again, and are dead letters if they are refused now. */
+void parts_prove(struct table *t);
+
+/** Starts the next part that may go on. @return false when none may. */
+bool part_next(struct table *t);
+
+/** Whether the table is to have no new job now, because it has refused REFUSALS_MAX in a row. */
+bool table_distrusted(const struct table *t);
+
+/** Takes over a load from before a restart; load is copied. Thread: init. @return 0 or -ENOMEM. */
+int part_take_over(struct table *t, const struct load *load, struct debt_list *plans, bool parked,
+                   const char *text) WARN_UNUSED;
+
+/** Whether a plan older than id is in a part that goes on by itself. */
+bool parts_have_before(const struct table *t, uint64_t id);
+
+/** Whether another part has lines of a plan. */
+bool parts_have_plan(const struct table *t, uint64_t plan_id);
+
+/** Of what waits: events, objects, how many are parked, and why the first of these is ("" if none). */
+struct parts_report {
+    uint64_t events, objects;
+    uint32_t n, parked;
+    int64_t since_us; /* monotonic: of the oldest object */
+    const char *text;
+};
+
+/** Sums up what waits. */
+struct parts_report parts_report(const struct table *t);
+
+/** Deletes the object of the piece under way, if it is one, and goes on with then. */
+void piece_delete(struct table *t, void (*then)(struct table *t));
+
+/** Frees all parts. */
+void parts_free(struct table *t);
+
+/* ---- rewrite.c: thread: the sink's ---- */
+
+/** The object of the load under way is to be read again: see enum rewrite_mode. Goes on with
+ * load_begin(), load_located(), load_rejected() or load_set_aside(). */
+void rewrite_start(struct table *t, enum rewrite_mode mode);
+
+/** Takes the next table that waits to be read. */
+void rewrite_run(struct sink *s);
+
+/** Frees it, after the clients. */
+void rewrite_free(struct sink *s);
+
+/* ---- letter.c ---- */
+
+/** What a refused row's line is. */
+enum letter_form {
+    LETTER_PLAIN,   /* the event with its added fields */
+    LETTER_MOVED,   /* the same, and fields may have been moved to penstock_overflow */
+    LETTER_WRAPPED, /* {"event": ...} with added fields */
+};
+
+/** A row that BigQuery refused. */
+struct refused_row {
+    struct span type;
+    struct span line;
+    uint64_t row; /* in its object or plan */
+    enum letter_form form;
+    const char *why;
+};
+
+/** Appends it as a dead letter of one or more lines. Thread: any. Alloc: heap. @return 0 or -ENOMEM. */
+int letter_append(struct text *out, const struct refused_row *r) WARN_UNUSED;
 
 /** Frees every table. */
 void tables_destroy(struct sink *s);
@@ -685,6 +841,9 @@ void debt_push(struct debt_list *l, struct debt *d);
 
 /** Takes the first, or NULL. */
 struct debt *debt_pop(struct debt_list *l);
+
+/** Another one of the same plan. */
+struct debt *debt_copy(const struct debt *d);
 
 /** Takes the debts that a load had taken before a restart, in order. */
 void debt_move_load(struct debt_list *from, struct debt_list *to, uint64_t load_id);

@@ -16,7 +16,6 @@
 
 #define ENSURE_US 2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 
-static void load_begin(struct table *t);
 static void load_ensure(struct table *t);
 
 /* ---- tables ---- */
@@ -82,6 +81,7 @@ struct table *table_get(struct sink *s, const char *name, enum plan_encoding enc
         return NULL;
     }
     t->config = config;
+    t->split_due_us = INT64_MIN / 2;
     table_spec_fill(&t->spec, t->name, s->types, config, encoding != ENCODING_ARCHIVE);
     t->next = s->tables;
     s->tables = t;
@@ -110,18 +110,20 @@ void table_owe(struct table *t, const struct plan *plan)
 
 static void uris_free(struct table *t)
 {
+    ASSERT(t->uris == NULL || t->load.n_plans > 0);
     for (uint32_t i = 0; t->uris != NULL && i < t->load.n_plans; i++)
         free(t->uris[i]);
     free(t->uris);
     t->uris = NULL;
 }
 
-static void load_forget(struct table *t)
+void load_forget(struct table *t)
 {
+    ASSERT(t->loading.n == 0);
     uris_free(t);
     free(t->load.plan_id);
     memset(&t->load, 0, sizeof(t->load));
-    t->recorded = t->resumed_attempt = t->held = false;
+    t->recorded = t->held = t->piece_stored = t->suspect = false;
     t->text[0] = 0;
     t->state = TABLE_IDLE;
 }
@@ -135,6 +137,7 @@ void tables_destroy(struct sink *s)
         loop_timer_cancel(s->loop, &t->timer);
         debt_list_free(&t->debts);
         debt_list_free(&t->loading);
+        parts_free(t);
         uris_free(t);
         free(t->load.plan_id);
         free(t);
@@ -201,7 +204,7 @@ static void attempt_failed_durable(struct sink *s, void *ctx)
 }
 
 /* The job is known to be over without effect: the next attempt gets another id. */
-static void attempt_failed(struct table *t, const char *text, bool parks)
+void attempt_failed(struct table *t, const char *text, bool parks)
 {
     struct record r = {
         .type = RECORD_ATTEMPT_FAILED,
@@ -210,8 +213,8 @@ static void attempt_failed(struct table *t, const char *text, bool parks)
         .text = text,
     };
 
+    ASSERT(t->load.attempt > 0);
     t->load.attempt_done = true;
-    t->resumed_attempt = false;
     t->state = TABLE_FAILING;
     snprintf(t->text, sizeof(t->text), "%s", text);
     record_submit(t->sink, &r, attempt_failed_durable, t);
@@ -223,24 +226,40 @@ static void attempt_failed(struct table *t, const char *text, bool parks)
 
 /* ---- the job ---- */
 
-static void loaded_durable(struct sink *s, void *ctx)
+void load_over(struct table *t)
 {
-    struct table *t = ctx;
     struct debt *d;
 
     while ((d = debt_pop(&t->loading)) != NULL) {
-        stat_add(&s->stats.loaded_events, d->events);
-        if (encoding_is_staged(d->encoding))
-            staging_delete(s, d);
+        bool more = t->load.piece && parts_have_plan(t, d->plan_id);
+
+        if (encoding_is_staged(d->encoding) && !more)
+            staging_delete(t->sink, d);
         else
             free(d);
     }
     load_forget(t);
 }
 
+static void loaded_durable(struct sink *s, void *ctx)
+{
+    struct table *t = ctx;
+
+    stat_add(&s->stats.loaded_events, t->load.rows);
+    parts_prove(t);
+    load_over(t);
+}
+
+static void loaded_record(struct table *t)
+{
+    struct record r = {.type = RECORD_LOADED, .load_id = t->load.id, .rows = t->load.rows};
+
+    ASSERT(t->state == TABLE_FINISHING);
+    record_submit(t->sink, &r, loaded_durable, t);
+}
+
 static void load_finished(struct table *t, uint64_t rows)
 {
-    struct record r = {.type = RECORD_LOADED, .load_id = t->load.id, .rows = rows};
     char text[REASON_TEXT_BYTES];
 
     if (rows != t->load.rows) {
@@ -253,7 +272,7 @@ static void load_finished(struct table *t, uint64_t rows)
     t->loaded_rows += rows;
     t->backoff = (struct retry_state){0};
     t->state = TABLE_FINISHING;
-    record_submit(t->sink, &r, loaded_durable, t);
+    piece_delete(t, loaded_record);
 }
 
 static void job_done(struct bq_load *job, enum bq_result result, uint64_t rows, const char *text)
@@ -265,7 +284,7 @@ static void job_done(struct bq_load *job, enum bq_result result, uint64_t rows, 
     else if (result == BQ_JOB_FAILED)
         attempt_failed(t, text, false);
     else if (result == BQ_JOB_REFUSED)
-        attempt_failed(t, text, true);
+        load_refused(t, text);
     else
         table_park(t, text);
 }
@@ -368,14 +387,14 @@ static int uri_compare(const void *a, const void *b)
 /* In name order: a job is found again by its URIs, whatever order its plans are taken over in. */
 static int uris_fill(struct table *t)
 {
-    const char *bucket = t->sink->config.gcs.bucket;
+    const char *bucket = t->sink->config.gcs.bucket, *piece = t->load.piece ? t->piece_name : NULL;
     uint32_t i = 0;
 
     t->uris = calloc(t->load.n_plans, sizeof(*t->uris));
     if (t->uris == NULL)
         return -ENOMEM;
     for (const struct debt *d = t->loading.first; d != NULL; d = d->next) {
-        if (asprintf(&t->uris[i++], "gs://%s/%s", bucket, d->object) < 0)
+        if (asprintf(&t->uris[i++], "gs://%s/%s", bucket, piece != NULL ? piece : d->object) < 0)
             return -ENOMEM;
     }
     ASSERT(i == t->load.n_plans);
@@ -383,13 +402,33 @@ static int uris_fill(struct table *t)
     return 0;
 }
 
-/* Prepares and starts the next attempt of the recorded load. */
-static void load_begin(struct table *t)
+/* Whether the object of the piece under way must be written first. */
+static bool piece_is_missing(const struct table *t)
+{
+    ASSERT(t->load.id != 0);
+    return t->load.piece && !t->piece_stored && (t->load.attempt == 0 || t->load.attempt_done);
+}
+
+/* The load's id is in it, which is never used again. */
+static void piece_name_fill(struct table *t)
+{
+    int n = snprintf(t->piece_name, sizeof(t->piece_name), "staging/pieces/%s_%llu.json",
+                     dlog_id(t->sink->dlog), (unsigned long long)t->load.id);
+
+    ASSERT(n > 0 && (size_t)n < sizeof(t->piece_name));
+}
+
+void load_begin(struct table *t)
 {
     ASSERT(t->recorded && t->loading.n == t->load.n_plans);
     t->held = load_paused(t);
     if (t->held)
         return; /* tables_run() goes on */
+    piece_name_fill(t);
+    if (piece_is_missing(t)) {
+        rewrite_start(t, REWRITE_PIECE);
+        return;
+    }
     if (t->uris == NULL && uris_fill(t) < 0) {
         uris_free(t);
         t->timer.fire = table_timer;
@@ -509,47 +548,49 @@ static int64_t debt_oldest(const struct debt_list *l, int64_t us)
     return l->first != NULL && l->first->since_us < us ? l->first->since_us : us;
 }
 
+static bool load_is_due(const struct table *t)
+{
+    ASSERT(t->sink != NULL);
+    return t->debts.n > 0 && (t->flush || t->sink->now_us >= t->next_load_us);
+}
+
+/* An idle table's next job: parts and what is new by turns. After many refusals something new shows
+ * best whether the table takes rows. */
+static void table_next(struct table *t)
+{
+    bool due = !t->sink->bigquery_paused && !table_distrusted(t) && load_is_due(t);
+
+    ASSERT(t->state == TABLE_IDLE);
+    if ((due && (t->part_was_last || t->refusals >= REFUSALS_MAX)) || (!part_next(t) && due)) {
+        t->part_was_last = false;
+        load_record(t);
+    }
+}
+
 void tables_run(struct sink *s)
 {
-    uint64_t waiting = 0, parked = 0, held = 0;
+    uint64_t waiting = 0, parked = 0, held = 0, parts = 0;
     int64_t oldest = s->now_us;
 
     for (struct table *t = s->tables; t != NULL; t = t->next) {
+        struct parts_report r;
+
         if (t->held && !load_paused(t))
             load_begin(t);
-        if (t->state == TABLE_IDLE && t->debts.n > 0 && !s->bigquery_paused &&
-            (t->flush || s->now_us >= t->next_load_us))
-            load_record(t);
+        if (t->state == TABLE_IDLE)
+            table_next(t);
+        r = parts_report(t);
+        parts += r.n;
         held += load_waits(t) ? 1 : 0;
         oldest = debt_oldest(&t->loading, debt_oldest(&t->debts, oldest));
-        waiting += t->debts.n > 0 || t->loading.n > 0 ? 1 : 0;
-        parked += t->state == TABLE_PARKED ? 1 : 0;
+        oldest = r.since_us < oldest ? r.since_us : oldest;
+        waiting += t->debts.n > 0 || t->loading.n > 0 || r.n > 0 ? 1 : 0;
+        parked += t->state == TABLE_PARKED || r.parked > 0 ? 1 : 0;
     }
+    rewrite_run(s);
+    stat_set(&s->stats.load_parts, parts);
     stat_set(&s->stats.loads_waiting, waiting);
     stat_set(&s->stats.loads_parked, parked);
     stat_set(&s->stats.loads_held, held);
     stat_set(&s->stats.load_lag_us, (uint64_t)(s->now_us - oldest));
-}
-
-/* ---- after a restart ---- */
-
-int table_take_over(struct table *t, const struct load *load, bool parked, const char *text)
-{
-    struct sink *s = t->sink;
-
-    ASSERT(t->load.id == 0 && t->loading.n == load->n_plans);
-    t->load = *load;
-    t->load.plan_id = calloc(load->n_plans, sizeof(*load->plan_id));
-    if (t->load.plan_id == NULL)
-        return -ENOMEM;
-    memcpy(t->load.plan_id, load->plan_id, load->n_plans * sizeof(*load->plan_id));
-    t->recorded = true;
-    t->next_load_us = s->now_us + s->config.load_cadence_us;
-    snprintf(t->text, sizeof(t->text), "%s", text != NULL ? text : "");
-    t->state = parked ? TABLE_PARKED : TABLE_RECORDING;
-    if (!s->config.bigquery_enabled)
-        return 0; /* switched off since: the debt waits until it is on again */
-    t->timer.fire = parked ? park_timer : table_timer;
-    loop_timer_set(s->loop, &t->timer, parked ? s->config.park_retry_us : 0);
-    return 0;
 }

@@ -51,6 +51,7 @@ struct live_sink {
     bool gzip;         /* new plans become gzip objects */
     int gzip_level;
     int64_t load_cadence_us;
+    uint32_t split_jobs;
     uint64_t load_bytes_max;
     int64_t park_retry_us;
     uint32_t insert_rows; /* of one insertAll request */

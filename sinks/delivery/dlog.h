@@ -9,6 +9,8 @@
  *     PLAN ── sent ──> CONFIRM ───────────────────────────> (not to_load: finished)
  *                       └ to_load: debt of its table ── LOAD ── ATTEMPT n ──> LOADED (finished)
  *                                                         └── ATTEMPT_FAILED ── ATTEMPT n+1
+ *     LOAD ── ATTEMPT ── refused ──> LOAD_SPLIT: its parts are loads of their own
+ *                                └─> LOAD_REJECTED (one row, a dead letter: finished)
  *     PLAN (insertAll) ── sent, dead letters stored ──> INSERTED (finished)
  *     PLAN ──> PARKED ──> (RESUMED) ──> ...        LOAD ──> LOAD_PARKED ──> (LOAD_RESUMED) ──> ...
  */
@@ -34,6 +36,8 @@ enum record_type {
     RECORD_FLOOR,    /* journal, lsn: every line below is planned; written by the log itself */
     RECORD_INSERTED, /* plan_id, outcome: each row of the plan is in its table, or a dead letter */
     RECORD_MARK, /* mark: a block that bore it has been read; kept when its segment is recycled */
+    RECORD_LOAD_SPLIT,    /* load_id, text, split: refused; its parts take its place */
+    RECORD_LOAD_REJECTED, /* load_id, plan_id, reject, text: its only row is a dead letter */
 };
 
 /** A record to submit. Pointers are borrowed until dlog_submit() returns. */
@@ -48,6 +52,8 @@ struct record {
     const struct plan *plan;
     const struct load *load;
     const struct plan_outcome *outcome;
+    const struct load_split *split;
+    const struct load_reject *reject;
     struct block_mark mark;
 };
 

@@ -17,7 +17,7 @@
 #include "sinks/delivery/ledger_internal.h"
 
 #define BUSY_TIMEOUT_MS 5000
-#define LEDGER_VERSION  3 /* as in schema_sql */
+#define LEDGER_VERSION  4 /* as in schema_sql */
 
 static const char schema_sql[] =
     "BEGIN IMMEDIATE;"
@@ -40,7 +40,14 @@ static const char schema_sql[] =
     " rows_loaded INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT "
     "NULL,"
     " created_us INTEGER NOT NULL, loaded_us INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL "
-    "DEFAULT '');"
+    "DEFAULT '', piece_of INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX IF NOT EXISTS loads_piece ON loads(piece_of) WHERE piece_of > 0;"
+    "CREATE TABLE IF NOT EXISTS rejects("
+    " load_id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL, table_name TEXT NOT NULL, rows "
+    "INTEGER "
+    "NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL, crc32c INTEGER NOT NULL, rejected_us "
+    "INTEGER NOT NULL, reason TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS rejects_plan ON rejects(plan_id);"
     "CREATE TABLE IF NOT EXISTS inserts("
     " plan_id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, rows INTEGER NOT NULL,"
     " refused INTEGER NOT NULL, objects INTEGER NOT NULL, dead_bytes INTEGER NOT NULL,"
@@ -54,10 +61,12 @@ static const char schema_sql[] =
     " UNION ALL"
     " SELECT type, kind, minute, 'bigquery', sum(events),"
     "  sum(CASE WHEN state = 'inserted' THEN coalesce(i.rows, 0)"
-    "   WHEN state IN ('loaded', 'deleted') THEN events ELSE 0 END), 0"
+    "   WHEN state IN ('loaded', 'deleted') THEN events - coalesce((SELECT sum(r.rows) FROM "
+    "rejects r"
+    "    WHERE r.plan_id = o.plan_id), 0) ELSE 0 END), 0"
     "  FROM objects o LEFT JOIN inserts i ON i.plan_id = o.plan_id"
     "  WHERE to_load = 1 OR encoding = 3 GROUP BY type, kind, minute;"
-    "PRAGMA user_version = 3;"
+    "PRAGMA user_version = 4;"
     "COMMIT;";
 
 static const char *const statement_sql[STMT_COUNT] = {
@@ -95,11 +104,29 @@ static const char *const statement_sql[STMT_COUNT] = {
     [STMT_INSERTED_PLAN] =
         "UPDATE objects SET state = 'inserted', confirmed_us = ?2, loaded_us = ?2, reason = ''"
         " WHERE plan_id = ?1 AND state IN ('planned', 'parked')",
+    [STMT_SPLIT] = "UPDATE loads SET state = 'split', reason = ?2 WHERE load_id = ?1",
+    [STMT_PART] = "INSERT OR IGNORE INTO loads(load_id, table_name, rows_expected, state, "
+                  "created_us, piece_of)"
+                  " VALUES(?1, coalesce((SELECT table_name FROM loads WHERE load_id = ?2), ''), "
+                  "?3, 'pending',"
+                  " ?4, ?5)",
+    [STMT_PART_PLAN] = "UPDATE objects SET load_id = ?2 WHERE plan_id = ?1",
+    [STMT_LOADED_PIECES] =
+        "UPDATE objects SET state = 'loaded', loaded_us = ?2"
+        " WHERE plan_id = (SELECT piece_of FROM loads WHERE load_id = ?1) AND state = 'stored'"
+        " AND NOT EXISTS (SELECT 1 FROM loads p WHERE p.piece_of = objects.plan_id AND p.piece_of "
+        "> 0"
+        "  AND p.state IN ('pending', 'parked'))",
+    [STMT_REJECTED] = "UPDATE loads SET state = 'rejected', reason = ?2, loaded_us = ?3"
+                      " WHERE load_id = ?1",
+    [STMT_REJECT] =
+        "INSERT OR IGNORE INTO rejects VALUES(?1, ?2,"
+        " coalesce((SELECT table_name FROM loads WHERE load_id = ?1), ''), 1, ?3, ?4, ?5, ?6, ?7)",
     [STMT_REBUILD_PLAN] =
         "UPDATE objects SET state = ?2, reason = ?3, load_id = ?4, generation = ?5"
         " WHERE plan_id = ?1",
-    [STMT_REBUILD_LOAD] =
-        "UPDATE loads SET state = ?2, reason = ?3, attempts = ?4 WHERE load_id = ?1",
+    [STMT_REBUILD_LOAD] = "UPDATE loads SET state = ?2, reason = ?3, attempts = ?4, piece_of = ?5"
+                          " WHERE load_id = ?1",
 };
 
 int ledger_errno(int rc)
@@ -145,13 +172,17 @@ static int read_version(void *ctx, int columns, char **value, char **name)
     return 0;
 }
 
-/* Versions before knew no duplicates. Looked for, not concluded from the version: an upgrade may have
- * been cut off. */
+/* Versions before knew no duplicates, and no pieces. Looked for, not concluded from the version: an
+ * upgrade may have been cut off. */
 static int upgrade(struct ledger *l)
 {
-    if (exec(l, "SELECT removed FROM objects LIMIT 0") == 0)
-        return 0;
-    return exec(l, "ALTER TABLE objects ADD COLUMN removed INTEGER NOT NULL DEFAULT 0");
+    int rc = 0;
+
+    if (exec(l, "SELECT removed FROM objects LIMIT 0") != 0)
+        rc = exec(l, "ALTER TABLE objects ADD COLUMN removed INTEGER NOT NULL DEFAULT 0");
+    if (rc == 0 && exec(l, "SELECT piece_of FROM loads LIMIT 0") != 0)
+        rc = exec(l, "ALTER TABLE loads ADD COLUMN piece_of INTEGER NOT NULL DEFAULT 0");
+    return rc;
 }
 
 /* A reader of a ready database must not ask for the write lock: look before creating. */
@@ -275,9 +306,10 @@ static int insert_load(struct ledger *l, const struct load *load, int64_t create
     return run(l, st);
 }
 
-static int take_plan(struct ledger *l, uint64_t plan_id, uint64_t load_id)
+static int take_plan(struct ledger *l, enum ledger_statement which, uint64_t plan_id,
+                     uint64_t load_id)
 {
-    sqlite3_stmt *st = statement(l, STMT_LOAD_PLAN);
+    sqlite3_stmt *st = statement(l, which);
 
     if (st == NULL)
         return ledger_errno(sqlite3_errcode(l->db));
@@ -291,8 +323,43 @@ static int apply_load(struct ledger *l, const struct record_view *r)
     int rc = insert_load(l, &r->load, r->time_us);
 
     for (uint32_t i = 0; rc == 0 && i < r->load.n_plans; i++)
-        rc = take_plan(l, record_load_id(r, i), r->load.id);
+        rc = take_plan(l, STMT_LOAD_PLAN, record_load_id(r, i), r->load.id);
     return rc;
+}
+
+static int insert_part(struct ledger *l, const struct record_view *r, uint32_t i)
+{
+    const struct load_part *p = &r->split.part[i];
+    sqlite3_stmt *st = statement(l, STMT_PART);
+    int rc;
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)p->id);
+    sqlite3_bind_int64(st, 2, (sqlite3_int64)r->load_id);
+    sqlite3_bind_int64(st, 3, (sqlite3_int64)p->rows);
+    sqlite3_bind_int64(st, 4, r->time_us);
+    sqlite3_bind_int64(st, 5, p->piece ? (sqlite3_int64)record_part_id(r, i, 0) : 0);
+    rc = run(l, st);
+    for (uint32_t k = 0; rc == 0 && !p->piece && k < p->n_plans; k++)
+        rc = take_plan(l, STMT_PART_PLAN, record_part_id(r, i, k), p->id);
+    return rc;
+}
+
+static int insert_reject(struct ledger *l, const struct record_view *r)
+{
+    sqlite3_stmt *st = statement(l, STMT_REJECT);
+
+    if (st == NULL)
+        return ledger_errno(sqlite3_errcode(l->db));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)r->load_id);
+    sqlite3_bind_int64(st, 2, (sqlite3_int64)r->plan_id);
+    bind_text(st, 3, r->reject.object, strnlen(r->reject.object, sizeof(r->reject.object)));
+    sqlite3_bind_int64(st, 4, (sqlite3_int64)r->reject.bytes);
+    sqlite3_bind_int64(st, 5, r->reject.crc32c);
+    sqlite3_bind_int64(st, 6, r->time_us);
+    bind_text(st, 7, r->text, r->text_len);
+    return run(l, st);
 }
 
 static void bind_outcome(sqlite3_stmt *st, const struct plan_outcome *o, int64_t time_us)
@@ -307,6 +374,12 @@ static void bind_outcome(sqlite3_stmt *st, const struct plan_outcome *o, int64_t
     sqlite3_bind_int64(st, 8, o->dead_crc32c);
 }
 
+static bool by_load(uint8_t type)
+{
+    return (type >= RECORD_LOAD && type < RECORD_STAGING_GONE) || type == RECORD_LOAD_SPLIT ||
+           type == RECORD_LOAD_REJECTED;
+}
+
 /* One UPDATE by id with up to two further values; which of them follows from the type. */
 static int apply_update(struct ledger *l, enum ledger_statement which, const struct record_view *r)
 {
@@ -314,10 +387,7 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
 
     if (st == NULL)
         return ledger_errno(sqlite3_errcode(l->db));
-    sqlite3_bind_int64(st, 1,
-                       (sqlite3_int64)(r->type >= RECORD_LOAD && r->type < RECORD_STAGING_GONE
-                                           ? r->load_id
-                                           : r->plan_id));
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)(by_load(r->type) ? r->load_id : r->plan_id));
     switch (which) {
     case STMT_CONFIRM:
         sqlite3_bind_int64(st, 2, r->time_us);
@@ -325,6 +395,7 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
         break;
     case STMT_PARKED:
     case STMT_LOAD_PARKED:
+    case STMT_SPLIT:
         bind_text(st, 2, r->text, r->text_len);
         break;
     case STMT_ATTEMPT:
@@ -338,7 +409,12 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
         sqlite3_bind_int64(st, 2, (sqlite3_int64)r->rows);
         sqlite3_bind_int64(st, 3, r->time_us);
         break;
+    case STMT_REJECTED:
+        bind_text(st, 2, r->text, r->text_len);
+        sqlite3_bind_int64(st, 3, r->time_us);
+        break;
     case STMT_LOADED_PLANS:
+    case STMT_LOADED_PIECES:
     case STMT_INSERTED_PLAN:
         sqlite3_bind_int64(st, 2, r->time_us);
         break;
@@ -349,6 +425,27 @@ static int apply_update(struct ledger *l, enum ledger_statement which, const str
         break;
     }
     return run(l, st);
+}
+
+/* The rows of a load are settled: its objects are, when all of their lines are. */
+static int apply_settled(struct ledger *l, enum ledger_statement which, const struct record_view *r)
+{
+    int rc = apply_update(l, which, r);
+
+    if (rc == 0 && which == STMT_REJECTED)
+        rc = insert_reject(l, r);
+    if (rc == 0)
+        rc = apply_update(l, STMT_LOADED_PLANS, r);
+    return rc != 0 ? rc : apply_update(l, STMT_LOADED_PIECES, r);
+}
+
+static int apply_split(struct ledger *l, const struct record_view *r)
+{
+    int rc = apply_update(l, STMT_SPLIT, r);
+
+    for (uint32_t i = 0; rc == 0 && i < r->split.n_parts; i++)
+        rc = insert_part(l, r, i);
+    return rc;
 }
 
 int ledger_apply(struct ledger *l, const struct record_view *r)
@@ -372,8 +469,11 @@ int ledger_apply(struct ledger *l, const struct record_view *r)
     case RECORD_ATTEMPT_FAILED:
         return apply_update(l, STMT_ATTEMPT_FAILED, r);
     case RECORD_LOADED:
-        rc = apply_update(l, STMT_LOADED, r);
-        return rc != 0 ? rc : apply_update(l, STMT_LOADED_PLANS, r);
+        return apply_settled(l, STMT_LOADED, r);
+    case RECORD_LOAD_REJECTED:
+        return apply_settled(l, STMT_REJECTED, r);
+    case RECORD_LOAD_SPLIT:
+        return apply_split(l, r);
     case RECORD_LOAD_PARKED:
         return apply_update(l, STMT_LOAD_PARKED, r);
     case RECORD_LOAD_RESUMED:
@@ -473,6 +573,7 @@ static void rebuild_load(void *ctx, const struct load *load, enum load_status st
     bind_text(st, 2, name[status], strlen(name[status]));
     bind_text(st, 3, text, strlen(text));
     sqlite3_bind_int64(st, 4, load->attempt);
+    sqlite3_bind_int64(st, 5, load->piece ? (sqlite3_int64)load->plan_id[0] : 0);
     b->rc = run(b->l, st);
 }
 

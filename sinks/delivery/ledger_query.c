@@ -19,14 +19,19 @@ static const char totals_sql[] =
     " UNION ALL"
     " SELECT o.type, o.kind, 'bigquery', sum(o.events),"
     " sum(CASE WHEN o.state = 'inserted' THEN coalesce(i.rows, 0)"
-    "  WHEN o.state IN ('loaded', 'deleted') THEN o.events ELSE 0 END),"
-    " sum(CASE WHEN o.state = 'parked' OR (o.state = 'stored' AND l.state = 'parked') THEN "
-    "o.events ELSE 0 END),"
+    "  WHEN o.state IN ('loaded', 'deleted') THEN o.events - coalesce(j.rows, 0) ELSE 0 END),"
+    " sum(CASE WHEN o.state = 'parked' OR (o.state = 'stored' AND (l.state = 'parked' OR EXISTS"
+    "  (SELECT 1 FROM loads p WHERE p.piece_of = o.plan_id AND p.piece_of > 0 AND p.state = "
+    "'parked'))) "
+    "THEN o.events ELSE 0 END),"
     " count(DISTINCT CASE WHEN o.state IN ('loaded', 'deleted') THEN o.load_id END)"
-    "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0),"
+    "  + sum(o.state = 'inserted'), max(o.loaded_us), coalesce(sum(i.refused), 0) + "
+    "coalesce(sum(j.rows), 0),"
     " sum(CASE WHEN o.encoding = 3 THEN o.events ELSE 0 END), 0"
     " FROM objects o LEFT JOIN loads l ON l.load_id = o.load_id"
     " LEFT JOIN inserts i ON i.plan_id = o.plan_id"
+    " LEFT JOIN (SELECT plan_id, sum(rows) AS rows FROM rejects GROUP BY plan_id) j"
+    "  ON j.plan_id = o.plan_id"
     " WHERE o.to_load = 1 OR o.encoding = 3 GROUP BY o.type, o.kind"
     " ORDER BY 1, 2, 3 DESC";
 
@@ -85,7 +90,8 @@ int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct l
         " SELECT o.plan_id, CASE WHEN i.objects > 1 THEN"
         "  substr(o.name, 1, length(o.name) - 5) || '_r' || i.objects || '.json' ELSE o.name END,"
         "  i.refused, i.dead_bytes, i.dead_crc32c, 0, 0"
-        " FROM inserts i JOIN objects o ON o.plan_id = i.plan_id WHERE i.objects > 0 ORDER BY 2";
+        " FROM inserts i JOIN objects o ON o.plan_id = i.plan_id WHERE i.objects > 0"
+        " UNION ALL SELECT load_id, name, rows, bytes, crc32c, 0, 0 FROM rejects ORDER BY 2";
     sqlite3_stmt *st = NULL;
     bool more = true;
     int rc;

@@ -18,6 +18,7 @@
 #define SKIPS_BYTES_MAX       20480 /* what one plan says of lines that are left out */
 #endif
 #define TABLE_NAME_BYTES_MAX 1024
+#define LOAD_PARTS_MAX       3 /* that a refused load is cut into at once */
 #define JOB_ID_BYTES_MAX     160
 
 /* What a group's lines are. */
@@ -106,7 +107,10 @@ struct plan_outcome {
     uint32_t dead_crc32c;
 };
 
-/** One load job's worth of confirmed objects of one table. */
+/**
+ * One load job's worth of confirmed objects of one table. When BigQuery refuses it, parts take its
+ * place: some of its plans each, or, of a single plan, some of its lines (pieces).
+ */
 struct load {
     uint64_t id;                      /* unique in this delivery log for ever */
     char table[TABLE_NAME_BYTES_MAX]; /* table id in the configured dataset */
@@ -115,6 +119,33 @@ struct load {
     bool attempt_done; /* the latest attempt is known to have failed: another may be made */
     uint32_t n_plans;
     uint64_t *plan_id; /* heap; owned by whoever owns the load */
+    uint64_t root;     /* the load that was cut, however often since; 0: this one never was */
+    bool piece;        /* lines [first, first + rows) of its only plan, in an object of their own */
+    uint64_t first;
+    bool proven; /* another part of its root was loaded since: the table does take rows */
+};
+
+/** One of the parts that take the place of a refused load. */
+struct load_part {
+    uint64_t id; /* of the new load */
+    uint64_t rows;
+    bool piece;
+    uint64_t first;
+    uint32_t n_plans;
+    const uint64_t *plan_id;
+};
+
+/** What takes the place of a refused load. */
+struct load_split {
+    uint32_t n_parts;
+    struct load_part part[LOAD_PARTS_MAX];
+};
+
+/** A row that BigQuery refused, alone in its load: it is a dead letter. */
+struct load_reject {
+    char object[OBJECT_NAME_BYTES_MAX];
+    uint64_t bytes;
+    uint32_t crc32c;
 };
 
 #endif

@@ -11,9 +11,12 @@
  * each). With FORM_REMOVED: removed, and for each range its skips (u32 length). */
 #define PLAN_FIXED_BYTES (8 + 4 + 4 + 4 + 8 + 8 + 8 + 4 + 8)
 #define RANGE_BYTES      32
+#define PART_FIXED_BYTES (8 + 8 + 1 + 8 + 4)
 #define FORM_TO_LOAD     0x01 /* version 1 knows no other bit */
 #define FORM_GZIP        0x02
 #define FORM_REMOVED     0x04 /* since version 3: removed u64 and per range skips follow */
+static_assert(LOAD_PARTS_MAX * PART_FIXED_BYTES + 1 + 8 <= 64 + 64,
+              "a split fits where a load with a text does");
 static_assert(PLAN_FIXED_BYTES + 1 + 2 + 1 <= 64,
               "RECORD_PLAN_BYTES_MAX counts 64 for fixed fields");
 static_assert(sizeof(struct plan_key) == 12 + TYPE_NAME_BYTES_MAX,
@@ -39,10 +42,13 @@ const char *record_type_name(uint8_t type)
         [RECORD_FLOOR] = "FLOOR",
         [RECORD_INSERTED] = "INSERTED",
         [RECORD_MARK] = "MARK",
+        [RECORD_LOAD_SPLIT] = "LOAD_SPLIT",
+        [RECORD_LOAD_REJECTED] = "LOAD_REJECTED",
         [RECORD_SNAP_COUNTERS] = "SNAP_COUNTERS",
         [RECORD_SNAP_PLAN] = "SNAP_PLAN",
         [RECORD_SNAP_LOAD] = "SNAP_LOAD",
         [RECORD_SNAP_PLANNED_TO] = "SNAP_PLANNED_TO",
+        [RECORD_SNAP_PART] = "SNAP_PART",
     };
 
     return type < ARRAY_LEN(name) && name[type] != NULL ? name[type] : "unknown";
@@ -69,7 +75,7 @@ size_t record_encoded_max(const struct record *r)
 {
     size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
 
-    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_MARK && r->type != RECORD_FLOOR);
+    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_LOAD_REJECTED && r->type != RECORD_FLOOR);
     if (r->type == RECORD_PLAN) {
         ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
         n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES -
@@ -81,6 +87,10 @@ size_t record_encoded_max(const struct record *r)
     }
     if (r->type == RECORD_INSERTED)
         n += 32 + TABLE_NAME_BYTES_MAX;
+    if (r->type == RECORD_LOAD_REJECTED)
+        n += 32 + OBJECT_NAME_BYTES_MAX;
+    for (uint32_t i = 0; r->type == RECORD_LOAD_SPLIT && i < r->split->n_parts; i++)
+        n += PART_FIXED_BYTES + r->split->part[i].n_plans * 8;
     return n;
 }
 
@@ -200,6 +210,35 @@ static void put_mark(struct byte_writer *w, const struct block_mark *m)
     put_u64(w, m->note);
 }
 
+static void put_split(struct byte_writer *w, const struct load_split *s)
+{
+    ASSERT(s->n_parts >= 2 && s->n_parts <= LOAD_PARTS_MAX);
+    put_u8(w, (uint8_t)s->n_parts);
+    for (uint32_t i = 0; i < s->n_parts; i++) {
+        const struct load_part *p = &s->part[i];
+
+        ASSERT(p->id != 0 && p->rows > 0 && p->n_plans > 0);
+        put_u64(w, p->id);
+        put_u64(w, p->rows);
+        put_u8(w, p->piece);
+        put_u64(w, p->first);
+        put_u32(w, p->n_plans);
+        for (uint32_t k = 0; k < p->n_plans; k++)
+            put_u64(w, p->plan_id[k]);
+    }
+}
+
+static void put_reject(struct byte_writer *w, const struct load_reject *j)
+{
+    size_t object_len = strnlen(j->object, sizeof(j->object));
+
+    ASSERT(object_len > 0 && object_len < sizeof(j->object));
+    put_u64(w, j->bytes);
+    put_u32(w, j->crc32c);
+    put_u16(w, (uint16_t)object_len);
+    put_bytes(w, j->object, object_len);
+}
+
 /* The fields of each type, in order; get_fields() is the mirror. */
 static void put_fields(struct byte_writer *w, const struct record *r)
 {
@@ -248,6 +287,17 @@ static void put_fields(struct byte_writer *w, const struct record *r)
         break;
     case RECORD_MARK:
         put_mark(w, &r->mark);
+        break;
+    case RECORD_LOAD_SPLIT:
+        put_u64(w, r->load_id);
+        put_text(w, r->text, text_bytes(r->text));
+        put_split(w, r->split);
+        break;
+    case RECORD_LOAD_REJECTED:
+        put_u64(w, r->load_id);
+        put_u64(w, r->plan_id);
+        put_text(w, r->text, text_bytes(r->text));
+        put_reject(w, r->reject);
         break;
     case RECORD_FLOOR:
     default:
@@ -305,8 +355,15 @@ size_t record_encode_snap_plan(const struct record_snap_plan *p, uint8_t *out)
 
 size_t record_encode_snap_load(const struct load *l, uint8_t status, struct span text, uint8_t *out)
 {
-    struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_LOAD, 0);
+    uint8_t type = l->root != 0 ? RECORD_SNAP_PART : RECORD_SNAP_LOAD;
+    struct byte_writer w = begin(out, RECORD_BYTES_MAX, type, 0);
 
+    if (l->root != 0) {
+        put_u64(&w, l->root);
+        put_u8(&w, l->piece);
+        put_u64(&w, l->first);
+        put_u8(&w, l->proven);
+    }
     put_u8(&w, status);
     put_u32(&w, l->attempt);
     put_u8(&w, l->attempt_done);
@@ -478,6 +535,16 @@ static void get_mark(struct byte_reader *r, struct block_mark *m)
         r->bad = true;
 }
 
+static void get_part(struct byte_reader *r, struct record_view *v)
+{
+    v->load.root = get_u64(r);
+    v->load.piece = get_bool(r);
+    v->load.first = get_u64(r);
+    v->load.proven = get_bool(r);
+    if (v->load.root == 0)
+        r->bad = true;
+}
+
 static void get_snapshot_fields(struct byte_reader *r, struct record_view *v)
 {
     switch (v->type) {
@@ -493,7 +560,10 @@ static void get_snapshot_fields(struct byte_reader *r, struct record_view *v)
         get_text(r, v);
         get_plan_body(r, v);
         break;
+    case RECORD_SNAP_PART:
     case RECORD_SNAP_LOAD:
+        if (v->type == RECORD_SNAP_PART)
+            get_part(r, v);
         v->status = get_u8(r);
         v->load.attempt = get_u32(r);
         v->load.attempt_done = get_bool(r);
@@ -541,6 +611,42 @@ static void get_outcome(struct byte_reader *r, struct plan_outcome *o)
         r->bad = true;
 }
 
+static void get_split(struct byte_reader *r, struct record_view *v)
+{
+    struct load_split *s = &v->split;
+
+    v->load_id = get_u64(r);
+    get_text(r, v);
+    s->n_parts = get_u8(r);
+    if (s->n_parts < 2 || s->n_parts > LOAD_PARTS_MAX)
+        r->bad = true;
+    for (uint32_t i = 0; !r->bad && i < s->n_parts; i++) {
+        struct load_part *p = &s->part[i];
+
+        p->id = get_u64(r);
+        p->rows = get_u64(r);
+        p->piece = get_bool(r);
+        p->first = get_u64(r);
+        p->n_plans = get_u32(r);
+        p->plan_id = NULL;
+        if (p->id == 0 || p->id == UINT64_MAX || p->rows == 0 || p->n_plans == 0 ||
+            p->n_plans > PLAN_OBJECTS_PER_LOAD)
+            r->bad = true;
+        else
+            v->part_ids[i] = get_bytes(r, (size_t)p->n_plans * 8);
+    }
+}
+
+static void get_reject(struct byte_reader *r, struct record_view *v)
+{
+    v->load_id = get_u64(r);
+    v->plan_id = get_u64(r);
+    get_text(r, v);
+    v->reject.bytes = get_u64(r);
+    v->reject.crc32c = get_u32(r);
+    get_name(r, v->reject.object, sizeof(v->reject.object));
+}
+
 /* Mirror of put_fields(). */
 static void get_fields(struct byte_reader *r, struct record_view *v)
 {
@@ -579,6 +685,12 @@ static void get_fields(struct byte_reader *r, struct record_view *v)
     case RECORD_MARK:
         get_mark(r, &v->mark);
         break;
+    case RECORD_LOAD_SPLIT:
+        get_split(r, v);
+        break;
+    case RECORD_LOAD_REJECTED:
+        get_reject(r, v);
+        break;
     default:
         get_snapshot_fields(r, v);
     }
@@ -590,7 +702,7 @@ static bool plan_of_version(const struct plan *p, uint8_t version)
     ASSERT(version < RECORD_VERSION);
     if (version == 1 && p->gzip)
         return false;
-    return p->removed == 0 && p->lines > 0 && skips_bytes(p) == 0;
+    return version > 2 || (p->removed == 0 && p->lines > 0 && skips_bytes(p) == 0);
 }
 
 int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
@@ -607,6 +719,8 @@ int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
     out->time_us = (int64_t)get_u64(&r);
     out->text = NULL;
     out->text_len = 0;
+    out->load.root = out->load.first = 0;
+    out->load.piece = out->load.proven = false;
     if (r.bad || out->len < RECORD_HEADER_BYTES || out->len > len || out->len > RECORD_BYTES_MAX)
         return -EBADMSG;
     if (version < RECORD_VERSION_MIN || version > RECORD_VERSION ||
@@ -629,11 +743,23 @@ void record_decode_plan(const uint8_t *body, uint32_t body_len, struct plan *out
     ASSERT(!r.bad && r.left == 0);
 }
 
-uint64_t record_load_id(const struct record_view *v, uint32_t i)
+static uint64_t id_at(const uint8_t *ids, uint32_t n, uint32_t i)
 {
-    struct byte_reader r = {.p = v->load_ids, .left = (size_t)v->load.n_plans * 8, .bad = false};
+    struct byte_reader r = {.p = ids, .left = (size_t)n * 8, .bad = false};
 
-    ASSERT(i < v->load.n_plans);
+    ASSERT(i < n);
     r.p += (size_t)i * 8;
     return get_u64(&r);
+}
+
+uint64_t record_part_id(const struct record_view *v, uint32_t part, uint32_t i)
+{
+    ASSERT(part < v->split.n_parts);
+    return id_at(v->part_ids[part], v->split.part[part].n_plans, i);
+}
+
+uint64_t record_load_id(const struct record_view *v, uint32_t i)
+{
+    ASSERT(v->load_ids != NULL);
+    return id_at(v->load_ids, v->load.n_plans, i);
 }

@@ -11,7 +11,7 @@
 #include "dataplane/base/span.h"
 #include "sinks/delivery/dlog.h"
 
-#define RECORD_VERSION        3 /* 2: a plan may be gzip; 3: may leave duplicates out */
+#define RECORD_VERSION        4 /* 2: a plan may be gzip; 3: may leave duplicates out; 4: loads are cut */
 #define RECORD_VERSION_MIN    1 /* still read */
 #define RECORD_HEADER_BYTES   24
 #define RECORD_TEXT_BYTES_MAX 1024 /* longer texts are cut */
@@ -41,6 +41,7 @@ enum snapshot_record_type {
     RECORD_SNAP_PLAN,
     RECORD_SNAP_LOAD,
     RECORD_SNAP_PLANNED_TO,
+    RECORD_SNAP_PART, /* an unfinished load that is a part of one that was cut */
 };
 
 /** Numbers that a snapshot starts with. */
@@ -68,16 +69,20 @@ struct record_view {
     uint32_t text_len;
     const uint8_t *body; /* PLAN, SNAP_PLAN: the encoded plan, body_len bytes */
     uint32_t body_len;
-    const uint8_t *load_ids; /* LOAD, SNAP_LOAD: load.n_plans ids, see record_load_id() */
-    uint8_t status;          /* SNAP_*: enum plan_status or enum load_status */
+    const uint8_t
+        *load_ids;  /* LOAD, SNAP_LOAD, SNAP_PART: load.n_plans ids, see record_load_id() */
+    uint8_t status; /* SNAP_*: enum plan_status or enum load_status */
     struct journal_uuid journal;
     lsn_t lsn;
     struct plan_key key; /* SNAP_PLANNED_TO */
     struct record_counters counters;
     struct plan plan;            /* PLAN, SNAP_PLAN */
-    struct load load;            /* LOAD, SNAP_LOAD; plan_id stays NULL */
+    struct load load;            /* LOAD, SNAP_LOAD, SNAP_PART; plan_id stays NULL */
     struct plan_outcome outcome; /* INSERTED */
-    struct block_mark mark;      /* MARK */
+    struct load_split split;     /* LOAD_SPLIT; plan_id stays NULL, see record_part_id() */
+    const uint8_t *part_ids[LOAD_PARTS_MAX];
+    struct load_reject reject; /* LOAD_REJECTED */
+    struct block_mark mark;    /* MARK */
 };
 
 /** A plan of the state, as a snapshot keeps it. */
@@ -113,7 +118,7 @@ size_t record_encode_counters(const struct record_counters *c, uint8_t *out);
 /** An unfinished plan of a snapshot; out and return as above. */
 size_t record_encode_snap_plan(const struct record_snap_plan *p, uint8_t *out);
 
-/** An unfinished load of a snapshot; out and return as above. */
+/** An unfinished load of a snapshot, SNAP_LOAD or SNAP_PART; out and return as above. */
 size_t record_encode_snap_load(const struct load *l, uint8_t status, struct span text,
                                uint8_t *out);
 
@@ -132,6 +137,9 @@ void record_decode_plan(const uint8_t *body, uint32_t body_len, struct plan *out
 
 /** The i-th plan id of a LOAD or SNAP_LOAD. */
 uint64_t record_load_id(const struct record_view *v, uint32_t i);
+
+/** The i-th plan id of a part of a LOAD_SPLIT. */
+uint64_t record_part_id(const struct record_view *v, uint32_t part, uint32_t i);
 
 /** Sets the sequence number of an encoded record. */
 void record_set_seq(uint8_t *buf, uint64_t seq);

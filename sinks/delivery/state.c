@@ -345,12 +345,27 @@ static int apply_attempt(struct delivery_state *s, const struct record_view *r)
     return 0;
 }
 
-static int apply_loaded(struct delivery_state *s, const struct record_view *r)
+/* A piece is over. The plan whose last one it was is finished, but for its staging object. */
+static void piece_remove(struct delivery_state *s, struct state_load *l)
 {
-    struct state_load *l = idmap_get(&s->loads, r->load_id);
+    struct state_plan *p = idmap_get(&s->plans, l->load.plan_id[0]);
 
-    if (l == NULL || l->status == LOAD_DONE)
-        return -EINVAL;
+    ASSERT(l->load.piece && p != NULL && p->pieces > 0);
+    p->pieces--;
+    if (p->pieces == 0 && p->encoding == ENCODING_ARCHIVE)
+        plan_remove(s, p);
+    idmap_remove(&s->loads, l->load.id);
+    load_free(l);
+}
+
+/* The rows of a load are settled. */
+static void load_settle(struct delivery_state *s, struct state_load *l)
+{
+    ASSERT(l->status != LOAD_DONE);
+    if (l->load.piece) {
+        piece_remove(s, l);
+        return;
+    }
     l->status = LOAD_DONE;
     set_text(&l->text, NULL);
     for (uint32_t i = 0; i < l->load.n_plans; i++) {
@@ -364,6 +379,140 @@ static int apply_loaded(struct delivery_state *s, const struct record_view *r)
         }
     }
     load_remove_if_finished(s, l);
+}
+
+/* Parts of one load: what one of them shows of their table holds for the others. */
+static void root_prove(struct delivery_state *s, uint64_t root)
+{
+    ASSERT(root != 0);
+    for (size_t i = 0; i < s->loads.slots; i++) {
+        struct state_load *l = s->loads.slot[i].id != 0 ? s->loads.slot[i].value : NULL;
+
+        if (l != NULL && l->load.root == root)
+            l->load.proven = true;
+    }
+}
+
+static int apply_loaded(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_load *l = idmap_get(&s->loads, r->load_id);
+
+    if (l == NULL || l->status == LOAD_DONE)
+        return -EINVAL;
+    if (l->load.root != 0)
+        root_prove(s, l->load.root);
+    load_settle(s, l);
+    return 0;
+}
+
+static int apply_load_rejected(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_load *l = idmap_get(&s->loads, r->load_id);
+
+    if (l == NULL || l->status == LOAD_DONE || l->load.rows != 1 || l->load.n_plans != 1 ||
+        l->load.plan_id[0] != r->plan_id)
+        return -EINVAL;
+    load_settle(s, l);
+    return 0;
+}
+
+/* Whether ids and rows of the parts are right, and so are the lines of pieces. */
+static bool parts_fit(const struct delivery_state *s, const struct state_load *l,
+                      const struct record_view *r)
+{
+    const struct load_split *split = &r->split;
+    uint64_t rows = 0;
+
+    for (uint32_t i = 0; i < split->n_parts; i++) {
+        const struct load_part *p = &split->part[i];
+
+        for (uint32_t k = 0; k < i; k++) {
+            if (split->part[k].id == p->id)
+                return false;
+        }
+        if (idmap_get(&s->loads, p->id) != NULL || p->piece != split->part[0].piece ||
+            p->rows > l->load.rows - rows)
+            return false;
+        if (p->piece && (l->load.n_plans != 1 || p->n_plans != 1 ||
+                         record_part_id(r, i, 0) != l->load.plan_id[0] ||
+                         p->first != (l->load.piece ? l->load.first : 0) + rows))
+            return false;
+        rows += p->rows;
+    }
+    return rows == l->load.rows && (split->part[0].piece || !l->load.piece);
+}
+
+/* Gives the plans of a load to its parts. @return false, with nothing changed, unless each has one. */
+static bool parts_take_plans(struct delivery_state *s, const struct state_load *l,
+                             const struct record_view *r)
+{
+    uint32_t taken = 0;
+
+    for (uint32_t i = 0; i < r->split.n_parts; i++) {
+        for (uint32_t k = 0; k < r->split.part[i].n_plans; k++) {
+            struct state_plan *p = idmap_get(&s->plans, record_part_id(r, i, k));
+
+            if (p == NULL || p->load_id != l->load.id)
+                goto undo;
+            p->load_id = r->split.part[i].id;
+            taken++;
+        }
+    }
+    if (taken == l->load.n_plans)
+        return true;
+undo:
+    for (uint32_t i = 0; i < l->load.n_plans; i++) {
+        struct state_plan *p = idmap_get(&s->plans, l->load.plan_id[i]);
+
+        if (p != NULL)
+            p->load_id = l->load.id;
+    }
+    return false;
+}
+
+static void part_add(struct delivery_state *s, const struct state_load *parent,
+                     const struct record_view *r, uint32_t i)
+{
+    const struct load_part *p = &r->split.part[i];
+    struct state_load *l = must_malloc(sizeof(*l));
+
+    *l = (struct state_load){.load = parent->load, .status = LOAD_PENDING};
+    l->load.id = p->id;
+    l->load.rows = p->rows;
+    l->load.attempt = 0;
+    l->load.attempt_done = false;
+    l->load.root = parent->load.root != 0 ? parent->load.root : parent->load.id;
+    l->load.piece = p->piece;
+    l->load.first = p->first;
+    l->load.n_plans = p->n_plans;
+    l->load.plan_id = must_malloc(p->n_plans * sizeof(uint64_t));
+    for (uint32_t k = 0; k < p->n_plans; k++)
+        l->load.plan_id[k] = record_part_id(r, i, k);
+    l->remaining = p->piece ? 0 : p->n_plans;
+    idmap_put(&s->loads, p->id, l);
+    seen_id(s, p->id);
+}
+
+/* All or nothing: the parts are exactly what the load was. */
+static int apply_load_split(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_load *l = idmap_get(&s->loads, r->load_id);
+    struct state_plan *p;
+
+    if (l == NULL || l->status == LOAD_DONE || !parts_fit(s, l, r))
+        return -EINVAL;
+    if (r->split.part[0].piece) {
+        p = idmap_get(&s->plans, l->load.plan_id[0]);
+        if (p == NULL)
+            return -EINVAL;
+        p->pieces += r->split.n_parts - (l->load.piece ? 1 : 0);
+    } else if (!parts_take_plans(s, l, r)) {
+        return -EINVAL;
+    }
+    for (uint32_t i = 0; i < r->split.n_parts; i++)
+        part_add(s, l, r, i);
+    idmap_remove(&s->loads, l->load.id);
+    load_free(l);
     return 0;
 }
 
@@ -385,6 +534,10 @@ static int apply_staging_gone(struct delivery_state *s, const struct record_view
     struct state_plan *p = idmap_get(&s->plans, r->plan_id);
     struct state_load *l = p == NULL ? NULL : idmap_get(&s->loads, p->load_id);
 
+    if (p != NULL && l == NULL && p->load_id != 0 && p->pieces == 0) { /* loaded in pieces */
+        plan_remove(s, p);
+        return 0;
+    }
     if (l == NULL || l->status != LOAD_DONE || l->remaining == 0)
         return -EINVAL;
     plan_remove(s, p);
@@ -435,6 +588,22 @@ static int apply_snap_plan(struct delivery_state *s, const struct record_view *r
     return 0;
 }
 
+static int apply_snap_piece(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_plan *p = idmap_get(&s->plans, record_load_id(r, 0));
+    struct state_load *l;
+
+    if (r->load.n_plans != 1 || r->status >= LOAD_DONE || p == NULL ||
+        p->status != PLAN_CONFIRMED || p->load_id == 0 || idmap_get(&s->loads, p->load_id) != NULL)
+        return -EINVAL;
+    l = load_add(s, r);
+    l->status = r->status;
+    p->pieces++;
+    if (l->status == LOAD_PARKED)
+        l->text = text_copy(r);
+    return 0;
+}
+
 /* Plans come before loads; those that point at this load are what remains of it. */
 static int apply_snap_load(struct delivery_state *s, const struct record_view *r)
 {
@@ -443,6 +612,8 @@ static int apply_snap_load(struct delivery_state *s, const struct record_view *r
 
     if (idmap_get(&s->loads, r->load.id) != NULL || r->status > LOAD_DONE)
         return -EINVAL;
+    if (r->load.piece)
+        return apply_snap_piece(s, r);
     for (uint32_t i = 0; i < r->load.n_plans; i++) {
         struct state_plan *p = idmap_get(&s->plans, record_load_id(r, i));
 
@@ -494,9 +665,12 @@ int state_apply(struct delivery_state *s, const struct record_view *r)
         [RECORD_FLOOR] = apply_floor,
         [RECORD_INSERTED] = apply_inserted,
         [RECORD_MARK] = apply_mark,
+        [RECORD_LOAD_SPLIT] = apply_load_split,
+        [RECORD_LOAD_REJECTED] = apply_load_rejected,
         [RECORD_SNAP_COUNTERS] = apply_counters,
         [RECORD_SNAP_PLAN] = apply_snap_plan,
         [RECORD_SNAP_LOAD] = apply_snap_load,
+        [RECORD_SNAP_PART] = apply_snap_load,
         [RECORD_SNAP_PLANNED_TO] = apply_planned_to,
     };
 
@@ -533,6 +707,12 @@ void state_each_load(const struct delivery_state *s, load_visitor visit, void *c
         visit(ctx, &l->load, (enum load_status)l->status, l->text == NULL ? "" : l->text);
     }
     free(all);
+}
+
+bool state_load_is_there(const struct delivery_state *s, uint64_t load_id)
+{
+    ASSERT(s != NULL && load_id != 0);
+    return idmap_get(&s->loads, load_id) != NULL;
 }
 
 static void snapshot_plans(const struct delivery_state *s, uint8_t *buf, snapshot_visitor visit,

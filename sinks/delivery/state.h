@@ -35,6 +35,9 @@ void state_each_plan(const struct delivery_state *s, plan_visitor visit, void *c
 /** Visits unfinished loads. */
 void state_each_load(const struct delivery_state *s, load_visitor visit, void *ctx);
 
+/** Whether a load is not finished. */
+bool state_load_is_there(const struct delivery_state *s, uint64_t load_id);
+
 /** The recorded floor of a journal; 0 when there is none. */
 lsn_t state_floor(const struct delivery_state *s, const struct journal_uuid *journal);
 

@@ -16,10 +16,12 @@
 /* A plan that is not finished. The plan itself stays encoded, as its record brought it. */
 struct state_plan {
     uint64_t id;
-    uint64_t load_id; /* 0: no load has taken it */
+    uint64_t
+        load_id; /* 0: no load has taken it; of a load that is gone: its lines were shared out */
     int64_t generation;
     char *text; /* why it is parked; NULL otherwise */
     uint32_t body_len;
+    uint32_t pieces;  /* loads of some of its lines that are not finished */
     uint8_t status;   /* enum plan_status */
     uint8_t encoding; /* enum plan_encoding */
     bool to_load;

@@ -42,7 +42,8 @@ def schedules():
     status, row = run("sim", "schedules", SCHEDULES, SEED)
     # A simulation in which little happens proves nothing.
     busy = all(row.get(key, 0) > SCHEDULES // 10
-               for key in ("acknowledged", "faults", "power_cuts", "kills", "objects", "jobs", "jobs_failed"))
+               for key in ("acknowledged", "faults", "power_cuts", "kills", "objects", "jobs", "jobs_failed",
+                           "pieces", "letters"))
     return check("sim_schedules", status == 0 and row.get("schedules") == SCHEDULES and busy,
                  f"exit status {status}: see the lines SEED= above")
 

@@ -45,7 +45,7 @@ struct sim_options {
 /* What it came to. */
 struct sim_totals {
     uint64_t schedules, events, acknowledged, faults, power_cuts, kills, stops, refused_starts;
-    uint64_t objects, jobs, loads_failed, recycled;
+    uint64_t objects, jobs, loads_failed, recycled, pieces, letters;
     uint64_t ops[DISK_OPS];
 };
 
@@ -114,6 +114,16 @@ void model_archived(uint32_t serial);
 
 /** An event is a row. */
 void model_loaded(uint32_t serial);
+
+/** Whether BigQuery takes an event as a row, as long as nothing else is wrong. */
+bool model_is_good(uint32_t serial);
+
+/** An event is a dead letter because BigQuery refused it; line is that letter. @return its serial, or
+ * 0 when it is none of ours. */
+uint32_t model_letter(struct span line);
+
+/** Whether an event is a row or such a dead letter. */
+bool model_settled(uint32_t serial);
 
 /** Events known to be stored that are not in the cloud yet. */
 uint64_t model_missing(void);

@@ -27,9 +27,11 @@ struct object {
     uint64_t plan_id;
     uint32_t crc32c; /* of the plain lines */
     uint64_t bytes;
-    bool gone, loaded;
+    bool gone;
     uint32_t n_serials;
-    uint32_t *serial;
+    uint32_t *serial, *at; /* by line: the event, and where it starts in the plain bytes */
+    char *stored;
+    size_t stored_len;
 };
 
 enum job_state { JOB_RUNS, JOB_DONE, JOB_FAILED, JOB_REFUSED };
@@ -41,9 +43,12 @@ struct job {
     uint64_t rows;
     uint32_t n_objects;
     uint32_t *object;
+    bool about_rows; /* JOB_REFUSED: */
+    bool named;
+    uint32_t bad_object, bad_line;
 };
 
-enum op_kind { OP_PUT, OP_DELETE, OP_ENSURE, OP_LOAD };
+enum op_kind { OP_PUT, OP_DELETE, OP_ENSURE, OP_LOAD, OP_GET };
 
 /* A request under way; who is NULL when its sender is gone: it arrives, and nobody hears of it. */
 struct op {
@@ -51,6 +56,7 @@ struct op {
     void *client;
     struct gcs_put *put;
     struct gcs_delete *delete;
+    struct gcs_get *get;
     struct bq_ensure *ensure;
     struct bq_load *load;
     struct gcs_put late; /* OP_PUT of one who is gone: its own copies */
@@ -78,7 +84,7 @@ static void op_free(struct op *o)
 void cloud_reset(void)
 {
     for (uint32_t i = 0; i < cloud.n_objects; i++)
-        free(cloud.object[i].serial);
+        free(cloud.object[i].serial), free(cloud.object[i].at), free(cloud.object[i].stored);
     for (uint32_t i = 0; i < cloud.n_jobs; i++)
         free(cloud.job[i].object);
     for (uint32_t i = 0; i < cloud.n_ops; i++)
@@ -116,9 +122,16 @@ static bool expand(struct span packed, size_t plain_len)
     return rc == Z_STREAM_END && z.total_out == plain_len;
 }
 
+static bool is_piece(const char *name)
+{
+    return strncmp(name, "staging/pieces/", 15) == 0;
+}
+
 /* Where an event's line may be. */
 static bool belongs(const char *name, enum event_kind kind)
 {
+    if (is_piece(name))
+        return kind != KIND_DEAD;
     if (strncmp(name, "dead_letter/", 12) == 0)
         return kind == KIND_DEAD;
     if (strncmp(name, "staging/", 8) == 0)
@@ -126,10 +139,13 @@ static bool belongs(const char *name, enum event_kind kind)
     return kind != KIND_DEAD;
 }
 
-static void object_line(struct object *o, struct span line)
+static void object_line(struct object *o, struct span line, uint32_t at)
 {
-    uint32_t serial = model_line(line);
+    bool letter = memmem(line.ptr, line.len, "\"refused_by_bigquery\"", 21) != NULL;
+    uint32_t serial = letter ? model_letter(line) : model_line(line);
 
+    if (letter && serial != 0)
+        return;
     if (serial == 0) {
         sim_wrong("object %s holds a line that is none of ours: %.*s", o->name,
                   (int)(line.len < 60 ? line.len : 60), line.ptr);
@@ -138,7 +154,9 @@ static void object_line(struct object *o, struct span line)
     if (!belongs(o->name, model_kind(serial)))
         sim_wrong("event %u is in %s", serial, o->name);
     o->serial = realloc(o->serial, (o->n_serials + 1) * sizeof(*o->serial));
-    ASSERT(o->serial != NULL);
+    o->at = realloc(o->at, (o->n_serials + 1) * sizeof(*o->at));
+    ASSERT(o->serial != NULL && o->at != NULL);
+    o->at[o->n_serials] = at;
     o->serial[o->n_serials++] = serial;
     if (strncmp(o->name, "staging/", 8) != 0)
         model_archived(serial);
@@ -166,6 +184,7 @@ static void object_create(const struct gcs_put *p)
         sim_wrong("the bytes of %s changed while they were sent", p->name);
         return;
     }
+    o->stored = NULL;
     if (p->gzip) {
         if (!expand(body, p->plain_bytes)) {
             sim_wrong("%s is no gzip of %" PRIu64 " bytes", p->name, p->plain_bytes);
@@ -176,16 +195,23 @@ static void object_create(const struct gcs_put *p)
     if (crc32c(0, body.ptr, body.len) != p->plain_crc32c)
         sim_wrong("the plain bytes of %s are not the planned ones", p->name);
     ASSERT(cloud.n_objects < OBJECTS_MAX && strlen(p->name) < sizeof(o->name));
-    *o = (struct object){.plan_id = p->plan_id, .crc32c = p->plain_crc32c, .bytes = p->plain_bytes};
+    *o = (struct object){.plan_id = p->plan_id,
+                         .crc32c = p->plain_crc32c,
+                         .bytes = p->plain_bytes,
+                         .stored = malloc(p->bytes),
+                         .stored_len = p->bytes};
+    ASSERT(o->stored != NULL);
+    memcpy(o->stored, cloud.body, p->bytes);
     snprintf(o->name, sizeof(o->name), "%s", p->name);
     snprintf(o->log_id, sizeof(o->log_id), "%s", p->log_id);
     cloud.n_objects++;
     sim.totals.objects++;
+    sim.totals.pieces += is_piece(o->name) ? 1 : 0;
     while (body.len > 0) {
         const char *end = memchr(body.ptr, '\n', body.len);
         size_t len = end != NULL ? (size_t)(end - body.ptr) + 1 : body.len;
 
-        object_line(o, (struct span){body.ptr, len});
+        object_line(o, (struct span){body.ptr, len}, (uint32_t)(p->plain_bytes - body.len));
         body.ptr += len;
         body.len -= len;
     }
@@ -216,8 +242,10 @@ static void object_delete(const char *name)
         return;
     if (strncmp(name, "staging/", 8) != 0)
         sim_wrong("%s is deleted", name);
-    if (!o->loaded)
-        sim_wrong("%s is deleted before it is loaded", name);
+    for (uint32_t i = 0; i < o->n_serials && !is_piece(name); i++) {
+        if (!model_settled(o->serial[i]))
+            sim_wrong("%s is deleted before event %u is loaded", name, o->serial[i]);
+    }
     o->gone = true;
 }
 
@@ -273,12 +301,38 @@ static struct job *job_insert(const struct bq_load *l)
     return j;
 }
 
+/* The first row that is no good. */
+static bool bad_row_find(struct job *j)
+{
+    for (uint32_t i = 0; i < j->n_objects; i++) {
+        const struct object *o = &cloud.object[j->object[i]];
+
+        for (uint32_t k = 0; k < o->n_serials; k++) {
+            if (!model_is_good(o->serial[k])) {
+                j->bad_object = j->object[i];
+                j->bad_line = k;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void job_run(struct job *j)
 {
     if (j->state != JOB_RUNS)
         return;
     if (sim_once_in(5)) {
         j->state = sim_below(2) == 0 ? JOB_FAILED : JOB_REFUSED;
+        j->about_rows = sim_below(4) == 0; /* a table that is not itself for a while */
+        sim.totals.loads_failed++;
+        sim_trace("  cloud: job %s %s", j->id, j->state == JOB_FAILED ? "fails" : "is refused");
+        return;
+    }
+    if (bad_row_find(j)) {
+        j->state = JOB_REFUSED;
+        j->about_rows = true;
+        j->named = sim_below(3) != 0;
         sim.totals.loads_failed++;
         sim_trace("  cloud: job %s %s", j->id, j->state == JOB_FAILED ? "fails" : "is refused");
         return;
@@ -288,7 +342,6 @@ static void job_run(struct job *j)
 
         if (o->gone)
             sim_wrong("job %s loads %s, which is deleted", j->id, o->name);
-        o->loaded = true;
         j->rows += o->n_serials;
         for (uint32_t k = 0; k < o->n_serials; k++)
             model_loaded(o->serial[k]);
@@ -363,6 +416,44 @@ static void ensure_step(uint32_t i)
     o.ensure->done(o.ensure, sim_once_in(10) ? BQ_PERMANENT : BQ_DONE, "simulated");
 }
 
+/* What BigQuery says of the row at fault: nothing, the truth, or something else. */
+static void job_refusal(const struct job *j, struct bq_refusal *out)
+{
+    const struct object *o = &cloud.object[j->bad_object];
+
+    *out = (struct bq_refusal){.rows = j->about_rows, .position = -1};
+    if (!j->named)
+        return;
+    snprintf(out->uri, sizeof(out->uri), "gs://bucket/%s", o->name);
+    out->position = o->at[j->bad_line];
+    if (j->bad_line % 8 == 3) /* the same again whenever it is asked */
+        out->position += 700;
+}
+
+static void get_step(uint32_t i)
+{
+    struct op o = cloud.op[i];
+    const struct object *from = object_find(o.get->name);
+    size_t len = 0, n;
+
+    if (from == NULL || from->gone || sim_once_in(10)) {
+        op_end(i);
+        o.get->done(o.get, GCS_PERMANENT, "cannot be read (simulated)");
+        return;
+    }
+    for (; len < from->stored_len; len += n) {
+        n = 1 + sim_below(5000);
+        n = n < from->stored_len - len ? n : from->stored_len - len;
+        if (!o.get->take(o.get, (struct span){from->stored + len, n})) {
+            op_end(i);
+            o.get->done(o.get, GCS_PERMANENT, "not taken (simulated)");
+            return;
+        }
+    }
+    op_end(i);
+    o.get->done(o.get, GCS_DONE, "");
+}
+
 static void load_step(uint32_t i)
 {
     static const enum bq_result result[] = {
@@ -380,6 +471,8 @@ static void load_step(uint32_t i)
     if (j->state == JOB_RUNS || sim_once_in(4))
         return; /* polled again */
     op_end(i);
+    if (j->state == JOB_REFUSED)
+        job_refusal(j, &o.load->refusal);
     o.load->done(o.load, result[j->state], j->state == JOB_DONE ? j->rows : 0, "simulated");
 }
 
@@ -400,6 +493,9 @@ void cloud_step(void)
         break;
     case OP_ENSURE:
         ensure_step(pick);
+        break;
+    case OP_GET:
+        get_step(pick);
         break;
     default:
         load_step(pick);
@@ -483,6 +579,14 @@ int gcs_delete_start(struct gcs *g, struct gcs_delete *d)
     struct op o = {.kind = OP_DELETE, .client = g, .delete = d};
 
     sim_trace("  delete %s", d->name);
+    return op_add(&o);
+}
+
+int gcs_get_start(struct gcs *g, struct gcs_get *get)
+{
+    struct op o = {.kind = OP_GET, .client = g, .get = get};
+
+    sim_trace("  get %s", get->name);
     return op_add(&o);
 }
 

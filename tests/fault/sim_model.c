@@ -29,7 +29,7 @@ static struct {
     uint32_t next_serial;
     uint8_t kind[SERIALS_MAX];
     bool known[SERIALS_MAX];
-    uint8_t archived[SERIALS_MAX], loaded[SERIALS_MAX];
+    uint8_t archived[SERIALS_MAX], loaded[SERIALS_MAX], letters[SERIALS_MAX];
 } model;
 
 void model_reset(void)
@@ -40,6 +40,7 @@ void model_reset(void)
     memset(model.known, 0, model.next_serial * sizeof(bool));
     memset(model.archived, 0, model.next_serial);
     memset(model.loaded, 0, model.next_serial);
+    memset(model.letters, 0, model.next_serial);
     model.next_serial = 1;
 }
 
@@ -173,12 +174,64 @@ void model_loaded(uint32_t serial)
 {
     if (++model.loaded[serial] > 1)
         sim_wrong("event %u is two rows", serial);
+    if (model.letters[serial] > 0)
+        sim_wrong("event %u is a row and a refused one", serial);
+}
+
+bool model_is_good(uint32_t serial)
+{
+    return serial % 61 != 7;
+}
+
+bool model_settled(uint32_t serial)
+{
+    return model.loaded[serial] + model.letters[serial] > 0;
+}
+
+/* The event as a JSON string, final brace included. */
+static size_t quoted_text(uint32_t serial, char *out)
+{
+    char text[EVENT_BYTES];
+    size_t len = event_text(serial, text), n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"')
+            out[n++] = '\\';
+        out[n++] = text[i];
+    }
+    memcpy(out + n, "}\"", 2);
+    return n + 2;
+}
+
+uint32_t model_letter(struct span line)
+{
+    static const char start[] = "\"raw\":\"{\\\"n\\\":";
+    const char *at = memmem(line.ptr, line.len, start, sizeof(start) - 1);
+    char text[2 * EVENT_BYTES];
+    unsigned long serial;
+    size_t len;
+
+    if (at == NULL)
+        return 0;
+    serial = strtoul(at + sizeof(start) - 1, NULL, 10);
+    if (serial == 0 || serial >= model.next_serial)
+        return 0;
+    len = quoted_text((uint32_t)serial, text);
+    at += strlen("\"raw\":\"");
+    if (len > (size_t)(line.ptr + line.len - at) || memcmp(at, text, len) != 0)
+        return 0;
+    if (++model.letters[serial] > 1)
+        sim_wrong("event %lu is two refused rows", serial);
+    if (model.loaded[serial] > 0)
+        sim_wrong("event %lu is a refused row and a row", serial);
+    sim.totals.letters++;
+    return (uint32_t)serial;
 }
 
 static bool is_there(uint32_t serial)
 {
-    return model.archived[serial] == 1 &&
-           model.loaded[serial] == (model.kind[serial] == KIND_DEAD ? 0 : 1);
+    return model.archived[serial] == 1 && model.loaded[serial] + model.letters[serial] ==
+                                              (model.kind[serial] == KIND_DEAD ? 0 : 1);
 }
 
 uint64_t model_missing(void)
@@ -194,8 +247,8 @@ void model_check_end(void)
 {
     for (uint32_t i = 1; i < model.next_serial; i++) {
         if (model.known[i] && !is_there(i)) {
-            sim_wrong("event %u (kind %u) is in %u objects and %u rows in the end", i,
-                      model.kind[i], model.archived[i], model.loaded[i]);
+            sim_wrong("event %u (kind %u) is in %u objects, %u rows and %u letters in the end", i,
+                      model.kind[i], model.archived[i], model.loaded[i], model.letters[i]);
             return;
         }
         if (!model.known[i] && (model.archived[i] > 0 || model.loaded[i] > 0)) {

@@ -135,12 +135,62 @@ static void test_load_round_trip(void **state)
     free(v);
 }
 
+/* A load of the state, or NULL. */
+static const struct state_load *some_load(const struct delivery_state *s, uint64_t *seed)
+{
+    void **all = idmap_sorted(&s->loads);
+    const struct state_load *l = all != NULL ? all[tdlog_random(seed) % s->loads.count] : NULL;
+
+    free(all);
+    return l;
+}
+
+/* A load that is cut, or whose only row is refused; mostly as it should be. */
+static size_t random_cut(const struct state_load *l, uint64_t *seed, uint64_t next_id, uint8_t *buf)
+{
+    const struct load_reject reject = {.object = "dead", .bytes = 9, .crc32c = 8};
+    struct load_split split = {.n_parts = 2};
+    struct record r = {.type = RECORD_LOAD_SPLIT,
+                       .load_id = l->load.id,
+                       .plan_id = l->load.plan_id[0],
+                       .text = "why",
+                       .split = &split,
+                       .reject = &reject};
+    bool pieces = l->load.n_plans == 1, odd = tdlog_random(seed) % 8 == 0;
+    uint32_t given = 0;
+
+    if (l->load.rows == 1 || tdlog_random(seed) % 16 == 0) {
+        r.type = RECORD_LOAD_REJECTED;
+        return record_encode(&r, 1, buf);
+    }
+    split.n_parts += pieces && l->load.rows > 2 && tdlog_random(seed) % 2 ? 1 : 0;
+    for (uint32_t i = 0; i < split.n_parts; i++) {
+        struct load_part *p = &split.part[i];
+        bool last = i + 1 == split.n_parts;
+
+        p->id = next_id + i;
+        p->piece = pieces;
+        p->first = (l->load.piece ? l->load.first : 0) + i;
+        p->rows = last ? l->load.rows - i : 1;
+        p->n_plans = pieces ? 1 : last ? l->load.n_plans - given : 1;
+        p->plan_id = &l->load.plan_id[pieces ? 0 : given];
+        given += p->n_plans;
+    }
+    if (odd)
+        split.part[tdlog_random(seed) % 2].rows += 1;
+    if (odd && tdlog_random(seed) % 2)
+        split.part[1].plan_id = split.part[0].plan_id;
+    return record_encode(&r, 1, buf);
+}
+
 #define IDS 40
 
 /* A random record about one of a few ids; many do not fit the state, and must then change nothing.
  */
-static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
+static size_t random_record(const struct delivery_state *s, uint64_t *seed, uint8_t *buf)
 {
+    const struct state_load *cut = tdlog_random(seed) % 8 == 0 ? some_load(s, seed) : NULL;
+    uint64_t next_id = state_next_id(s);
     static const char *const types[] = {"a", "b", "order.created", ""};
     enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_MARK);
     uint64_t base = next_id > IDS ? next_id - IDS : 1;
@@ -163,6 +213,8 @@ static size_t random_record(uint64_t *seed, uint64_t next_id, uint8_t *buf)
     struct journal_uuid u = tdlog_journal((unsigned int)(tdlog_random(seed) % 3));
     lsn_t from = next_id * 10;
 
+    if (cut != NULL)
+        return random_cut(cut, seed, next_id, buf);
     memset(r.mark.session, 1 + (int)(tdlog_random(seed) % 5), sizeof(r.mark.session));
     if (tdlog_random(seed) % 3 == 0)
         r.type = RECORD_PLAN;
@@ -230,6 +282,114 @@ static void test_inserted(void **state)
     free(buf);
 }
 
+/* Applies a record. @return what that gave. */
+static int apply_record(struct delivery_state *s, const struct record *r)
+{
+    static struct record_view v;
+    uint8_t *buf = malloc(RECORD_BYTES_MAX);
+    int rc;
+
+    assert_non_null(buf);
+    assert_true(record_encode(r, 0, buf) <= record_encoded_max(r));
+    assert_int_equal(record_decode(buf, record_encode(r, 0, buf), &v), 0);
+    rc = state_apply(s, &v);
+    free(buf);
+    return rc;
+}
+
+/* Plans 1 to n, stored; the last is of the encoding. */
+static void add_stored(struct delivery_state *s, uint64_t n, uint8_t encoding)
+{
+    struct plan plan;
+    struct record r = {.plan = &plan, .generation = 1};
+
+    for (uint64_t id = 1; id <= n; id++) {
+        tdlog_plan(&plan, id, "t", 0, 10 * id, 10 * id + 9);
+        plan.key.encoding = id == n ? encoding : ENCODING_ARCHIVE;
+        plan.to_load = true;
+        r.type = RECORD_PLAN;
+        assert_int_equal(apply_record(s, &r), 0);
+        r.type = RECORD_CONFIRM;
+        r.plan_id = id;
+        assert_int_equal(apply_record(s, &r), 0);
+    }
+}
+
+static struct load_part part_of(uint64_t id, uint64_t rows, uint64_t first, bool piece,
+                                const uint64_t *plans, uint32_t n)
+{
+    return (struct load_part){
+        .id = id, .rows = rows, .piece = piece, .first = first, .n_plans = n, .plan_id = plans};
+}
+
+/* A refused load: cut into objects, one of these into lines, one of these a dead letter. Each step
+ * survives a snapshot; what does not add up changes nothing. */
+static void test_cut(void **state)
+{
+    static const uint64_t plans[] = {1, 2, 3};
+    struct delivery_state *s = state_create();
+    uint64_t ids[] = {1, 2, 3};
+    struct load load = {.id = 10, .table = "t", .rows = 9, .n_plans = 3, .plan_id = ids};
+    struct load_split split = {.n_parts = 2};
+    const struct load_reject reject = {.object = "dead_letter/x", .bytes = 5, .crc32c = 6};
+    struct record r = {.type = RECORD_LOAD, .load = &load, .split = &split, .reject = &reject};
+
+    (void)state;
+    add_stored(s, 3, ENCODING_WRAPPED);
+    assert_int_equal(apply_record(s, &r), 0);
+    r = (struct record){.type = RECORD_LOAD_SPLIT,
+                        .load_id = 10,
+                        .text = "bad",
+                        .split = &split,
+                        .reject = &reject};
+    split.part[0] = part_of(11, 6, 0, false, plans, 2);
+    split.part[1] = part_of(12, 4, 0, false, plans + 2, 1);
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* rows */
+    split.part[1] = part_of(12, 3, 0, false, plans + 1, 1);
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* a plan twice, one never */
+    split.part[1] = part_of(11, 3, 0, false, plans + 2, 1);
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* an id twice */
+    split.part[1] = part_of(12, 3, 0, false, plans + 2, 1);
+    assert_int_equal(apply_record(s, &r), 0);
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* once */
+    r.load_id = 12;
+    split.part[0] = part_of(13, 2, 0, true, plans + 2, 1);
+    split.part[1] = part_of(14, 1, 1, true, plans + 2, 1);
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* lines */
+    split.part[1] = part_of(14, 1, 2, true, plans + 2, 1);
+    assert_int_equal(apply_record(s, &r), 0);
+    r = (struct record){.type = RECORD_LOADED, .load_id = 11, .rows = 6, .reject = &reject};
+    assert_int_equal(apply_record(s, &r), 0);
+    for (int i = 0; i < 2; i++) { /* as it is, and from a snapshot */
+        struct delivery_state *again = state_create();
+        const struct state_load *piece;
+
+        state_snapshot(s, 0, 0, apply_bytes, again);
+        state_destroy(s);
+        s = again;
+        piece = idmap_get(&s->loads, 14);
+        assert_true(piece->load.piece && piece->load.first == 2 && piece->load.rows == 1);
+        assert_true(piece->load.root == 10 && piece->load.proven);
+    }
+    r.type = RECORD_STAGING_GONE;
+    r.plan_id = 3;
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* two pieces are left */
+    r.type = RECORD_LOAD_REJECTED;
+    r.load_id = 13;
+    assert_int_equal(apply_record(s, &r), -EINVAL); /* two rows */
+    r.load_id = 14;
+    assert_int_equal(apply_record(s, &r), 0);
+    r.type = RECORD_LOADED;
+    r.load_id = 13;
+    assert_int_equal(apply_record(s, &r), 0);
+    assert_int_equal(s->loads.count, 0);
+    assert_int_equal(s->plans.count, 1); /* its staging object is left */
+    r.type = RECORD_STAGING_GONE;
+    assert_int_equal(apply_record(s, &r), 0);
+    assert_int_equal(s->plans.count, 0);
+    state_destroy(s);
+}
+
 static void assert_same(const struct delivery_state *a, const struct delivery_state *b)
 {
     size_t len_a;
@@ -253,7 +413,7 @@ static void random_run(uint64_t seed)
 
     assert_true(v != NULL && buf != NULL);
     for (int i = 0; i < 3000; i++) {
-        size_t len = random_record(&seed, state_next_id(live), buf);
+        size_t len = random_record(live, &seed, buf);
         int rc;
 
         assert_int_equal(record_decode(buf, len, v), 0);
@@ -367,7 +527,7 @@ int main(void)
         cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_removed),
         cmocka_unit_test(test_load_round_trip),   cmocka_unit_test(test_inserted),
         cmocka_unit_test(test_random_operations), cmocka_unit_test(test_parked_plan_holds),
-        cmocka_unit_test(test_marks_are_bounded),
+        cmocka_unit_test(test_marks_are_bounded), cmocka_unit_test(test_cut),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
