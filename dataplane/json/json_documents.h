@@ -139,7 +139,7 @@ static inline void elements_split_64(struct json_vectors *v, uint32_t base)
     if (unlikely(depth == 0))
         elements_closed(v, base + (uint32_t)__builtin_ctzll(low),
                         (low & (mine << 1 | t->parted)) != 0);
-    t->parted = mine >> 63;
+    t->parted = mine >> ((n < 64 ? n : 64) - 1) & 1;
 }
 
 /* Makes lines of the elements among the tokens from `first` on. */

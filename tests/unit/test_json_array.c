@@ -330,6 +330,40 @@ static void test_boundaries(void **state)
     free(text);
 }
 
+/* Small arrays, most of them wrong, with each byte of theirs at the end of a chunk. */
+static void test_boundaries_within(void **state)
+{
+    static const char *const texts[] = {
+        "[[ ], ],,)]",   "[1,2]",
+        "[ ]",           "[{}, ]",
+        "[,{}]",         "[{} {}]",
+        "[{}],[{}]",     "[{}]]",
+        "[{}}",          "[[{}]",
+        "[{},\n{}\n]\n", "[\"a\"\n,",
+        "[{}\n]x",       "[true,false]",
+        "[[1],\r\n[2]]", "{\"a\":[{}\n],\n\"ts\":1}",
+        "{\"a\":1,}",    "{\"user\"\n:\n{\"id\":7\n}\n}",
+    };
+    char *text = malloc(3 * CHUNK_BYTES);
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const size_t n = strlen(texts[i]);
+
+        for (size_t at = CHUNK_BYTES - n - 2; at <= CHUNK_BYTES + 1; at++) {
+            memset(text, ' ', at);
+            memcpy(text + at, texts[i], n);
+            agree_guarded(text, at + n, JSON_FRAMING_ARRAY, 0);
+            memset(text, '\n', at);
+            text[0] = '[';
+            agree_guarded(text, at + n, JSON_FRAMING_ARRAY, 0);
+            agree_guarded(text, at + n, JSON_FRAMING_SINGLE, TJSON_ORACLE);
+        }
+    }
+    free(text);
+}
+
 /* Every hostile kind of text as both, from 2 bytes on. The largest are the turn of some in each run. */
 static void test_sizes(void **state)
 {
@@ -464,9 +498,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define PROOF(name) cmocka_unit_test_setup_teardown(name, start, stop)
-        PROOF(test_prefixes),    PROOF(test_single_bytes), PROOF(test_boundaries),
-        PROOF(test_sizes),       PROOF(test_large),        PROOF(test_large_members),
-        PROOF(test_many_shapes), PROOF(test_vectors_read),
+        PROOF(test_prefixes),          PROOF(test_single_bytes), PROOF(test_boundaries),
+        PROOF(test_boundaries_within), PROOF(test_sizes),        PROOF(test_large),
+        PROOF(test_large_members),     PROOF(test_many_shapes),  PROOF(test_vectors_read),
 #undef PROOF
     };
 
