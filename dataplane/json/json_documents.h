@@ -161,6 +161,11 @@ static __attribute__((noinline)) void elements_split(struct json_vectors *v, uin
         elements_split_64(v, base);
 }
 
+/* As it says; the canaries of tests/unit take any end. */
+#ifndef SAME_END
+#define SAME_END(same) (same)
+#endif
+
 /* Fills an event from an element. @return false when the scalar scanner goes on from there: what the element
  * is to it is not what was made of it here. */
 static inline bool element_fill(struct json_stream *s, struct json_event *ev,
@@ -174,8 +179,8 @@ static inline bool element_fill(struct json_stream *s, struct json_event *ev,
         return true;
     p->stats.rescans++;
     behind = json_read_element(ev, s->_buf + pos[0], end, p->use);
-    if (ev->error == JSON_ERROR_NONE && skip_leading(behind, end) == separator &&
-        (*separator == ',' || *separator == ']'))
+    if (ev->error == JSON_ERROR_NONE && SAME_END(skip_leading(behind, end) == separator &&
+                                                 (*separator == ',' || *separator == ']')))
         return true;
     s->_vectors = false;
     s->_pos = ev->error == JSON_ERROR_NONE ? (size_t)(behind - s->_buf) : s->_len;
