@@ -220,6 +220,20 @@ $(BUILD)/test/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(CLI_LIB) 
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(FLAGS) -o $@ $^ $(LDFLAGS) -lcmocka -ljansson $(PACKED_LIBS) $(CORE_LIBS)
 
+# The JSON library with its branches counted: test_json_linear.
+STEPS_OBJ  := $(patsubst %.c,$(BUILD)/steps/%.o,$(wildcard dataplane/json/*.c))
+STEPS_WRAP := -Wl,--wrap=memchr,--wrap=memcpy,--wrap=memmove,--wrap=memset
+
+$(BUILD)/steps/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  CC  $< (steps)")
+	$(Q)$(CC) $(FLAGS) -fsanitize-coverage=trace-pc -fno-builtin -MMD -MP -c -o $@ $<
+
+$(BUILD)/test/test_json_linear: $(call obj,tests/unit/test_json_linear.c) $(STEPS_OBJ) $(call obj,$(UNIT_LIB)) $(CLI_LIB) $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(FLAGS) $(STEPS_WRAP) -o $@ $^ $(LDFLAGS) -lcmocka -ljansson $(PACKED_LIBS) $(CORE_LIBS)
+
 sim_obj = $(patsubst %.c,$(BUILD)/sim/$(1)/%.o,$(2))
 
 $(BUILD)/sim/0/%.o: %.c
@@ -263,5 +277,5 @@ $(FUZZ_BIN): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(FUZZ_LIB)
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(PACK_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
 SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,1 2 3,$(call sim_obj,$(n),$(SIM_CANARY)))
--include $(ALL_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(SIM_OBJ:.o=.d)
+-include $(ALL_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(STEPS_OBJ:.o=.d)
 .SECONDARY:

@@ -1,7 +1,7 @@
 /*
- * Goal: the proofs of the scalar scanner, which is the reference of the others, can fail: jansson finds what it
- * does wrongly. Method: it is built into this program with a switch for each of its checks; with one switched
- * off, tjson_check() on changed events has to find a difference between it and jansson, and soon.
+ * Goal: the proofs of the scalar scanner, which is the reference of the others, can fail: jansson finds
+ * what it does wrongly. Method: it is built into this program with a switch for each of its checks; with one
+ * switched off, tjson_check() on changed events has to find a difference between it and jansson, and soon.
  */
 #include <stdarg.h>
 #include <setjmp.h>
