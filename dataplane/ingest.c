@@ -107,7 +107,7 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         add_time_path, in);
     rc = json_parser_create(&in->paths, config->json_isa, &in->parser);
     if (rc == 0)
-        rc = program_memory_create(&in->memory);
+        rc = program_memory_create(json_parser_isa(in->parser), &in->memory);
     if (rc < 0) {
         snprintf(error, error_len, "out of memory for the JSON parser");
         ingest_destroy(in);

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "dataplane/event/program_internal.h"
+#include "dataplane/event/program_plan_internal.h"
 #include "dataplane/event/schema_internal.h"
 
 #define SLOTS_MIN  4
@@ -159,10 +159,14 @@ void program_destroy(struct program *p)
     free(p);
 }
 
-int program_memory_create(struct program_memory **out)
+int program_memory_create(enum json_isa isa, struct program_memory **out)
 {
+    ASSERT(json_isa_usable(isa));
     *out = calloc(1, sizeof(**out));
-    return *out == NULL ? -ENOMEM : 0;
+    if (*out == NULL)
+        return -ENOMEM;
+    (*out)->variant = plan_variant_of(isa);
+    return 0;
 }
 
 void program_memory_destroy(struct program_memory *m)

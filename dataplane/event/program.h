@@ -60,8 +60,9 @@ int program_create(const struct schema_field *root, struct program **out) WARN_U
 /** Frees it. NULL is allowed. */
 void program_destroy(struct program *p);
 
-/** Takes a thread's memory, for any number of programs. Thread: init. @return 0; -ENOMEM. */
-int program_memory_create(struct program_memory **out) WARN_UNUSED;
+/** Takes a thread's memory, for any number of programs. isa: of the parser whose events it is for, so
+ * that nothing faster is used than what was asked for. Thread: init. @return 0; -ENOMEM. */
+int program_memory_create(enum json_isa isa, struct program_memory **out) WARN_UNUSED;
 
 /** Frees it. NULL is allowed. */
 void program_memory_destroy(struct program_memory *m);

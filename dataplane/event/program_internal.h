@@ -6,7 +6,8 @@
 #include "dataplane/event/program.h"
 
 #define PROGRAM_KEY_BYTES 32  /* of a key that are compared at once */
-#define PROGRAM_OPS_MAX   190 /* of a plan; with its head about 1.5 KiB */
+#define PROGRAM_OPS_MAX   246 /* of a plan; with its head 2 KiB */
+#define PROGRAM_NUMBERS   32  /* of a plan that are read side by side */
 #define PROGRAM_NAME_MAX  300 /* BigQuery */
 #define PROGRAM_ROOT      0
 #define COLUMN_PLAIN_MAX  1024 /* of a string with escapes that is a number, a time or a word */
@@ -56,24 +57,30 @@ struct program {
 
 /* What is to be done for events of one shape of one program: see program_plan.c. */
 struct program_op {
-    uint16_t token; /* of the value; its key is two before it */
-    uint16_t past;  /* of a JSON column's container: the token behind it */
-    uint16_t column;
-    uint8_t kind; /* enum program_op_kind */
-    uint8_t key;  /* enum program_op_key: a member's is to be compared */
+    uint16_t token;  /* of the value; its key is two before it */
+    uint8_t kind;    /* enum program_op_kind */
+    uint8_t number;  /* of one that is read beside others: which of them */
+    uint32_t column; /* in bytes from the first */
 };
+
+static_assert(sizeof(struct program_op) == 8, "a plan is read from memory for each event");
 
 struct program_plan {
     uint64_t shape; /* 0: none */
     const struct program *program;
-    uint16_t n_ops;  /* 0: events of this shape are walked */
-    uint16_t misses; /* since it was last of use */
+    uint16_t n_ops; /* 0: events of this shape are walked */
+    uint8_t misses; /* since it was last of use */
+    uint8_t
+        n_numbers;   /* rounded up to whole steps of eight; the last one stands for those beyond */
+    uint8_t variant; /* the memory's */
     bool line;       /* of lines: see program_row */
-    bool avx2;       /* the CPU has it */
+    uint32_t integers;                /* which of the numbers are */
+    uint16_t number[PROGRAM_NUMBERS]; /* their tokens */
     struct program_op op[PROGRAM_OPS_MAX + 1];
 };
 
 struct program_memory {
+    uint8_t variant; /* enum plan_variant */
     struct program_plan plan[JSON_SHAPES_MAX];
 };
 

@@ -13,10 +13,11 @@
  * and the program give; parsers number shapes so that those in use do not meet there, unless they
  * belong to different programs.
  */
-#include "dataplane/event/program_plan_internal.h"
+#include "dataplane/event/program_steps_internal.h"
 
 #define OP_BYTES_MAX \
     (DECIMAL_BINARY_BYTES + 16) /* that a step writes beside the text of its value */
+#define NUMBERS_MIN 3
 
 struct program_plan *plan_of(struct program_memory *m, const struct program *p,
                              const struct json_event *ev)
@@ -47,18 +48,18 @@ static uint8_t type_of(char c)
 bool plan_other_value(struct run *r, char **out, const struct program_op *op, const uint32_t *token,
                       bool emit)
 {
-    const struct program_column *col = &r->program->column[op->column];
+    const struct program_column *col = op_column(r->program, op);
     const char *p = r->origin + token[op->token], *past = r->origin + token[op->token + 1];
     struct json_value v = {.ptr = p, .type = JSON_OBJECT};
     struct cursor c = {.out = *out};
     bool fits;
 
-    if (op->kind == OP_JSON) {
-        past = r->origin + token[op->past - 1] + 1;
+    if ((op->kind & ~OP_BARE) == OP_JSON) {
+        past = r->origin + token[op[1].token - 1] + 1;
     } else {
         if (*p == 'n')
-            return op->key != OP_KEY_NONE && col->mode != COLUMN_REQUIRED;
-        if (col->type == COLUMN_RECORD || (op->key != OP_KEY_NONE && col->mode == COLUMN_REPEATED))
+            return !op_is_bare(op) && col->mode != COLUMN_REQUIRED;
+        if (col->type == COLUMN_RECORD || (!op_is_bare(op) && col->mode == COLUMN_REPEATED))
             return false; /* where the plan's event had a null */
         while ((uint8_t)past[-1] <= ' ')
             past--;
@@ -70,14 +71,12 @@ bool plan_other_value(struct run *r, char **out, const struct program_op *op, co
     return fits;
 }
 
-static __attribute__((noinline)) bool steps_check(const struct program_plan *plan, struct run *r,
-                                                  const uint32_t *token)
+bool plan_check_any(const struct program_plan *plan, struct run *r, const uint32_t *token)
 {
     return plan_steps(plan, r, token, false);
 }
 
-static __attribute__((noinline)) bool steps_encode(const struct program_plan *plan, struct run *r,
-                                                   const uint32_t *token)
+bool plan_encode_any(const struct program_plan *plan, struct run *r, const uint32_t *token)
 {
     return plan_steps(plan, r, token, true);
 }
@@ -85,12 +84,17 @@ static __attribute__((noinline)) bool steps_encode(const struct program_plan *pl
 bool plan_run(const struct program_plan *plan, struct run *r, const struct json_event *ev,
               bool emit)
 {
+    static plan_steps_fn *const check[PLAN_VARIANTS] = {plan_check_any, plan_check_avx2,
+                                                        plan_check_avx512};
+    static plan_steps_fn *const encode[PLAN_VARIANTS] = {plan_encode_any, plan_encode_avx2,
+                                                         plan_encode_avx512};
+
     ASSERT_HOT(plan->shape == ev->shape && plan->line == r->line);
     if (!emit)
-        return plan->avx2 ? plan_check_avx2(plan, r, ev->token) : steps_check(plan, r, ev->token);
+        return check[plan->variant](plan, r, ev->token);
     if (r->out_end - r->at.out < (ptrdiff_t)(ev->len + (size_t)plan->n_ops * OP_BYTES_MAX))
         return false; /* near the end of the room every value asks for its own */
-    return plan->avx2 ? plan_encode_avx2(plan, r, ev->token) : steps_encode(plan, r, ev->token);
+    return encode[plan->variant](plan, r, ev->token);
 }
 
 /* ---- learning ---- */
@@ -110,40 +114,48 @@ static char byte_at(const struct learner *l)
 }
 
 static void add_op(struct learner *l, enum program_op_kind kind, const struct program_column *col,
-                   uint32_t token, bool key)
+                   uint32_t token)
 {
     struct program_plan *plan = l->plan;
 
-    if (plan->n_ops == PROGRAM_OPS_MAX || l->t > UINT16_MAX) { /* OP_END comes on top */
+    if (plan->n_ops == PROGRAM_OPS_MAX || token > UINT16_MAX) { /* OP_END comes on top */
         l->fails = true;
         return;
     }
     plan->op[plan->n_ops++] = (struct program_op){
         .token = (uint16_t)token,
-        .past = (uint16_t)l->t,
-        .column = (uint16_t)(col - l->program->column),
         .kind = (uint8_t)kind,
-        .key = !key                                ? OP_KEY_NONE
-               : col->name_len < PROGRAM_KEY_BYTES ? OP_KEY_SHORT
-                                                   : OP_KEY_LONG,
+        .column = (uint32_t)((const char *)col - (const char *)l->program->column),
     };
 }
 
-static enum program_op_kind kind_of(const struct program_column *col, bool key)
+/* With the comparison of the key when there is one. */
+static void add_value(struct learner *l, enum program_op_kind kind,
+                      const struct program_column *col, uint32_t token, bool key)
+{
+    if (key && col->name_len >= PROGRAM_KEY_BYTES) {
+        add_op(l, OP_LONG_KEY, col, token);
+        key = false;
+    }
+    ASSERT((kind & OP_BARE) == 0);
+    add_op(l, key ? kind : kind | OP_BARE, col, token);
+}
+
+static enum program_op_kind kind_of(const struct program_column *col, bool string, bool key)
 {
     if (key && col->mode == COLUMN_REPEATED)
         return OP_SCALAR; /* a null */
     switch ((enum column_type)col->type) {
     case COLUMN_STRING:
-        return col->limited ? OP_SCALAR : OP_STRING;
-    case COLUMN_INTEGER:
-        return OP_INTEGER;
-    case COLUMN_FLOAT:
-        return OP_FLOAT;
+        return string && !col->limited ? OP_STRING : OP_SCALAR;
     case COLUMN_TIMESTAMP:
-        return OP_TIMESTAMP;
+        return string ? OP_TIMESTAMP : OP_SCALAR;
+    case COLUMN_INTEGER:
+        return string ? OP_SCALAR : OP_INTEGER;
+    case COLUMN_FLOAT:
+        return string ? OP_SCALAR : OP_FLOAT;
     case COLUMN_BOOLEAN:
-        return OP_BOOLEAN;
+        return string ? OP_SCALAR : OP_BOOLEAN;
     default:
         return OP_SCALAR;
     }
@@ -169,21 +181,22 @@ static void learn_value(struct learner *l, const struct program_column *col, boo
     uint32_t token = l->t;
 
     if (col->type == COLUMN_RECORD && byte_at(l) == '{') {
-        add_op(l, OP_OPEN, col, token, key);
+        add_value(l, OP_OPEN, col, token, key);
         learn_record(l, col);
-        add_op(l, OP_CLOSE, col, token, false);
+        add_op(l, OP_CLOSE, col, token);
     } else if ((byte_at(l) | 0x20) == '{') {
         pass_container(l);
-        add_op(l, OP_JSON, col, token, key);
+        add_value(l, OP_JSON, col, token, key);
+        add_op(l, OP_JSON, col, l->t);
     } else {
+        add_value(l, kind_of(col, byte_at(l) == '"', key), col, token, key);
         l->t++;
-        add_op(l, kind_of(col, key), col, token, key);
     }
 }
 
 static void learn_elements(struct learner *l, const struct program_column *col)
 {
-    add_op(l, OP_ARRAY, col, l->t, true);
+    add_op(l, col->name_len < PROGRAM_KEY_BYTES ? OP_KEY : OP_LONG_KEY, col, l->t);
     l->t++;
     while (byte_at(l) != ']' && !l->fails) {
         learn_value(l, col, false);
@@ -212,7 +225,7 @@ static void learn_record(struct learner *l, const struct program_column *record)
             past--;
         col = program_find(l->program, record, (struct span){key, (size_t)(past - 1 - key)});
         if (col == NULL || !plannable(l, col) ||
-            !key_fits(key, col, OP_KEY_LONG)) { /* or a key with escapes */
+            memchr(key, '\\', (size_t)(past - 1 - key)) != NULL) {
             l->fails = true;
             return;
         }
@@ -226,7 +239,47 @@ static void learn_record(struct learner *l, const struct program_column *record)
     l->t++;
 }
 
-void plan_learn(struct program_plan *plan, const struct run *r, const struct json_event *ev)
+static bool is_number(const struct program_op *op)
+{
+    return op->kind >= OP_INTEGER && op->kind <= (OP_FLOAT | OP_BARE);
+}
+
+/* The numbers that are read beside others, eight at a time; fewer than three are not worth it. */
+static void learn_numbers(struct program_plan *plan)
+{
+    uint32_t n = 0, max = 0;
+
+    for (uint32_t i = 0; i < plan->n_ops; i++)
+        max += is_number(&plan->op[i]);
+    max = max < NUMBERS_MIN ? 0 : PROGRAM_NUMBERS;
+    plan->integers = 0;
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        struct program_op *op = &plan->op[i];
+
+        if (!is_number(op))
+            continue;
+        if (n == max) {
+            op->kind = (uint8_t)(op->kind - OP_INTEGER + OP_LONE_INTEGER);
+            continue;
+        }
+        op->number = (uint8_t)n;
+        plan->integers |= (uint32_t)((op->kind & ~OP_BARE) == OP_INTEGER) << n;
+        plan->number[n++] = op->token;
+    }
+    for (; n % 8 != 0; n++)
+        plan->number[n] = plan->number[n - 1];
+    plan->n_numbers = (uint8_t)n;
+}
+
+enum plan_variant plan_variant_of(enum json_isa isa)
+{
+    if (isa == JSON_ISA_AVX512 && __builtin_cpu_supports("avx512dq"))
+        return PLAN_AVX512;
+    return isa == JSON_ISA_SCALAR ? PLAN_ANY : PLAN_AVX2;
+}
+
+void plan_learn(const struct program_memory *m, struct program_plan *plan, const struct run *r,
+                const struct json_event *ev)
 {
     struct learner l = {
         .plan = plan, .program = r->program, .origin = r->origin, .token = ev->token};
@@ -235,13 +288,15 @@ void plan_learn(struct program_plan *plan, const struct run *r, const struct jso
     plan->shape = ev->shape;
     plan->program = r->program;
     plan->line = r->line;
-    plan->avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-                 __builtin_cpu_supports("bmi2");
+    plan->variant = m->variant;
     plan->n_ops = 0;
     plan->misses = 0;
     learn_record(&l, &l.program->column[PROGRAM_ROOT]);
     ASSERT(l.fails || l.t == ev->n_tokens);
     if (l.fails)
         plan->n_ops = 0;
+    plan->n_numbers = 0;
+    if (m->variant == PLAN_AVX512)
+        learn_numbers(plan);
     plan->op[plan->n_ops] = (struct program_op){.kind = OP_END};
 }

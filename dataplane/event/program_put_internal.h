@@ -16,32 +16,65 @@
 #define VARINT_BYTES_MAX 10
 #define VECTOR_BYTES     32
 
-/** Whether a name starts at p, closing quote included; PROGRAM_KEY_BYTES are readable. */
-ALWAYS_INLINE bool key_starts(const char *p, const char *key, uint32_t mask)
-{
-#ifdef __AVX2__
-    const __m256i equal = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(const void *)p),
-                                            _mm256_loadu_si256((const __m256i *)(const void *)key));
+/* Of what differs in keys, byte by byte, for any number of them: judged once. */
+struct differences {
+#ifdef PROGRAM_AVX512
+    __m256i bytes;
+#else
+    uint32_t bytes;
+#endif
+};
 
-    return (~(uint32_t)_mm256_movemask_epi8(equal) & mask) == 0;
+/** Adds those between p and a column's name with its quote; PROGRAM_KEY_BYTES are readable. */
+ALWAYS_INLINE void key_compare(struct differences *d, const char *p,
+                               const struct program_column *col)
+{
+    const void *key = col->key;
+#ifdef PROGRAM_AVX512
+    const __m256i found = _mm256_maskz_loadu_epi8(col->key_mask, p);
+
+    /* Of three, bytes | (found ^ key). */
+    d->bytes = _mm256_ternarylogic_epi64(d->bytes, found, _mm256_loadu_si256(key), 0xF6);
+#elif defined(PROGRAM_AVX2)
+    const __m256i equal = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(const void *)p),
+                                            _mm256_loadu_si256(key));
+
+    d->bytes |= ~(uint32_t)_mm256_movemask_epi8(equal) & col->key_mask;
 #elif defined(__SSE2__)
-    const __m128i low = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)p),
-                                       _mm_loadu_si128((const __m128i *)(const void *)key));
-    const __m128i high = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16)),
-                                        _mm_loadu_si128((const __m128i *)(const void *)(key + 16)));
+    const __m128i *at = (const __m128i *)(const void *)p, *want = key;
+    const __m128i low = _mm_cmpeq_epi8(_mm_loadu_si128(at), _mm_loadu_si128(want));
+    const __m128i high = _mm_cmpeq_epi8(_mm_loadu_si128(at + 1), _mm_loadu_si128(want + 1));
     const uint32_t equal = (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high)
                                                                   << 16;
 
-    return (equal & mask) == mask;
+    d->bytes |= ~equal & col->key_mask;
 #else
-    return memcmp(p, key, (size_t)__builtin_popcount(mask)) == 0;
+    d->bytes |= memcmp(p, key, (size_t)__builtin_popcount(col->key_mask)) != 0;
 #endif
+}
+
+ALWAYS_INLINE bool any_differs(const struct differences *d)
+{
+#ifdef PROGRAM_AVX512
+    return _mm256_testz_si256(d->bytes, d->bytes) == 0;
+#else
+    return d->bytes != 0;
+#endif
+}
+
+/** Whether a column's name starts at p, closing quote included; PROGRAM_KEY_BYTES are readable. */
+ALWAYS_INLINE bool key_starts(const char *p, const struct program_column *col)
+{
+    struct differences d = {0};
+
+    key_compare(&d, p, col);
+    return !any_differs(&d);
 }
 
 /* The backslashes among the VECTOR_BYTES at from, as bits; those bytes are copied. */
 ALWAYS_INLINE uint32_t copy_vector(char *to, const char *from)
 {
-#ifdef __AVX2__
+#ifdef PROGRAM_AVX2
     const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)from);
 
     _mm256_storeu_si256((__m256i *)(void *)to, v);
@@ -66,6 +99,16 @@ ALWAYS_INLINE uint32_t copy_vector(char *to, const char *from)
 #endif
 }
 
+/* The n lowest bits of a vector's, 0 to VECTOR_BYTES. */
+ALWAYS_INLINE uint32_t low_bits(uint32_t bits, uint32_t n)
+{
+#ifdef PROGRAM_AVX2
+    return _bzhi_u32(bits, n);
+#else
+    return bits & (uint32_t)((UINT64_C(1) << n) - 1);
+#endif
+}
+
 /**
  * Copies n bytes, reading and writing up to VECTOR_BYTES more. @return whether a '\\' is among them.
  * Nearly all texts take one vector, whatever their length, so that no branch depends on it.
@@ -82,7 +125,7 @@ ALWAYS_INLINE bool copy_text(char *to, const char *from, size_t n)
         n -= VECTOR_BYTES;
         found = copy_vector(to, from);
     }
-    return (found & (uint32_t)((UINT64_C(1) << n) - 1)) != 0;
+    return low_bits(found, (uint32_t)n) != 0;
 }
 
 #define EVERY_BYTE(b)     (UINT64_C(0x0101010101010101) * (b))
@@ -175,10 +218,10 @@ ALWAYS_INLINE bool read_short_decimal(struct span v, double *out)
     return true;
 }
 
-ALWAYS_INLINE void put_tag(char **out, struct program_tag tag)
+ALWAYS_INLINE void put_tag(char **out, const struct program_tag *tag)
 {
-    memcpy(*out, &tag, sizeof(tag)); /* its length is written too, and then over */
-    *out += tag.len;
+    memcpy(*out, tag, sizeof(*tag)); /* its length is written too, and then over */
+    *out += tag->len;
 }
 
 /** As put_varint(), but writes no byte more than it has. */
@@ -194,6 +237,14 @@ ALWAYS_INLINE void put_varint(char **out, uint64_t v)
 {
     unsigned n;
 
+#ifdef PROGRAM_AVX512 /* and so a fast pdep */
+    if (unlikely(v >> 56 != 0)) {
+        put_varint_short(out, v);
+        return;
+    }
+    n = ((63 - (unsigned)__builtin_clzll(v | 1)) * 9 + 73) >> 6; /* bits / 7, rounded up */
+    v = _pdep_u64(v, EVERY_BYTE(0x7F)) | _bzhi_u64(EVERY_BYTE(0x80), 8 * n - 8);
+#else
     if (v < 0x80) {
         *(*out)++ = (char)v;
         return;
@@ -207,6 +258,7 @@ ALWAYS_INLINE void put_varint(char **out, uint64_t v)
     v = (v & 0x00003FFF00003FFF) | (v & 0x0FFFC0000FFFC000) << 2;
     v = (v & 0x007F007F007F007F) | (v & 0x3F803F803F803F80) << 1;
     v |= UINT64_C(0x0080808080808080) >> (8 * (8 - n));
+#endif
     memcpy(*out, &v, sizeof(v));
     *out += n;
 }

@@ -192,11 +192,11 @@ ALWAYS_INLINE bool names(const struct run *r, const char *p, const struct progra
     if (unlikely(!way.tokens && r->end - p < PROGRAM_KEY_BYTES + 1))
         return (size_t)(r->end - p) > col->name_len + 1u && p[1 + col->name_len] == '"' &&
                memcmp(p + 1, col->field->name, col->name_len) == 0;
-    if (!key_starts(p + 1, col->key, col->key_mask))
+    if (!key_starts(p + 1, col))
         return false;
     if (likely(col->name_len < PROGRAM_KEY_BYTES))
         return true;
-    return (way.tokens || (size_t)(r->end - p) > col->name_len + 1u) &&
+    return (size_t)(r->end - p) > col->name_len + 1u &&
            memcmp(p + 1, col->field->name, col->name_len) == 0 && p[1 + col->name_len] == '"';
 }
 
@@ -264,25 +264,45 @@ char *put_unescaped(char *out, struct span raw)
     char *text = out + (raw.len < 0x80 ? 1 : VARINT_BYTES_MAX), *to = text;
     size_t len;
 
-    while (p < end) {
-        const char *mark = memchr(p, '\\', (size_t)(end - p));
-        size_t n = (size_t)((mark == NULL ? end : mark) - p);
+    ASSERT_HOT(raw.len > 0);
+    for (;;) {
+        uint32_t found = copy_vector(to, p);
+        size_t left = (size_t)(end - p), n;
 
-        memcpy(to, p, n);
+        if (left < VECTOR_BYTES)
+            found &= (UINT32_C(1) << left) - 1;
+        if (found == 0) {
+            n = left < VECTOR_BYTES ? left : VECTOR_BYTES;
+            to += n;
+            p += n;
+            if (p == end)
+                break;
+            continue;
+        }
+        n = (size_t)__builtin_ctz(found);
         to += n;
-        p += n;
-        if (mark != NULL)
-            p = put_escape(&to, p, end);
+        p = put_escape(&to, p + n, end);
     }
     len = (size_t)(to - text);
     put_varint_short(&out, len);
-    if (out != text)
+    if (unlikely(out != text))
         memmove(out, text, len);
     return out + len;
 }
 
+/* The same without reading past its end. */
+static COLD_PATH char *put_unescaped_tail(char *out, struct span raw)
+{
+    char *text = out + VARINT_BYTES_MAX;
+    size_t len = json_unescape(raw, text);
+
+    put_varint_short(&out, len);
+    memmove(out, text, len);
+    return out + len;
+}
+
 /* r->out_end lies PROGRAM_SLACK_BYTES before the end, so that what is written around a text fits. */
-ALWAYS_INLINE bool put_string(struct run *r, struct cursor *c, struct program_tag tag,
+ALWAYS_INLINE bool put_string(struct run *r, struct cursor *c, const struct program_tag *tag,
                               struct span raw, struct way way)
 {
     char *start;
@@ -295,7 +315,7 @@ ALWAYS_INLINE bool put_string(struct run *r, struct cursor *c, struct program_ta
     if (unlikely(!way.tokens && (size_t)(r->end - raw.ptr) < raw.len + VECTOR_BYTES)) {
         memcpy(c->out, raw.ptr, raw.len); /* no padding is promised */
         if (memchr(raw.ptr, '\\', raw.len) != NULL)
-            c->out = put_unescaped(start, raw);
+            c->out = put_unescaped_tail(start, raw);
         else
             c->out += raw.len;
         return true;
@@ -307,7 +327,8 @@ ALWAYS_INLINE bool put_string(struct run *r, struct cursor *c, struct program_ta
     return true;
 }
 
-static bool put_bytes(struct run *r, struct cursor *c, struct program_tag tag, struct span bytes)
+static bool put_bytes(struct run *r, struct cursor *c, const struct program_tag *tag,
+                      struct span bytes)
 {
     if (!has_room(r, c, bytes.len))
         return no_room(r);
@@ -318,7 +339,8 @@ static bool put_bytes(struct run *r, struct cursor *c, struct program_tag tag, s
     return true;
 }
 
-static bool put_base64(struct run *r, struct cursor *c, struct program_tag tag, struct span raw)
+static bool put_base64(struct run *r, struct cursor *c, const struct program_tag *tag,
+                       struct span raw)
 {
     int64_t len;
     char *out;
@@ -335,7 +357,8 @@ static bool put_base64(struct run *r, struct cursor *c, struct program_tag tag, 
     return true;
 }
 
-ALWAYS_INLINE bool put_number(struct run *r, struct cursor *c, struct program_tag tag, int64_t v)
+ALWAYS_INLINE bool put_number(struct run *r, struct cursor *c, const struct program_tag *tag,
+                              int64_t v)
 {
     if (!has_room(r, c, 0))
         return no_room(r);
@@ -344,7 +367,8 @@ ALWAYS_INLINE bool put_number(struct run *r, struct cursor *c, struct program_ta
     return true;
 }
 
-ALWAYS_INLINE bool put_double(struct run *r, struct cursor *c, struct program_tag tag, double v)
+ALWAYS_INLINE bool put_double(struct run *r, struct cursor *c, const struct program_tag *tag,
+                              double v)
 {
     if (!has_room(r, c, 0))
         return no_room(r);
@@ -362,22 +386,22 @@ static bool put_value(struct run *r, struct cursor *c, const struct program_colu
     switch ((enum column_type)col->type) {
     case COLUMN_STRING:
     case COLUMN_GEOGRAPHY:
-        return put_string(r, c, col->tag, v->text, (struct way){.tokens = false});
+        return put_string(r, c, &col->tag, v->text, (struct way){.tokens = false});
     case COLUMN_JSON:
-        return put_bytes(r, c, col->tag, v->text);
+        return put_bytes(r, c, &col->tag, v->text);
     case COLUMN_BYTES:
-        return put_base64(r, c, col->tag, v->text);
+        return put_base64(r, c, &col->tag, v->text);
     case COLUMN_FLOAT:
-        return put_double(r, c, col->tag, v->real);
+        return put_double(r, c, &col->tag, v->real);
     case COLUMN_NUMERIC:
     case COLUMN_BIGNUMERIC:
         return put_bytes(
-            r, c, col->tag,
+            r, c, &col->tag,
             (struct span){binary,
                           decimal_binary(&v->decimal, col->type == COLUMN_BIGNUMERIC, binary)});
     default:
         ASSERT_HOT(col->type != COLUMN_RECORD);
-        return put_number(r, c, col->tag, v->number);
+        return put_number(r, c, &col->tag, v->number);
     }
 }
 
@@ -417,12 +441,12 @@ ALWAYS_INLINE bool scalar(struct run *r, struct cursor *c, const struct program_
     case COLUMN_STRING:
         if (unlikely(v.type != JSON_STRING || col->limited))
             break;
-        return way.emit ? put_string(r, c, col->tag, json_string_body(v), way) : true;
+        return way.emit ? put_string(r, c, &col->tag, json_string_body(v), way) : true;
     case COLUMN_INTEGER:
         if (v.type != JSON_NUMBER || !padded(r, v, way) ||
             !read_short_integer((struct span){v.ptr, v.len}, &number))
             break;
-        return way.emit ? put_number(r, c, col->tag, number) : true;
+        return way.emit ? put_number(r, c, &col->tag, number) : true;
     case COLUMN_FLOAT:
         if (v.type != JSON_NUMBER)
             break;
@@ -430,16 +454,16 @@ ALWAYS_INLINE bool scalar(struct run *r, struct cursor *c, const struct program_
             return true;
         if (!padded(r, v, way) || !read_short_decimal((struct span){v.ptr, v.len}, &real))
             break;
-        return way.emit ? put_double(r, c, col->tag, real) : true;
+        return way.emit ? put_double(r, c, &col->tag, real) : true;
     case COLUMN_TIMESTAMP:
         if (v.type != JSON_STRING || time_parse_form(json_string_body(v), &number, &form) != 0 ||
             (form & ~(unsigned)(TIME_FORM_ZONE | TIME_FORM_NO_SECONDS)) != 0)
             break;
-        return way.emit ? put_number(r, c, col->tag, number) : true;
+        return way.emit ? put_number(r, c, &col->tag, number) : true;
     case COLUMN_BOOLEAN:
         if (v.type != JSON_TRUE && v.type != JSON_FALSE)
             break;
-        return way.emit ? put_number(r, c, col->tag, v.type == JSON_TRUE) : true;
+        return way.emit ? put_number(r, c, &col->tag, v.type == JSON_TRUE) : true;
     default:
         break;
     }
@@ -475,7 +499,7 @@ ALWAYS_INLINE bool message(struct run *r, struct cursor *c, const struct program
     if (way.emit) {
         if (!has_room(r, c, 0))
             return no_room(r);
-        put_tag(&c->out, col->tag);
+        put_tag(&c->out, &col->tag);
         start = ++c->out;
     }
     ASSERT_HOT(r->n_frames < SCHEMA_DEPTH_MAX);
@@ -727,7 +751,7 @@ static bool run_event(struct run *r, struct program_memory *m, const struct json
     if (plan->shape != 0 && ++plan->misses < PLAN_MISSES)
         return fits;
     if (fits && r->result->n_cuts == 0)
-        plan_learn(plan, r, ev);
+        plan_learn(m, plan, r, ev);
     return fits;
 }
 
@@ -813,12 +837,12 @@ static bool put_overflow(struct run *r, struct cursor *c, const struct program_c
     if (!any)
         return r->overflow.type == JSON_ABSENT || r->overflow.type == JSON_NULL
                    ? true
-                   : put_bytes(r, c, col->tag, (struct span){r->overflow.ptr, r->overflow.len});
+                   : put_bytes(r, c, &col->tag, (struct span){r->overflow.ptr, r->overflow.len});
     if (overflow_clashes(r))
         return false;
     if (!has_room(r, c, overflow_bytes_max(r)))
         return no_room(r);
-    put_tag(&c->out, col->tag);
+    put_tag(&c->out, &col->tag);
     text = c->out + VARINT_BYTES_MAX;
     len = (size_t)(put_overflow_text(r, text) - text);
     put_varint(&c->out, len);
@@ -838,9 +862,9 @@ static bool put_added(struct run *r, struct cursor *c, const struct program_row 
         return false;
     if (row->line)
         return true;
-    return put_number(r, c, column[added[PROGRAM_ADDED_DATE]].tag, time_days(row->event_us)) &&
-           put_number(r, c, column[added[PROGRAM_ADDED_TIME]].tag, row->processed_us) &&
-           put_bytes(r, c, column[added[PROGRAM_ADDED_ID]].tag, row->id);
+    return put_number(r, c, &column[added[PROGRAM_ADDED_DATE]].tag, time_days(row->event_us)) &&
+           put_number(r, c, &column[added[PROGRAM_ADDED_TIME]].tag, row->processed_us) &&
+           put_bytes(r, c, &column[added[PROGRAM_ADDED_ID]].tag, row->id);
 }
 
 int program_encode(const struct schema *s, struct program_memory *m, const struct json_event *ev,

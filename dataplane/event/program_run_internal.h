@@ -57,9 +57,9 @@ bool run_unknown(struct run *r, const struct schema_field *f, const struct json_
 bool run_scalar(struct run *r, struct cursor *c, const struct program_column *col,
                 struct json_value v, bool emit);
 
-/** Writes a string with escapes, its length in front; room for VARINT_BYTES_MAX beside raw.len.
- * @return past it. */
-char *put_unescaped(char *out, struct span raw) COLD_PATH;
+/** Writes a string with escapes, its length in front. raw is readable, and out writable, for
+ * JSON_PADDING_BYTES past its end. @return past it. */
+char *put_unescaped(char *out, struct span raw);
 
 /** Where the plan for an event's shape is or belongs; NULL when it cannot have one. */
 struct program_plan *plan_of(struct program_memory *m, const struct program *p,
@@ -73,7 +73,7 @@ bool plan_run(const struct program_plan *plan, struct run *r, const struct json_
               bool emit);
 
 /** Makes the plan for an event that has been walked without any finding. */
-void plan_learn(struct program_plan *plan, const struct run *r,
+void plan_learn(const struct program_memory *m, struct program_plan *plan, const struct run *r,
                 const struct json_event *ev) COLD_PATH;
 
 /** The column of a raw key in a RECORD, or NULL. */

@@ -6,9 +6,6 @@
 #include "dataplane/event/decimal_internal.h"
 #include "dataplane/event/timeval_internal.h"
 
-#define SECOND_US INT64_C(1000000)
-#define MINUTE_US (60 * SECOND_US)
-#define DAY_US    (1440 * MINUTE_US)
 #define OFFSET_MAX \
     (14 * 60)                 /* minutes: no zone is farther from UTC, and BigQuery takes no more \
                                */

@@ -5,6 +5,10 @@
 
 #include "dataplane/event/timeval.h"
 
+#define SECOND_US INT64_C(1000000)
+#define MINUTE_US (60 * SECOND_US)
+#define DAY_US    (1440 * MINUTE_US)
+
 enum time_form {
     TIME_FORM_DATE_ONLY = 1 << 0,
     TIME_FORM_NO_SECONDS = 1 << 1,

@@ -49,7 +49,7 @@ static void set_up(void)
         if (!json_isa_usable(isa))
             continue;
         ASSERT(json_parser_create(NULL, isa, &parsers[isa]) == 0);
-        ASSERT(program_memory_create(&memories[isa]) == 0);
+        ASSERT(program_memory_create(isa, &memories[isa]) == 0);
     }
 }
 

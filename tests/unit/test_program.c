@@ -22,10 +22,12 @@
 static char doc_buf[DOC_BYTES_MAX + JSON_PADDING_BYTES];
 static char row[ROW_BYTES_MAX], other[ROW_BYTES_MAX];
 static size_t row_len;
-static uint64_t shape; /* of the last document: each has its own here */
+static uint64_t shape;  /* of the last document: each has its own here */
+static bool same_shape; /* as the one before: its plan is used */
 static uint32_t tokens[TOKENS_MAX + 1];
 static struct check_result result, expected;
-static struct program_memory *memory;
+static struct program_memory *memories[JSON_ISA_AVX512 + 1]; /* what this CPU runs */
+static struct program_memory *memory;                        /* the fastest */
 
 static struct schema *must_compile(const char *text)
 {
@@ -100,16 +102,18 @@ static enum reason encode(const struct schema *s, const char *doc, const struct 
     }
     ev.n_tokens = tokenize(doc_buf, len);
     ev.token = tokens;
-    shape++;
-    for (int round = 0; round < 4; round++) { /* without a plan; one is made; it is used, twice */
-        ev.shape = round == 0 ? 0 : shape;
+    shape += !same_shape;
+    for (int round = 0; round < 12; round++) { /* without a plan; one is made; it is used, twice */
+        struct program_memory *m = memories[round / 4];
+
+        ev.shape = round % 4 == 0 ? 0 : shape;
         memset(other, 0x55, sizeof(other));
-        rc = program_encode(s, memory, &ev, what, other, sizeof(other), &got, &result);
+        rc = program_encode(s, m, &ev, what, other, sizeof(other), &got, &result);
         same_result("tokens");
         assert_int_equal(rc, expected.reason == REASON_NONE ? 0 : -EINVAL);
         assert_true(got == row_len && memcmp(row, other, got) == 0);
         if (!what->line) {
-            program_check(s, memory, &ev, false, &result);
+            program_check(s, m, &ev, false, &result);
             same_result("check by tokens");
         }
     }
@@ -497,6 +501,133 @@ static void plans(void **state)
  * Not a test: the program with which it_rows_proto.py makes rows. Prints the descriptor, then a line
  * for each event of a file: the row as the worker's parser and a plan give it, or "refused" and why.
  */
+/* ---- many values of one shape, by one plan ---- */
+
+#define MANY_NUMBERS 41 /* more than are read side by side, and no multiple of eight */
+#define MANY_TIMES   3
+
+static uint64_t random_state = 88172645463325252u;
+
+static unsigned random_below(unsigned n)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (unsigned)(random_state >> 33) % n;
+}
+
+PRINTF(2, 3) static char *put_format(char *p, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(p, 256, format, args);
+    va_end(args);
+    return p + n;
+}
+
+static char *put_digits(char *p, unsigned n, bool first_zero)
+{
+    for (unsigned i = 0; i < n; i++)
+        *p++ = (char)('0' + (i == 0 && !first_zero ? 1 + random_below(9) : random_below(10)));
+    return p;
+}
+
+/* Mostly plain numbers of all lengths; some that are read in another way, some that no column takes. */
+static char *put_random_number(char *p, bool integer)
+{
+    static const char *const odd[] = {
+        "null", "1e3", "-2.5E-3",           "true", "1.0", "9223372036854775807", "-0", "-0.0",
+        "0.5",  "0",   "12345678901234567", "1e400"};
+    const char *text = odd[random_below(ARRAY_LEN(odd))];
+    unsigned whole = 1 + random_below(integer ? 16 : 10);
+
+    if (random_below(integer ? 150 : 60) == 0)
+        return stpcpy(p, text);
+    if (random_below(4) == 0)
+        *p++ = '-';
+    if (random_below(8) == 0)
+        *p++ = '0';
+    else
+        p = put_digits(p, whole, false);
+    if (!integer && random_below(4) != 0) {
+        *p++ = '.';
+        p = put_digits(p, 1 + random_below(16), true);
+    }
+    return random_below(40) == 0 ? stpcpy(p, " ") : p;
+}
+
+static char *put_random_time(char *p)
+{
+    static const char *const zones[] = {"Z",      "+02:00", "-13:59", "",       " UTC",  "+14:00",
+                                        "+15:00", "z",      "+0200",  "-00:00", "+2:00", "Z "};
+    static const char *const days[] = {"2024-02-29", "2023-02-29", "1969-12-31", "0001-01-01",
+                                       "9999-12-31", "2025-06-15", "2025-6-15",  "2025-13-01"};
+    unsigned digits = random_below(3) * 3;
+
+    if (random_below(10) == 0)
+        digits = random_below(10);
+    p = put_format(p, "\"%s%c%02u:%02u:%02u", days[random_below(3) == 0 ? random_below(8) : 5],
+                   random_below(12) == 0 ? ' ' : 'T', random_below(random_below(20) == 0 ? 30 : 24),
+                   random_below(random_below(20) == 0 ? 70 : 60),
+                   random_below(random_below(20) == 0 ? 70 : 60));
+    if (digits > 0)
+        p = put_digits(stpcpy(p, "."), digits, true);
+    p = stpcpy(p, zones[random_below(random_below(10) == 0 ? 12 : 3)]);
+    if (random_below(60) == 0)
+        p[-1 - (int)random_below(12)] = "x:9 -.+T"[random_below(8)];
+    return stpcpy(p, random_below(40) == 0 ? "\" " : "\"");
+}
+
+static char *put_random_text(char *p)
+{
+    static const char *const parts[] = {"\\\"", "\\\\",           "\\n",      "\\/", "\\u00e9",
+                                        "\\b",  "\\ud83d\\ude00", "\xc3\xa9", "u",   "\\t\\f\\r"};
+    unsigned n = random_below(random_below(5) == 0 ? 90 : 34);
+
+    *p++ = '"';
+    for (unsigned i = 0; i < n; i++)
+        p = random_below(12) == 0 ? stpcpy(p, parts[random_below(ARRAY_LEN(parts))])
+                                  : stpcpy(p, (char[]){(char)('a' + random_below(26)), '\0'});
+    return stpcpy(p, "\"");
+}
+
+static void many(void **state)
+{
+    static char text[8192], doc[16384];
+    unsigned taken = 0;
+    struct schema *s;
+    char *p = stpcpy(text, "[");
+
+    (void)state;
+    for (int i = 0; i < MANY_NUMBERS; i++)
+        p = put_format(p, "{\"name\":\"n%d\",\"type\":\"%s\"},", i,
+                       i % 3 == 0 ? "INTEGER" : "FLOAT");
+    for (int i = 0; i < MANY_TIMES; i++)
+        p = put_format(
+            p, "{\"name\":\"t%d\",\"type\":\"TIMESTAMP\"},{\"name\":\"s%d\",\"type\":\"STRING\"},",
+            i, i);
+    stpcpy(p - 1, "]");
+    s = must_compile(text);
+    for (int n = 0; n < 3000; n++) {
+        p = stpcpy(doc, "{");
+        for (int i = 0; i < MANY_NUMBERS; i++)
+            p = stpcpy(put_random_number(put_format(p, "\"n%d\":", i), i % 3 == 0), ",");
+        for (int i = 0; i < MANY_TIMES; i++) {
+            p = random_below(40) == 0 ? put_random_text(put_format(p, "\"t%d\":", i))
+                                      : put_random_time(put_format(p, "\"t%d\":", i));
+            p = stpcpy(put_random_text(put_format(p, ",\"s%d\":", i)), ",");
+        }
+        stpcpy(p - 1, "}");
+        same_shape = n % 500 != 0;
+        taken += encode(s, doc, n % 2 == 0 ? &event_row : &line_row) == REASON_NONE;
+    }
+    same_shape = false;
+    assert_in_range(taken, 500, 2900); /* or it is no test of both */
+    schema_destroy(s);
+}
+
 static void dump_event(const struct schema *s, const struct json_event *ev, bool line)
 {
     static const char id[] = "0123456789abcdef0123456789abcdef-0000000000000001";
@@ -531,7 +662,7 @@ static int dump(const char *schema, const char *file, bool line)
     int n;
 
     if (f == NULL || schema_load(schema, &s, error, sizeof(error)) != 0 ||
-        program_memory_create(&memory) != 0 ||
+        program_memory_create(json_isa_best(), &memory) != 0 ||
         json_parser_create(NULL, json_isa_best(), &parser) != 0 ||
         program_descriptor(s, &descriptor, &len) != 0)
         return 1;
@@ -578,13 +709,18 @@ static void descriptor_names(void **state)
 static int create(void **state)
 {
     (void)state;
-    return program_memory_create(&memory);
+    for (enum json_isa isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++)
+        if (json_isa_usable(isa) && program_memory_create(isa, &memories[isa]) != 0)
+            return -1;
+    memory = memories[json_isa_best()];
+    return 0;
 }
 
 static int destroy(void **state)
 {
     (void)state;
-    program_memory_destroy(memory);
+    for (enum json_isa isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++)
+        program_memory_destroy(memories[isa]);
     return 0;
 }
 
@@ -594,7 +730,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(golden),           cmocka_unit_test(values),  cmocka_unit_test(packed),
         cmocka_unit_test(numerics),         cmocka_unit_test(lengths), cmocka_unit_test(room),
         cmocka_unit_test(overflow),         cmocka_unit_test(keys),    cmocka_unit_test(plans),
-        cmocka_unit_test(descriptor_names),
+        cmocka_unit_test(descriptor_names), cmocka_unit_test(many),
     };
 
     if (argc == 4) /* --rows or --lines, a schema, events */
