@@ -593,6 +593,25 @@ static enum reason admit(struct ingest *in, const struct ingest_body *body,
     return room_for(in, body->len, n);
 }
 
+/* The types that these events name, when there are many of them, before any is looked up. */
+static void types_ahead(struct ingest *in, uint32_t n)
+{
+    struct span name[BATCH];
+    uint32_t named = 0;
+
+    static_assert(BATCH <= TYPES_AHEAD_MAX, "as many at once");
+    ASSERT_HOT(n <= BATCH);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct json_event *ev = &in->event[i];
+        const struct json_field *f = &ev->field[in->type_path];
+
+        if (ev->error == JSON_ERROR_NONE && ev->type == JSON_OBJECT && f->type == JSON_STRING &&
+            f->len - 2 <= TYPE_NAME_BYTES_MAX) /* one with escapes is not found */
+            name[named++] = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
+    }
+    types_expect(in->types, name, named);
+}
+
 static bool body_type_set(struct ingest *in, const struct ingest_body *body,
                           struct ingest_result *out)
 {
@@ -673,6 +692,8 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     in->now_us = body->now_us != 0 ? body->now_us : clock_wall_us();
     json_stream_init(&s, in->parser, body->buf, body->len, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0) {
+        if (n > 1 && in->body_type == NULL && types_many(in->types))
+            types_ahead(in, (uint32_t)n);
         for (int i = 0; i < n; i++)
             document_take(in, &in->event[i]);
     }

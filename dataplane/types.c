@@ -6,6 +6,15 @@
 #include <string.h>
 
 #include "dataplane/base/crc32c.h"
+#include "dataplane/base/mem.h"
+
+#define FEW_TYPES 128 /* that the caches hold anyway */
+
+/* An entry of the hash table: a slot is only looked at when the whole hash is its name's. */
+struct type_index {
+    uint32_t hash;
+    uint32_t slot; /* number + 1; 0: empty */
+};
 
 struct types {
     const struct type_set *set;
@@ -14,7 +23,9 @@ struct types {
     uint32_t default_ppm;
     uint32_t max;
     uint32_t mask;
-    uint32_t *index; /* hash table: slot number + 1; 0: empty */
+    void *memory; /* of the arrays */
+    size_t memory_bytes;
+    struct type_index *index; /* hash table */
     struct type_slot *slot;
     struct worker_type *shown;
     _Atomic uint32_t n;
@@ -32,10 +43,34 @@ static uint32_t index_slots(uint32_t types_max)
     return n;
 }
 
+static size_t arrays_bytes(uint32_t types_max)
+{
+    return (size_t)types_max * (sizeof(struct type_slot) + sizeof(struct worker_type)) +
+           (size_t)index_slots(types_max) * sizeof(struct type_index);
+}
+
 uint64_t types_memory_bytes(uint32_t types_max)
 {
-    return sizeof(struct types) + (uint64_t)index_slots(types_max) * sizeof(uint32_t) +
-           (uint64_t)types_max * (sizeof(struct type_slot) + sizeof(struct worker_type));
+    return sizeof(struct types) + arrays_bytes(types_max);
+}
+
+/* One piece of memory, in large pages where there are any: many types would need as many entries for
+ * their small ones. */
+static int arrays_create(struct types *t)
+{
+    char *at;
+
+    ASSERT(t->max > 0);
+    t->memory_bytes = arrays_bytes(t->max);
+    t->memory = at = mem_reserve(t->memory_bytes);
+    if (at == NULL)
+        return -ENOMEM;
+    t->slot = (struct type_slot *)at;
+    at += t->max * sizeof(*t->slot);
+    t->shown = (struct worker_type *)at;
+    at += t->max * sizeof(*t->shown);
+    t->index = (struct type_index *)at;
+    return 0;
 }
 
 static void slot_fill(struct type_slot *s, struct worker_type *shown, struct span name,
@@ -57,18 +92,17 @@ static void slot_fill(struct type_slot *s, struct worker_type *shown, struct spa
 
 int types_create(const struct type_set *set, uint32_t types_max, struct types **out)
 {
-    struct types *t = calloc(1, sizeof(*t));
+    struct types *t = aligned_alloc(CACHE_LINE_BYTES, sizeof(*t));
 
+    static_assert(sizeof(*t) % CACHE_LINE_BYTES == 0, "as aligned_alloc() wants it");
     if (t == NULL)
         return -ENOMEM;
+    memset(t, 0, sizeof(*t));
     t->set = set;
     t->max = types_max > set->n_types ? types_max : set->n_types;
     t->mask = index_slots(t->max) - 1;
     t->default_time_path = -1;
-    t->index = calloc(t->mask + 1, sizeof(*t->index));
-    t->slot = calloc(t->max, sizeof(*t->slot));
-    t->shown = calloc(t->max, sizeof(*t->shown));
-    if (t->index == NULL || t->slot == NULL || t->shown == NULL) {
+    if (arrays_create(t) != 0) {
         types_destroy(t);
         return -ENOMEM;
     }
@@ -86,9 +120,7 @@ void types_destroy(struct types *t)
 {
     if (t == NULL)
         return;
-    free(t->index);
-    free(t->slot);
-    free(t->shown);
+    mem_release(t->memory, t->memory_bytes);
     free(t);
 }
 
@@ -101,7 +133,7 @@ static void slot_follow(const struct types *t, struct type_slot *s)
     ASSERT(s->sampling_ppm <= LIVE_SAMPLING_ALL);
 }
 
-static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name)
+static struct type_slot *slot_add(struct types *t, uint32_t at, uint32_t hash, struct span name)
 {
     uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
     struct type_slot *s = &t->slot[n];
@@ -115,23 +147,53 @@ static struct type_slot *slot_add(struct types *t, uint32_t at, struct span name
     s->time_path = t->default_time_path;
     if (t->settings != NULL)
         slot_follow(t, s);
-    t->index[at] = n + 1;
+    t->index[at] = (struct type_index){.hash = hash, .slot = n + 1};
     atomic_store_explicit(&t->n, n + 1, memory_order_release); /* partner: types_shown() */
     return s;
 }
 
 struct type_slot *types_get(struct types *t, struct span name)
 {
-    uint32_t at = crc32c(0, name.ptr, name.len) & t->mask;
+    uint32_t hash = crc32c(0, name.ptr, name.len), at = hash & t->mask;
 
     ASSERT_HOT(name.len > 0 && name.len <= TYPE_NAME_BYTES_MAX);
-    for (; t->index[at] != 0; at = (at + 1) & t->mask) {
-        struct type_slot *s = &t->slot[t->index[at] - 1];
+    for (; t->index[at].slot != 0; at = (at + 1) & t->mask) {
+        struct type_slot *s = &t->slot[t->index[at].slot - 1];
 
-        if (span_equal(s->events.name, name))
+        if (t->index[at].hash == hash && span_equal(s->events.name, name))
             return s;
     }
-    return slot_add(t, at, name);
+    return slot_add(t, at, hash, name);
+}
+
+bool types_many(const struct types *t)
+{
+    ASSERT_HOT(t->max > 0);
+    return atomic_load_explicit(&t->n, memory_order_relaxed) > FEW_TYPES;
+}
+
+/* Two rounds: where a slot lies is only known when its entry is here. */
+void types_expect(const struct types *t, const struct span *name, uint32_t n)
+{
+    uint32_t hash[TYPES_AHEAD_MAX];
+
+    ASSERT_HOT(n <= TYPES_AHEAD_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        hash[i] = crc32c(0, name[i].ptr, name[i].len);
+        __builtin_prefetch(&t->index[hash[i] & t->mask]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = hash[i] & t->mask, slot;
+
+        while (t->index[at].slot != 0 && t->index[at].hash != hash[i])
+            at = (at + 1) & t->mask;
+        if (t->index[at].slot == 0) /* a new one */
+            continue;
+        slot = t->index[at].slot - 1;
+        __builtin_prefetch(&t->slot[slot], 1);
+        __builtin_prefetch(&t->slot[slot].config);
+        __builtin_prefetch(&t->shown[slot], 1);
+    }
 }
 
 void types_follow(struct types *t, const struct live_settings *s)

@@ -10,14 +10,19 @@
 
 /** One type: what is shared with readers, and what only the worker uses. */
 struct type_slot {
+    /* Of each event, and again when its block is sealed. */
+    alignas(CACHE_LINE_BYTES) struct block_ring events;
+    struct worker_type *shown;
+    /* Of each event. */
     const struct type_config *config; /* NULL: not configured */
     int time_path;                    /* index of its time field in the JSON paths; -1: none */
+    uint32_t sampling_ppm;            /* of its events are kept */
     bool rows;                        /* type_has_rows() */
-    struct block_ring events;
     struct block_ring dead;
-    struct worker_type *shown;
-    uint32_t sampling_ppm; /* of its events are kept */
 };
+static_assert(offsetof(struct type_slot, config) == CACHE_LINE_BYTES, "two lines an event");
+
+#define TYPES_AHEAD_MAX 32
 
 struct types;
 
@@ -37,6 +42,17 @@ void types_destroy(struct types *t);
  * @return NULL when it is new and the table is full.
  */
 struct type_slot *types_get(struct types *t, struct span name);
+
+/** Whether there are so many that the caches do not hold them all. Thread: worker. */
+bool types_many(const struct types *t);
+
+/**
+ * Brings what types_get() and an event of each of these types will touch into the cache, all at once
+ * instead of one miss after the other.
+ * Thread: worker.  Alloc: none.
+ * @param name 0 to TYPES_AHEAD_MAX of them; empty ones are passed over.
+ */
+void types_expect(const struct types *t, const struct span *name, uint32_t n);
 
 /** The slot for dead letters whose type is unknown. Thread: worker. */
 struct type_slot *types_unknown(struct types *t);
