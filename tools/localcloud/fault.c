@@ -130,7 +130,7 @@ static bool known_key(const char *key)
         "delay_ms",  "reset",        "lose_answer",   "refuse",        "seconds",
         "seed",      "retry_after",  "persist_bytes", "drop_session",  "row_reason",
         "row_every", "row_contains", "job_reason",    "job_rows",      "corrupt",
-        "load_row",  "load_uri",     "load_silent"};
+        "load_row",  "load_uri",     "load_silent",   "object_prefix"};
     for (size_t i = 0; i < LC_ARRAY_LEN(known); i++)
         if (strcmp(known[i], key) == 0)
             return true;
@@ -205,6 +205,13 @@ static const char *read_special(struct fault *x, const json_t *spec)
               : row     ? LC_FAULT_ROWS
               : load    ? LC_FAULT_LOAD
                         : LC_FAULT_CALL;
+    if (lc_json_str(spec, "object_prefix")) {
+        if (x->kind != LC_FAULT_CALL || !a->status || a->delay_ms || a->lose_answer)
+            return "object_prefix takes a status, and no other effect";
+        x->kind = LC_FAULT_WRITE;
+        x->path_prefix = lc_json_str(spec, "object_prefix");
+        return NULL;
+    }
     if (x->kind != LC_FAULT_CALL &&
         (a->status || a->delay_ms || a->reset || a->lose_answer || x->refuse))
         return "a rule for chunks, bytes, rows or jobs has no other effect";

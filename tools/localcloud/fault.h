@@ -16,6 +16,7 @@ enum lc_fault_kind {
     LC_FAULT_BODY,  // data of any upload
     LC_FAULT_ROWS,  // rows of insertAll
     LC_FAULT_LOAD,  // a load job that is accepted
+    LC_FAULT_WRITE, // an object that is to be written; its name is the path
 };
 
 /** What to do to one call. */

@@ -10,6 +10,7 @@
 
 #include "tools/localcloud/app.h"
 #include "tools/localcloud/checksum.h"
+#include "tools/localcloud/fault.h"
 #include "tools/localcloud/storage_internal.h"
 
 enum { SUM_BLOCK = 256 << 10 };
@@ -51,6 +52,11 @@ const char *lc_object_name(struct lc_req *r, const json_t *metadata)
         wrong = "the name in the query and the name in the metadata differ";
     if (bucket && strcmp(bucket, r->args[0]) != 0)
         wrong = "the bucket in the URL and the bucket in the metadata differ";
+    struct lc_fault_action a;
+    if (!wrong && lc_fault_match(r->app->faults, LC_FAULT_WRITE, "storage", r->method, name, &a)) {
+        lc_fail(r, a.status, a.reason, "%s", a.message);
+        return NULL;
+    }
     if (!wrong)
         return name;
     lc_fail(r, 400, name ? "invalid" : "required", "%s", wrong);
