@@ -12,6 +12,7 @@ from bench_instructions import bench_instructions
 from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting
 from bench_packets import bench_packets
+from bench_slow import bench_slow
 from bench_sockets import bench_sockets
 from bench_tls import bench_tls
 from bench_types import bench_types
@@ -93,6 +94,7 @@ BENCHES = {
     "json": bench_json,
     "hostile": bench_hostile,
     "dedupe": bench_dedupe,
+    "slow": bench_slow,
     "crc": lambda report: bench_stream(report, "crc", "stream", "memcpy"),
 }
 
