@@ -16,13 +16,11 @@
 #include "dataplane/base/log.h"
 #include "dataplane/packet/nics.h"
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they have one of their own */
 /* DPDK's drivers call this one: see nics_leave.c. */
 int munmap(void *address, size_t len)
 {
     return nics_unmap(address, len);
 }
-#endif
 
 /* Stop signals are taken by daemon_run(); every thread inherits the block. A client that goes away
  * is no signal. */

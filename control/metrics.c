@@ -94,6 +94,9 @@ static const struct series worker_series[] = {
             "Packets of the kernel that a DPDK port had no room for."),
     COUNTER(worker_stats, packet_fragments, "packet_fragments",
             "Fragments received, forwarded or dropped."),
+    COUNTER(worker_stats, packet_busy_us, "packets_busy_microseconds",
+            "Time of turns in which DPDK's ports had brought something; a worker that spins is "
+            "busy to the rest of the system all the time."),
     COUNTER(worker_stats, packet_copied, "packets_copied",
             "Packets that lay in pieces and were copied to be whole."),
     GAUGE(worker_stats, packet_waiting, "packets_waiting",

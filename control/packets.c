@@ -64,11 +64,12 @@ void packets_json(struct daemon *d, const struct totals *t, struct textbuf *b)
     textbuf_add(b,
                 ",\"dpdk\":{\"received\":%" PRIu64 ",\"taken\":%" PRIu64 ",\"forwarded\":%" PRIu64
                 ",\"waiting\":%" PRIu64 ",\"missed\":%" PRIu64 ",\"datagrams\":%" PRIu64
-                ",\"fragments\":%" PRIu64 ",\"copied\":%" PRIu64 ",\"returned\":%" PRIu64
-                ",\"send_full\":%" PRIu64 ",\"dropped_lines\":%" PRIu64 ",\"dropped\":{",
+                ",\"fragments\":%" PRIu64 ",\"copied\":%" PRIu64 ",\"busy_us\":%" PRIu64
+                ",\"returned\":%" PRIu64 ",\"send_full\":%" PRIu64 ",\"dropped_lines\":%" PRIu64
+                ",\"dropped\":{",
                 t->packet_received, taken(t), t->packet_forwarded, t->packet_waiting, t->nic_missed,
-                t->packet_datagrams, t->packet_fragments, t->packet_copied, t->packet_returned,
-                t->packet_send_full, t->packet_dropped_lines);
+                t->packet_datagrams, t->packet_fragments, t->packet_copied, t->packet_busy_us,
+                t->packet_returned, t->packet_send_full, t->packet_dropped_lines);
     for (int i = REASON_DEAD_END + 1; i < REASON_END; i++) {
         if (t->packet_dropped[i] == 0)
             continue;

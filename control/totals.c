@@ -46,6 +46,7 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->packet_send_full += READ(s->packet_send_full);
     t->packet_fragments += READ(s->packet_fragments);
     t->packet_copied += READ(s->packet_copied);
+    t->packet_busy_us += READ(s->packet_busy_us);
     t->packet_waiting += READ(s->packet_waiting);
     t->packet_dropped_lines += READ(s->packet_dropped_lines);
     for (int i = 0; i < REASON_END; i++) {

@@ -44,7 +44,7 @@ struct totals {
     uint64_t injections, injected; /* batches and documents of backfill and replay */
     uint64_t udp_datagrams, udp_kernel_drops, udp_dropped_lines, udp_dropped[REASON_END];
     uint64_t packet_received, packet_datagrams, packet_forwarded, packet_returned, packet_send_full;
-    uint64_t packet_fragments, packet_copied, packet_waiting, packet_dropped_lines;
+    uint64_t packet_fragments, packet_copied, packet_busy_us, packet_waiting, packet_dropped_lines;
     uint64_t packet_dropped[REASON_END];
     uint64_t nic_missed; /* by the cards of DPDK's ports, or for want of a buffer */
     uint64_t reason[REASON_END];

@@ -531,7 +531,8 @@ static void document_take(struct ingest *in, const struct json_event *ev)
                     in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
     } else if (event_check(in, slot, ev)) {
         /* A backfill or a replay asks for each of its documents, and its marks count on them. */
-        if (slot->sampling_ppm == LIVE_SAMPLING_ALL || in->doc != NULL || sample_keeps(slot, ev))
+        if (slot->sampling_ppm == LIVE_SAMPLING_ALL || in->doc != NULL ||
+            (slot->sampling_ppm > 0 && sample_keeps(slot, ev)))
             event_take(in, slot, ev);
         else
             event_leave_out(in, slot);

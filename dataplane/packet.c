@@ -298,6 +298,9 @@ void packets_poll(struct worker *w)
     if (share == NULL)
         return;
     ASSERT(share->n_queues <= NICS_MAX);
+    if (w->packets.idle_turns == 0 && w->packets.turn_us > 0) /* it did not sleep after that turn */
+        stat_add(&w->stats.packet_busy_us, (uint64_t)(w->now_us - w->packets.turn_us));
+    w->packets.turn_us = w->now_us;
     nic_poll_begin(share);
     for (uint32_t i = 0; i < share->n_queues; i++) {
         const struct nic_queue *q = &share->queue[i];

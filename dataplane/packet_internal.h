@@ -18,6 +18,7 @@ struct packets {
     struct packet_waiting *waiting; /* a ring of share->waiting_max */
     uint32_t first, n_waiting;
     char *flat;          /* for one frame that lies in pieces */
+    int64_t turn_us;     /* when the last turn began */
     uint32_t idle_turns; /* since the last one that brought something */
 };
 

@@ -120,6 +120,7 @@ struct worker_stats {
     _Atomic uint64_t packet_send_full;           /* from the kernel, and the card took no more */
     _Atomic uint64_t packet_fragments;           /* forwarded or dropped */
     _Atomic uint64_t packet_copied;              /* into one piece */
+    _Atomic uint64_t packet_busy_us;             /* of turns that began with packets */
     _Atomic uint64_t packet_waiting;             /* gauge: for room in commit blocks */
     _Atomic uint64_t packet_dropped[REASON_END]; /* packets received and dropped */
     _Atomic uint64_t packet_dropped_lines;       /* lines in datagrams of these */

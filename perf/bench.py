@@ -2,15 +2,15 @@
 
 import os
 import statistics
+import signal
 import subprocess
 import sys
-import tempfile
 
 from bench_durable import bench_durable, bench_latency
 from bench_http import bench_http
 from bench_instructions import bench_instructions
 from bench_json import bench_json
-from bench_lib import ROOT, BenchError, Report, log, program, setting
+from bench_lib import ROOT, BenchError, Report, log, program, setting, workspace
 from bench_packets import bench_packets
 from bench_slow import bench_slow
 from bench_sockets import bench_sockets
@@ -22,7 +22,7 @@ def bench_stream(report, bench, case, ceiling):
     """A C program that goes over a file of events: GB/s of its subjects, the last one as the ceiling."""
     events = setting("BENCH_FILE_EVENTS", 300000)
     passes = setting("BENCH_PASSES", 9)
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+    with workspace() as folder:
         path = os.path.join(folder, "events.ndjson")
         subprocess.run([program("penstock-gen"), "--count", str(events), "--out", path], check=True,
                        stderr=subprocess.DEVNULL)
@@ -65,7 +65,7 @@ def bench_hostile(report):
 def bench_dedupe(report):
     """What deduplication costs an event, with ten million ids in the window and with few."""
     passes = setting("BENCH_PASSES", 9)
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+    with workspace() as folder:
         path = os.path.join(folder, "events.ndjson")
         subprocess.run([program("penstock-gen"), "--count", "150000", "--types", "order", "--out", path], check=True,
                        stderr=subprocess.DEVNULL)
@@ -109,6 +109,7 @@ def main(names):
         print(f"bench: no benchmark {unknown[0]!r}; there are {', '.join(benches)}", file=sys.stderr)
         return 2
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # folders go and children end, as with ^C
     try:
         report = Report()
         for name in names or BENCHES:

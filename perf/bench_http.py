@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 
-from bench_lib import BenchError, first, log, process_cpu, program, setting, task_cpu, tasks
+from bench_lib import BenchError, first, log, process_cpu, program, setting, task_cpu, tasks, workspace
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 CASES = {  # events a request, connections, bodies made up front
@@ -175,7 +175,7 @@ class Penstock:
                                    cloud=cloud, schemas=schemas))
         self.socket = f"{folder}/data/penstock.sock"
         self.url = f"http://127.0.0.1:{http}/v1/events"
-        objects = tempfile.TemporaryDirectory(prefix="penstock-bench-", dir=self.cloud_in)
+        objects = tempfile.TemporaryDirectory(prefix=f"penstock-bench-{os.getpid()}-", dir=self.cloud_in)
         cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", objects.name,
                       "--create-bucket", "penstock-bench"] if self.cloud else ["sleep", "infinity"]
         argv = [program("penstockd"), "--config", path, *options]
@@ -279,7 +279,7 @@ def full_load(server, case, seconds):
 
 def one_run(subject, case, seconds):
     """One start of one subject: warm-up, then full load; values by metric."""
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
+    with workspace() as folder, subject.start(folder) as server:
         generate(server.url, case, "--duration", 0.5)
         return full_load(server, case, seconds)
 

@@ -4,10 +4,9 @@ knows no AVX-512, so that variant is not among them."""
 import os
 import re
 import subprocess
-import tempfile
 
 from bench_json import generate, head_of
-from bench_lib import BenchError, log, program
+from bench_lib import BenchError, log, program, workspace
 
 BYTES = 8_000_000
 LEAST = 0.02  # instructions a byte: what takes less is summed up as others
@@ -38,7 +37,7 @@ def by_function(folder, job, corpus, path, isa):
 
 
 def bench_instructions(report):
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+    with workspace() as folder:
         for corpus, job in CASES:
             path = head_of(generate(corpus, folder), BYTES)
             size = os.path.getsize(path)

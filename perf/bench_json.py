@@ -6,9 +6,8 @@ import os
 import re
 import statistics
 import subprocess
-import tempfile
 
-from bench_lib import ROOT, BenchError, first_line, log, program, setting
+from bench_lib import ROOT, BenchError, first_line, log, program, setting, workspace
 
 SEED, NOW = 4, 1750000000
 # Events for at least 64 MB of each family; of commerce and mixed 200 MB, for streams.
@@ -116,7 +115,7 @@ def bench_json(report):
     if folder:
         cases += [(f"real {name}, fresh", "fields", "fresh", corpus, os.path.join(folder, name))
                   for name, corpus in REAL.items() if os.path.exists(os.path.join(folder, name))]
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as scratch:
+    with workspace() as scratch:
         for case, job, manner, corpus, source in cases:
             if not wanted.search(case):
                 continue

@@ -1,9 +1,10 @@
 """Packets by DPDK: what one worker takes from memif and pcap, beside dpdk-testpmd, which receives and throws away.
 
-The worker, or testpmd's forwarding thread, is alone on core 0; the generator and everything else on core 1. Rates are
-packets per second of that thread's own CPU time: both poll all the time, so at a queue that is never empty this is
-what a core can do, and a crowded machine does not lower it. Stages are whole runs of the daemon in which the packets
-come less far; their differences are what each stage costs.
+The worker, or testpmd's forwarding thread, is alone on core 0; the generator and everything else on core 1. Both poll
+all the time, so what counts is the time that they spend on packets: testpmd's cycles of bursts that brought some, the
+worker's of turns that did. Both run on when somebody else has the core: times are multiplied by the share of it that
+the thread had. Stages are whole runs of the daemon in which the packets come less far; their differences are what each
+costs.
 """
 
 import contextlib
@@ -14,25 +15,28 @@ import shutil
 import statistics
 import struct
 import subprocess
-import tempfile
 import time
 
 from bench_http import (CLIENT_CORE, CONFIG, SERVER_CORE, Penstock, end_with_parent, free_port, on_core, running,
-                        wait_for)
-from bench_lib import BenchError, log, program, setting, task_cpu, tasks
+                        wait_for, wait_for_spares)
+from bench_lib import TICKS, BenchError, first, log, program, setting, task_cpu, tasks, workspace
 
-EVENT_BYTES, EVENTS = 512, 4096
+EVENT_BYTES, EVENTS = 512, 1024
 DEVICES = ("memif", "pcap")
 PORT, OTHER_PORT = 8083, 9
 WARM_S = 0.5
+JOURNAL = "limit: 16GiB, segment: 128MiB, spares: 8"  # in CONFIG
+JOURNAL_GIB = 6                                       # at most here: what is there after a run that was killed
+MEMORY = "/dev/shm"
 
-# What the daemon does with a packet: (name, UDP ports, checksums, listed types, drained).
+# What the daemon does with a packet: (name, UDP port, checksums, listed types, share kept, drained).
 STAGES = (
-    ("headers", OTHER_PORT, "check", True, False),
-    ("trusted", PORT, "trust", True, True),
-    ("checksums", PORT, "check", True, True),
-    ("no schema", PORT, "check", False, False),
-    ("all", PORT, "check", True, False),
+    ("headers", OTHER_PORT, "check", True, 1, False),
+    ("trusted", PORT, "trust", True, 1, True),
+    ("checksums", PORT, "check", True, 1, True),
+    ("parsed", PORT, "check", False, 0, False),
+    ("checked", PORT, "check", True, 0, False),
+    ("all", PORT, "check", True, 1, False),
 )
 
 DPDK = """
@@ -78,18 +82,28 @@ def make_pcap(path, events):
             file.write(struct.pack("<IIII", 1, 0, len(data), len(data)) + data)
 
 
+def device_name(folder, device):
+    """What to receive from: a memif that a generator connects to, or a file again and again."""
+    return (f"net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1" if device == "pcap"
+            else f"net_memif0,role=server,socket={folder}/memif,rsize=10")
+
+
 @contextlib.contextmanager
-def source(folder, device):
-    """Gives the device to receive from; memif with a generator at its other end."""
+def fed(folder, device):
+    """With a generator at the other end of a memif."""
     if device == "pcap":
-        yield f"net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1"
+        yield
         return
-    path = f"{folder}/memif"
-    argv = [program("penstock-packets"), "--device", f"net_memif0,role=server,socket={path},bsize=2048,rsize=12",
+    argv = [program("penstock-packets"), "--device", f"net_memif0,role=client,socket={folder}/memif,rsize=10",
             "--events", f"{folder}/events", "--seconds", "3600"]
     with running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
         first(child.pid)
-        yield f"net_memif0,role=client,socket={path},bsize=2048,rsize=12"
+        yield
+
+
+def share_of_core(before, after):
+    """Of (CPU seconds, clock): a thread that polls all the time is kept from its core for the rest."""
+    return (after[0] - before[0]) / (after[1] - before[1])
 
 
 class Testpmd:
@@ -102,41 +116,54 @@ class Testpmd:
         argv = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry",
                 "--file-prefix", f"bench-{os.getpid()}", "--lcores", f"0@{CLIENT_CORE},1@{SERVER_CORE}",
                 "--vdev", device, "--", "--forward-mode=rxonly", "--total-num-mbufs=32768", "--nb-cores=1",
-                "--rxd=1024", "--auto-start", "--stats-period=1"]
-        self.log = f"{folder}/testpmd.log"
-        with open(self.log, "wb") as output:
-            child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                                     preexec_fn=end_with_parent)
+                "--rxd=1024", "--auto-start", "--record-core-cycles", "--stats-period=0"]
+        self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                      text=True, start_new_session=True, preexec_fn=end_with_parent)
         try:
-            self.pid = child.pid
-            self.wait(2)
-            self.tid = next(t for t in tasks(self.pid) if os.sched_getaffinity(t) == {SERVER_CORE})
-            first(self.tid)
+            first(self.child.pid)
+            self.find_thread()
             yield self
         finally:
-            child.kill()
-            child.wait()
+            self.child.kill()
+            self.child.communicate()
 
-    def periods(self):
-        """What it has printed: packets received at each period."""
-        with open(self.log, encoding="utf-8", errors="replace") as file:
-            return [int(n) for n in re.findall(r"RX-packets:\s+(\d+)", file.read())]
-
-    def wait(self, periods):
+    def find_thread(self):
+        """The one that polls, as soon as it does."""
         end = time.monotonic() + 30
-        while len([n for n in self.periods() if n > 0]) < periods:
-            if time.monotonic() > end:
-                raise BenchError("dpdk-testpmd receives nothing")
+        while time.monotonic() < end and self.child.poll() is None:
+            for tid in tasks(self.child.pid):
+                if os.sched_getaffinity(tid) == {SERVER_CORE} and task_cpu(self.child.pid, tid) > 0.1:
+                    self.tid = tid
+                    return
             time.sleep(0.01)
+        raise BenchError("dpdk-testpmd does not start")
+
+    def now(self):
+        return task_cpu(self.child.pid, self.tid), time.monotonic()
 
     def measure(self, seconds):
-        """Its counters are as old as its last period, so it measures from period to period."""
-        at = len(self.periods())
-        self.wait(at + 1)
-        cpu, first, started = task_cpu(self.pid, self.tid), self.periods()[-1], time.monotonic()
-        self.wait(at + 1 + seconds)
-        elapsed = time.monotonic() - started
-        return self.periods()[-1] - first, task_cpu(self.pid, self.tid) - cpu, elapsed
+        before = self.now()
+        time.sleep(seconds)
+        share = share_of_core(before, self.now())
+        text, _ = self.child.communicate("\n", timeout=30)  # it tells at its end, of the whole run
+        found = re.search(r"CPU cycles/packet=([\d.]+).*packets=(\d+)\) at (\d+) MHz", text)
+        if not found or int(found.group(2)) == 0:
+            raise BenchError("dpdk-testpmd received nothing")
+        return {"seconds": float(found.group(1)) / float(found.group(3)) / 1e6 * share, "share": share, "system": 0}
+
+
+def journal_place(folder):
+    """(folder, GiB) for the journal: memory where files there can be written as on disks, for it is not the disk that
+    is measured."""
+    try:
+        probe = os.path.join(MEMORY, f"penstock-bench-{os.getpid()}-probe")
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+        os.unlink(probe)
+    except OSError:
+        return folder, JOURNAL_GIB
+    with open("/proc/meminfo", encoding="ascii") as file:
+        free = int(re.search(r"MemAvailable:\s+(\d+)", file.read()).group(1)) >> 20
+    return (MEMORY, min(JOURNAL_GIB, free // 2)) if free >= 4 else (folder, JOURNAL_GIB)
 
 
 class Daemon(Penstock):
@@ -144,50 +171,64 @@ class Daemon(Penstock):
 
     def __init__(self, stage):
         super().__init__("disk")
-        self.stage, self.port, self.checksums, self.listed, self.drained = stage
+        self.stage, self.port, self.checksums, self.listed, self.kept, self.drained = stage
         self.name = f"penstock, {self.stage}"
 
     @contextlib.contextmanager
     def start(self, folder, device):
-        admin, cloud, data = free_port(), free_port(), tempfile.mkdtemp(dir=folder)
-        path = os.path.join(data, "bench.yaml")
-        text = CONFIG.format(folder=data, core=SERVER_CORE, durability="disk", http=free_port(), admin=admin,
-                             cloud=cloud, schemas=os.path.join(os.getcwd(), "config/schemas"))
-        if not self.listed:
-            text = text[:text.index("types:")]
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text + DPDK.format(device=device, port=self.port, checksums=self.checksums))
-        self.socket = f"{data}/data/penstock.sock"
-        self.metrics = f"http://127.0.0.1:{admin}/metrics"
-        argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{data}/cloud",
-                "--create-bucket", "penstock-bench"]
-        with running(argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
-                running([program("penstockd"), "--config", path], on_core(CLIENT_CORE), f"{folder}/log") as child:
-            self.pid = child.pid
-            wait_for(f"http://127.0.0.1:{admin}/readyz", child)
-            self.find_threads()
-            first(self.worker)
-            if self.drained:
-                subprocess.run([program("penstock"), "--socket", self.socket, "drain"], check=True,
-                               stdout=subprocess.DEVNULL)
-            time.sleep(WARM_S)
-            yield self
-        shutil.rmtree(data, ignore_errors=True)
+        place, gib = journal_place(folder)
+        with workspace(place) as data:
+            admin, cloud = free_port(), free_port()
+            path = os.path.join(data, "bench.yaml")
+            text = CONFIG.format(folder=data, core=SERVER_CORE, durability="disk", http=free_port(), admin=admin,
+                                 cloud=cloud, schemas=os.path.join(os.getcwd(), "config/schemas"))
+            text = text.replace(JOURNAL, f"limit: {gib}GiB, segment: 256MiB, spares: {2 * gib}")
+            if not self.listed:
+                text = text[:text.index("types:")] + "types:\n"
+            text = text.replace("types:\n", f"types:\n  sampling: {self.kept}\n")
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text + DPDK.format(device=device, port=self.port, checksums=self.checksums))
+            self.socket = f"{data}/data/penstock.sock"
+            argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{folder}/cloud",
+                    "--create-bucket", "penstock-bench"]
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(running(argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"))
+                child = stack.enter_context(running([program("penstockd"), "--config", path], on_core(CLIENT_CORE),
+                                                    f"{folder}/log"))
+                self.pid = child.pid
+                first(self.pid)
+                wait_for(f"http://127.0.0.1:{admin}/readyz", child)
+                self.find_threads()
+                first(self.worker)
+                wait_for_spares(f"http://127.0.0.1:{admin}/metrics")
+                if self.drained:  # it ends when all is delivered: nobody waits for that
+                    stack.enter_context(running([program("penstock"), "--socket", self.socket, "drain"], None,
+                                                f"{folder}/log"))
+                yield self
+        shutil.rmtree(f"{folder}/cloud", ignore_errors=True)
 
     def counts(self):
         argv = [program("penstock"), "--socket", self.socket, "--json", "status"]
         return json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)["dpdk"]
 
+    def now(self):
+        with open(f"/proc/{self.pid}/task/{self.worker}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return self.worker_cpu(), time.monotonic(), int(fields[12]) / TICKS
+
     def measure(self, seconds):
-        before, cpu, started = self.counts(), self.worker_cpu(), time.monotonic()
+        before, start = self.counts(), self.now()
         time.sleep(seconds)
-        after, cpu, elapsed = self.counts(), self.worker_cpu() - cpu, time.monotonic() - started
+        after, end = self.counts(), self.now()
         received = after["received"] - before["received"]
         lost = {why: n - before["dropped"].get(why, 0) for why, n in after["dropped"].items()}
-        log(f"packets: {self.name}: received {received}, taken {after['taken'] - before['taken']}, dropped {lost}")
-        if self.port == PORT and not self.drained:
-            return after["taken"] - before["taken"], cpu, elapsed
-        return received, cpu, elapsed
+        if received == 0:
+            raise BenchError(f"packets: {self.name}: nothing was received")
+        if self.port == PORT and not self.drained and sum(lost.values()) > received / 100:
+            log(f"packets: {self.name}: of {received} packets were dropped {lost}: the journal was the limit")
+        share = share_of_core(start, end)
+        return {"seconds": (after["busy_us"] - before["busy_us"]) / 1e6 / received * share, "share": share,
+                "system": (end[2] - start[2]) / (end[0] - start[0])}
 
 
 def hertz():
@@ -197,40 +238,54 @@ def hertz():
 
 
 def one_run(subject, folder, device, seconds):
-    with source(folder, device) as name, subject.start(folder, name):
-        packets, cpu, elapsed = subject.measure(seconds)
-    if packets == 0 or cpu == 0:
-        raise BenchError(f"packets: {subject.name}: {packets} packets in {cpu} s")
-    return {"packets_per_cpu_s": packets / cpu, "packets_per_s": packets / elapsed, "busy": cpu / elapsed}
+    with subject.start(folder, device_name(folder, device)), fed(folder, device):
+        time.sleep(WARM_S)
+        return subject.measure(seconds)
+
+
+def stages(medians):
+    """Cycles an event of each stage: what a run costs more than the one that ends before it."""
+    cost = {name: hertz() * m["seconds"] for name, m in medians.items()}
+    names = [Testpmd.name, *(f"penstock, {stage[0]}" for stage in STAGES if stage[0] != "trusted")]
+    found = dict(zip(("receive", "headers", "checksums", "parse", "check", "batch, journal"),
+                     [cost[names[0]], *(cost[b] - cost[a] for a, b in zip(names, names[1:]))]))
+    system = {name: cost[name] * medians[name]["system"] for name in names[1:]}
+    kernel = max(0, system["penstock, all"] - system["penstock, checked"])
+    found["batch, journal"] -= kernel
+    return {**found, "journal, in the kernel": kernel}
 
 
 def bench_packets(report):
-    runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 3)
+    runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 1)
     if len(os.sched_getaffinity(0)) < 2 or shutil.which("dpdk-testpmd") is None:
         raise BenchError("packets: two cores and dpdk-testpmd (package dpdk-dev) are needed")
     config = (f"1 worker on core {SERVER_CORE}, everything else on core {CLIENT_CORE}, UDP packets of one "
               f"{EVENT_BYTES} byte order each, no huge pages, {seconds} s")
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        events = make_events(f"{folder}/events")
-        make_pcap(f"{folder}/in.pcap", events)
+    first(0)
+    with workspace() as folder:
+        make_pcap(f"{folder}/in.pcap", make_events(f"{folder}/events"))
         for device in DEVICES:
             values = {}
             for run in range(runs):
                 subjects = [Testpmd(), *map(Daemon, STAGES)]
                 for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
                     found = one_run(subject, folder, device, seconds)
-                    log(f"packets {device} {subject.name} run {run + 1}/{runs}: "
-                        f"{found['packets_per_cpu_s']:,.0f} a CPU second, busy {found['busy']:.2f}")
+                    log(f"packets {device} {subject.name} run {run + 1}/{runs}: {1e9 * found['seconds']:.0f} ns, "
+                        f"{found['share']:.2f} of a core")
                     for metric, value in found.items():
                         values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
             medians = {name: {m: statistics.median(v) for m, v in metrics.items()} for name, metrics in values.items()}
-            base = medians[Testpmd.name]
-            for name, metrics in medians.items():
-                metrics["cycles_per_packet"] = hertz() / metrics["packets_per_cpu_s"]
-                for metric, value in metrics.items():
-                    other = None if name == Testpmd.name else base.get(metric)
-                    report.line("packets", device, name, metric, value, UNITS[metric], runs,
-                                Testpmd.name if other else None, other, config)
+            whole = medians["penstock, all"]
+            medians["penstock, batched"] = {**whole, "seconds": whole["seconds"] * (1 - whole["system"])}
+            report_device(report, device, medians, runs, config)
 
 
-UNITS = {"packets_per_cpu_s": "1/s", "packets_per_s": "1/s", "busy": "cores", "cycles_per_packet": "cycles"}
+def report_device(report, device, medians, runs, config):
+    base = 1 / medians[Testpmd.name]["seconds"]
+    for name, metrics in medians.items():
+        value, other = 1 / metrics["seconds"], None if name == Testpmd.name else base
+        report.line("packets", device, name, "packets_per_core_s", value, "1/s", runs, Testpmd.name if other else None,
+                    other, config)
+        report.line("packets", device, name, "share_of_core", metrics["share"], "cores", runs, None, None, config)
+    for stage, cycles in stages(medians).items():
+        report.line("packets", device, stage, "cycles_per_event", cycles, "cycles", runs, None, None, config)

@@ -12,13 +12,12 @@ import re
 import shutil
 import signal
 import statistics
-import tempfile
 import time
 import urllib.request
 
 from bench_http import (CLIENT_CORE, EVENTS, SERVER_CORE, UNITS, Penstock, free_port, generate, on_core, rates,
                         running)
-from bench_lib import BenchError, log, process_cpu, program, setting
+from bench_lib import BenchError, log, process_cpu, program, setting, workspace
 
 CASES = {  # bench, case: scheme, events a message, connections
     ("tcp", "lines"): ("tcp", 100, 64),
@@ -134,7 +133,7 @@ def one_run(subject, case, seconds, rate=None):
     scheme, batch, connections = CASES[case]
     load = (batch, connections, max(2000, 100000 // batch))
     options = ["--timeout", 60, *(["--rate", int(rate)] if rate else [])]
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder, scheme) as server:
+    with workspace() as folder, subject.start(folder, scheme) as server:
         generate(server.url, load, "--duration", 0.5, "--timeout", 60)
         before = settled(server)
         worker = server.worker_cpu()

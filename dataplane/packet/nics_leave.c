@@ -20,6 +20,13 @@
 
 #define ALARM_WAIT_S 30
 
+#ifdef __SANITIZE_THREAD__ /* it must hear of what goes away */
+int __interceptor_munmap(void *address, size_t len);
+#define UNMAP(address, len) __interceptor_munmap(address, len)
+#else
+#define UNMAP(address, len) (int)syscall(SYS_munmap, address, len)
+#endif
+
 static _Thread_local bool is_interrupt_thread;
 static struct nic_poll
     polls[NIC_WORKERS_MAX]; /* of the process: whoever waits may outlive the ports */
@@ -76,5 +83,5 @@ int nics_unmap(void *address, size_t len)
     if (is_interrupt_thread)
         nics_leave_wait();
     ASSERT_HOT(len > 0 || address == NULL);
-    return (int)syscall(SYS_munmap, address, len);
+    return UNMAP(address, len);
 }

@@ -174,26 +174,43 @@ static int read_kept(struct frames *f)
     return len < 0 ? len : f->n > 0 ? 0 : -ENODATA;
 }
 
+/* The most that a packet holds: small ones lie close together, so that the caches hold many of them. */
+static uint32_t room_bytes(struct frames *f)
+{
+    uint32_t most = f->o->batch * (f->o->size + 1), events;
+    int len;
+
+    if (f->file != NULL) {
+        most = FRAME_BYTES;
+        if (!f->o->once) {
+            for (most = 0; (len = read_batch(f, &events)) > 0;)
+                most = (uint32_t)len > most ? (uint32_t)len : most;
+            rewind(f->file);
+        }
+    }
+    return RTE_ALIGN_CEIL(most + ROOM_BYTES - FRAME_BYTES, RTE_CACHE_LINE_SIZE) +
+           RTE_PKTMBUF_HEADROOM;
+}
+
 int frames_create(const struct options *o, struct frames **out)
 {
     struct frames *f = calloc(1, sizeof(*f));
 
     if (f == NULL)
         return -ENOMEM;
-    f->o = o;
-    f->pool =
-        rte_pktmbuf_pool_create("frames", FRAMES_MAX + 8192, 256, 0, ROOM_BYTES, SOCKET_ID_ANY);
-    if (f->pool == NULL || (uint64_t)o->batch * (o->size + 1) > FRAME_BYTES) {
-        frames_destroy(f);
-        return o->batch > 1 ? -EMSGSIZE : -ENOMEM;
-    }
     *out = f;
-    if (o->events == NULL)
-        return 0;
-    f->file = strcmp(o->events, "-") == 0 ? stdin : fopen(o->events, "re");
-    if (f->file == NULL)
+    f->o = o;
+    if ((uint64_t)o->batch * (o->size + 1) > FRAME_BYTES)
+        return -EMSGSIZE;
+    if (o->events != NULL)
+        f->file = strcmp(o->events, "-") == 0 ? stdin : fopen(o->events, "re");
+    if (o->events != NULL && f->file == NULL)
         return -errno;
-    return o->once ? 0 : read_kept(f);
+    f->pool = rte_pktmbuf_pool_create("frames", FRAMES_MAX + 8192, 256, 0, (uint16_t)room_bytes(f),
+                                      SOCKET_ID_ANY);
+    if (f->pool == NULL)
+        return -ENOMEM;
+    return o->events != NULL && !o->once ? read_kept(f) : 0;
 }
 
 void frames_destroy(struct frames *f)
