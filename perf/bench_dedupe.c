@@ -1,18 +1,19 @@
 /*
  * What deduplication costs an event, with so many ids in the window: finding the id in the line, its
- * hash, the look into the window, and taking the id. Beside it the same without the window, and the
- * decision log's bytes. Runs of 100 lines, as the sink thread does it: hashes first, so that the
- * window's memory is on its way.
+ * hash, the look into the window, and taking the id. Runs of 100 lines, as the sink thread does it:
+ * hashes first, so that the window's memory is on its way. And what a restart costs an id: reading the
+ * decision log of as many, into an empty window.
  *
- *     bench_dedupe FILE PASSES IDS
+ *     bench_dedupe FILE PASSES IDS DIR
  *
- * FILE holds penstock-gen's events. Each pass takes a million events; one line a pass and subject:
- * SUBJECT EVENTS NANOSECONDS of CPU time.
+ * FILE holds penstock-gen's events; the log is made in DIR and left there. Each pass takes a million
+ * events; one line a pass and subject: SUBJECT EVENTS NANOSECONDS of CPU time (a restart: also of time).
  */
 #include <time.h>
 
 #include "dataplane/json/json.h"
 #include "perf/bench.h"
+#include "sinks/dedupe/idlog.h"
 #include "sinks/dedupe/idwindow.h"
 
 #define EVENTS 1000000u
@@ -75,6 +76,94 @@ static uint32_t take_ids(struct id_window *w, const struct id_hash *id, uint32_t
     return removed;
 }
 
+/* ---- restart ---- */
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench_dedupe: %s\n", what);
+    exit(1);
+}
+
+/* What a sink thread does with a decision that it reads at start. */
+static void decision_take(void *ctx, const struct id_decision *d, struct id_reach *reach)
+{
+    struct id_window *w = ctx;
+
+    for (uint32_t i = 0; i < d->n_ids; i++)
+        id_window_add(w, d->id[i], d->time_us, d->time_us);
+    reach->ids_end = w->next;
+    reach->block[0] = d->block;
+}
+
+static struct id_log *log_open(const char *dir, uint32_t ids, struct loop *loop,
+                               struct id_window *w)
+{
+    const struct id_log_config config = {.dir = dir, .type = "order", .ids_max = ids, .loop = loop};
+    struct id_log *log;
+    char error[512] = "";
+
+    if (id_log_open(&config, decision_take, w, &log, error, sizeof(error)) != 0)
+        die(error);
+    return log;
+}
+
+/* A log of as many ids as the window holds, in runs as those of take_ids(). */
+static void log_make(const char *dir, uint32_t ids)
+{
+    static const uint8_t removed[(RUN + 7) / 8];
+    struct id_decision d = {.n_entries = RUN, .n_ids = RUN, .time_us = 1, .removed = removed};
+    struct id_hash id[RUN];
+    struct id_window none;
+    struct id_log *log;
+    struct loop *loop;
+
+    if (loop_create(&loop) != 0 || id_window_create(&none, RUN, 1) != 0)
+        die("out of memory");
+    log = log_open(dir, ids, loop, &none);
+    d.id = id;
+    for (uint64_t n = 0; n + RUN <= ids;) {
+        if (id_log_room(log, RUN) != 0) {
+            id_log_run(log, true, 0);
+            loop_run_once(loop, 10000);
+            continue;
+        }
+        for (uint32_t i = 0; i < RUN; i++)
+            id[i] = next_id(n++);
+        d.block++;
+        id_log_append(log, &d, n, 0);
+        id_log_run(log, false, 0);
+    }
+    while (id_log_durable(log) < id_log_appended(log)) {
+        id_log_run(log, true, 0);
+        loop_run_once(loop, 10000);
+    }
+    loop_destroy(loop);
+    id_log_close(log);
+    id_window_destroy(&none);
+}
+
+static void restart(const char *dir, uint32_t ids, long passes)
+{
+    log_make(dir, ids);
+    for (long pass = 0; pass < passes; pass++) {
+        uint64_t start = bench_now(), cpu = cpu_now();
+        struct id_window w;
+        struct id_log *log;
+        struct loop *loop;
+
+        if (loop_create(&loop) != 0 || id_window_create(&w, ids, INT64_C(3600000000)) != 0)
+            die("out of memory");
+        log = log_open(dir, ids, loop, &w);
+        if (w.next - w.tail != ids / RUN * RUN)
+            die("ids are missing in the log");
+        printf("%s\t%u\t%" PRIu64 "\n", "restart", ids, cpu_now() - cpu);
+        printf("%s\t%u\t%" PRIu64 "\n", "restart, time", ids, bench_now() - start);
+        loop_destroy(loop);
+        id_log_close(log);
+        id_window_destroy(&w);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct id_hash *id = malloc(EVENTS * sizeof(*id));
@@ -87,8 +176,8 @@ int main(int argc, char **argv)
     size_t len;
     char *buf;
 
-    if (argc != 4 || id == NULL) {
-        fprintf(stderr, "usage: bench_dedupe FILE PASSES IDS\n");
+    if (argc != 5 || id == NULL) {
+        fprintf(stderr, "usage: bench_dedupe FILE PASSES IDS DIR\n");
         return 2;
     }
     buf = bench_read(argv[1], 64, &len);
@@ -120,6 +209,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "%llu\n", (unsigned long long)sum);
     json_parser_destroy(parser);
     id_window_destroy(&w);
+    restart(argv[4], ids, strtol(argv[2], NULL, 10));
     free(buf);
     free(id);
     return removed == 0 ? 0 : 1;
