@@ -295,7 +295,7 @@ void worker_destroy(struct worker *w)
 static int uring_create(struct io_uring *ring)
 {
     static const unsigned flags[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
         IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
         0,
     };
@@ -460,6 +460,14 @@ static void completions_take(struct worker *w)
     ASSERT_HOT(done <= n);
 }
 
+/* Whether all that was admitted is durable. */
+static bool journal_quiet(const struct worker *w)
+{
+    const struct block *open = writer_open_block(w->writer);
+
+    return writer_queued(w->writer) == 0 && (open == NULL || open->n_entries == 0);
+}
+
 static void tick(struct worker *w)
 {
     const struct writer_stats *ws = writer_stats(w->writer);
@@ -479,10 +487,7 @@ static void tick(struct worker *w)
     if (worker_draining(w))
         atomic_store_explicit(&w->drained,
                               connections_quiet(w) && streams_quiet(w) && udp_quiet(w) &&
-                                  packets_quiet(w) && injections_quiet(w) &&
-                                  writer_queued(w->writer) == 0 &&
-                                  (writer_open_block(w->writer) == NULL ||
-                                   writer_open_block(w->writer)->n_entries == 0),
+                                  packets_quiet(w) && injections_quiet(w) && journal_quiet(w),
                               memory_order_release);
 }
 
@@ -554,6 +559,14 @@ static void lanes_wake(struct worker *w)
         lane_wake(w->lane[i]);
 }
 
+/* Whether the next turn has something to do for certain, as far as can be seen without asking. */
+static bool more_at_hand(const struct worker *w)
+{
+    return io_uring_cq_ready(&w->ring) > 0 || w->inject_more ||
+           (w->packets.share != NULL && w->packets.idle_turns == 0) ||
+           (IO_URING_READ_ONCE(*w->ring.sq.kflags) & IORING_SQ_TASKRUN) != 0;
+}
+
 static void turn(struct worker *w)
 {
     settings_follow(w);
@@ -567,7 +580,7 @@ static void turn(struct worker *w)
     udp_arm(w);
     packets_poll(w);
     injections_run(w);
-    writer_pump(w->writer, &w->ring);
+    writer_pump(w->writer, &w->ring, more_at_hand(w));
     connections_durable(w);
     streams_durable(w);
     injections_durable(w);
@@ -577,6 +590,18 @@ static void turn(struct worker *w)
     wait_for_work(w);
     w->now_us = clock_monotonic_us();
     w->wall_us = clock_wall_us();
+}
+
+/* What was admitted gets its flush. */
+static void flush_rest(struct worker *w)
+{
+    const struct block *open = writer_open_block(w->writer);
+
+    if (open != NULL && open->n_entries > 0 && !writer_failed(w->writer))
+        writer_seal(w->writer);
+    while (writer_queued(w->writer) > 0 && !writer_failed(w->writer))
+        turn(w);
+    ASSERT(writer_queued(w->writer) == 0 || writer_failed(w->writer));
 }
 
 static void *thread_main(void *arg)
@@ -592,9 +617,7 @@ static void *thread_main(void *arg)
         return NULL; /* the process ends */
     while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
         turn(w);
-    while (writer_queued(w->writer) > 0 &&
-           !writer_failed(w->writer)) /* what was admitted gets its flush */
-        turn(w);
+    flush_rest(w);
     injections_end(w);
     io_uring_queue_exit(&w->ring);
     if (w->packets.share != NULL)

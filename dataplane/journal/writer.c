@@ -40,8 +40,9 @@ struct writer {
     uint64_t events; /* of the journal, queued ones included */
     uint64_t durable_events;
     struct block *open;
-    int64_t age_us;    /* that the open block may wait for more lines */
-    int64_t opened_us; /* monotonic, with age_us: when its first lines were seen; 0: not yet */
+    int64_t age_us; /* that the open block may wait for more lines */
+    int64_t
+        opened_us; /* monotonic: when its first lines were seen and it had to wait; 0: not yet */
     struct slot *slot; /* ring of n_slots; [head, tail) are queued, in order */
     uint32_t n_slots;
     uint32_t head, tail;
@@ -345,24 +346,25 @@ void writer_set_age(struct writer *w, int64_t age_us)
 
 int64_t writer_due_us(const struct writer *w)
 {
-    return w->open == NULL || w->opened_us == 0 || w->age_us == 0 ? INT64_MAX
-                                                                  : w->opened_us + w->age_us;
+    if (w->open == NULL || w->opened_us == 0 || w->failed || w->head != w->tail)
+        return INT64_MAX;
+    return w->opened_us + (w->age_us != 0 ? w->age_us : WRITER_GATHER_US);
 }
 
 /* Whether the open block has waited long enough for more lines. */
-static bool open_is_due(struct writer *w)
+static bool open_is_due(struct writer *w, bool more)
 {
     int64_t now;
 
-    if (w->age_us == 0)
+    if (w->age_us == 0 && !more)
         return true;
     now = clock_monotonic_us();
     if (w->opened_us == 0)
         w->opened_us = now;
-    return now - w->opened_us >= w->age_us;
+    return now >= writer_due_us(w);
 }
 
-void writer_pump(struct writer *w, struct io_uring *ring)
+void writer_pump(struct writer *w, struct io_uring *ring, bool more)
 {
     if (w->collect) {
         if (w->in_flight > 0)
@@ -372,7 +374,7 @@ void writer_pump(struct writer *w, struct io_uring *ring)
     if (w->failed)
         move_blocks(w);
     if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL &&
-        w->open->n_entries > 0 && open_is_due(w))
+        w->open->n_entries > 0 && open_is_due(w, more))
         writer_seal(w);
     submit_queued(w, ring);
     if (CANARY(CANARY_EARLY_ACK))

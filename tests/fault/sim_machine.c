@@ -203,7 +203,7 @@ static void step_pump(void)
 {
     struct sim_worker *w = some_writer();
 
-    writer_pump(w->writer, NULL);
+    writer_pump(w->writer, NULL, false);
     sim_trace("w%u pumps: %u queued", w->index, writer_queued(w->writer));
 }
 
@@ -554,7 +554,7 @@ static void stop_orderly(void)
 {
     for (uint32_t i = 0; i < JOURNALS; i++) {
         if (machine.worker[i].writes && machine.worker[i].writer != NULL)
-            writer_pump(machine.worker[i].writer, NULL);
+            writer_pump(machine.worker[i].writer, NULL, false);
     }
     while (disk_pending(sim.disk) > 0)
         finish_one(0, DISK_DONE);
@@ -661,7 +661,7 @@ static bool settle_round(void)
         keep_one(w);
         if (!w->writes)
             continue;
-        writer_pump(w->writer, NULL);
+        writer_pump(w->writer, NULL, false);
         while (disk_pending(sim.disk) > 0)
             finish_one(0, DISK_DONE);
         idle =

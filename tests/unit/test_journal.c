@@ -146,7 +146,7 @@ static void finish(unsigned i, enum tcore_outcome outcome)
 static void flush_all(void)
 {
     do {
-        writer_pump(rig.writer, NULL);
+        writer_pump(rig.writer, NULL, false);
         while (tcore_pending(rig.disk) > 0)
             finish(0, TCORE_DONE);
     } while (writer_queued(rig.writer) > 0);
@@ -356,7 +356,7 @@ static void superseded(unsigned blocks, unsigned failing, enum tcore_outcome out
     put_durable(2);
     for (unsigned i = 0; i < blocks; i++)
         assert_true(block_put(3));
-    writer_pump(rig.writer, NULL);
+    writer_pump(rig.writer, NULL, false);
     assert_true(tcore_pending(rig.disk) > failing);
     finish(failing, outcome);
     while (tcore_pending(rig.disk) > 0)
@@ -400,11 +400,11 @@ static void test_failing_headers(void **state)
     (void)state;
     put_durable(2);
     assert_true(block_put(3));
-    writer_pump(rig.writer, NULL);
+    writer_pump(rig.writer, NULL, false);
     finish(0, TCORE_FAILED);
     for (int i = 0; n < 4 && i < 50; i++) {
         (void)journal_keep(rig.journal, 0);
-        writer_pump(rig.writer, NULL);
+        writer_pump(rig.writer, NULL, false);
         if (tcore_pending(rig.disk) > 0)
             finish(0, outcomes[n++]); /* the header: always the oldest */
         while (tcore_pending(rig.disk) > 0)

@@ -293,7 +293,7 @@ static void pump(struct sim *s)
     const struct block *b = writer_open_block(s->writer);
     bool may_seal = b != NULL && b->n_entries > 0;
 
-    writer_pump(s->writer, NULL);
+    writer_pump(s->writer, NULL, false);
     if (s->canary == CANARY_EARLY && may_seal && writer_open_block(s->writer) == NULL)
         block_known(s, b);
 }
@@ -389,7 +389,7 @@ static void settle(struct sim *s)
         int result;
 
         (void)journal_keep(s->journal, s->freed);
-        writer_pump(s->writer, NULL);
+        writer_pump(s->writer, NULL, false);
         if (tcore_pending(s->disk) == 0 && writer_queued(s->writer) == 0 &&
             !writer_failed(s->writer))
             break;

@@ -63,7 +63,7 @@ static void put_durable(void)
     writer_seal(rig.writer);
     rig.events++;
     do {
-        writer_pump(rig.writer, NULL);
+        writer_pump(rig.writer, NULL, false);
         while (tcore_pending(rig.disk) > 0) {
             int result;
             uint64_t data = tcore_finish(rig.disk, 0, TCORE_DONE, 0, &result);

@@ -103,7 +103,7 @@ static void put(uint32_t bytes, bool fails)
     writer_seal(rig.writer);
     rig.block_free = false;
     while (!rig.block_free) {
-        writer_pump(rig.writer, NULL);
+        writer_pump(rig.writer, NULL, false);
         while (tcore_pending(rig.disk) > 0) {
             /* the header in front of the first block succeeds */
             bool fail = fails && tcore_pending(rig.disk) == 1 && rig.seq > 1;

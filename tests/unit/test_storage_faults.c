@@ -114,7 +114,7 @@ static void finish(enum disk_outcome outcome)
     uint64_t user_data;
     int result;
 
-    writer_pump(writer, NULL);
+    writer_pump(writer, NULL, false);
     if (disk_pending(disk) == 0)
         return;
     user_data = disk_finish(disk, 0, outcome, EIO, &result);

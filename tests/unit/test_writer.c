@@ -116,7 +116,7 @@ static void finish_all(void)
     int result;
 
     do {
-        writer_pump(rig.w, NULL);
+        writer_pump(rig.w, NULL, false);
         while (tcore_pending(rig.disk) > 0) {
             uint64_t data =
                 tcore_finish(rig.disk, tcore_pending(rig.disk) - 1, TCORE_DONE, 0, &result);
@@ -203,6 +203,69 @@ static void test_many_blocks_over_the_wrap(void **state)
     rig_down();
 }
 
+/* Ends the write that is in flight, and nothing else happens. */
+static void finish_one(void)
+{
+    int result;
+    uint64_t data = tcore_finish(rig.disk, 0, TCORE_DONE, 0, &result);
+
+    writer_complete(rig.w, data, result);
+}
+
+/* An open block waits for input that is at hand, not for ever, and for nothing else. */
+static void test_gathers_what_is_at_hand(void **state)
+{
+    (void)state;
+    rig_up(4);
+    assert_true(line_add(LINE));
+    finish_all(); /* the segment's header and a block */
+    assert_true(line_add(LINE));
+    writer_pump(rig.w, NULL, true);
+    assert_int_equal(tcore_pending(rig.disk), 0);
+    assert_int_equal(writer_due_us(rig.w), rig.w->opened_us + WRITER_GATHER_US);
+    rig.w->opened_us -= WRITER_GATHER_US; /* so long ago */
+    writer_pump(rig.w, NULL, true);
+    assert_int_equal(tcore_pending(rig.disk), 1);
+    assert_true(writer_due_us(rig.w) == INT64_MAX);
+    assert_true(line_add(LINE)); /* waits for the one in flight, and for no time */
+    writer_pump(rig.w, NULL, true);
+    writer_pump(rig.w, NULL, false);
+    assert_int_equal(tcore_pending(rig.disk), 1);
+    assert_true(writer_due_us(rig.w) == INT64_MAX);
+    finish_one();
+    writer_pump(rig.w, NULL, true);
+    assert_int_equal(tcore_pending(rig.disk), 0);
+    writer_pump(rig.w, NULL, false); /* nothing more came */
+    assert_int_equal(tcore_pending(rig.disk), 1);
+    finish_one();
+    assert_true(rig.durable_seq == rig.seq);
+    rig_down();
+}
+
+/* With an age it waits that long, whatever is at hand; a writer that failed is due at no time. */
+static void test_age(void **state)
+{
+    (void)state;
+    rig_up(4);
+    assert_true(line_add(LINE));
+    finish_all();
+    writer_set_age(rig.w, 1000000);
+    assert_true(line_add(LINE));
+    writer_pump(rig.w, NULL, false);
+    writer_pump(rig.w, NULL, true);
+    assert_int_equal(tcore_pending(rig.disk), 0);
+    assert_int_equal(writer_due_us(rig.w), rig.w->opened_us + 1000000);
+    rig.w->failed = true; /* a worker that slept until then would spin */
+    assert_true(writer_due_us(rig.w) == INT64_MAX);
+    rig.w->failed = false;
+    rig.w->opened_us -= 1000000;
+    writer_pump(rig.w, NULL, false);
+    assert_int_equal(tcore_pending(rig.disk), 1);
+    finish_one();
+    assert_true(rig.durable_seq == rig.seq);
+    rig_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +273,8 @@ int main(void)
         cmocka_unit_test(test_room_without_headers),
         cmocka_unit_test(test_header_limit),
         cmocka_unit_test(test_many_blocks_over_the_wrap),
+        cmocka_unit_test(test_gathers_what_is_at_hand),
+        cmocka_unit_test(test_age),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
