@@ -11,7 +11,8 @@
  *   array            '[' and the commas and ']' that stand directly in it become KIND_LINE: its elements
  *                    are then read as lines are
  *   document         all its tokens are one line, unless they are too many to be kept
- *   large document   grammar and picked members chunk by chunk, with nothing kept
+ *   large document   grammar and picked members chunk by chunk, with nothing kept; so are those with
+ *                    more members than json_colons holds
  *
  * What begins no value may have any kind on the tape, even that of a comma; it is marked then. Nothing is
  * decided here that is not valid: the scalar scanner goes on at the element in doubt, or where
@@ -337,7 +338,7 @@ static inline bool document_scan(struct json_parser *p, struct json_scan *scan)
 
 /* ---- single documents ---- */
 
-/* A document of more tokens than are kept. */
+/* A document of more tokens or members than are kept. */
 static __attribute__((noinline)) bool single_large(struct json_parser *p, struct json_event *ev,
                                                    const char *from, const char *end)
 {
@@ -364,7 +365,10 @@ static inline bool single_next(struct json_parser *p, struct json_event *ev, con
     if (unlikely(t->n_tokens > CARRY_MAX))
         return single_large(p, ev, from, end);
     t->n_tokens++; /* the end of its line, which is there already */
-    return lines_ahead(v, &line, 1) == 1 && event_vector(p, ev, &line);
+    if (likely(lines_ahead(v, &line, 1) == 1 && event_vector(p, ev, &line)))
+        return true;
+    return v->colons.many &&
+           single_large(p, ev, from, end); /* or they were in one before: a try more */
 }
 
 #endif

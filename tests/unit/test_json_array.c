@@ -475,9 +475,10 @@ static void test_vectors_read(void **state)
 
     (void)state;
     assert_non_null(text);
-    for (unsigned turn = 0; turn < 3; turn++) {
+    for (unsigned turn = 0; turn < 4; turn++) { /* the last two: many tokens, and many members */
         const bool document = turn > 0;
-        const size_t n = write_random(&r, indented, document, text, turn == 1 ? 66 * KIB : MIB);
+        const size_t sizes[] = {MIB, 66 * KIB, MIB, 150 * KIB};
+        const size_t n = write_random(&r, indented, document, text, sizes[turn]);
         const int got = agree_guarded(text, n, document ? JSON_FRAMING_SINGLE : JSON_FRAMING_ARRAY,
                                       TJSON_ORACLE);
 
