@@ -65,8 +65,9 @@ def test_documents():
 
 def test_reasons_are_documented():
     with open(os.path.join(ROOT, "docs", "json.md"), encoding="utf-8") as file:
-        table = re.findall(r"^\| ([a-z][^|]*) \| ", file.read(), re.M)
-    equal(sorted(table), sorted(["reason", "bytes that are not UTF-8", *WRONG]))
+        table = re.search(r"^\| reason \|.*?\n\n", file.read(), re.S | re.M).group()
+    reasons = re.findall(r"^\| ([a-z][^|]*) \| ", table, re.M)
+    equal(sorted(reasons), sorted(["reason", "bytes that are not UTF-8", *WRONG]))
 
 
 def test_lines():
@@ -93,13 +94,52 @@ def test_files_and_statuses():
         out, err = check("--names", bad, good, "/nowhere/x", place.path, good, status=2)
         equal(out, [f"{bad}: invalid 7 a malformed number", f"{good}: valid", f"{good}: valid"])
         expect("/nowhere/x: No such file" in err and "Is a directory" in err, err)
-        for wrong in ([], ["--isa"], ["--isa", "mmx", good], ["--nope", good]):
-            check(*wrong, status=2)
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run([program("json-check"), good], stdout=full, stderr=subprocess.PIPE, timeout=20)
-        equal(done.returncode, 2, "status with a full disk")
-        expect(b"No space left" in done.stderr, done.stderr)
+        for wrong, said in (([], "no FILE was named"), (["--isa"], "a value is missing behind --isa"),
+                            (["--isa", "mmx", good], "--isa takes avx512, avx2, scalar or auto, not mmx"),
+                            (["--nope", good], "there is no option --nope"), (["-q", good], "there is no option -q")):
+            out, err = check(*wrong, status=2)
+            expect(not out and err.startswith("json-check: " + said) and "--help" in err, (wrong, err))
+        for command in ([good], ["--help"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([program("json-check"), *command], stdout=full, stderr=subprocess.PIPE,
+                                      timeout=20)
+            equal(done.returncode, 2, f"status of {command} with a full disk")
+            expect(b"No space left" in done.stderr, done.stderr)
     expect(any("usage" in line for line in check("--help")[0]), "--help")
+
+
+def test_odd_files():
+    """Empty, blank, with a byte order mark, with CR LF, without a last line end, unreadable, too large, closed."""
+    with Place() as place:
+        def made(text):
+            with open(place.file("odd"), "wb") as file:
+                file.write(text)
+            return place.file("odd")
+
+        for isa in variants():
+            isa = ["--isa", isa]
+            equal(check(*isa, made(b""), status=1)[0], ["invalid 0 no document"])
+            equal(check(*isa, "--ndjson", made(b""))[0], [])
+            equal(check(*isa, "--ndjson", made(b" \r\n\t\n"))[0], [])
+            equal(check(*isa, made(b"\xef\xbb\xbf{}"), status=1)[0],
+                  ["invalid 0 a character that cannot stand here"])
+            equal(check(*isa, "--ndjson", made(b"\xef\xbb\xbf{}\n{}"), status=1)[0],
+                  ["invalid 0 a character that cannot stand here", "valid"])
+            equal(check(*isa, "--ndjson", made(b'{"a":1}\r\n{"b":2}\r\n'))[0], ["valid", "valid"])
+            equal(check(*isa, "--ndjson", made(b'{"a":1}\n{"b":2}'))[0], ["valid", "valid"])
+            equal(check(*isa, made(b'{"a":1}\n{"b":2}\n'), status=1)[0], ["invalid 8 bytes after the document"])
+            equal(check(*isa, made(b'\xff\xfe{\0}\0'), status=1)[0], ["invalid 0 bytes that are not UTF-8"])
+            equal(check(*isa, "--names", "-", made(b"[]"), "-", data=b"{", status=1)[0],
+                  ["(standard input): invalid 1 the document ends early", f"{place.file('odd')}: valid",
+                   "(standard input): invalid 0 no document"])
+        out, err = check("/proc/self/mem", made(b"1"), status=2)
+        expect(out == ["valid"] and "/proc/self/mem: Input/output error" in err, (out, err))
+        with open(place.file("sparse"), "wb") as file:
+            file.truncate(5 << 30)
+        out, err = check(place.file("sparse"), made(b"1"), status=2)
+        expect(out == ["valid"] and "a document may have 4294967294 bytes at most" in err, (out, err))
+        done = subprocess.run(["sh", "-c", 'exec "$0" - <&-', program("json-check")], capture_output=True, timeout=20)
+        expect(done.returncode == 2 and b"(standard input): Bad file descriptor" in done.stderr, done)
 
 
 def test_large():
@@ -133,11 +173,7 @@ def test_large():
               [f"invalid {len(array) - 1} a character that cannot stand here"])
 
 
-def test_example_of_the_document():
-    with open(os.path.join(ROOT, "docs", "json.md"), encoding="utf-8") as file:
-        text = file.read()
-    code = re.search(r"^```c\n(.*?)^```", text, re.S | re.M).group(1)
-    printed = re.search(r"^```text\n(.*?)^```", text, re.S | re.M).group(1)
+def run_example(code, printed):
     library = os.path.join(BUILD, "libpenstockjson.a")
     expect(os.path.exists(library), library)
     sanitized = [] if "asan" not in BUILD else ["-fsanitize=address,undefined"]
@@ -152,9 +188,19 @@ def test_example_of_the_document():
         equal((done.returncode, done.stdout), (0, printed))
 
 
+def test_examples_of_the_document():
+    with open(os.path.join(ROOT, "docs", "json.md"), encoding="utf-8") as file:
+        text = file.read()
+    codes = re.findall(r"^```c\n(.*?)^```", text, re.S | re.M)
+    outputs = re.findall(r"^```text\n(.*?)^```", text, re.S | re.M)
+    equal((len(codes), len(outputs)), (2, 2), "examples and what they print")
+    for code, printed in zip(codes, outputs):
+        run_example(code, printed)
+
+
 if __name__ == "__main__":
     if shutil.which("cc") is None:
         print("no C compiler")
         sys.exit(77)
     sys.exit(run_tests([test_documents, test_reasons_are_documented, test_lines, test_files_and_statuses,
-                        test_large, test_example_of_the_document]))
+                        test_odd_files, test_large, test_examples_of_the_document]))

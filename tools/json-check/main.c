@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dataplane/json/json.h"
@@ -115,6 +116,15 @@ static void check_lines(struct checker *c, size_t fresh)
     memmove(c->buf, c->buf + whole, c->len);
 }
 
+static int too_large(const struct checker *c)
+{
+    return trouble(c->name,
+                   c->framing == JSON_FRAMING_LINES
+                       ? "a line may have 4294967294 bytes at most"
+                       : "a document may have 4294967294 bytes at most; --ndjson takes any "
+                         "number of lines");
+}
+
 /* Makes room for more than cap bytes. */
 static int grow(struct checker *c)
 {
@@ -123,7 +133,7 @@ static int grow(struct checker *c)
     char *buf;
 
     if (c->cap == BYTES_MAX)
-        return trouble(c->name, "a document may have 4294967294 bytes at most");
+        return too_large(c);
     buf = realloc(c->buf, cap + JSON_PADDING_BYTES);
     if (buf == NULL)
         return trouble(c->name, "there is not enough memory for so large a document");
@@ -135,6 +145,11 @@ static int grow(struct checker *c)
 /* Reads and checks one file. @return 0, or TROUBLE. */
 static int check_file(struct checker *c, int fd)
 {
+    struct stat st;
+
+    if (c->framing == JSON_FRAMING_SINGLE && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        (uintmax_t)st.st_size >= BYTES_MAX)
+        return too_large(c); /* before it is read */
     c->len = 0;
     c->line = 1;
     for (;;) {
@@ -179,7 +194,9 @@ static void usage(FILE *to)
         "usage: json-check [--isa avx512|avx2|scalar] [--ndjson] [--names] FILE...\n\n"
         "Prints for each document `valid` or `invalid OFFSET REASON`. OFFSET is the byte, from 0, "
         "with\n"
-        "which no valid document can go on; `-` is standard input.\n\n"
+        "which no valid document can go on; `-` is standard input. A file is one document over "
+        "any\n"
+        "number of lines; nothing but a document, so no byte order mark either.\n\n"
         "  --isa ISA   what to run on; the fastest that this CPU has, which is %s here\n"
         "  --ndjson    each line is a document, and offsets count from its start; empty lines are\n"
         "              passed over\n"
@@ -217,7 +234,8 @@ static int read_options(struct checker *c, int argc, char **argv, enum json_isa 
                                             {0}};
     int option;
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    opterr = 0; /* it would say less */
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (option) {
         case 'i':
             if (read_isa(optarg, isa) != 0)
@@ -232,11 +250,21 @@ static int read_options(struct checker *c, int argc, char **argv, enum json_isa 
         case 'h':
             usage(stdout);
             return -1;
-        default: /* getopt_long() has said what is wrong */
-            return TROUBLE;
+        case ':':
+            return usage_error("a value is missing behind ", argv[optind - 1]);
+        default:
+            return usage_error("there is no option ", argv[optind - 1]);
         }
     }
     return optind < argc ? 0 : usage_error("no FILE was named", "");
+}
+
+/* The status, once all answers have reached who asked. */
+static int written(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return trouble("standard output", strerror(errno));
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -246,7 +274,7 @@ int main(int argc, char **argv)
     const int rc = read_options(&c, argc, argv, &isa);
 
     if (rc != 0)
-        return rc < 0 ? ALL_VALID : TROUBLE;
+        return rc < 0 ? written(ALL_VALID) : TROUBLE;
     if (json_parser_create(NULL, isa, &c.parser) != 0)
         return trouble("parser", "not enough memory");
     for (int i = optind; i < argc; i++) {
@@ -255,7 +283,5 @@ int main(int argc, char **argv)
     }
     json_parser_destroy(c.parser);
     free(c.buf);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return trouble("standard output", strerror(errno));
-    return c.status;
+    return written(c.status);
 }
