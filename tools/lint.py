@@ -60,6 +60,7 @@ LINE_CHARS_MAX = 110
 LINE_CHARS_MAX_PYTHON = 120  # clang-format does not wrap these
 
 BANNED_CALL = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll)\s*\(")
+LOCALE_CALL = re.compile(r"\b(setlocale|newlocale|uselocale)\s*\(")
 VOLATILE = re.compile(r"\bvolatile\b(?!\s+sig_atomic_t)")
 ASM_VOLATILE = re.compile(r"\b(__asm__|__asm|asm)\s+volatile\b")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.M)
@@ -72,6 +73,7 @@ RULES = {
     "include": "an include that the table does not allow",
     "internal": "foo_internal.h outside its folder",
     "banned": "a call that cannot be bounded or checked",
+    "locale": "a locale: what is printed and read has points, whatever the environment says",
     "volatile": "volatile does not order threads; use atomics",
     "contract": "a prototype in a public header without a comment directly above",
     "file-length": f"more than {FILE_LINES_MAX} lines",
@@ -146,6 +148,9 @@ def check_includes(path, text, code):
 def check_calls(path, text, code):
     for found in BANNED_CALL.finditer(code):
         yield line_of(code, found.start()), "banned", found.group(1)
+    for found in LOCALE_CALL.finditer(code):
+        if path.split("/", 1)[0] not in ANYTHING:
+            yield line_of(code, found.start()), "locale", RULES["locale"]
     spared = {m.end() for m in ASM_VOLATILE.finditer(code)}
     for found in VOLATILE.finditer(code):
         if found.end() not in spared:
@@ -306,6 +311,7 @@ BROKEN = [
     ("internal", "dataplane/worker.c", include_line("dataplane/json/json_internal.h")),
     *[("banned", "control/a.c", f"/* x */\nstatic void f(void)\n{{\n    {call}(a);\n}}\n")
       for call in ("strcpy", "strcat", "sprintf", "vsprintf", "gets", "strtok", "atoi", "atol")],
+    ("locale", "control/a.c", "/* x */\nstatic void f(void)\n{\n    setlocale(LC_ALL, \"\");\n}\n"),
     ("volatile", "control/a.c", "/* x */\nstatic volatile int shared;\n"),
     ("contract", "control/a.h", "/* x */\n\nint f(int a,\n      int b);\n"),
     ("contract", "control/a.h", "/* x */\n\n/** One comment for two. */\nint f(int a);\nchar *g(int a);\n"),
