@@ -7,8 +7,8 @@
  *   put_blocks()    masks to positions and first bytes: in place of vpcompressb, tables of the bits in a
  *                   byte put the tokens of 16 bytes in a row
  *   put_kinds()     first bytes to kinds, in the dense row; lists numbers and literals
- *   check_numbers() and check_literals(): four numbers at once, by additions that carry through runs of
- *                   digits; what is not as usual stays in the list, to be checked one by one
+ *   check_numbers() four of them at once, by additions that carry through runs of digits; what is not as
+ *                   usual stays in the list, to be checked one by one
  * None of them branches on what cannot be foreseen.
  */
 #include <immintrin.h>
@@ -623,28 +623,6 @@ static __attribute__((noinline)) void check_numbers(struct json_vectors *v)
     t->n_plain -= i - kept;
 }
 
-/* Takes true, false and null off the list, those with a usual byte behind them. */
-static __attribute__((noinline)) void check_literals(struct json_vectors *v)
-{
-    struct json_tape *t = &v->tape;
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < t->n_plain; i++) {
-        const uint32_t at = v->plain[i];
-        const uint64_t word = load64(t->buf + at);
-        const uint32_t four = (uint32_t)word;
-        const bool is_false = (word & UINT64_C(0xFFFFFFFFFF)) == UINT64_C(0x65736C6166);
-        const uint8_t behind = (uint8_t)(is_false ? word >> 40 : word >> 32);
-        const bool ok = (is_false | (four == 0x65757274) | (four == 0x6C6C756E)) &
-                        ((behind == ',') | (behind == ' ') | ((behind | 0x20) == '}')) &
-                        (t->len - at > 5);
-
-        v->plain[kept] = at;
-        kept += !ok;
-    }
-    t->n_plain = kept;
-}
-
 /* Whether a block and the 3 bytes in front of it break a rule. No byte in front of the buffer is read. */
 static bool block_utf8_bad(const char *buf, uint32_t off)
 {
@@ -692,7 +670,6 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
     check_others(v);
     json_check_escapes(v);
     check_numbers(v);
-    check_literals(v);
     json_check_plain(v);
 }
 

@@ -265,25 +265,44 @@ INLINE void put_tokens(uint32_t *pos, uint8_t *kind, struct at *at, __m512i clas
     at->n_tokens += count;
 }
 
-/* Appends numbers and literals, each with the byte behind it, to the dense row. */
-INLINE void put_dense(char *dense, struct at *at, const struct block *b)
+/* Numbers and literals, each with the byte behind it, for the dense row. @return how many bytes. */
+INLINE uint64_t dense_put(char *dense, const struct block *b, uint64_t in_plain)
 {
-    const uint64_t which = b->plain | b->plain << 1 | at->in_plain;
+    const uint64_t which = b->plain | b->plain << 1 | in_plain;
+    const uint64_t n = (uint64_t)_mm_popcnt_u64(which);
+    const __m512i row = _mm512_maskz_compress_epi8(_cvtu64_mask64(which), b->bytes);
 
-    _mm512_storeu_si512(dense + at->n_dense,
-                        _mm512_maskz_compress_epi8(_cvtu64_mask64(which), b->bytes));
-    at->n_dense += (uint32_t)_mm_popcnt_u64(which);
+    _mm256_storeu_si256((__m256i *)dense, _mm512_castsi512_si256(row));
+    if (unlikely(n > 32))
+        _mm512_storeu_si512(dense, row);
+    return n;
 }
 
-INLINE void block_classify(struct block *b, __m512i bytes, __m512i low, __m512i high)
+/* A block of which it is known already whether it is special. */
+struct ahead {
+    __m512i bytes, class;
+    uint64_t special;
+};
+
+INLINE struct ahead look_ahead(__m512i bytes, __m512i low, __m512i high)
 {
+    const __m512i class = _mm512_permutex2var_epi8(low, bytes, high);
+
+    return (struct ahead){bytes, class,
+                          bits_of(_mm512_movepi8_mask(_mm512_or_si512(class, bytes)))};
+}
+
+INLINE void block_classify(struct block *b, const struct ahead *ahead)
+{
+    const __m512i bytes = ahead->bytes;
+
     b->bytes = bytes;
-    b->class = _mm512_permutex2var_epi8(low, bytes, high);
+    b->class = ahead->class;
+    b->special = ahead->special;
     b->quote = bits_of(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')));
     b->line = bits_of(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\n')));
     b->op = bits_of(_mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_OP)));
     b->not_plain = bits_of(_mm512_test_epi8_mask(b->class, _mm512_set1_epi8(CLASS_KIND)));
-    b->special = bits_of(_mm512_movepi8_mask(_mm512_or_si512(b->class, bytes)));
 }
 
 /* Where strings are, and what follows from it. */
@@ -296,7 +315,8 @@ INLINE void block_tokens(struct block *b, uint64_t in_string, uint64_t in_plain)
 }
 
 /*
- * Escapes and bytes that are not ASCII are listed, to be checked in loops of their own.
+ * Escapes and bytes that are not ASCII are listed, to be checked in loops of their own. The latter have the
+ * class of other bytes, which does not matter in strings.
  * @return bits at what is wrong, or else in need of another look: control characters, and either of
  * the above outside of strings.
  */
@@ -307,9 +327,6 @@ INLINE uint64_t block_special(struct json_vectors *v, struct block *b, struct at
     uint64_t escaped = escaped_bytes(backslash, &at->escaped);
 
     b->quote &= ~escaped;
-    b->op &= ~other;
-    b->not_plain &= ~other;
-    b->class = _mm512_maskz_mov_epi8(_cvtu64_mask64(~other), b->class);
     block_tokens(b, at->in_string, at->in_plain);
     v->other[at->n_others] = off;
     at->n_others += other != 0;
@@ -366,7 +383,7 @@ static COLD_PATH void cut_line(struct json_vectors *v, struct at *at, struct blo
         at->n_others = t->n_others;
 
     b->plain &= first_bits(bit);
-    put_dense(v->dense, at, b);
+    at->n_dense += (uint32_t)dense_put(v->dense + at->n_dense, b, at->in_plain);
     put_tokens(v->pos, v->kind, at, b->class, numbers_64(), off, b->token & first_bits(bit));
     v->kind[at->n_tokens] = KIND_LINE;
     v->pos[at->n_tokens++] = off + bit;
@@ -382,14 +399,21 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
     const uint32_t off = t->scanned, left = t->len - off;
     const uint64_t there = first_bits(left < BLOCK_BYTES ? left : BLOCK_BYTES);
     struct at at = at_load(t);
+    struct ahead ahead;
     struct block b;
 
-    block_classify(&b, _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off),
-                   _mm512_load_si512(json_class), _mm512_load_si512(json_class + 64));
+    ahead = look_ahead(_mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, t->buf + off),
+                       _mm512_load_si512(json_class), _mm512_load_si512(json_class + 64));
+    block_classify(&b, &ahead);
     block_tokens(&b, at.in_string, at.in_plain);
     if ((b.special | at.escaped) != 0) {
         const uint64_t other = bits_of(_mm512_movepi8_mask(b.bytes));
-        uint64_t bad = block_special(v, &b, &at, off);
+        uint64_t bad;
+
+        b.op &= ~other; /* they have the class of another byte */
+        b.not_plain &= ~other;
+        b.class = _mm512_maskz_mov_epi8(_cvtu64_mask64(~other), b.class);
+        bad = block_special(v, &b, &at, off);
 
         block_controls(t, &b, &at, off);
         bad &= other | bits_of(_mm512_cmpeq_epi8_mask(b.bytes, _mm512_set1_epi8('\\')));
@@ -400,7 +424,7 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
         cut_line(v, &at, &b, off);
         return;
     }
-    put_dense(v->dense, &at, &b);
+    at.n_dense += (uint32_t)dense_put(v->dense + at.n_dense, &b, at.in_plain);
     put_tokens(v->pos, v->kind, &at, b.class, numbers_64(), off, b.token);
     block_end(&b, &at);
     at_store(t, &at);
@@ -409,27 +433,37 @@ static __attribute__((noinline)) void scan_slow(struct json_vectors *v)
 
 /*
  * The usual part of stage 1 for one block that begins at `off` (in each lane of base). Kinds are
- * taken as they stand: bytes with more than a kind in their class are no tokens here.
+ * taken as they stand: bytes with more than a kind in their class are no tokens here. No more is stored
+ * than is mostly needed: a whole vector would cross into another cache line.
  * @return the number of tokens.
  */
 INLINE uint32_t block_put(const struct block *b, __m512i numbers, __m512i base, uint32_t *pos,
                           uint8_t *kind)
 {
     const __m512i index = _mm512_maskz_compress_epi8(_cvtu64_mask64(b->token), numbers);
+    const __m512i kinds = _mm512_permutexvar_epi8(index, b->class);
+    const __m128i first = _mm512_castsi512_si128(index);
     const uint32_t count = (uint32_t)_mm_popcnt_u64(b->token);
 
-    _mm512_storeu_si512(kind, _mm512_permutexvar_epi8(index, b->class));
-#define PUT(i)           \
+#define PUT_8(i, index)                                                                            \
+    _mm256_storeu_si256((__m256i *)(pos + 8 * (i)), _mm256_add_epi32(_mm512_castsi512_si256(base), \
+                                                                     _mm256_cvtepu8_epi32(index)))
+#define PUT_16(i)        \
     _mm512_storeu_si512( \
-        pos + 16 * i,    \
+        pos + 16 * (i),  \
         _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(index, i))))
-    PUT(0);
-    PUT(1);
-    if (unlikely(count > 32)) {
-        PUT(2);
-        PUT(3);
+    _mm256_storeu_si256((__m256i *)kind, _mm512_castsi512_si256(kinds));
+    PUT_8(0, first);
+    PUT_8(1, _mm_srli_si128(first, 8));
+    PUT_8(2, _mm512_extracti32x4_epi32(index, 1));
+    if (unlikely(count > 24)) {
+        _mm512_storeu_si512(kind, kinds);
+        PUT_16(1);
+        PUT_16(2);
+        PUT_16(3);
     }
-#undef PUT
+#undef PUT_8
+#undef PUT_16
     return count;
 }
 
@@ -452,7 +486,8 @@ INLINE bool block_listed(struct json_vectors *v, struct block *b, uint64_t in_st
 
 /*
  * Whole blocks, as long as nothing has to be marked in them. No calls, and few pointers: what does
- * not stay in registers goes through the vector units, which are what limits this loop.
+ * not stay in registers goes through the vector units, which are what limits this loop. What is special
+ * cannot be foreseen: it is known two blocks before the branch on it, so that little is thrown away.
  */
 static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t to)
 {
@@ -460,20 +495,28 @@ static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t
     const __m512i high = _mm512_load_si512(json_class + 64);
     const __m512i numbers = numbers_64();
     struct json_tape *t = &v->tape;
-    const char *in = t->buf + t->scanned, *end = t->buf + to;
+    const char *in = t->buf + t->scanned, *const end = t->buf + to;
+    const char *const last = in + (to - t->scanned - 1) / BLOCK_BYTES * BLOCK_BYTES;
     __m512i base = _mm512_set1_epi32((int)t->scanned);
     uint32_t *pos = v->pos + t->n_tokens;
     uint8_t *kind = v->kind + t->n_tokens;
     char *dense = v->dense + t->n_dense;
     uint64_t in_string = t->in_string, in_plain = t->in_plain;
+    struct ahead now = look_ahead(_mm512_loadu_si512(in), low, high);
+    struct ahead next =
+        look_ahead(_mm512_loadu_si512(in < last ? in + BLOCK_BYTES : last), low, high);
 
+    ASSERT_HOT(t->scanned < to);
     for (; in < end; in += BLOCK_BYTES) {
+        const char *at = last - in > 2 * (int)BLOCK_BYTES ? in + 2 * BLOCK_BYTES : last;
+        const struct ahead far = look_ahead(_mm512_loadu_si512(at), low, high);
         struct block b;
-        uint64_t which;
         uint32_t count;
 
         _mm_prefetch(in + 2048, _MM_HINT_T0);
-        block_classify(&b, _mm512_loadu_si512(in), low, high);
+        block_classify(&b, &now);
+        now = next;
+        next = far;
         block_tokens(&b, in_string, in_plain);
         if (unlikely((b.special | t->escaped) != 0)) {
             if (!block_listed(v, &b, in_string, in_plain, (uint32_t)(in - t->buf)))
@@ -481,9 +524,7 @@ static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t
         } else if (unlikely((b.line & b.in_string) != 0)) {
             break;
         }
-        which = b.plain | b.plain << 1 | in_plain;
-        _mm512_storeu_si512(dense, _mm512_maskz_compress_epi8(_cvtu64_mask64(which), b.bytes));
-        dense += _mm_popcnt_u64(which);
+        dense += dense_put(dense, &b, in_plain);
         count = block_put(&b, numbers, base, pos, kind);
         pos += count;
         kind += count;
@@ -690,7 +731,8 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
 
     ASSERT(to <= t->len && t->scanned <= to);
     while (t->scanned < to) {
-        scan_fast(v, to < whole ? to : whole);
+        if (t->scanned < whole)
+            scan_fast(v, to < whole ? to : whole);
         if (t->scanned < to)
             scan_slow(v);
     }

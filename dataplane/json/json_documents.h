@@ -344,7 +344,7 @@ static __attribute__((noinline)) bool single_large(struct json_parser *p, struct
 {
     struct json_scan scan = {.doc = from, .end = end, .pick = p->use, .field = ev->field};
 
-    fields_clear(ev, p->paths.n);
+    fields_clear(ev, p->pick.all);
     if (!document_scan(p, &scan))
         return false;
     json_fill_event(ev, &scan);

@@ -146,6 +146,8 @@ static __attribute__((noinline)) bool grammar_check(struct json_vectors *v, uint
 /* Where the value ends that is followed by white space up to next. */
 static inline uint32_t value_end(const char *buf, uint32_t next)
 {
+    if (likely((uint8_t)buf[next - 1] > ' '))
+        return next;
     while (is_space(buf[next - 1]))
         next--;
     return next;
@@ -178,11 +180,11 @@ static inline void field_set(struct json_field *f, const char *buf, const uint32
     f->len = past - at;
 }
 
-/* No member is there. */
-static inline void fields_clear(struct json_event *ev, unsigned n)
+/* The members of these paths are not there. */
+static inline void fields_clear(struct json_event *ev, uint16_t paths)
 {
-    for (unsigned i = 0; i < n; i++)
-        ev->field[i] = (struct json_field){0};
+    for (; paths != 0; paths &= (uint16_t)(paths - 1))
+        ev->field[__builtin_ctz(paths)] = (struct json_field){0};
 }
 
 /* A valid event of known shape. */
@@ -192,7 +194,7 @@ static inline void event_known(struct json_parser *p, struct json_event *ev,
     const struct json_vectors *v = p->vectors;
 
     ev->shape = s->id;
-    fields_clear(ev, p->paths.n);
+    fields_clear(ev, p->pick.all & (uint16_t)~s->found);
     for (uint16_t found = s->found; found != 0; found &= (uint16_t)(found - 1)) {
         const unsigned i = (unsigned)__builtin_ctz(found);
 
@@ -213,7 +215,7 @@ static __attribute__((noinline)) bool event_new(struct json_parser *p, struct js
         return false;
     s = json_shape_learn(p, hash, first, n);
     ev->shape = s == NULL ? 0 : s->id;
-    fields_clear(ev, p->paths.n);
+    fields_clear(ev, p->pick.all & (uint16_t)~live->found);
     for (uint16_t found = live->found; found != 0; found &= (uint16_t)(found - 1)) {
         const unsigned i = (unsigned)__builtin_ctz(found);
 

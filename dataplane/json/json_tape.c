@@ -218,11 +218,34 @@ static void mark_line(struct json_tape *t, uint32_t off, uint8_t what)
         tape_mark(t, off, what);
 }
 
+/* Takes true, false and null off the list, without a branch: which of them it is cannot be foreseen. */
+static void check_literals(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t kept = 0;
+
+    ASSERT_HOT(t->n_plain <= TAPE_TOKENS);
+    for (uint32_t i = 0; i < t->n_plain; i++) {
+        const uint32_t at = v->plain[i];
+        const uint64_t word = load64(t->buf + at);
+        const uint32_t four = (uint32_t)word;
+        const bool is_false = (four == WORD('f', 'a', 'l', 's')) & ((word >> 32 & 0xFF) == 'e');
+        const bool is_literal =
+            is_false | (four == WORD('t', 'r', 'u', 'e')) | (four == WORD('n', 'u', 'l', 'l'));
+        const uint8_t behind = (uint8_t)(word >> (is_false ? 40 : 32));
+
+        v->plain[kept] = at;
+        kept += !(is_literal & ends_plain_table[behind] & (t->len - at > 5));
+    }
+    t->n_plain = kept;
+}
+
 void json_check_plain(struct json_vectors *v)
 {
     struct json_tape *t = &v->tape;
     const char *end = t->buf + t->len;
 
+    check_literals(v);
     for (uint32_t i = 0; i < t->n_plain; i++) {
         const uint32_t at = v->plain[i];
         bool far = false;
