@@ -104,12 +104,17 @@ static inline void grammar_brackets(struct grammar *g, const struct kind_masks *
 /* Adds the tokens of the colons in bits to the list of their level. */
 static inline void colons_note(struct json_colons *c, unsigned level, uint64_t bits, uint32_t base)
 {
-    for (; bits != 0; bits &= bits - 1) {
-        if (unlikely(c->n[level] == ARRAY_LEN(c->token[level]))) {
-            c->many = true;
-            return;
-        }
-        c->token[level][c->n[level]++] = base + (uint32_t)__builtin_ctzll(bits);
+    const uint32_t more = (uint32_t)__builtin_popcountll(bits);
+    uint32_t *token = c->token[level] + c->n[level];
+
+    if (unlikely(c->n[level] + more > COLONS_MAX)) {
+        c->many = true;
+        return;
+    }
+    c->n[level] += more;
+    for (uint32_t i = 0; i < more; i += 4) {
+        for (uint32_t k = i; k < i + 4; k++, bits &= bits - 1)
+            token[k] = base + (uint32_t)__builtin_ctzll(bits | UINT64_C(1) << 63);
     }
 }
 

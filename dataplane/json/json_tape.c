@@ -294,16 +294,12 @@ size_t json_vectors_bytes(void)
                     BLOCK_BYTES);
 }
 
-/* What the keys of path i begin with, without a closing quote: those of a document are compared
- * whole behind this. */
-static void heads_init(struct json_vectors *v, const struct json_path *path, unsigned i)
+/* What the keys of path i begin with. */
+static void first_bytes_init(struct json_vectors *v, const struct json_path *path, unsigned i)
 {
     for (unsigned level = 0; level < path->n_keys; level++) {
-        const size_t len = path->key_len[level] < 8 ? path->key_len[level] : 8;
-
-        ASSERT(len > 0);
-        memcpy(&v->head[level][i].bytes, path->key[level], len);
-        v->head[level][i].mask = ~UINT64_C(0) >> (64 - 8 * len);
+        ASSERT(path->key_len[level] > 0);
+        v->by_first[level][(uint8_t)path->key[level][0]] |= (uint16_t)(1u << i);
     }
 }
 
@@ -324,7 +320,7 @@ struct json_vectors *json_vectors_create(const struct json_paths *paths)
     for (unsigned i = 0; i < paths->n; i++) {
         if (paths->path[i].n_keys > v->levels)
             v->levels = paths->path[i].n_keys;
-        heads_init(v, &paths->path[i], i);
+        first_bytes_init(v, &paths->path[i], i);
     }
     ASSERT(v->levels <= JSON_PATH_KEYS_MAX);
     return v;
@@ -402,7 +398,7 @@ static inline struct span key_before(const struct json_vectors *v, uint32_t i)
     const char *begin = v->tape.buf + v->pos[i - 1] + 1;
     const char *end = v->tape.buf + v->pos[i] - 1;
 
-    while (is_space(*end))
+    while (unlikely(*end != '"')) /* white space */
         end--;
     ASSERT_HOT(*end == '"' && end >= begin);
     return (struct span){.ptr = begin, .len = (size_t)(end - begin)};
@@ -442,26 +438,17 @@ static void member_found(struct json_parser *p, const struct json_colons *colons
                                    .paths = under});
 }
 
-/* The paths among in->paths whose key at this level is this one; word is its first 8 bytes and what
- * follows it. Those that begin otherwise are left out without a branch. */
-static inline uint16_t key_match(const struct json_parser *p, const struct level *in,
-                                 struct span raw, bool escaped, uint64_t word)
+/* The paths among `maybe` whose key at this level is this one. */
+static uint16_t key_match(const struct json_parser *p, unsigned level, struct span raw,
+                          bool escaped, uint16_t maybe)
 {
-    const struct json_vectors *v = p->vectors;
-    uint16_t maybe = in->paths, matched = 0;
-    unsigned same = 0;
+    uint16_t matched = 0;
 
-    if (likely(!escaped)) {
-        for (unsigned i = 0; i < p->paths.n; i++)
-            same |=
-                (unsigned)(((word ^ v->head[in->level][i].bytes) & v->head[in->level][i].mask) == 0)
-                << i;
-        maybe &= p->pick.by_len[in->level][raw.len % PICK_LENGTHS] & (uint16_t)same;
-    }
+    ASSERT_HOT(level < JSON_PATH_KEYS_MAX);
     for (; maybe != 0; maybe &= (uint16_t)(maybe - 1)) {
         const unsigned i = (unsigned)__builtin_ctz(maybe);
         const struct json_path *path = &p->paths.path[i];
-        const struct span key = {.ptr = path->key[in->level], .len = path->key_len[in->level]};
+        const struct span key = {.ptr = path->key[level], .len = path->key_len[level]};
 
         if (json_key_equal(raw, escaped, key))
             matched |= (uint16_t)(1u << i);
@@ -527,7 +514,12 @@ static void find_level(struct json_parser *p, const struct json_colons *colons,
                 (struct json_live_key){.token = colon - 1, .len = (uint32_t)key.len};
         live->hash =
             (live->hash ^ (word & key_mask((uint32_t)key.len))) * UINT64_C(0x9E3779B97F4A7C15);
-        matched = key_match(p, in, key, escaped, word);
+        matched = in->paths;
+        if (likely(!escaped)) /* hardly ever any is left that is not the one */
+            matched &= p->pick.by_len[in->level][key.len % PICK_LENGTHS] &
+                       v->by_first[in->level][word & 0xFF];
+        if (matched != 0)
+            matched = key_match(p, in->level, key, escaped, matched);
         if (matched != 0)
             member_found(p, colons, in, colon + 1, matched);
     }

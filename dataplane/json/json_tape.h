@@ -117,11 +117,13 @@ struct json_live {
     uint16_t found;
 };
 
+#define COLONS_MAX 256u
+
 /** The colons of an event by depth: which tokens of it they are. */
 struct json_colons {
     uint32_t n[JSON_PATH_KEYS_MAX];
-    bool many; /* there were more */
-    uint32_t token[JSON_PATH_KEYS_MAX][256];
+    bool many;                                          /* there were more */
+    uint32_t token[JSON_PATH_KEYS_MAX][COLONS_MAX + 3]; /* and room to write some more */
 };
 
 /** 64 tokens, a bit each. */
@@ -179,10 +181,8 @@ struct json_vectors {
     uint64_t generation;
     uint32_t way;    /* to replace next */
     uint32_t levels; /* of the longest path */
-    struct {
-        uint64_t bytes; /* the first 8 of a path's key, as many as there are */
-        uint64_t mask;
-    } head[JSON_PATH_KEYS_MAX][JSON_PATHS_MAX];
+    /* Sets of paths by the first byte of their key at a level. */
+    uint16_t by_first[JSON_PATH_KEYS_MAX][256];
     struct json_live live;
     struct json_colons colons;
     uint64_t hash
