@@ -93,8 +93,8 @@ struct config {
     bool gcs_enabled;
     const char *gcs_endpoint, *gcs_bucket, *gcs_user_project;
     uint64_t gcs_concurrency, gcs_objects_per_second, gcs_resumable_bytes, gcs_chunk_bytes,
-        gcs_gzip_level;
-    bool gcs_gzip;
+        gcs_gzip_level, gcs_owner_renew;
+    bool gcs_gzip, gcs_owner;
     bool bigquery_enabled;
     const char *bigquery_endpoint, *bigquery_project, *bigquery_dataset, *bigquery_location;
     const char *bigquery_environment, *bigquery_user_project;

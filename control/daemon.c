@@ -73,10 +73,12 @@ static int open_journals(struct daemon *d)
     if (n < 0)
         return fail_with("journal", "cannot list data_dir/journal", n);
     config_fill_journal(d->config, &config);
+    config.adopt = d->adopt;
     for (uint32_t i = 0; rc == 0 && i < d->n_workers; i++) {
         rc = open_journal(d, i, &config);
         d->worker_journal[i] = (int)i;
     }
+    ASSERT(config.adopt == d->adopt);
     config.spares = 0; /* nobody writes to the others */
     for (int i = 0; rc == 0 && i < n; i++) {
         if (there[i] < d->n_workers)
@@ -102,6 +104,7 @@ static int open_dlog(struct daemon *d)
 
     ASSERT(d->dlog == NULL);
     config_fill_dlog(d->config, d->place.delivery_dir, &config);
+    config.adopt = d->adopt;
     rc = dlog_open(&config, &storage_posix, &d->dlog, error, sizeof(error));
     return rc != 0 ? fail_with("delivery log", error, rc) : 0;
 }
@@ -120,6 +123,7 @@ static int create_sinks(struct daemon *d)
         s->config.columns_dir = d->place.columns_dir;
         s->config.dedupe_dir = d->place.dedupe_dir;
         s->config.gcs.ramp = &d->ramp;
+        s->config.owner = d->owner;
         pthread_mutex_init(&s->calling, NULL);
         rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,
                          &s->sink, error, sizeof(error));
@@ -303,7 +307,9 @@ static int start_threads(struct daemon *d)
             return fail_with("sink thread", "", rc);
         d->sinks_running++;
     }
-    rc = start_nics(d);
+    rc = ownership_wait(d);
+    if (rc == 0)
+        rc = start_nics(d);
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; i < d->n_workers; i++) {
@@ -340,6 +346,8 @@ static int start_all(struct daemon *d)
     if (rc != 0)
         return fail_with("", error, rc);
     rc = probe_ports(d->config);
+    if (rc == 0)
+        rc = ownership_check(d);
     if (rc != 0)
         return rc;
     place_raise_limits();
@@ -359,7 +367,8 @@ static int start_all(struct daemon *d)
         d->worker_config[i].live = live_join(tuning_live(d->tuning));
     }
     ASSERT(d->n_workers > 0);
-    if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = create_sinks(d)) != 0 ||
+    if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 ||
+        (rc = ownership_create(d)) != 0 || (rc = create_sinks(d)) != 0 ||
         (rc = create_lanes(d)) != 0 || (rc = create_nics(d)) != 0 ||
         (rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
         return rc;
@@ -380,6 +389,7 @@ static bool stop_threads(struct daemon *d)
     d->admin = NULL;
     for (uint32_t i = 0; i < d->workers_running; i++)
         worker_stop(d->worker[i]);
+    ownership_release(d);
     for (uint32_t i = 0; i < d->sinks_running; i++)
         sink_stop(d->sink[i].sink);
     keeper_stop(d);
@@ -395,6 +405,7 @@ static void destroy_all(struct daemon *d)
     ASSERT(d->cli == NULL && d->admin == NULL);
     dlq_close(d->dlq);
     inject_stop(d->inject);
+    ownership_destroy(d);
     for (uint32_t i = 0; i < d->n_sinks; i++)
         sink_destroy(d->sink[i].sink);
     for (uint32_t w = 0; w < d->n_workers; w++)
@@ -442,7 +453,7 @@ static void log_ready(const struct daemon *d)
         log_warn("start", "durability: memory: a crash loses acknowledged events");
 }
 
-int daemon_start(const struct config *config, struct daemon **out)
+int daemon_start(const struct config *config, bool adopt, struct daemon **out)
 {
     struct daemon *d = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*d), CACHE_LINE_BYTES));
     int rc;
@@ -453,6 +464,7 @@ int daemon_start(const struct config *config, struct daemon **out)
         return -ENOMEM;
     memset(d, 0, sizeof(*d));
     d->config = config;
+    d->adopt = adopt;
     d->place.lock_fd = -1;
     d->started_us = clock_wall_us();
     pthread_mutex_init(&d->sampling, NULL);

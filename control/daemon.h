@@ -20,6 +20,7 @@
 #include "control/place.h"
 #include "control/tuning.h"
 #include "dataplane/worker.h"
+#include "sinks/owner/owner.h"
 #include "sinks/sink.h"
 
 enum daemon_state {
@@ -56,6 +57,10 @@ struct daemon {
     struct tuning *tuning;
     struct door *door; /* certificate */
     struct place_dir place;
+    bool adopt;
+    struct owner_file *owner_file; /* NULL: it could not be made */
+    struct owner *owner;           /* NULL: by configuration, or without a file */
+    lsn_t start_floor[JOURNALS_MAX];
     int64_t started_us; /* wall clock */
     uint32_t n_journals;
     struct journal *journal[JOURNALS_MAX];
@@ -91,19 +96,24 @@ struct daemon {
 /**
  * Starts everything. Messages go to the log.
  * Thread: init (main).  Owner: caller, until daemon_stop(); config is borrowed.
+ * @param adopt what was copied, restored or moved is accepted as the only one of its kind.
  * @return 0; -errno when something did not start: what had started is stopped again.
  */
-int daemon_start(const struct config *config, struct daemon **out) WARN_UNUSED;
+int daemon_start(const struct config *config, bool adopt, struct daemon **out) WARN_UNUSED;
 
-/** Runs until SIGTERM or SIGINT; logs what changed. Thread: main. */
-void daemon_run(struct daemon *d);
+/**
+ * Runs until SIGTERM or SIGINT; logs what changed. Thread: main.
+ * @return false when it ends because another copy of the data directory is in use: then nothing may
+ * be sent any more, daemon_quiesce() included.
+ */
+bool daemon_run(struct daemon *d) WARN_UNUSED;
 
 /** Drains and waits for delivery up to shutdown.grace; a second signal ends the wait. Thread: main.
  */
 void daemon_quiesce(struct daemon *d);
 
 /**
- * Stops and frees everything. Thread: main, after daemon_quiesce().
+ * Stops and frees everything. Thread: main, after daemon_run().
  * @return false when a command of the CLI is still at work: everything is stopped and durable, but
  * nothing is freed, and the process must end by _exit().
  */
@@ -131,6 +141,28 @@ uint32_t daemon_settle(struct daemon *d, int64_t timeout_us);
  * come in time. */
 int daemon_sink_call(struct daemon *d, uint32_t index, enum sink_command command,
                      struct sink_report *report, int64_t timeout_us) WARN_UNUSED;
+
+/** Creates what tells whether a copy of the data directory is in use. Thread: init, with journals and
+ * delivery log open. */
+int ownership_create(struct daemon *d) WARN_UNUSED;
+
+/** Looks whether the data directory is where it was, on this machine. @return 0; -errno, logged.
+ * Thread: init. */
+int ownership_check(struct daemon *d) WARN_UNUSED;
+
+/** Waits a moment for the bucket's word, so that a copy takes no events. @return 0; -EXDEV when this
+ * is one. Thread: init, with sink threads running. */
+int ownership_wait(struct daemon *d) WARN_UNUSED;
+
+/** What the bucket says: "off", "asking", "held", "unknown" or "lost"; text (REASON_TEXT_BYTES): why,
+ * or "". Thread: any. */
+const char *ownership_state(const struct daemon *d, char *text);
+
+/** Says in the bucket that nothing runs here any more. Thread: control, with sink threads running. */
+void ownership_release(struct daemon *d);
+
+/** Frees it. Thread: control, when sink threads have ended and before they are destroyed. */
+void ownership_destroy(struct daemon *d);
 
 /** Starts the keeper thread, which keeps journals supplied and recycles them. Thread: init. */
 int keeper_start(struct daemon *d) WARN_UNUSED;

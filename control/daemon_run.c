@@ -106,7 +106,7 @@ static void reload(struct daemon *d)
     textbuf_fini(&unused);
 }
 
-void daemon_run(struct daemon *d)
+bool daemon_run(struct daemon *d)
 {
     int64_t now = clock_monotonic_us(), next_log = now + LOG_EVERY_US, next_sample = now;
     struct totals last = {0};
@@ -123,6 +123,12 @@ void daemon_run(struct daemon *d)
             log_changes(d, &last);
             next_log += LOG_EVERY_US;
         }
+        if (d->owner != NULL && owner_state(d->owner) == OWNER_LOST) {
+            log_error("stop",
+                      "stopping: what is here is delivered by nobody until somebody has looked");
+            atomic_store(&d->state, DAEMON_STOPPING);
+            return false;
+        }
         tuning_tick(d->tuning);
         door_tick(d->door);
         number = next_signal(tuning_due_us(d->tuning, next_sample - now));
@@ -135,6 +141,7 @@ void daemon_run(struct daemon *d)
         "stop",
         "signal: no more events; waiting for delivery for at most %.1f s (a second signal ends it)",
         (double)tuning_number(d->tuning, "shutdown.grace") / SECOND_US);
+    return true;
 }
 
 static void sleep_us(int64_t us)

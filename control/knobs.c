@@ -214,6 +214,12 @@ static const struct knob table[] = {
     R("gcs.gzip_level", COUNT, gcs_gzip_level, 1, 9, "6", "",
       "1 is fastest, 9 smallest; about 250, 110 and 40 MB/s of events per sink thread at 1, 6 and "
       "9."),
+    K("gcs.owner", BOOL, gcs_owner, 0, 0, "true", "",
+      "Whether an object in the bucket, below penstock/owner/, tells copies of a data directory "
+      "from the one that may deliver."),
+    K("gcs.owner_renew", DURATION, gcs_owner_renew, SEC, 3600 * SEC, "30s", "",
+      "How often that object is renewed. A process that was killed on another machine is waited "
+      "for, three times this, before what it left is delivered."),
     K("gcs.user_project", TEXT, gcs_user_project, 0, 63, "", "",
       "Project that pays for requests, when another."),
     K("bigquery.enabled", BOOL, bigquery_enabled, 0, 0, "true", "",

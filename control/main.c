@@ -39,21 +39,23 @@ static void block_signals(void)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static int run(const struct config *c)
+static int run(const struct config *c, bool adopt)
 {
     struct daemon *d;
+    int status;
 
     ASSERT(c != NULL);
     log_set_level((enum log_level)c->log_level);
     block_signals();
     umask(077);
-    if (daemon_start(c, &d) != 0)
+    if (daemon_start(c, adopt, &d) != 0)
         return EXIT_RUNTIME;
-    daemon_run(d);
-    daemon_quiesce(d);
+    status = daemon_run(d) ? EXIT_OK : EXIT_RUNTIME;
+    if (status == EXIT_OK)
+        daemon_quiesce(d);
     if (!daemon_stop(d))
-        _exit(EXIT_OK);
-    return EXIT_OK;
+        _exit(status);
+    return status;
 }
 
 static int load_and_run(const struct options *o)
@@ -70,7 +72,7 @@ static int load_and_run(const struct options *o)
     } else if (o->mode == OPTIONS_CHECK) {
         printf("%s: valid\n", o->config);
     } else {
-        status = run(c);
+        status = run(c, o->adopt);
     }
     config_destroy(c);
     textbuf_fini(&problems);

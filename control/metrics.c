@@ -553,6 +553,9 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
     one(b, "penstock_journal_limit_bytes", "gauge", "journal.limit.",
         (double)d->config->journal_limit);
     one(b, "penstock_journals_full", "gauge", "Journals that are full.", t->journals_full);
+    one(b, "penstock_owner_held", "gauge",
+        "1 while the bucket says that this data directory may deliver, and no copy of it.",
+        d->owner != NULL && owner_state(d->owner) == OWNER_HELD ? 1 : 0);
     one(b, "penstock_journals_failing", "gauge", "Journals with disk errors.", t->journals_failing);
     one(b, "penstock_ready", "gauge", "1 while events are taken.",
         atomic_load(&d->state) == DAEMON_READY);

@@ -5,17 +5,21 @@
 
 #include "control/nearest.h"
 
-static const char *const known[] = {"--config",  "--set",  "--check",
-                                    "--version", "--help", "--print-config-docs"};
+static const char *const known[] = {
+    "--config", "--set", "--check", "--version", "--help", "--print-config-docs", "--adopt"};
 
 const char *options_help(void)
 {
-    return "usage: penstockd --config FILE [--set key=value]... [--check]\n"
+    return "usage: penstockd --config FILE [--set key=value]... [--check | --adopt]\n"
            "       penstockd --version | --help | --print-config-docs\n"
            "\n"
            "  --config FILE         the YAML configuration; docs/configuration.md lists every key\n"
            "  --set key=value       wins over the file; repeatable\n"
            "  --check               report every mistake in the configuration and exit\n"
+           "  --adopt               this data_dir is the one to use, although it was copied, "
+           "restored "
+           "or moved\n"
+           "                        from another machine; no other copy may be in use\n"
            "  --print-config-docs   write docs/configuration.md to standard output\n"
            "\n"
            "exit status: 0 done or stopped by SIGTERM or SIGINT, 1 failure at run time, 2 wrong "
@@ -72,6 +76,8 @@ static int parse_one(int argc, char *const *argv, int *i, struct options *out,
     ASSERT(arg != NULL);
     if (strcmp(arg, "--check") == 0)
         out->mode = OPTIONS_CHECK;
+    else if (strcmp(arg, "--adopt") == 0)
+        out->adopt = true;
     else if (strcmp(arg, "--version") == 0)
         out->mode = OPTIONS_VERSION;
     else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)

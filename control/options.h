@@ -16,6 +16,7 @@ struct options {
     const char *config;
     const char *sets[OPTIONS_SETS_MAX];
     uint32_t n_sets;
+    bool adopt; /* a data directory that was moved, restored, or taken over */
 };
 
 /**

@@ -3,6 +3,7 @@
  * process limits.
  *
  *     DATA_DIR/lock           flock()ed; holds the pid
+ *     DATA_DIR/owner       where it is, and who may deliver (sinks/owner/owner_file.h)
  *     DATA_DIR/machine-id     only where /etc/machine-id is missing
  *     DATA_DIR/journal/NN/    one journal each
  *     DATA_DIR/delivery/      delivery log and ledger

@@ -160,6 +160,27 @@ static void json_tokens(const struct daemon *d, struct textbuf *b)
     free(names);
 }
 
+static void json_owner(const struct daemon *d, struct textbuf *b)
+{
+    char text[REASON_TEXT_BYTES];
+    const char *state = ownership_state(d, text);
+
+    ASSERT(state != NULL);
+    textbuf_add(b, ",\"owner\":{\"state\":\"%s\",\"text\":", state);
+    textbuf_json(b, span_of(text));
+    textbuf_add(b, "}");
+}
+
+static void text_owner(const struct daemon *d, struct textbuf *b)
+{
+    char text[REASON_TEXT_BYTES];
+    const char *state = ownership_state(d, text);
+
+    ASSERT(state != NULL);
+    if (text[0] != '\0')
+        textbuf_add(b, "owner          %s: %s\n", state, text);
+}
+
 static void status_json(const struct status *s, struct textbuf *b)
 {
     const struct totals *t = &s->t;
@@ -195,6 +216,7 @@ static void status_json(const struct status *s, struct textbuf *b)
                 ",\"limit_bytes\":%" PRIu64 ",\"full\":%" PRIu32 ",\"disk_error\":%" PRIu32 "}",
                 t->journal_used, t->journal_total, s->d->config->journal_limit, t->journals_full,
                 t->journals_failing);
+    json_owner(s->d, b);
     textbuf_add(b,
                 ",\"dlq\":{\"new\":%" PRIu64 ",\"replayed\":%" PRIu64 ",\"dropped\":%" PRIu64
                 ",\"replaying\":%" PRIu64 ",\"objects_deleted\":%" PRIu64 "}",
@@ -326,6 +348,7 @@ static void status_text(const struct status *s, struct textbuf *b)
         b, "journal        %.1f of %.1f MiB used%s%s\n", (double)t->journal_used / (1 << 20),
         (double)s->d->config->journal_limit / (1 << 20), t->journals_full > 0 ? ", FULL" : "",
         t->journals_failing > 0 ? ", DISK ERROR" : "");
+    text_owner(s->d, b);
     textbuf_add(b, "memory         %.1f MiB resident, %.1f MiB on the heap\n",
                 (double)s->rss / (1 << 20), (double)s->heap.allocated / (1 << 20));
     textbuf_add(

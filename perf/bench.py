@@ -12,6 +12,7 @@ from bench_instructions import bench_instructions
 from bench_json import bench_json
 from bench_lib import ROOT, BenchError, Report, log, program, setting, workspace
 from bench_packets import bench_packets
+from bench_restart import bench_restart
 from bench_slow import bench_slow
 from bench_sockets import bench_sockets
 from bench_tls import bench_tls
@@ -101,7 +102,8 @@ BENCHES = {
 }
 
 
-OPTIONAL = {"instructions": bench_instructions}  # only when asked for: valgrind is slow
+# Only when asked for: valgrind is slow, and a backlog of 10 GB needs disk space.
+OPTIONAL = {"instructions": bench_instructions, "restart": bench_restart}
 
 
 def main(names):

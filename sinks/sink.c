@@ -11,6 +11,7 @@
 
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
+#include "sinks/owner/owner.h"
 #include "sinks/sink_internal.h"
 
 #define TICK_US    50000
@@ -30,6 +31,8 @@ static int clients_create(struct sink *s, char *error, size_t error_len)
         auth_bind(&s->auth, s->loop, s->http);
     if (rc == 0)
         rc = gcs_create(s->loop, s->http, &s->auth, &s->config.gcs, &s->gcs_stats, &s->gcs);
+    if (rc == 0 && s->config.owner != NULL && s->config.index == 0)
+        owner_attach(s->config.owner, s->gcs);
     if (rc == 0 && s->config.bigquery_enabled)
         rc = bq_create(s->loop, s->http, &s->auth, &s->config.bq, &s->bq_stats, &s->bq);
     if (rc < 0)
@@ -110,6 +113,7 @@ int sink_create(const struct sink_config *config, const struct type_set *types,
     s->config = *config;
     s->types = types;
     s->dlog = dlog;
+    s->may_send = config->owner == NULL;
     pthread_mutex_init(&s->call_lock, NULL);
     sem_init(&s->call_done, 0, 0);
     atomic_store(&s->start_result, 1);
@@ -285,7 +289,9 @@ static void report(struct sink *s, struct sink_report *out)
     inserts_report(s, out);
     while (d != &s->putting.head && d->put.waiting == NULL)
         d = d->next;
-    if (s->gcs_paused)
+    if (!s->may_send)
+        owner_text(s->config.owner, out->gcs_waiting);
+    else if (s->gcs_paused)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "gcs is paused");
     else if (held_too_many(s))
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting),
@@ -481,11 +487,21 @@ static void gauges_set(struct sink *s)
     stat_set(&s->stats.lag_us, lag(s));
 }
 
+/* Whether this directory is the one that may deliver, as the bucket says. */
+static void owner_follow(struct sink *s)
+{
+    if (s->config.owner == NULL)
+        return;
+    if (s->config.index == 0)
+        owner_run(s->config.owner, s->now_us);
+    s->may_send = owner_may_send(s->config.owner);
+}
+
 static void tick(struct sink *s)
 {
     s->next_tick_us = s->now_us + TICK_US;
     plan_due(s, false);
-    if (s->config.bigquery_enabled)
+    if (s->config.bigquery_enabled && s->may_send)
         tables_run(s);
     for (uint32_t i = 0; i < s->n_feeds; i++)
         dlog_set_floor(s->port, journal_uuid(s->feed[i].journal), feed_floor(s, &s->feed[i]));
@@ -543,14 +559,17 @@ static void turn(struct sink *s)
 
     s->now_us = clock_monotonic_us();
     settings_follow(s);
+    owner_follow(s);
     records_run(s);
     more = reload_run(s);
     more |= consume(s);
     more |= pack_run(s);
     dedupes_run(s);
     marks_run(s);
-    deliver_start(s);
-    inserts_run(s);
+    if (s->may_send) {
+        deliver_start(s);
+        inserts_run(s);
+    }
     if (s->now_us >= s->next_tick_us)
         tick(s);
     commands_run(s);

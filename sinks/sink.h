@@ -15,6 +15,8 @@
 #include "sinks/delivery/plan.h"
 #include "sinks/gcs/gcs.h"
 
+struct owner;
+
 struct sink_config {
     uint32_t index;
     uint32_t n_threads; /* sink threads in all: types are shared out by hash of their table */
@@ -43,6 +45,7 @@ struct sink_config {
     struct http_config http;
     struct gcs_config gcs;
     struct bq_config bq;
+    struct owner *owner;      /* who may send; run by the first sink thread. NULL: all may */
     struct live_reader *live; /* settings that change while it runs; NULL: none do */
 };
 

@@ -357,6 +357,7 @@ struct pending_record {
 struct sink {
     struct sink_config config;            /* follows the live settings */
     uint64_t settings_version;            /* that it follows */
+    bool may_send;                        /* no other copy of the data directory is in use */
     const struct live_settings *settings; /* of this turn; NULL before the first */
     uint64_t types_version;               /* that the routes follow */
     bool gcs_paused, bigquery_paused;

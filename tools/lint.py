@@ -38,6 +38,7 @@ MAY_INCLUDE = {
     "sinks/dedupe": [BASE, EVENT + "/names.h", ENGINE],
     "sinks/gcs": CLOUD,
     "sinks/bigquery": CLOUD,
+    "sinks/owner": [BASE, ENGINE, "sinks/gcs"],  # one object that is read and written
     "sinks": ["sinks/**", BASE, JSON, EVENT, BLOCK, JOURNAL, "dataplane/lane.h"],
     "control": ["dataplane/**", "sinks/**"],
     # The pure parts, and those that read a daemon's files: the command line works where no daemon runs.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "dataplane/base/ring.h"
 #include "dataplane/journal/journal_internal.h"
@@ -47,6 +48,19 @@ static int names_sync(const struct journal *j, char *error, size_t error_len)
     return rc;
 }
 
+/*
+ * The original may have gone on from here: places that it gave to other events must not be given again.
+ * 65,536 segments are more than anybody notices late.
+ */
+static void numbers_skip(struct journal *j)
+{
+    uint16_t random = 0;
+
+    ASSERT(j->next_segment > 0);
+    (void)!getrandom(&random, sizeof(random), 0);
+    j->next_segment += 65536u + random;
+}
+
 int journal_open(const char *dir, const char *machine_id, const struct journal_config *config,
                  const struct storage *storage, struct journal **out, char *error, size_t error_len)
 {
@@ -78,6 +92,8 @@ int journal_open(const char *dir, const char *machine_id, const struct journal_c
         rc = journal_recover(j, error, error_len);
     if (rc < 0)
         goto fail;
+    if (config->adopt)
+        numbers_skip(j);
     *out = j;
     return 0;
 fail:

@@ -24,6 +24,7 @@ struct journal_config {
     uint32_t segment_bytes; /* a multiple of 4 KiB, at least 4 blocks */
     uint64_t limit_bytes;   /* all segments of one journal, spares included */
     uint32_t spares;        /* segments kept ready ahead of the writer */
+    bool adopt;             /* another machine's journal is taken over */
 };
 
 /** Counters of one journal; each written by one thread, readable by any (relaxed). */
@@ -42,7 +43,7 @@ struct journal;
  * scanned, a torn tail cut. Damage below the durable end is an error: nothing is changed, somebody
  * must look. Thread: init.  Owner: caller, until journal_close().
  * @param machine_id of this machine; a directory of another one is refused (a cloned disk must not
- * reuse names).
+ * reuse names), unless config->adopt.
  * @return 0; -EUCLEAN for damage; -EXDEV for another machine's; -errno. error: one sentence.
  */
 int journal_open(const char *dir, const char *machine_id, const struct journal_config *config,

@@ -20,16 +20,14 @@ static uint32_t meta_sum(const char *hex)
     return crc32c(0, hex, strlen(hex));
 }
 
-/* Creates DIR/meta by way of a temporary file, so that it is whole or not there. */
-static int meta_create(struct journal *j, const char *machine_id, char *error, size_t error_len)
+/* Writes DIR/meta by way of a temporary file, so that it is whole or as it was. */
+static int meta_write(struct journal *j, const char *machine_id, char *error, size_t error_len)
 {
     const struct storage *s = j->storage;
     char path[JOURNAL_PATH_BYTES + 16], temporary[JOURNAL_PATH_BYTES + 16], text[META_BYTES],
         hex[33] = "";
     int fd, rc, n;
 
-    if (getrandom(j->uuid.byte, sizeof(j->uuid.byte), 0) != (ssize_t)sizeof(j->uuid.byte))
-        return -EIO;
     journal_uuid_hex(&j->uuid, hex);
     n = snprintf(text, sizeof(text),
                  "penstock-journal 1\nuuid %s\nmachine %.64s\ncheck %08" PRIx32 "\n", hex,
@@ -47,8 +45,16 @@ static int meta_create(struct journal *j, const char *machine_id, char *error, s
     if (rc == 0)
         rc = s->ops->rename(s->ctx, temporary, path);
     if (rc < 0)
-        snprintf(error, error_len, "cannot create %s: %s", path, strerror(-rc));
+        snprintf(error, error_len, "cannot write %s: %s", path, strerror(-rc));
     return rc < 0 ? rc : 0;
+}
+
+static int meta_create(struct journal *j, const char *machine_id, char *error, size_t error_len)
+{
+    ASSERT(error_len > 0);
+    if (getrandom(j->uuid.byte, sizeof(j->uuid.byte), 0) != (ssize_t)sizeof(j->uuid.byte))
+        return -EIO;
+    return meta_write(j, machine_id, error, error_len);
 }
 
 /* Takes identity and machine (65 bytes) out of its text. */
@@ -122,13 +128,15 @@ int meta_open(struct journal *j, const char *machine_id, char *error, size_t err
     }
     if (rc < 0)
         return rc;
+    if (strncmp(machine, machine_id, 64) != 0 && j->config.adopt)
+        return meta_write(j, machine_id, error, error_len);
     if (strncmp(machine, machine_id, 64) != 0) {
         snprintf(
             error, error_len,
             "journal %s was written on another machine (%s, this is %s): a copied disk must not "
             "deliver "
-            "the same events again. If the disk has really moved, set the machine line in %s/meta",
-            j->dir, machine, machine_id, j->dir);
+            "the same events again. If the disk has really moved, start once with --adopt",
+            j->dir, machine, machine_id);
         return -EXDEV;
     }
     return 0;

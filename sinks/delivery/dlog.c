@@ -46,6 +46,7 @@ static int create(const struct dlog_config *c, const struct storage *storage, st
     d->file_bytes = align_up(c->file_bytes, STORAGE_ALIGN);
     d->ports_max = c->ports_max;
     d->ring_records = c->ring_records;
+    d->adopt = c->adopt;
     d->active = d->newest = -1;
     d->renamed = true; /* whoever renamed a file before may have been killed before its flush */
     d->fd[0] = d->fd[1] = -1;
@@ -164,6 +165,19 @@ static void take_recovered(struct dlog *d, const struct recovered *r)
                  r->cut ? "; a torn record at its end was cut" : "");
 }
 
+/*
+ * The original may have gone on from here: its names must not be given again. 2^32 ids are more than it
+ * has used meanwhile; random, because one state may be adopted twice.
+ */
+static void ids_skip(struct dlog *d)
+{
+    uint32_t random = 0;
+
+    ASSERT(atomic_load(&d->next_id) > 0);
+    (void)!getrandom(&random, sizeof(random), 0);
+    atomic_fetch_add(&d->next_id, ((uint64_t)1 + random % (1u << 20)) << 32);
+}
+
 /* A ledger ahead of the log means that the log lost its end. */
 static int check_ahead(struct dlog *d, char *error, size_t error_len)
 {
@@ -194,6 +208,8 @@ static int recover(struct dlog *d, char *error, size_t error_len)
     if (rc != 0)
         return rc;
     take_recovered(d, &r);
+    if (d->adopt && r.winner >= 0)
+        ids_skip(d);
     if (r.winner < 0)
         rc = new_log(d, error, error_len);
     if (rc == 0)

@@ -58,8 +58,9 @@ struct record {
 };
 
 struct dlog_config {
-    const char *dir;       /* exists; the log's files and ledger.db live here */
-    const char *node;      /* node id, for the log header */
+    const char *dir;  /* exists; the log's files and ledger.db live here */
+    const char *node; /* node id, for the log header */
+    bool adopt;       /* a copy may have gone on from here: ids that it may have used are skipped */
     uint64_t file_bytes;   /* of each of the two log files, preallocated; 8 MiB at least */
     uint32_t ports_max;    /* sink threads */
     uint32_t ring_records; /* submissions in flight per port */

@@ -93,6 +93,7 @@ struct dlog {
     struct journal_uuid id;
     char id_hex[33]; /* id as text */
     bool is_new;     /* there was no log in the directory */
+    bool adopt;      /* ids that a copy may have used are skipped */
     uint64_t file_bytes;
     uint32_t ports_max;
     uint32_t ring_records;

@@ -60,7 +60,7 @@ static int start(void **state)
         print_error("%s", textbuf_str(&problems));
     textbuf_fini(&yaml);
     textbuf_fini(&problems);
-    return rc != 0 ? rc : daemon_start(config, &d);
+    return rc != 0 ? rc : daemon_start(config, false, &d);
 }
 
 static int stop(void **state)
