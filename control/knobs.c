@@ -289,6 +289,12 @@ static const struct knob table[] = {
       "Memory for open and unsent groups, per sink thread."),
     K("sinks.threads", COUNT, sinks_threads, 1, SINK_THREADS_MAX, "1", "",
       "Sink threads; tables are shared out."),
+    R("sinks.backlog_share", FRACTION, backlog_share, 10000, 1000000, "0.5", "",
+      "While events come in, the part of a sink thread's time for what it reads back from "
+      "journals, "
+      "from 0.01 on; the rest is left to the workers. All of it when nothing comes in, or a "
+      "journal "
+      "is more than half full."),
     R("sinks.park_retry", DURATION, park_retry, SEC, DAY, "60s", "",
       "What was refused for good (rights, names) is tried again after this."),
     R("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "",

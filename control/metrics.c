@@ -159,6 +159,8 @@ static const struct series sink_series[] = {
     COUNTER(sink_stats, gzip_bytes, "sink_gzip_bytes", "Bytes that they became."),
     GAUGE(sink_stats, load_lag_us, "sink_load_lag_microseconds",
           "Since the oldest object that is not loaded was stored."),
+    COUNTER(sink_stats, backlog_pauses, "sink_backlog_pauses",
+            "Pauses in reading journals back, by sinks.backlog_share."),
     COUNTER(sink_stats, read_errors, "sink_read_errors", "Journal blocks that could not be read."),
 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
 #include "sinks/sink_internal.h"
@@ -445,7 +446,9 @@ static bool from_lane(struct feed *f)
 
 static bool feed_step(struct sink *s, struct feed *f)
 {
+    int64_t began = 0;
     lsn_t durable;
+    bool whole;
 
     if (!f->in_block) {
         durable = journal_durable(f->journal);
@@ -453,12 +456,18 @@ static bool feed_step(struct sink *s, struct feed *f)
             return false;
         ASSERT(f->cursor < durable);
         if (!from_lane(f)) {
-            if (!scan_next(&f->scan, &f->cursor, durable, s->now_us, &f->view))
+            if (!backlog_may_read(s) ||
+                !scan_next(&f->scan, &f->cursor, durable, s->now_us, &f->view))
                 return false;
             block_begin(f, NULL);
         }
     }
-    if (!block_consume(s, f)) {
+    if (f->lent == NULL)
+        began = clock_monotonic_us();
+    whole = block_consume(s, f);
+    if (f->lent == NULL)
+        backlog_took(s, clock_monotonic_us() - began);
+    if (!whole) {
         plan_for_memory(s);
         return false; /* goes on when chunks come back */
     }

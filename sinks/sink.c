@@ -522,6 +522,7 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->load_bytes_max = l->load_bytes_max;
     c->split_jobs = l->split_jobs;
     c->park_retry_us = l->park_retry_us;
+    c->backlog_share_ppm = l->backlog_share_ppm;
     c->insert_rows = l->insert_rows;
     c->insert_bytes = l->insert_bytes;
     c->insert_age_us_max = l->insert_age_us_max;
@@ -573,7 +574,7 @@ static void turn(struct sink *s)
     if (s->now_us >= s->next_tick_us)
         tick(s);
     commands_run(s);
-    loop_run_once(s->loop, more ? 0 : TICK_US);
+    loop_run_once(s->loop, more ? 0 : backlog_sleep_us(s, TICK_US));
 }
 
 static void *thread_main(void *arg)

@@ -35,7 +35,9 @@ struct sink_config {
     uint32_t inserts_max;       /* insertAll requests under way at once */
     uint32_t table_inserts_max; /* of these, for one table */
     int64_t insert_wait_us;     /* how long insertAll may not find a table */
-    int64_t park_retry_us;      /* a parked plan or table is tried again after this */
+    uint32_t
+        backlog_share_ppm; /* of its time, for what is read back while events come in; 0: all */
+    int64_t park_retry_us; /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
     const char *columns_dir; /* exists; versions of inferred columns live here */
@@ -81,6 +83,7 @@ struct sink_stats {
     _Atomic uint64_t lag_us; /* gauge: age of the oldest event that is not confirmed; 0 when none */
     _Atomic uint64_t gzip_plain_bytes; /* compressed so far... */
     _Atomic uint64_t gzip_bytes;       /* ...into these */
+    _Atomic uint64_t backlog_pauses;   /* in which live events had the time */
     _Atomic uint64_t read_errors;      /* journal blocks that could not be read or did not verify */
 };
 

@@ -48,10 +48,11 @@ struct feed {
     struct sink *sink;
     uint32_t index;
     const struct journal *journal;
-    struct lane *lane; /* NULL: left over from an earlier run */
-    lsn_t cursor;      /* everything in front of it is in groups or plans */
-    lsn_t planned_max; /* look planned_to up only below it: it was set before this start */
-    struct scan scan;  /* for blocks that the lane has not */
+    struct lane *lane;  /* NULL: left over from an earlier run */
+    lsn_t cursor;       /* everything in front of it is in groups or plans */
+    lsn_t seen_durable; /* when it was last looked whether events come in */
+    lsn_t planned_max;  /* look planned_to up only below it: it was set before this start */
+    struct scan scan;   /* for blocks that the lane has not */
     /* The block under way, and how far: group memory may run out in the middle. */
     bool in_block;
     struct block *lent; /* the block's holder; NULL when it lies in buf */
@@ -355,8 +356,11 @@ struct pending_record {
 };
 
 struct sink {
-    struct sink_config config;            /* follows the live settings */
-    uint64_t settings_version;            /* that it follows */
+    struct sink_config config;        /* follows the live settings */
+    uint64_t settings_version;        /* that it follows */
+    int64_t backlog_look_us, live_us; /* see backlog.c */
+    int64_t backlog_spent_us, backlog_until_us;
+    bool backlog_shares;
     bool may_send;                        /* no other copy of the data directory is in use */
     const struct live_settings *settings; /* of this turn; NULL before the first */
     uint64_t types_version;               /* that the routes follow */
@@ -868,6 +872,15 @@ void staging_free(struct sink *s);
 
 /** Sets the feeds up where their journals are planned to. @return 0; -errno with error. */
 int feeds_resume(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
+
+/** Whether a block may be read back from disk now, by sinks.backlog_share. */
+bool backlog_may_read(struct sink *s);
+
+/** Accounts for the time that a block from disk took. */
+void backlog_took(struct sink *s, int64_t us);
+
+/** How long to sleep when there is nothing to do but, perhaps, to go on with the backlog. */
+int64_t backlog_sleep_us(const struct sink *s, int64_t most_us);
 
 /** Takes over this thread's share of the delivery state, after feeds_resume(). @return 0; -errno with
  * error. */

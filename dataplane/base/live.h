@@ -54,7 +54,8 @@ struct live_sink {
     uint32_t split_jobs;
     uint64_t load_bytes_max;
     int64_t park_retry_us;
-    uint32_t insert_rows; /* of one insertAll request */
+    uint32_t backlog_share_ppm; /* of a thread's time, while events come in */
+    uint32_t insert_rows;       /* of one insertAll request */
     uint64_t insert_bytes;
     int64_t insert_age_us_max;
     uint32_t inserts_max, table_inserts_max; /* requests under way at once; for one table */

@@ -155,6 +155,13 @@ bool journal_full(const struct journal *j)
     return atomic_load_explicit(&j->full, memory_order_relaxed);
 }
 
+bool journal_half_full(const struct journal *j)
+{
+    ASSERT(j->config.limit_bytes > 0);
+    return atomic_load_explicit(&j->stats.used_bytes, memory_order_relaxed) >
+           j->config.limit_bytes / 2;
+}
+
 bool journal_disk_error(const struct journal *j)
 {
     return atomic_load_explicit(&j->disk_error, memory_order_relaxed);

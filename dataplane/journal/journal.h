@@ -72,6 +72,9 @@ uint64_t journal_events_total(const struct journal *j);
 /** True while no spare can be prepared because limit_bytes is reached. Thread: any. */
 bool journal_full(const struct journal *j);
 
+/** Whether more than half of limit_bytes holds blocks. Thread: any. */
+bool journal_half_full(const struct journal *j);
+
 /** True while preparing spares fails (no space, I/O error). Thread: any. */
 bool journal_disk_error(const struct journal *j);
 

@@ -123,9 +123,9 @@ static int new_log(struct dlog *d, char *error, size_t error_len)
 
 /* What decides how much of a file counts is read twice: a bit that was read wrongly must not cut off
  * records that were acknowledged. */
-static int read_image(struct dlog *d, int slot, struct log_image *out)
+static int read_image(struct dlog *d, int slot, uint64_t len_max, struct log_image *out)
 {
-    int rc = dlog_file_read(d, slot, out);
+    int rc = dlog_file_read(d, slot, len_max, out);
     uint64_t last;
 
     ASSERT(slot >= 0 && slot < DLOG_FILES);
@@ -136,18 +136,49 @@ static int read_image(struct dlog *d, int slot, struct log_image *out)
     return rc;
 }
 
+/* Reads one file in place of what was read of it before. */
+static int image_take(struct dlog *d, int slot, uint64_t len_max, struct log_image *out,
+                      char *error, size_t error_len)
+{
+    int rc;
+
+    ASSERT(len_max >= FILE_HEADER_BYTES);
+    free(out->data);
+    rc = read_image(d, slot, len_max, out);
+    if (rc != 0)
+        snprintf(error, error_len, "%s cannot be read: %s", d->path[slot], strerror(-rc));
+    return rc;
+}
+
+/*
+ * The newer file, and the older one only if the newer is not whole: half of the reading at each start,
+ * and memory. Of the older one the header is enough then.
+ */
 static int read_images(struct dlog *d, struct log_image *image, char *error, size_t error_len)
 {
-    for (int i = 0; i < DLOG_FILES; i++) {
-        int rc = read_image(d, i, &image[i]);
+    struct file_header h[DLOG_FILES] = {{.file_seq = 0}, {.file_seq = 0}};
+    bool good[DLOG_FILES];
+    struct file_scan s;
+    int newer, rc = 0;
 
-        if (rc != 0) {
-            snprintf(error, error_len, "%s cannot be read: %s", d->path[i], strerror(-rc));
-            return rc;
-        }
-        d->bytes[i] = image[i].len & ~(uint64_t)(STORAGE_ALIGN - 1);
+    for (int i = 0; rc == 0 && i < DLOG_FILES; i++) {
+        rc = image_take(d, i, FILE_HEADER_BYTES, &image[i], error, error_len);
+        good[i] = rc == 0 && image[i].data != NULL &&
+                  file_header_decode(image[i].data, image[i].len, &h[i]) == 0;
     }
-    return 0;
+    if (rc != 0)
+        return rc;
+    newer = good[1] && (!good[0] || h[1].file_seq > h[0].file_seq);
+    rc = image_take(d, newer, UINT64_MAX, &image[newer], error, error_len);
+    if (rc != 0)
+        return rc;
+    dlog_scan_file(&image[newer], &s);
+    if (!s.complete || s.damage != 0 || !good[1 - newer])
+        rc = image_take(d, 1 - newer, UINT64_MAX, &image[1 - newer], error, error_len);
+    for (int i = 0; rc == 0 && i < DLOG_FILES; i++)
+        rc = dlog_file_measure(d, i, image[i].len);
+    ASSERT(rc <= 0);
+    return rc;
 }
 
 static void take_recovered(struct dlog *d, const struct recovered *r)

@@ -35,27 +35,70 @@ static void slot_close(struct dlog *d, int slot)
     d->fd[slot] = -1;
 }
 
-static int read_all(struct dlog *d, int fd, struct log_image *out)
+static int read_all(struct dlog *d, int fd, uint64_t len_max, struct log_image *out)
 {
-    for (;;) {
-        uint8_t *bigger = realloc(out->data, out->len + READ_CHUNK_BYTES);
+    while (out->len < len_max) {
+        uint64_t left = len_max - out->len;
+        size_t want = left < READ_CHUNK_BYTES ? (size_t)left : READ_CHUNK_BYTES;
+        uint8_t *bigger = realloc(out->data, out->len + want);
         ssize_t n;
 
         if (bigger == NULL)
             return -ENOMEM;
         out->data = bigger;
         do {
-            n = d->storage.ops->pread(d->storage.ctx, fd, out->data + out->len, READ_CHUNK_BYTES,
-                                      out->len);
+            n = d->storage.ops->pread(d->storage.ctx, fd, out->data + out->len, want, out->len);
         } while (n == -EINTR);
         if (n <= 0)
             return (int)n;
-        ASSERT((size_t)n <= READ_CHUNK_BYTES);
+        ASSERT((size_t)n <= want);
         out->len += (size_t)n;
     }
+    return 0;
 }
 
-int dlog_file_read(struct dlog *d, int slot, struct log_image *out)
+/* Whether the file has a byte in front of end. @return 1, 0, or -errno. */
+static int reaches(struct dlog *d, int fd, uint64_t end)
+{
+    char byte;
+    ssize_t n;
+
+    ASSERT(end > 0);
+    do {
+        n = d->storage.ops->pread(d->storage.ctx, fd, &byte, 1, end - 1);
+    } while (n == -EINTR);
+    return (int)n;
+}
+
+int dlog_file_measure(struct dlog *d, int slot, uint64_t least)
+{
+    uint64_t low = least / STORAGE_ALIGN, high = low + 1; /* it has low blocks, and not high */
+    int fd = d->storage.ops->open(d->storage.ctx, d->path[slot], O_RDONLY, 0);
+    int rc = 1;
+
+    d->bytes[slot] = 0;
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    while ((rc = reaches(d, fd, high * STORAGE_ALIGN)) > 0) {
+        low = high;
+        high *= 2;
+    }
+    while (rc >= 0 && high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+
+        rc = reaches(d, fd, middle * STORAGE_ALIGN);
+        if (rc > 0)
+            low = middle;
+        else
+            high = middle;
+    }
+    d->storage.ops->close(d->storage.ctx, fd);
+    ASSERT(low < high);
+    d->bytes[slot] = low * STORAGE_ALIGN;
+    return rc < 0 ? rc : 0;
+}
+
+int dlog_file_read(struct dlog *d, int slot, uint64_t len_max, struct log_image *out)
 {
     int fd = d->storage.ops->open(d->storage.ctx, d->path[slot], O_RDONLY, 0);
     int rc;
@@ -63,7 +106,7 @@ int dlog_file_read(struct dlog *d, int slot, struct log_image *out)
     *out = (struct log_image){0};
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
-    rc = read_all(d, fd, out);
+    rc = read_all(d, fd, len_max, out);
     d->storage.ops->close(d->storage.ctx, fd);
     if (rc != 0) {
         free(out->data);

@@ -192,9 +192,12 @@ void list_fini(struct submission_list *l);
 
 /* ---- dlog_file.c ---- */
 
-/** Reads a whole file. @return 0 with data NULL when there is none; -errno. Owner: caller frees
+/** Reads the first len_max bytes of a file. @return 0 with data NULL when there is none; -errno. Owner: caller frees
  * out->data. */
-int dlog_file_read(struct dlog *d, int slot, struct log_image *out) WARN_UNUSED;
+int dlog_file_read(struct dlog *d, int slot, uint64_t len_max, struct log_image *out) WARN_UNUSED;
+
+/** Finds how long a file is, in whole blocks, from a length that it has at least: d->bytes[slot]. */
+int dlog_file_measure(struct dlog *d, int slot, uint64_t least) WARN_UNUSED;
 
 /**
  * Reads a piece of a file again, past the page cache, and compares it with what was read before.

@@ -183,7 +183,8 @@ void owner_destroy(struct owner *o)
 
 /* ---- states ---- */
 
-static void say(struct owner *o, enum owner_state state, const char *text)
+/* @return whether it is another text than before. */
+static bool text_set(struct owner *o, const char *text)
 {
     bool same;
 
@@ -192,9 +193,17 @@ static void say(struct owner *o, enum owner_state state, const char *text)
     same = strcmp(o->text, text) == 0;
     snprintf(o->text, sizeof(o->text), "%s", text);
     pthread_mutex_unlock(&o->lock);
+    return !same;
+}
+
+static void say(struct owner *o, enum owner_state state, const char *text)
+{
+    bool other = text_set(o, text);
+
+    ASSERT(state != OWNER_OFF);
     if (state == OWNER_LOST)
         log_error("owner", "%s", text);
-    else if (!same && text[0] != '\0')
+    else if (other && text[0] != '\0')
         log_warn("owner", "%s", text);
     atomic_store(&o->may_send, state == OWNER_HELD || state == OWNER_UNKNOWN);
     atomic_store(&o->state, state);
@@ -496,6 +505,8 @@ void owner_detach(struct owner *o)
 void owner_run(struct owner *o, int64_t now_us)
 {
     ASSERT(o->attached);
+    if (owner_state(o) == OWNER_ASKING && o->claim.waiting != NULL)
+        (void)text_set(o, o->claim.waiting); /* credentials; whoever looks for them logs why */
     if (gcs_claim_busy(&o->claim) || owner_state(o) == OWNER_LOST)
         return;
     if (atomic_load(&o->release) && !o->releasing && o->step == STEP_WRITE &&

@@ -137,7 +137,7 @@ def forms_check(cloud):
     """Names, types and metadata of both forms agree with the bytes."""
     counts = {True: 0, False: 0}
     with cloud.client() as client:
-        for item in cloud.listing():
+        for item in cloud.listing("output/") + cloud.listing("dead_letter/"):
             quoted = urllib.parse.quote(item["name"], safe="")
             status, data = client.call("GET", f"/storage/v1/b/{BUCKET}/o/{quoted}?alt=media")
             equal(status, 200, item["name"])
@@ -157,15 +157,16 @@ def test_gzip_recognised():
     """Stored, answer lost, kill -9, another level: other bytes of the same lines are ours."""
     with Place() as place:
         cloud = place.cloud()
+        daemon = place.daemon(cloud, gcs={"gzip": True, "gzip_level": 9})
+        daemon.until_owner()
         cloud.fault(service="storage", method="POST", lose_answer=True)
         cloud.fault(service="storage", method="GET", status=503)
-        daemon = place.daemon(cloud, gcs={"gzip": True, "gzip_level": 9})
         gen = gen_run(place, daemon, 5)
         until(lambda: metric(daemon, "sink_gzip_bytes") > 1000 and metric(daemon, "gcs_retries") > 5, 60,
               "uploads")
         daemon.kill()
         cloud.clear_faults()
-        stored = cloud.listing()
+        stored = cloud.listing("output/") + cloud.listing("dead_letter/")
         expect(len(stored) > 3, "stored without an answer:", len(stored))
         daemon.config["gcs"]["gzip_level"] = 1
         daemon.start()

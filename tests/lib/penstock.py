@@ -477,6 +477,10 @@ class Daemon:
     def status(self):
         return self.cli_json("status")
 
+    def until_owner(self):
+        """Waits for the bucket's word: before it, nothing is sent."""
+        until(lambda: self.status()["owner"]["state"] == "held", 60, "the claim on the bucket")
+
     def flush(self, seconds=120):
         status, text = self.cli("flush", "--timeout", f"{seconds}s", seconds=seconds + 30)
         expect(status == 0, "flush gave", status, text[:600])
