@@ -105,6 +105,9 @@ static void decision_visit(void *ctx, const struct id_decision *d, struct id_rea
     size_t bitmap = (d->n_entries + 7) / 8;
     struct decided **bucket, *kept;
 
+    for (uint32_t i = 0; i < d->n_ids;
+         i++) /* ten million ids, one at a time, would wait for memory */
+        id_window_prefetch(&self->window, d->id[i]);
     for (uint32_t i = 0; i < d->n_ids; i++)
         id_window_add(&self->window, d->id[i], d->time_us, d->time_us);
     reach->ids_end = self->window.next;

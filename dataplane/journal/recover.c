@@ -166,6 +166,11 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
     if (t.buf == NULL)
         return -ENOMEM;
     rc = tail_read(&t);
+    if (rc == 0 && t.len >= JOURNAL_HEADER_BYTES) {
+        /* tail_secure() may write the header again: the one that verified, not this read of it. */
+        memset(t.buf, 0, JOURNAL_HEADER_BYTES);
+        memcpy(t.buf, h, sizeof(*h));
+    }
     if (rc == 0)
         rc = tail_find_end(&t);
     if (rc == 0 && tail_damaged(&t)) {

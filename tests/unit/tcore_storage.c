@@ -61,6 +61,7 @@ struct tcore_storage {
     } fail[TCORE_OPS];
     enum tcore_outcome async_outcome;
     uint64_t corrupt_at;
+    size_t corrupt_byte; /* of what is read; 0: its middle */
     bool hold;
     struct waiting waiting[WAITING_MAX];
     unsigned n_waiting;
@@ -246,7 +247,8 @@ static ssize_t op_pread(void *ctx, int fd, void *buf, size_t len, uint64_t offse
     if (rc == 0)
         rc = storage_posix.ops->pread(NULL, fd, buf, len, offset);
     if (rc > 0 && s->count[TCORE_PREAD] == s->corrupt_at)
-        ((char *)buf)[rc / 2] ^= 4;
+        ((char *)buf)[s->corrupt_byte != 0 && s->corrupt_byte < (size_t)rc ? s->corrupt_byte
+                                                                           : (size_t)rc / 2] ^= 4;
     note(s, TCORE_PREAD, s->name_of_fd[fd], offset, len, rc);
     return leave(s, rc);
 }
@@ -600,6 +602,15 @@ void tcore_corrupt_read(struct tcore_storage *s, unsigned n)
 {
     enter(s);
     s->corrupt_at = s->count[TCORE_PREAD] + n;
+    s->corrupt_byte = 0;
+    leave(s, 0);
+}
+
+void tcore_corrupt_read_byte(struct tcore_storage *s, unsigned n, size_t byte)
+{
+    tcore_corrupt_read(s, n);
+    enter(s);
+    s->corrupt_byte = byte;
     leave(s, 0);
 }
 

@@ -77,6 +77,9 @@ void tcore_heal(struct tcore_storage *s);
 /** Flips one bit of what the n-th read from now on returns. */
 void tcore_corrupt_read(struct tcore_storage *s, unsigned n);
 
+/** The same, at this byte of what is read. */
+void tcore_corrupt_read_byte(struct tcore_storage *s, unsigned n, size_t byte);
+
 /** Operations of a kind so far, and the i-th of all (from 0; the last 65,536 are kept). */
 unsigned tcore_count(struct tcore_storage *s, enum tcore_op op);
 unsigned tcore_records(struct tcore_storage *s);
