@@ -88,7 +88,7 @@ def one_round(place, number, rng, samples):
     time.sleep(ROUND * rng.uniform(0.4, 0.6))
     if number % 6 == 4:
         (daemon.kill if rng.random() < 0.6 else daemon.stop)()
-        daemon.start()
+        daemon.start(seconds=300)  # on a machine that others load, too
     time.sleep(ROUND * 0.5)
     rss, files = samples.take(daemon) if quiet else (0, 0)
     status = daemon.status()
