@@ -192,7 +192,8 @@ void list_fini(struct submission_list *l);
 
 /* ---- dlog_file.c ---- */
 
-/** Reads the first len_max bytes of a file. @return 0 with data NULL when there is none; -errno. Owner: caller frees
+/** Reads the first len_max bytes of a file.
+ * @return 0 with data NULL when there is none; -errno. Owner: caller frees
  * out->data. */
 int dlog_file_read(struct dlog *d, int slot, uint64_t len_max, struct log_image *out) WARN_UNUSED;
 

@@ -29,7 +29,8 @@ def proc(daemon, name, field):
 
 
 def metric(daemon, name):
-    return sum(float(v) for v in re.findall(rf"^penstock_{name}(?:\{{.*\}})? (\S+)$", daemon.admin("/metrics")[1], re.M))
+    text = daemon.admin("/metrics")[1]
+    return sum(float(v) for v in re.findall(rf"^penstock_{name}(?:\{{.*\}})? (\S+)$", text, re.M))
 
 
 def fill(daemon, wanted):
@@ -46,8 +47,8 @@ def test_backlog():
     with Place() as place:
         cloud = place.cloud()
         daemon = place.daemon(cloud, workers=1, listed=[], bigquery={"enabled": False}, shutdown={"grace": "0s"},
-                              group={"memory": "64MiB", "age_max": "2s", "bytes_max": "16MiB"}, gcs={"owner_renew": "1s"},
-                              delivery_log={"file": "8MiB"}, sinks={"backlog_share": 0.2})
+                              group={"memory": "64MiB", "age_max": "2s", "bytes_max": "16MiB"},
+                              gcs={"owner_renew": "1s"}, delivery_log={"file": "8MiB"}, sinks={"backlog_share": 0.2})
         cloud.kill()
         acked = fill(daemon, BACKLOG)
         daemon.kill()

@@ -109,7 +109,8 @@ def test_older_copy():
 def owned(place, cloud, name="daemon", **more):
     """A daemon whose claim is renewed every second, without loads."""
     return place.daemon(cloud, name=name, listed=TYPES, bigquery={"enabled": False}, shutdown={"grace": "0s"},
-                        gcs={"owner_renew": "1s"}, **more)
+                        gcs={"owner_renew": "1s"}, journal={"limit": "64MiB", "segment": "8MiB"},
+                        delivery_log={"file": "8MiB"}, **more)
 
 
 def copy_of(place, cloud, daemon, name="copy"):
