@@ -147,7 +147,8 @@ int eal_start(const struct config *c, char *error, size_t error_len)
     if (rte_eal_init(a.n, a.word) < 0) {
         snprintf(error, error_len,
                  "DPDK's EAL did not start: %s; eal.huge_pages: off runs without huge pages, cards "
-                 "in dpdk.ports must be bound to vfio-pci, and eal.args must be arguments that the "
+                 "in dpdk.ports must be bound to vfio-pci or igb_uio (docs/dpdk.md), and eal.args "
+                 "must be arguments that the "
                  "EAL knows",
                  rte_strerror(rte_errno));
         return rte_errno > 0 ? -rte_errno : -EIO;

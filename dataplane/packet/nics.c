@@ -110,12 +110,13 @@ static int nic_open(struct nic *nic, const char *device, char *error, size_t err
         rc = rte_eth_dev_info_get(nic->port, &nic->info);
     if (rc == 0)
         return 0;
-    snprintf(error, error_len, "dpdk.ports: \"%s\": %s; %s", device, rte_strerror(-rc),
-             nic_is_pci(device)
-                 ? "is the card bound to vfio-pci (dpdk-devbind.py --status), and is there a "
-                   "driver for it?"
-                 : "a DPDK device and its arguments, such as net_af_xdp0,iface=eth1; names must "
-                   "differ, and DPDK's own message says more");
+    snprintf(
+        error, error_len, "dpdk.ports: \"%s\": %s; %s", device, rte_strerror(-rc),
+        nic_is_pci(device)
+            ? "is the card bound to vfio-pci or igb_uio (dpdk-devbind.py --status), and is there a "
+              "driver for it?"
+            : "a DPDK device and its arguments, such as net_af_xdp0,iface=eth1; names must "
+              "differ, and DPDK's own message says more");
     ASSERT(rc < 0);
     return rc;
 }
@@ -346,8 +347,11 @@ static int nic_start(const struct nics *n, struct nic *nic, bool exception, char
 
     ASSERT(!nic->started);
     if (rc != 0) {
-        snprintf(error, error_len, "dpdk.ports: \"%s\" does not start: %s", nic->device,
-                 rte_strerror(-rc));
+        snprintf(error, error_len, "dpdk.ports: \"%s\" does not start: %s%s", nic->device,
+                 rte_strerror(-rc),
+                 strcmp(nic->info.driver_name, "net_memif") == 0
+                     ? "; a memif's client needs its server first, with role=server either may be"
+                     : "");
         return rc;
     }
     nic->started = true;

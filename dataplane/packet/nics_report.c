@@ -108,21 +108,30 @@ static void report_nic(const struct nics *n, uint32_t i)
         snprintf(where, sizeof(where), "NUMA node %d", node);
     if (link.link_status == RTE_ETH_LINK_UP && link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN)
         snprintf(speed, sizeof(speed), ", %u Mbit/s", link.link_speed);
-    log_info(
-        "packets",
-        "NIC %s: driver %s, " RTE_ETHER_ADDR_PRT_FMT
-        ", link %s%s, MTU %u, %s, %u receive queues of %u descriptors%s, checksums checked by %s, "
-        "the rest to %s",
-        nic->device, nic->info.driver_name, RTE_ETHER_ADDR_BYTES(&mac),
-        link.link_status == RTE_ETH_LINK_UP ? "up" : "down", speed, mtu, where, nic->rx_queues,
-        nic->rx_descriptors, nic->rss ? " with RSS" : "",
-        n->config.trust_checksums ? "nobody"
-        : nic->checksums          ? "the NIC"
-                                  : "software",
-        i < n->n_exceptions ? n->exception[i].name : "nobody");
+    log_info("packets",
+             "NIC %s: driver %s, " RTE_ETHER_ADDR_PRT_FMT
+             ", link %s%s, MTU %u, %s, %u receive queue(s) of %u descriptors%s, checksums checked "
+             "by %s, "
+             "the rest to %s",
+             nic->device, nic->info.driver_name, RTE_ETHER_ADDR_BYTES(&mac),
+             link.link_status == RTE_ETH_LINK_UP ? "up" : "down", speed, mtu, where, nic->rx_queues,
+             nic->rx_descriptors, nic->rss ? " with RSS" : "",
+             n->config.trust_checksums ? "nobody"
+             : nic->checksums          ? "the NIC"
+                                       : "software",
+             i < n->n_exceptions ? n->exception[i].name : "nobody");
 }
 
 /* ---- advice ---- */
+
+/* How a driver is told to have more queues. */
+static const char *queues_argument(const char *driver)
+{
+    ASSERT(driver != NULL);
+    if (strcmp(driver, "net_af_packet") == 0)
+        return " (qpairs=N)";
+    return strcmp(driver, "net_af_xdp") == 0 ? " (queue_count=N, if the interface has them)" : "";
+}
 
 static void advise_workers(const struct nics *n, const struct nic *nic)
 {
@@ -131,10 +140,10 @@ static void advise_workers(const struct nics *n, const struct nic *nic)
     ASSERT(nic->rx_queues > 0);
     if (nic->rx_queues < n->config.n_workers)
         log_info("packets",
-                 "faster: %s gives %u receive queues, so only the first %u of %u workers get its "
+                 "faster: %s gives %u receive queue(s), so only the first %u of %u workers get its "
                  "packets; give it more queues%s",
                  nic->device, nic->rx_queues, nic->rx_queues, n->config.n_workers,
-                 strcmp(nic->info.driver_name, "net_af_packet") == 0 ? " (qpairs=N)" : "");
+                 queues_argument(nic->info.driver_name));
     else if (nic->rx_queues > 1 && !nic->rss)
         log_info("packets",
                  "%s has no RSS that DPDK sets: its own rule spreads packets over the workers",
@@ -168,6 +177,11 @@ static void advise_nic(const struct nics *n, const struct nic *nic)
             "%s: the kernel sees these packets anyway, so that it would get each of them twice; "
             "set dpdk.exception: off",
             nic->device);
+    if (strcmp(driver, "net_memif") == 0 && strstr(nic->device, "role=server") == NULL)
+        log_warn("packets",
+                 "%s is the client: when its server leaves, no packets come until penstockd is "
+                 "started again; with role=server the other side may come and go",
+                 nic->device);
     if (!nic->checksums && !n->config.trust_checksums)
         log_info("packets", "faster: %s leaves the checksums to the workers", nic->device);
     if (nic->rx_descriptors < n->config.descriptors)

@@ -612,6 +612,7 @@ def test_mistakes():
         cases = (({"ports": ["net_af_packet0,iface=none"]}, "dpdk.ports", "net_af_packet0,iface=none"),
                  ({"ports": ["0000:00:1f.6"]}, "dpdk.ports", "dpdk-devbind.py"),
                  ({"ports": ["net_ring0"], **taken}, "dpdk.exception", "taken0"),
+                 ({"ports": [f"net_memif0,role=client,socket={place.file('none')}"]}, "dpdk.ports", "role=server"),
                  ({"ports": ["eth0"]}, "dpdk.ports", "PCI address"),
                  ({"ports": ["net_ring0", "net_ring0"]}, "dpdk.ports", "different names"),
                  ({"ports": ["net_ring0"], "udp_ports": []}, "dpdk.udp_ports", "at least one"),
