@@ -8,11 +8,10 @@ import os
 import re
 import statistics
 import subprocess
-import tempfile
 import urllib.request
 
 from bench_http import CASES, CLIENT_CORE, SERVER_CORE, UNITS, Penstock, generate, on_core
-from bench_lib import BenchError, log, program, setting
+from bench_lib import BenchError, log, program, setting, workspace
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else None
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
@@ -54,7 +53,7 @@ def saturated(case, runs, seconds):
     """Events a second at full load, the median of some runs."""
     rates = []
     for _ in range(runs):
-        with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, \
+        with workspace() as folder, \
                 Penstock("disk", SHM).start(folder) as server:
             generate(server.url, case, "--duration", 1)
             server.drain()
@@ -66,7 +65,7 @@ def open_loop(case, rate, runs, seconds):
     """Reports of the client of runs at a rate, each of a new daemon."""
     found = []
     for run in range(runs):
-        with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, \
+        with workspace() as folder, \
                 Penstock("disk", SHM).start(folder) as server:
             generate(server.url, case, "--duration", 1, "--rate", int(rate))
             found.append(generate(server.url, case, "--duration", seconds, "--rate", int(rate)))
@@ -97,7 +96,7 @@ def report_latency(report, case, found, config):
 def bench_latency(report):
     runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 3)
     two_cores("latency")
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+    with workspace() as folder:
         flushes = [Disk(4096).run(folder, 1) for _ in range(runs)]
     for metric in ("write_p50", "write_p99", "write_max"):
         report.line("latency", "disk", "writes of 4 KiB", metric, statistics.median(f[metric] for f in flushes), "ms",
@@ -117,7 +116,7 @@ def bench_latency(report):
 # ---- durable ----
 
 def full_load(subject, case, seconds):
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
+    with workspace() as folder, subject.start(folder) as server:
         generate(server.url, case, "--duration", 1)
         server.drain()
         before, cpu = counters(server), server.worker_cpu()
@@ -132,7 +131,7 @@ def full_load(subject, case, seconds):
 def disk_limit(kib, seconds):
     """The disk with writes of about that size: one at a time, and two, as the journal has them when blocks are full."""
     size = max(4096, round(kib / 4) * 4096)
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+    with workspace() as folder:
         return {f"disk, {depth} at a time": Disk(size, depth).run(folder, seconds) for depth in (1, 2)}
 
 

@@ -15,7 +15,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import tempfile
 import time
 import urllib.request
 
@@ -164,6 +163,12 @@ class Penstock:
         self.cloud_in = cloud_in
         self.cloud = cloud
 
+    def cloud_argv(self, port, objects):
+        if not self.cloud:
+            return ["sleep", "infinity"]
+        return [program("localcloud"), "--listen", f"127.0.0.1:{port}", "--data", objects, "--create-bucket",
+                "penstock-bench"]
+
     @contextlib.contextmanager
     def start(self, folder, options=()):
         http, admin, cloud = free_port(), free_port(), free_port()
@@ -175,14 +180,12 @@ class Penstock:
                                    cloud=cloud, schemas=schemas))
         self.socket = f"{folder}/data/penstock.sock"
         self.url = f"http://127.0.0.1:{http}/v1/events"
-        objects = tempfile.TemporaryDirectory(prefix=f"penstock-bench-{os.getpid()}-", dir=self.cloud_in)
-        cloud_argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", objects.name,
-                      "--create-bucket", "penstock-bench"] if self.cloud else ["sleep", "infinity"]
         argv = [program("penstockd"), "--config", path, *options]
         if not self.cloud:
             argv += ["--set", "group.memory=64MiB", "--set", "group.bytes_max=16MiB"]
         self.metrics = f"http://127.0.0.1:{admin}/metrics"
-        with objects, running(cloud_argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
+        with workspace(self.cloud_in) as objects, \
+                running(self.cloud_argv(cloud, objects), on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
                 running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
             self.pid = child.pid
             wait_for(f"http://127.0.0.1:{admin}/{'readyz' if self.cloud else 'healthz'}", child)
