@@ -540,7 +540,9 @@ static void wait_for_work(struct worker *w)
         us = RETRY_US;
     if (us > look_us)
         us = look_us;
-    if (w->config.spin || us <= 0 || w->expanding_first != NULL || w->inject_more) {
+    /* With completions left to handle, waiting for one would not ask the kernel for those of writes. */
+    if (w->config.spin || us <= 0 || w->expanding_first != NULL || w->inject_more ||
+        io_uring_cq_ready(&w->ring) > 0) {
         io_uring_submit_and_get_events(&w->ring);
         return;
     }
