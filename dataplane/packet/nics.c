@@ -103,8 +103,10 @@ static int port_open(const char *device, uint16_t *port)
 
 static int nic_open(struct nic *nic, const char *device, char *error, size_t error_len)
 {
-    int rc = port_open(device, &nic->port);
+    int rc;
 
+    nic_clear_socket(device);
+    rc = port_open(device, &nic->port);
     nic->device = device;
     if (rc == 0)
         rc = rte_eth_dev_info_get(nic->port, &nic->info);

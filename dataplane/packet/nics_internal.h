@@ -45,6 +45,11 @@ struct nic_poll *nics_leave_poll(uint32_t worker);
 /** Waits until every worker that is in a driver has left it. Thread: any but workers. */
 void nics_leave_wait(void);
 
+/* ---- nics_memif.c ---- */
+
+/** Removes the socket's file of a memif's server that is gone; other devices are left alone. Thread: init. */
+void nic_clear_socket(const char *device);
+
 /* ---- nics_sockets.c ---- */
 
 /** Finds the sockets that a port's driver has opened. Thread: init, when the port is set up. */

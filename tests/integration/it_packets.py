@@ -486,6 +486,26 @@ def test_memif_leaves():
         daemon.clean()
 
 
+def test_memif_file():
+    """A memif whose socket is a file: it starts again after kill -9, but not where another one listens."""
+    with Place() as place:
+        cloud = place.cloud()
+        path = place.file("memif.sock")
+        daemon = start(place, cloud, Generator.device(path) + ",socket-abstract=no")
+        equal(os.stat(path).st_mode & 0o077, 0, "what others may do with the socket")
+        other = place.daemon(cloud, name="other", start=False, listed=[],
+                             dpdk={"ports": daemon.config["dpdk"]["ports"], "udp_ports": [PORT]})
+        other.process = other.launch()
+        equal(other.process.wait(30), 1, "exit status of a second daemon")
+        daemon.process.kill()
+        daemon.start()
+        generator = Generator(place, "--count", 1000, device="net_memif0,role=client,socket={},rsize=10,"
+                                                             "socket-abstract=no")
+        equal(generator.sent()["sent"], 1000, "sent")
+        accounted(daemon, lambda: 1000)
+        generator.end()
+
+
 def test_memif_full():
     """With a full journal every packet is still accounted for: sent = taken + dropped, each with its reason."""
     with Place() as place:
@@ -629,5 +649,5 @@ def test_mistakes():
 if __name__ == "__main__":
     enter_namespace()
     sys.exit(run_tests([test_pcap, test_af_packet, test_af_packet_queues, test_af_xdp, test_missed_af_packet,
-                        test_missed_af_xdp, test_exception, test_ring, test_memif, test_memif_leaves, test_memif_full,
-                        test_gaps, test_gaps_everywhere, test_drain, test_mistakes]))
+                        test_missed_af_xdp, test_exception, test_ring, test_memif, test_memif_leaves, test_memif_file,
+                        test_memif_full, test_gaps, test_gaps_everywhere, test_drain, test_mistakes]))
