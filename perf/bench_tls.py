@@ -7,10 +7,9 @@ import resource
 import shutil
 import statistics
 import subprocess
-import tempfile
 
 from bench_http import CLIENT_CORE, EVENTS, SERVER_CORE, Penstock, free_port, on_core
-from bench_lib import BenchError, log, program, setting
+from bench_lib import BenchError, log, program, setting, workspace
 
 CONNECTIONS = 64
 CASES = {  # events a request, more request headers
@@ -67,7 +66,7 @@ def load(server, folder, seconds):
 
 
 def one_run(subject, case, seconds):
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
+    with workspace() as folder, subject.start(folder) as server:
         write_script(folder, case)
         load(server, folder, 1)
         worker = server.worker_cpu()

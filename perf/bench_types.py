@@ -2,10 +2,9 @@
 names, in random order, by HTTP. The types are not listed, so that nothing but their number differs."""
 
 import statistics
-import tempfile
 
 from bench_http import CLIENT_CORE, SERVER_CORE, Penstock, generate
-from bench_lib import log, setting
+from bench_lib import log, setting, workspace
 
 NAMES = (1, 10, 100, 1000, 10000)
 LOAD = (100, 64, 2000)  # events a request, connections, bodies
@@ -15,7 +14,7 @@ def one_run(names, seconds):
     """Nanoseconds of the worker's CPU time an event."""
     options = ("--events", "shop", "--types", "order", "--type-names", names)
     subject = Penstock("disk", cloud=False)
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, subject.start(folder) as server:
+    with workspace() as folder, subject.start(folder) as server:
         generate(server.url, LOAD, "--duration", 1, *options)
         worker = server.worker_cpu()
         result = generate(server.url, LOAD, "--duration", seconds, *options)
