@@ -157,7 +157,7 @@ static const struct knob table[] = {
       "most its value at start."),
     R("block.age_max", DURATION, block_age_max, 0, SEC, "0", "",
       "A block that is not full waits this long for more events: fewer writes, later answers. 0: "
-      "it is written as soon as the disk is free."),
+      "it is written as soon as the disk is free and no more input is at hand."),
     K("block.count", COUNT, block_count, 4, 4096, "32", "", "Commit blocks in memory, per worker."),
     R("block.lane_max", COUNT, block_lane_max, 1, 4094, "16", "",
       "Blocks lent to sink threads at once, per worker; sink threads read the rest from disk. "
