@@ -18,4 +18,10 @@ bool check_json_numbers(struct json_value v);
 /** Whether a GEOGRAPHY column takes the string body: well-formed WKT, or GeoJSON by its look. */
 bool check_geography(struct span raw);
 
+/**
+ * Whether an INTERVAL column takes the text: [sign]Y-M [sign]D [sign]H:M:S[.F], each part within what
+ * BigQuery documents, months, minutes and seconds as in the canonical form.
+ */
+bool check_interval(struct span text);
+
 #endif

@@ -237,6 +237,8 @@ static unsigned accepted_types(enum column_type type)
         return 1u << JSON_TRUE | 1u << JSON_FALSE | 1u << JSON_STRING;
     case COLUMN_JSON:
         return ~0u;
+    case COLUMN_RANGE:
+        return 1u << JSON_OBJECT;
     default:
         return 1u << JSON_STRING;
     }
@@ -271,10 +273,65 @@ static enum reason read_form(const struct schema_field *f, struct json_value v,
         return read_time(s, &out->number, why);
     case COLUMN_DATETIME:
         return read_datetime(s, &out->number, why);
+    case COLUMN_INTERVAL:
+        *why = "not [-]Y-M [-]D [-]H:M:S[.ffffff] within BigQuery's range";
+        return check_interval(s) ? REASON_NONE : REASON_BAD_VALUE;
     default:
         ASSERT_HOT(false);
         return REASON_WRONG_TYPE;
     }
+}
+
+/* One end of a range. @return false with *why set. */
+static bool read_end(const struct schema_field *f, struct json_value v, struct column_value *out,
+                     int64_t *end, const char **why)
+{
+    struct span s;
+    enum reason reason;
+
+    *why = "an end that is neither a string nor null";
+    if (v.type != JSON_STRING)
+        return false;
+    *why = "too long";
+    if (!plain_text(v, out->unescaped, &s))
+        return false;
+    if (f->range == COLUMN_DATE)
+        reason = read_date(s, end, why);
+    else if (f->range == COLUMN_DATETIME)
+        reason = read_datetime(s, end, why);
+    else
+        reason = read_timestamp(s, true, end, why);
+    return reason == REASON_NONE;
+}
+
+/* {"start": ..., "end": ...}: null, or not there, for no bound. Values compare as they are encoded. */
+static enum reason read_range(const struct schema_field *f, struct json_value v,
+                              struct column_value *out, const char **why)
+{
+    bool start_seen = false, end_seen = false;
+    struct json_walk w;
+    struct json_member m;
+
+    out->has_start = false;
+    out->has_end = false;
+    json_walk_init(&w, v);
+    while (json_walk_member(&w, &m)) {
+        const bool start = json_key_equal(m.key, m.key_escaped, span_of("start"));
+        bool *seen = start ? &start_seen : &end_seen;
+
+        *why = "a RANGE has start and end, each at most once";
+        if ((!start && !json_key_equal(m.key, m.key_escaped, span_of("end"))) || *seen)
+            return REASON_BAD_VALUE;
+        *seen = true;
+        if (m.value.type == JSON_NULL)
+            continue;
+        if (!read_end(f, m.value, out, start ? &out->number : &out->past, why))
+            return REASON_BAD_VALUE;
+        *(start ? &out->has_start : &out->has_end) = true;
+    }
+    *why = "a RANGE whose start is not before its end";
+    return out->has_start && out->has_end && out->number >= out->past ? REASON_BAD_VALUE
+                                                                      : REASON_NONE;
 }
 
 enum reason column_value_read(const struct schema_field *f, struct json_value v,
@@ -295,6 +352,8 @@ enum reason column_value_read(const struct schema_field *f, struct json_value v,
     case COLUMN_GEOGRAPHY:
         *why = "neither WKT nor GeoJSON";
         return check_geography(out->text) ? REASON_NONE : REASON_BAD_VALUE;
+    case COLUMN_RANGE:
+        return read_range(f, v, out, why);
     case COLUMN_JSON:
         *why = "a number past the largest double";
         return check_json_numbers(v) ? REASON_NONE : REASON_BAD_VALUE;

@@ -21,6 +21,8 @@
  * | DATE | INT32 | days since 1970 |
  * | TIME, DATETIME | INT64 | packed: see time_pack_clock(), time_pack_civil() |
  * | NUMERIC, BIGNUMERIC | BYTES | times 10^9 or 10^38, two's complement, little-endian |
+ * | INTERVAL | STRING | its text |
+ * | RANGE | MESSAGE | start and end as their columns would be; absent: no bound |
  * | RECORD | MESSAGE | |
  *
  * Packed times and binary numerics rather than their texts: a third to a half of the bytes, one form

@@ -36,7 +36,7 @@ static const uint8_t types[] = {
     [COLUMN_STRING] = 9,   [COLUMN_BYTES] = 12,    [COLUMN_INTEGER] = 3,  [COLUMN_FLOAT] = 1,
     [COLUMN_BOOLEAN] = 8,  [COLUMN_TIMESTAMP] = 3, [COLUMN_DATE] = 5,     [COLUMN_TIME] = 3,
     [COLUMN_DATETIME] = 3, [COLUMN_GEOGRAPHY] = 9, [COLUMN_NUMERIC] = 12, [COLUMN_BIGNUMERIC] = 12,
-    [COLUMN_JSON] = 9,     [COLUMN_RECORD] = 11,
+    [COLUMN_JSON] = 9,     [COLUMN_RECORD] = 11,   [COLUMN_INTERVAL] = 9, [COLUMN_RANGE] = 11,
 };
 
 static void add_varint(struct schema_text *t, uint64_t v)
@@ -98,8 +98,13 @@ static bool is_identifier(struct span name)
     return name.len > 0;
 }
 
+static bool is_message(const struct program_column *c)
+{
+    return c->type == COLUMN_RECORD || c->type == COLUMN_RANGE;
+}
+
 /*
- * The type of a RECORD: "root", then the names on the way to it, "__" between. Names that make this
+ * The type of a RECORD or RANGE: "root", then the names on the way to it, "__" between. Names that make this
  * ambiguous (a__b, _a, a_) or illegal are told apart by the number of the column, with which no
  * name starts.
  */
@@ -109,7 +114,7 @@ static void add_type_name(struct schema_text *t, const struct program *p, uint32
     bool ambiguous = false;
     char number[16];
 
-    ASSERT(p->column[entry].type == COLUMN_RECORD);
+    ASSERT(is_message(&p->column[entry]));
     schema_text_adds(t, ROOT_NAME);
     if (entry == PROGRAM_ROOT)
         return;
@@ -144,7 +149,7 @@ static void add_field(struct schema_text *message, const struct program *p, uint
     add_number(&t, FIELD_NUMBER, number);
     add_number(&t, FIELD_LABEL, labels[c->mode]);
     add_number(&t, FIELD_TYPE, types[c->type]);
-    if (c->type == COLUMN_RECORD) {
+    if (is_message(c)) {
         add_type_name(&type_name, p, entry);
         add_message(&t, FIELD_TYPE_NAME, &type_name);
     }
@@ -155,14 +160,32 @@ static void add_field(struct schema_text *message, const struct program *p, uint
     add_message(message, MESSAGE_FIELD, &t);
 }
 
+/* The ends of a RANGE. */
+static void add_ends(struct schema_text *t, const struct program_column *c)
+{
+    static const char *const names[] = {"start", "end"};
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        struct schema_text field = {0};
+
+        add_bytes(&field, FIELD_NAME, span_of(names[i]));
+        add_number(&field, FIELD_NUMBER, i + 1);
+        add_number(&field, FIELD_LABEL, labels[COLUMN_NULLABLE]);
+        add_number(&field, FIELD_TYPE, types[c->field->range]);
+        add_message(t, MESSAGE_FIELD, &field);
+    }
+}
+
 static void add_type(struct schema_text *t, const struct program *p, uint32_t entry)
 {
     const struct program_column *record = &p->column[entry];
     struct schema_text name = {0};
 
-    ASSERT(record->n > 0);
+    ASSERT(is_message(record));
     add_type_name(&name, p, entry);
     add_message(t, MESSAGE_NAME, &name);
+    if (record->type == COLUMN_RANGE)
+        add_ends(t, record);
     for (uint32_t i = 0; i < record->n; i++)
         add_field(t, p, record->first + i, i + 1);
 }
@@ -177,7 +200,7 @@ int program_descriptor(const struct schema *s, char **out, size_t *len)
     for (uint32_t i = 1; i < p->n_columns; i++) {
         struct schema_text nested = {0};
 
-        if (p->column[i].type != COLUMN_RECORD)
+        if (!is_message(&p->column[i]))
             continue;
         add_type(&nested, p, i);
         add_message(&t, MESSAGE_NESTED_TYPE, &nested);

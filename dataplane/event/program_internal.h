@@ -88,6 +88,8 @@ struct program_memory {
 struct column_value {
     int64_t number; /* INTEGER, BOOLEAN, TIMESTAMP, DATE, TIME, DATETIME */
     double real;    /* FLOAT */
+    int64_t past;   /* RANGE: its end; number: its start */
+    bool has_start, has_end;
     struct decimal decimal;
     struct span text; /* raw: STRING, GEOGRAPHY and BYTES without quotes; JSON */
     char unescaped[COLUMN_PLAIN_MAX + JSON_PADDING_BYTES]; /* of the value; decimal points here */

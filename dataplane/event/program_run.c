@@ -24,8 +24,9 @@
 #include "dataplane/event/text_internal.h"
 #include "dataplane/event/timeval_internal.h"
 
-#define PLAN_MISSES  16 /* events in a row that a plan is of no use to until there is another */
-#define NAME_RAW_MAX (6 * PROGRAM_NAME_MAX) /* each character written as \uXXXX */
+#define RANGE_BYTES_MAX (2 * (1 + VARINT_BYTES_MAX))
+#define PLAN_MISSES     16 /* events in a row that a plan is of no use to until there is another */
+#define NAME_RAW_MAX    (6 * PROGRAM_NAME_MAX) /* each character written as \uXXXX */
 
 /* How a walk is compiled. */
 struct way {
@@ -378,6 +379,29 @@ ALWAYS_INLINE bool put_double(struct run *r, struct cursor *c, const struct prog
     return true;
 }
 
+/* A message of two fields; an end that is not there is no bound. */
+static bool put_range(struct run *r, struct cursor *c, const struct program_column *col,
+                      const struct column_value *v)
+{
+    static const struct program_tag start_tag = {{1 << 3}, 1}, end_tag = {{2 << 3}, 1};
+    char *start;
+
+    if (!has_room(r, c, RANGE_BYTES_MAX))
+        return no_room(r);
+    put_tag(&c->out, &col->tag);
+    start = ++c->out;
+    if (v->has_start) {
+        put_tag(&c->out, &start_tag);
+        put_varint(&c->out, (uint64_t)v->number);
+    }
+    if (v->has_end) {
+        put_tag(&c->out, &end_tag);
+        put_varint(&c->out, (uint64_t)v->past);
+    }
+    put_length(&c->out, start);
+    return true;
+}
+
 static bool put_value(struct run *r, struct cursor *c, const struct program_column *col,
                       const struct column_value *v)
 {
@@ -386,6 +410,7 @@ static bool put_value(struct run *r, struct cursor *c, const struct program_colu
     switch ((enum column_type)col->type) {
     case COLUMN_STRING:
     case COLUMN_GEOGRAPHY:
+    case COLUMN_INTERVAL:
         return put_string(r, c, &col->tag, v->text, (struct way){.tokens = false});
     case COLUMN_JSON:
         return put_bytes(r, c, &col->tag, v->text);
@@ -393,6 +418,8 @@ static bool put_value(struct run *r, struct cursor *c, const struct program_colu
         return put_base64(r, c, &col->tag, v->text);
     case COLUMN_FLOAT:
         return put_double(r, c, &col->tag, v->real);
+    case COLUMN_RANGE:
+        return put_range(r, c, col, v);
     case COLUMN_NUMERIC:
     case COLUMN_BIGNUMERIC:
         return put_bytes(

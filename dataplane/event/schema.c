@@ -47,6 +47,7 @@ static const char *const type_names[] = {
     [COLUMN_DATETIME] = "DATETIME", [COLUMN_GEOGRAPHY] = "GEOGRAPHY",
     [COLUMN_NUMERIC] = "NUMERIC",   [COLUMN_BIGNUMERIC] = "BIGNUMERIC",
     [COLUMN_JSON] = "JSON",         [COLUMN_RECORD] = "RECORD",
+    [COLUMN_INTERVAL] = "INTERVAL", [COLUMN_RANGE] = "RANGE",
 };
 
 static const struct {
@@ -171,7 +172,14 @@ bool schema_may_cluster(const struct schema_field *f)
 {
     ASSERT(f != NULL);
     return f->mode != COLUMN_REPEATED && f->type != COLUMN_RECORD && f->type != COLUMN_JSON &&
-           f->type != COLUMN_BYTES && f->type != COLUMN_FLOAT && f->type != COLUMN_TIME;
+           f->type != COLUMN_BYTES && f->type != COLUMN_FLOAT && f->type != COLUMN_TIME &&
+           f->type != COLUMN_INTERVAL && f->type != COLUMN_RANGE;
+}
+
+bool schema_may_range(int type)
+{
+    ASSERT(type < (int)ARRAY_LEN(type_names));
+    return type == COLUMN_DATE || type == COLUMN_DATETIME || type == COLUMN_TIMESTAMP;
 }
 
 /* Depth is bounded by SCHEMA_DEPTH_MAX. */

@@ -37,6 +37,8 @@ enum column_type {
     COLUMN_BIGNUMERIC,
     COLUMN_JSON,
     COLUMN_RECORD,
+    COLUMN_INTERVAL,
+    COLUMN_RANGE,
 };
 
 enum column_mode { COLUMN_NULLABLE, COLUMN_REQUIRED, COLUMN_REPEATED };
@@ -57,6 +59,7 @@ struct schema_field {
     uint8_t added;               /* enum column_added */
     uint8_t precision;           /* of a NUMERIC or BIGNUMERIC; 0: no limit but the type's */
     uint8_t scale;
+    uint8_t range; /* of a RANGE: its elements, COLUMN_DATE, COLUMN_DATETIME or COLUMN_TIMESTAMP */
     uint64_t max_length; /* characters of a STRING, bytes of BYTES; 0: none */
     uint16_t *_slots; /* hash index over fields: position + 1, 0 when free; NULL for few fields */
     uint32_t _slot_mask;
@@ -101,6 +104,9 @@ const struct schema_field *schema_find(const struct schema *s, struct span name)
 
 /** Whether a table may be clustered by a top-level column. */
 bool schema_may_cluster(const struct schema_field *f);
+
+/** Whether a RANGE may have elements of this type. */
+bool schema_may_range(int type);
 
 /** BigQuery's legacy name of a type ("INTEGER", "RECORD", ...). */
 const char *column_type_name(enum column_type type);

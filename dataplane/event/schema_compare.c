@@ -198,6 +198,10 @@ static int compare_column(struct comparer *c, const struct schema_field *want,
 
     if (column_type_from_name(type) != want->type)
         return differs(c, want, "type", type, column_type_name(want->type));
+    if (want->type == COLUMN_RANGE && schema_range_element(have) != want->range)
+        return schema_error(c->error, c->error_len, -EEXIST,
+                            "%s: the table has a RANGE of other elements, ours are %s", want->path,
+                            column_type_name(want->range));
     rc = compare_mode(c, want, have);
     if (rc == 0)
         rc = compare_limits(c, want, have);

@@ -165,6 +165,16 @@ static int read_type_and_mode(struct compiler *c, struct json_value v, struct sc
     return 0;
 }
 
+int schema_range_element(struct json_value field)
+{
+    struct json_value element;
+    int type = -1;
+
+    if (schema_property(field, "rangeElementType", &element) && element.type == JSON_OBJECT)
+        type = column_type_from_name(schema_property_text(element, "type"));
+    return schema_may_range(type) ? type : -1;
+}
+
 static int read_precision(struct compiler *c, struct json_value v, struct schema_field *f)
 {
     int64_t precision, scale = 0;
@@ -204,6 +214,22 @@ static int read_limits(struct compiler *c, struct json_value v, struct schema_fi
     return read_precision(c, v, f);
 }
 
+static int read_range(struct compiler *c, struct json_value v, struct schema_field *f)
+{
+    struct json_value element;
+    int type = schema_range_element(v);
+
+    if (f->type != COLUMN_RANGE)
+        return schema_property(v, "rangeElementType", &element)
+                   ? bad_field(c, f, "only a RANGE has a rangeElementType")
+                   : 0;
+    if (type < 0)
+        return bad_field(
+            c, f, "a RANGE needs a rangeElementType: {\"type\": \"DATE\"}, DATETIME or TIMESTAMP");
+    f->range = (uint8_t)type;
+    return 0;
+}
+
 /* Writes {"name":...,"type":...,"mode":... and the limits. */
 static void emit_head(struct compiler *c, const struct schema_field *f)
 {
@@ -214,6 +240,11 @@ static void emit_head(struct compiler *c, const struct schema_field *f)
     (void)snprintf(buf, sizeof(buf), "\",\"type\":\"%s\",\"mode\":\"%s\"",
                    column_type_name(f->type), column_mode_name(f->mode));
     schema_text_adds(&c->text, buf);
+    if (f->type == COLUMN_RANGE) {
+        (void)snprintf(buf, sizeof(buf), ",\"rangeElementType\":{\"type\":\"%s\"}",
+                       column_type_name(f->range));
+        schema_text_adds(&c->text, buf);
+    }
     if (f->max_length > 0) {
         (void)snprintf(buf, sizeof(buf), ",\"maxLength\":\"%llu\"",
                        (unsigned long long)f->max_length);
@@ -339,6 +370,8 @@ static int parse_field(struct compiler *c, struct json_value v, const struct sch
         rc = read_type_and_mode(c, v, f);
     if (rc == 0)
         rc = read_limits(c, v, f);
+    if (rc == 0)
+        rc = read_range(c, v, f);
     if (rc == 0 && depth == 1)
         rc = check_added(c, f);
     if (rc != 0)

@@ -58,6 +58,10 @@ bool schema_property(struct json_value field, const char *key, struct json_value
 /** Its string body when it is a string without escapes, else an empty span. */
 struct span schema_property_text(struct json_value field, const char *key);
 
+/** The element type that a field object's "rangeElementType" names. @return enum column_type, -1 for
+ * none or one that no RANGE has. */
+int schema_range_element(struct json_value field);
+
 /** A whole number, also one in a string, as Google's int64 are. @return 0, -ENOENT when absent, or
  * -EINVAL. */
 int schema_property_int(struct json_value field, const char *key, int64_t *out) WARN_UNUSED;

@@ -25,7 +25,11 @@ static const char *const schema_texts[] = {
     "{\"name\":\"t\",\"type\":\"TIMESTAMP\"},{\"name\":\"d\",\"type\":\"DATE\"},{\"name\":\"m\","
     "\"type\":\"TIME\"},{\"name\":\"e\",\"type\":\"DATETIME\"},{\"name\":\"g\",\"type\":"
     "\"GEOGRAPHY\"},{\"name\":\"n\",\"type\":\"NUMERIC\"},{\"name\":\"B\",\"type\":"
-    "\"BIGNUMERIC\"},{\"name\":\"j\",\"type\":\"JSON\"}]",
+    "\"BIGNUMERIC\"},{\"name\":\"j\",\"type\":\"JSON\"},{\"name\":\"v\",\"type\":\"INTERVAL\"},"
+    "{\"name\":\"rd\",\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"DATE\"}},{\"name\":"
+    "\"rt\","
+    "\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"TIMESTAMP\"},\"mode\":\"REPEATED\"},"
+    "{\"name\":\"re\",\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"DATETIME\"}}]",
     "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},{\"name\":\"l\",\"type\":"
     "\"RECORD\",\"mode\":\"REPEATED\",\"fields\":[{\"name\":\"k\",\"type\":\"STRING\",\"mode\":"
     "\"REQUIRED\"},{\"name\":\"v\",\"type\":\"FLOAT\",\"mode\":\"REPEATED\"}]},{\"name\":\"r\","
@@ -172,14 +176,47 @@ static void same_base64(struct reader got, const char *text, size_t len)
     ASSERT((size_t)(got.end - got.p) == len / 4 * 3 - padding);
 }
 
+/* The ends that are there, as their columns would be. */
+static void same_range(struct reader r, const struct schema_field *f, struct json_value v)
+{
+    const struct schema_field ends = {.type = f->range};
+    static const char *const names[] = {"start", "end"};
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        struct json_value end;
+        struct json_walk w;
+        struct json_member m;
+        char *text;
+        size_t len;
+
+        end.type = JSON_NULL;
+        json_walk_init(&w, v);
+        while (json_walk_member(&w, &m)) {
+            if (json_key_equal(m.key, m.key_escaped, span_of(names[i])))
+                end = m.value;
+        }
+        if (end.type == JSON_NULL)
+            continue;
+        ASSERT(read_varint(&r) == (uint64_t)(i + 1) << 3);
+        text = text_of(end, &len);
+        same_number(read_varint(&r), &ends, end, text, len);
+        free(text);
+    }
+    ASSERT(r.p == r.end);
+}
+
 static void same_scalar(struct reader *r, const struct schema_field *f, struct json_value v)
 {
     size_t len;
     char *text = text_of(v, &len);
 
     switch ((enum column_type)f->type) {
+    case COLUMN_RANGE:
+        same_range(read_message(r), f, v);
+        break;
     case COLUMN_STRING:
     case COLUMN_GEOGRAPHY:
+    case COLUMN_INTERVAL:
         same_bytes(read_message(r), text, len);
         break;
     case COLUMN_JSON:
@@ -217,6 +254,8 @@ static void read_tag(struct reader *r, const struct schema_field *record,
     case COLUMN_BIGNUMERIC:
     case COLUMN_JSON:
     case COLUMN_RECORD:
+    case COLUMN_INTERVAL:
+    case COLUMN_RANGE:
         wire = 2;
         break;
     default:

@@ -24,7 +24,9 @@ COLUMNS = [
     {"name": "i", "type": "INTEGER"}, {"name": "is", "type": "INTEGER", "mode": "REPEATED"},
     {"name": "f", "type": "FLOAT"}, {"name": "t", "type": "BOOLEAN"}, {"name": "y", "type": "BYTES"},
     {"name": "d", "type": "DATE"}, {"name": "tm", "type": "TIME"}, {"name": "dt", "type": "DATETIME"},
-    {"name": "g", "type": "GEOGRAPHY"},
+    {"name": "g", "type": "GEOGRAPHY"}, {"name": "iv", "type": "INTERVAL"},
+    {"name": "rd", "type": "RANGE", "rangeElementType": {"type": "DATE"}},
+    {"name": "rt", "type": "RANGE", "rangeElementType": {"type": "TIMESTAMP"}, "mode": "REPEATED"},
     {"name": "r", "type": "RECORD", "fields": [
         {"name": "j", "type": "JSON"}, {"name": "s", "type": "STRING"},
         {"name": "q", "type": "RECORD", "mode": "REPEATED", "fields": [
@@ -84,7 +86,9 @@ def test_same_rows_as_load():
              "b": "1234567890123456789012345678901234567.00000000000000000000000000000000000001",
              "i": 9007199254740993, "is": [1, -9223372036854775808, "9223372036854775807"], "f": 1.25, "t": True,
              "y": "AAEC/w==", "d": "2026-11-21", "tm": "12:34:56.789", "dt": "2026-11-21 12:34:56.5",
-             "g": "POINT(1 2)", "r": {"j": {"x": 1}, "s": "s", "q": [{"j": [1]}, {"n": 0.1}, {}]}},
+             "g": "POINT(1 2)", "iv": "1-2 -3 4:5:6.7", "rd": {"start": "2024-02-29", "end": None},
+             "rt": [{"start": "2024-01-01T00:00:00+01:00", "end": "2024-01-01T00:00:00Z"}, {}],
+             "r": {"j": {"x": 1}, "s": "s", "q": [{"j": [1]}, {"n": 0.1}, {}]}},
             {"id": "nulls", "at": now(-40), "j": None, "js": [], "r": None, "is": None},
             {"id": "scalars", "at": now(-3000), "j": "text", "n": 3, "f": "NaN", "i": "17", "t": "true"},
             {"id": "json", "at": now(300), "j": 0, "js": [False, ""], "r": {"q": []}},
@@ -102,6 +106,10 @@ def test_same_rows_as_load():
                     expect(row.pop(own), own, "is missing in", table)
                 rows[table][row["id"]] = row
         equal(len(rows["loaded"]), len(events), "rows loaded")
+        equal([rows["loaded"]["all"][column] for column in ("iv", "rd", "rt")],
+              ["1-2 -3 4:5:6.7", "[2024-02-29, UNBOUNDED)",
+               [{"v": "[2023-12-31T23:00:00, 2024-01-01T00:00:00)"}, {"v": "[UNBOUNDED, UNBOUNDED)"}]],
+              "intervals and ranges")
         for key, row in rows["loaded"].items():
             equal(rows["inserted"].get(key), row, f"row {key}")
         equal({json.loads(j)["n"] for j in [r["j"] for k, r in rows["inserted"].items() if k[0] == "e"]},

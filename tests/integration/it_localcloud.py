@@ -387,6 +387,7 @@ def test_tables(c):
     )
     refused("type", schema={"fields": [{"name": "a", "type": "TEXT"}]})
     refused("mode", schema={"fields": [{"name": "a", "type": "STRING", "mode": "MAYBE"}]})
+    refused("range without elements", schema={"fields": [{"name": "a", "type": "RANGE"}]})
     refused("partition field missing", schema=one, timePartitioning={"type": "DAY", "field": "x"})
     refused("partition field type", schema=one, timePartitioning={"type": "DAY", "field": "a"})
     refused("clustering", schema=one, clustering={"fields": ["x"]})
@@ -634,9 +635,21 @@ def test_values(c):
         ),
         ("NUMERIC", ['"0.123"', "5"], ['"x"', '"0.1234567891"', "true"]),
         ("JSON", ['{"a":[1,null]}', '"s"', "3"], []),
+        (
+            "INTERVAL",
+            ['"1-2 3 4:5:6"', '"-0-11 -3660000 -87840000:0:0.0"', '"10000-0 0 +1:02:3.123456"'],
+            ['"1-12 0 0:0:0"', '"10000-1 0 0:0:0"', '"0-0 0 87840000:0:0.1"', '"0-0 0 0:0:0.1234567"', '"P1Y"', "1"],
+        ),
+        (
+            "RANGE",
+            ['{"start":"2024-02-29","end":"2024-03-01"}', '{"start":null,"end":"2024-03-01"}', "{}"],
+            ['{"start":"2024-03-01","end":"2024-03-01"}', '{"start":"2023-02-29"}', '{"begin":null}',
+             '"[2024-01-01, 2024-02-01)"', '{"end":1}'],
+        ),
     ]
     for kind, good, bad in cases:
-        schema = {"fields": [{"name": "v", "type": kind}, {"name": "r", "type": kind, "mode": "REPEATED"}]}
+        column = {"type": kind, **({"rangeElementType": {"type": "DATE"}} if kind == "RANGE" else {})}
+        schema = {"fields": [{"name": "v", **column}, {"name": "r", **column, "mode": "REPEATED"}]}
         c.put("values", "".join('{"v":%s,"r":[%s]}\n' % (v, v) for v in good))
         s, j = c.job("good_" + kind, ["gs://bkt/values"], "v_" + kind, schema=schema)
         check(

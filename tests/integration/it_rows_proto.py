@@ -157,7 +157,9 @@ def wanted(field, value):
     if kind == "RECORD":
         return expected(field["fields"], value, "", {})
     return {
-        "STRING": lambda: value, "GEOGRAPHY": lambda: value, "JSON": lambda: value,
+        "STRING": lambda: value, "GEOGRAPHY": lambda: value, "JSON": lambda: value, "INTERVAL": lambda: value,
+        "RANGE": lambda: {end: wanted({"type": field["rangeElementType"]["type"]}, text)
+                          for end, text in value.items() if text is not None},
         "BYTES": lambda: base64.b64decode(value, validate=True),
         "INTEGER": lambda: int(value), "FLOAT": lambda: float(value),
         "BOOLEAN": lambda: int(value in (True, "true")),
@@ -262,7 +264,11 @@ EVERY_TYPE = [
     {"name": "f", "type": "FLOAT"}, {"name": "o", "type": "BOOLEAN"}, {"name": "t", "type": "TIMESTAMP"},
     {"name": "d", "type": "DATE"}, {"name": "m", "type": "TIME"}, {"name": "e", "type": "DATETIME"},
     {"name": "n", "type": "NUMERIC"}, {"name": "b", "type": "BIGNUMERIC"}, {"name": "j", "type": "JSON"},
-    {"name": "g", "type": "GEOGRAPHY"}, {"name": "li", "type": "INTEGER", "mode": "REPEATED"},
+    {"name": "g", "type": "GEOGRAPHY"}, {"name": "v", "type": "INTERVAL"},
+    {"name": "rd", "type": "RANGE", "rangeElementType": {"type": "DATE"}},
+    {"name": "rt", "type": "RANGE", "rangeElementType": {"type": "TIMESTAMP"}, "mode": "REPEATED"},
+    {"name": "re", "type": "RANGE", "rangeElementType": {"type": "DATETIME"}},
+    {"name": "li", "type": "INTEGER", "mode": "REPEATED"},
     {"name": "ls", "type": "STRING", "mode": "REPEATED"},
     {"name": "r", "type": "RECORD", "mode": "REPEATED", "fields": [
         {"name": "a_name_that_is_much_longer_than_thirty_two_bytes", "type": "FLOAT"},
@@ -312,7 +318,19 @@ def random_value(rng, field):
         "DATE": lambda: date, "TIME": lambda: time, "DATETIME": lambda: date + rng.choice(" T") + time,
         "NUMERIC": lambda: rng.choice([random_digits(rng, 29, 9), ("raw", random_digits(rng, 15, 9)), "1e3"]),
         "BIGNUMERIC": lambda: random_digits(rng, 38, 38), "GEOGRAPHY": lambda: "POINT(1 2)",
+        "INTERVAL": lambda: f"-{rng.randrange(10000)}-{rng.randrange(12)} {rng.randint(-9, 9)} "
+                            f"{rng.randrange(999)}:0:59.5",
+        "RANGE": lambda: random_range(rng, field["rangeElementType"]["type"]),
     }[kind]()
+
+
+def random_range(rng, kind):
+    """The years of moments end with 9998: so the end is behind the start."""
+    date, time = random_moment(rng)
+    end = {"DATE": "", "DATETIME": "T23:59:59.5", "TIMESTAMP": "T23:59:59Z"}[kind]
+    start = {"DATE": date, "DATETIME": f"{date} {time}", "TIMESTAMP": f"{date}T{time}+05:30"}[kind]
+    return rng.choice([{"start": start, "end": "9999-12-31" + end}, {"start": start},
+                       {"end": start, "start": None}, {}])
 
 
 def random_field(rng, field):

@@ -304,6 +304,8 @@ def test_ddl():
         {"name": "items", "type": "RECORD", "mode": "REPEATED", "fields": [
             {"name": "sku", "type": "BYTES", "mode": "REQUIRED"},
             {"name": "at", "type": "RECORD", "fields": [{"name": "x", "type": "FLOAT"}]}]},
+        {"name": "during", "type": "RANGE", "rangeElementType": {"type": "date"}, "mode": "REPEATED"},
+        {"name": "age", "type": "INTERVAL"},
         {"name": "when", "type": "TIMESTAMP"}]
     columns = r"""  id STRING(9) NOT NULL OPTIONS(description="say \"id\" \\ é\n/"),
   `order` INT64 DEFAULT 1 + 1,
@@ -315,6 +317,8 @@ def test_ddl():
       x FLOAT64
     >
   >>,
+  during ARRAY<RANGE<DATE>>,
+  age INTERVAL,
   `when` TIMESTAMP,
 """
     with Place() as place:

@@ -205,6 +205,45 @@ static void json_and_geography(void **state)
         {"\"{\"", VALUE}, {"1", TYPE}, {"{}", TYPE}, {"null", OK});
 }
 
+/* cloud.google.com/bigquery/docs/reference/standard-sql/data-types: "Interval type", "Range type". */
+static void intervals_and_ranges(void **state)
+{
+    (void)state;
+    CHECK_VALUES(
+        "\"type\":\"INTERVAL\"", {"\"1-2 3 4:5:6.789\"", OK}, {"\"0-0 0 0:0:0\"", OK},
+        {"\"-1-11 -3 -04:59:59.999999\"", OK}, {"\"+1-0 +1 +1:0:0\"", OK},
+        {"\"10000-0 3660000 87840000:0:0\"", OK}, {"\"10000-0\\u0020-3660000 0:0:0\"", OK},
+        {"\"10000-1 0 0:0:0\"", VALUE}, {"\"10001-0 0 0:0:0\"", VALUE},
+        {"\"0-0 3660001 0:0:0\"", VALUE}, {"\"0-0 0 87840000:0:0.000001\"", VALUE},
+        {"\"0-0 0 87840000:0:1\"", VALUE}, {"\"0-0 0 87840000:0:0.000000\"", OK},
+        {"\"0-12 0 0:0:0\"", VALUE}, {"\"0-0 0 0:60:0\"", VALUE}, {"\"0-0 0 0:0:60\"", VALUE},
+        {"\"0-0 0 0:0:0.\"", VALUE}, {"\"0-0 0 0:0:0.1234567\"", VALUE}, {"\"0-0 0 0:0\"", VALUE},
+        {"\"0-0 0 0:0:0 \"", VALUE}, {"\" 0-0 0 0:0:0\"", VALUE}, {"\"--1-0 0 0:0:0\"", VALUE},
+        {"\"0--1 0 0:0:0\"", VALUE}, {"\"0-0  0 0:0:0\"", VALUE},
+        {"\"0-0 0 99999999999999999999:0:0\"", VALUE}, {"\"P1Y2M3DT4H5M6S\"", VALUE},
+        {"\"\"", VALUE}, {"1", TYPE}, {"{}", TYPE}, {"null", OK});
+#define RANGE_OF(type) "\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"" type "\"}"
+    CHECK_VALUES(RANGE_OF("DATE"), {"{\"start\":\"2024-02-29\",\"end\":\"2024-03-01\"}", OK},
+                 {"{\"end\":\"2024-03-01\"}", OK}, {"{\"start\":\"2024-03-01\",\"end\":null}", OK},
+                 {"{}", OK}, {"{\"st\\u0061rt\":null}", OK}, {"null", OK},
+                 {"{\"start\":\"2024-03-01\",\"end\":\"2024-03-01\"}", VALUE},
+                 {"{\"start\":\"2024-03-02\",\"end\":\"2024-03-01\"}", VALUE},
+                 {"{\"start\":\"2023-02-29\"}", VALUE}, {"{\"start\":19000}", VALUE},
+                 {"{\"Start\":\"2024-03-02\"}", VALUE}, {"{\"start\":null,\"start\":null}", VALUE},
+                 {"{\"start\":\"2024-03-02\",\"x\":1}", VALUE}, {"{\"start\":{}}", VALUE},
+                 {"{\"start\":\"UNBOUNDED\"}", VALUE}, {"\"[2024-01-01, 2024-02-01)\"", TYPE},
+                 {"[]", TYPE}, {"1", TYPE});
+    CHECK_VALUES(
+        RANGE_OF("DATETIME") ",\"mode\":\"REPEATED\"", {"[]", OK}, {"[{},{}]", OK},
+        {"[{\"start\":\"2024-02-29 00:00:00\",\"end\":\"2024-02-29T00:00:00.000001\"}]", OK},
+        {"{}", TYPE});
+    CHECK_VALUES(
+        RANGE_OF("TIMESTAMP") ",\"mode\":\"REQUIRED\"",
+        {"{\"start\":\"2024-01-01T00:00:00+01:00\",\"end\":\"2023-12-31 23:00:01\"}", OK},
+        {"{\"start\":\"2024-01-01T00:00:00+01:00\",\"end\":\"2023-12-31 23:00:00Z\"}", VALUE},
+        {"{\"start\":1700000000}", VALUE}, {"null", REASON_MISSING_FIELD});
+}
+
 static void records_and_arrays(void **state)
 {
     (void)state;
@@ -544,6 +583,7 @@ int main(void)
         cmocka_unit_test(booleans),
         cmocka_unit_test(timestamps),
         cmocka_unit_test(json_and_geography),
+        cmocka_unit_test(intervals_and_ranges),
         cmocka_unit_test(records_and_arrays),
         cmocka_unit_test(reasons),
         cmocka_unit_test(accepted),

@@ -189,6 +189,8 @@ static void one(const char *column, const char *value, const char *want)
     schema_destroy(s);
 }
 
+#define RANGE_OF(type) "\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"" type "\"}"
+
 static void values(void **state)
 {
     (void)state;
@@ -217,6 +219,13 @@ static void values(void **state)
     one("\"type\":\"JSON\"", "{\"a\": [1, null]}", "0a107b2261223a205b312c206e756c6c5d7d");
     one("\"type\":\"JSON\"", "\"s\"", "0a03227322");
     one("\"type\":\"GEOGRAPHY\"", "\"POINT(1 2)\"", "0a0a504f494e542831203229");
+    one("\"type\":\"INTERVAL\"", "\"1-2 -3 4:5:6.7\"", "0a0e312d32202d3320343a353a362e37");
+    one(RANGE_OF("DATE"), "{\"start\":\"2024-02-29\",\"end\":\"2024-03-01\"}",
+        "0a0808c69a0110c79a01");
+    one(RANGE_OF("DATE"), "{\"end\": \"1969-12-31\"}", "0a0b10ffffffffffffffffff01");
+    one(RANGE_OF("TIMESTAMP"), "{\"end\":null,\"start\":\"1970-01-01T00:00:00Z\"}", "0a020800");
+    one(RANGE_OF("DATETIME") ",\"mode\":\"REPEATED\"",
+        "[{}, {\"start\":\"2024-02-29T12:34:56.789012\"}]", "0a000a0a089494b0dcc8f582fd01");
     one("\"type\":\"DATE\"", "\"2024-02-29\"", "08c69a01"); /* 19782 */
     one("\"type\":\"DATE\"", "\"0001-01-01\"", "08c68dd4ffffffffffff01");
     one("\"type\":\"TIMESTAMP\"", "\"1969-12-31 23:59:59.999999\"", "08ffffffffffffffffff01");

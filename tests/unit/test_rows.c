@@ -306,6 +306,9 @@ static void base_columns(void **state)
         "[{\"name\":\"id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\",\"maxLength\":\"9\"},"
         "{\"name\":\"n\",\"type\":\"INTEGER\",\"description\":\"say \\\"n\\\"\"},"
         "{\"name\":\"r\",\"type\":\"RECORD\",\"fields\":[{\"name\":\"d\",\"type\":\"DATE\"}]},"
+        "{\"name\":\"p\",\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"DATE\"}},"
+        "{\"name\":\"ps\",\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"DATE\"},\"mode\":"
+        "\"REPEATED\"},{\"name\":\"v\",\"type\":\"INTERVAL\"},"
         "{\"name\":\"event_date\",\"type\":\"DATE\",\"mode\":\"REQUIRED\"}]";
     struct rows *r = start(base, NULL, 100);
     const struct schema_field *id;
@@ -315,6 +318,15 @@ static void base_columns(void **state)
                "{\"id\":\"a\",\"n\":\"12\",\"r\":{\"d\":\"2026-11-21\"}");
     assert_int_equal(encode(r, "{\"id\":\"a\",\"n\":\"x\"}"), ROWS_OK); /* never retyped */
     assert_string_equal(row_buf, "{\"id\":\"a\",\"penstock_overflow\":{\"n\":\"x\"}");
+    expect_row(
+        r,
+        "{\"id\":\"a\",\"p\":{\"end\":\"2026-11-21\"},\"ps\":[{},{\"start\":null}],\"v\":\"1-2 3 "
+        "4:5:6\"}",
+        "{\"id\":\"a\",\"p\":{\"end\":\"2026-11-21\"},\"ps\":[{},{\"start\":null}],\"v\":\"1-2 3 "
+        "4:5:6\"");
+    assert_int_equal(encode(r, "{\"id\":\"a\",\"p\":{\"x\":1},\"v\":\"P1Y\"}"), ROWS_OK);
+    assert_string_equal(row_buf,
+                        "{\"id\":\"a\",\"penstock_overflow\":{\"p\":{\"x\":1},\"v\":\"P1Y\"}");
     grow(&r, "{\"id\":\"a\",\"ID\":1,\"r\":{\"e\":2},\"Event_Date\":\"x\"}");
     assert_string_equal(shape(r, "r.e"), "INTEGER");
     id = column(r, "id");

@@ -21,6 +21,9 @@
             "TIMESTAMP") "," COL("penstock_id", "STRING") "," COL("penstock_overflow", "JSON")
 
 /* Compares; error and patch as out parameters. */
+#define RANGE_OF(type) \
+    "{\"name\":\"p\",\"type\":\"RANGE\",\"rangeElementType\":{\"type\":\"" type "\"}}"
+
 static int compare(const char *want_text, const char *have_text, char **patch, char *error,
                    size_t error_len)
 {
@@ -57,6 +60,7 @@ static void equal(void **state)
          "[" OURS
          ",{\"fields\":[" COL("X", "BOOLEAN") "," COL("y", "DATE") "],\"type\":\"STRUCT\",\"mode\":"
                                                                    "\"REPEATED\",\"name\":\"R\"}]"},
+        {"[" RANGE_OF("date") "]", "[" RANGE_OF("DATE") "," OURS "]"},
         {"[{\"name\":\"s\",\"type\":\"STRING\",\"maxLength\":5}]",
          "[{\"name\":\"s\",\"type\":\"STRING\",\"maxLength\":\"5\"}," OURS "]"},
         {"[{\"name\":\"n\",\"type\":\"NUMERIC\",\"precision\":5,\"scale\":2}]",
@@ -99,6 +103,10 @@ static void patched(void **state)
          "[ " COL("a", "STRING") " ,\n" OURS " ]",
          "[ " COL("a", "STRING") " ,\n" OURS
                                  " ,{\"name\":\"b\",\"type\":\"INTEGER\",\"mode\":\"NULLABLE\"}]"},
+        {"[" COL("a", "STRING") "," RANGE_OF("DATE") "]", "[" COL("a", "STRING") "," OURS "]",
+         "[" COL("a", "STRING") "," OURS
+                                ",{\"name\":\"p\",\"type\":\"RANGE\",\"mode\":\"NULLABLE\","
+                                "\"rangeElementType\":{\"type\":\"DATE\"}}]"},
         /* a whole RECORD */
         {"[" COL("a", "STRING") "," REC("r", "REPEATED",
                                         COLM("x", "DATE", "REQUIRED") "," COL("y", "TIME")) "]",
@@ -152,6 +160,10 @@ static void patched(void **state)
 static void refused(void **state)
 {
     static const char *const cases[][3] = {
+        {"[" RANGE_OF("DATE") "]", "[" RANGE_OF("DATETIME") "," OURS "]",
+         "p: the table has a RANGE of other elements, ours are DATE"},
+        {"[" RANGE_OF("DATE") "]", "[" COL("p", "RANGE") "," OURS "]",
+         "p: the table has a RANGE of other elements"},
         {"[" COL("a", "STRING") "]", "[" COL("a", "INTEGER") "," OURS "]",
          "a: the table's type is INTEGER, ours is STRING"},
         {"[" COL("a", "DATE") "]", "[" COL("a", "RANGE") "," OURS "]",

@@ -25,33 +25,22 @@ struct type_alias {
 };
 
 static const struct type_alias aliases[] = {
-    {"STRING", LC_STRING},
-    {"BYTES", LC_BYTES},
-    {"INTEGER", LC_INTEGER},
-    {"INT64", LC_INTEGER},
-    {"FLOAT", LC_FLOAT},
-    {"FLOAT64", LC_FLOAT},
-    {"BOOLEAN", LC_BOOLEAN},
-    {"BOOL", LC_BOOLEAN},
-    {"DATE", LC_DATE},
-    {"TIMESTAMP", LC_TIMESTAMP},
-    {"TIME", LC_TIME},
-    {"DATETIME", LC_DATETIME},
-    {"NUMERIC", LC_NUMERIC},
-    {"DECIMAL", LC_NUMERIC},
-    {"JSON", LC_JSON},
-    {"GEOGRAPHY", LC_GEOGRAPHY},
-    {"RECORD", LC_RECORD},
-    {"STRUCT", LC_RECORD},
-    {"BIGNUMERIC", LC_BIGNUMERIC},
+    {"STRING", LC_STRING},         {"BYTES", LC_BYTES},       {"INTEGER", LC_INTEGER},
+    {"INT64", LC_INTEGER},         {"FLOAT", LC_FLOAT},       {"FLOAT64", LC_FLOAT},
+    {"BOOLEAN", LC_BOOLEAN},       {"BOOL", LC_BOOLEAN},      {"DATE", LC_DATE},
+    {"TIMESTAMP", LC_TIMESTAMP},   {"TIME", LC_TIME},         {"DATETIME", LC_DATETIME},
+    {"NUMERIC", LC_NUMERIC},       {"DECIMAL", LC_NUMERIC},   {"JSON", LC_JSON},
+    {"GEOGRAPHY", LC_GEOGRAPHY},   {"INTERVAL", LC_INTERVAL}, {"RANGE", LC_RANGE},
+    {"RECORD", LC_RECORD},         {"STRUCT", LC_RECORD},     {"BIGNUMERIC", LC_BIGNUMERIC},
     {"BIGDECIMAL", LC_BIGNUMERIC},
 };
 
 const char *lc_type_name(enum lc_type type)
 {
     static const char *const names[LC_TYPE_COUNT] = {
-        "STRING", "BYTES",    "INTEGER",   "FLOAT",   "BOOLEAN",    "TIMESTAMP", "DATE",
-        "TIME",   "DATETIME", "GEOGRAPHY", "NUMERIC", "BIGNUMERIC", "JSON",      "RECORD"};
+        "STRING", "BYTES",  "INTEGER",  "FLOAT",     "BOOLEAN", "TIMESTAMP",
+        "DATE",   "TIME",   "DATETIME", "GEOGRAPHY", "NUMERIC", "BIGNUMERIC",
+        "JSON",   "RECORD", "INTERVAL", "RANGE"};
     assert(type < LC_TYPE_COUNT);
     return names[type];
 }
@@ -80,6 +69,16 @@ static bool read_mode(const char *text, enum lc_mode *out)
             return true;
         }
     return false;
+}
+
+// Only a RANGE has a rangeElementType, and it must.
+static bool read_range(json_t *j, struct lc_field *f)
+{
+    const json_t *element = json_object_get(j, "rangeElementType");
+    if (f->type != LC_RANGE)
+        return !element || json_is_null(element);
+    return read_type(lc_json_str(element, "type"), &f->range) &&
+           (f->range == LC_DATE || f->range == LC_DATETIME || f->range == LC_TIMESTAMP);
 }
 
 static const char *field_name_error(const char *name)
@@ -124,6 +123,13 @@ static bool read_field(json_t *j, struct lc_field *f, int depth, size_t *total, 
     }
     if (lc_json_i64(j, "maxLength", &f->length_max) < 0 || f->length_max < 0) {
         snprintf(err, LC_ERROR_BYTES, "Field %.300s has an invalid maxLength.", name);
+        return false;
+    }
+    if (!read_range(j, f)) {
+        snprintf(err, LC_ERROR_BYTES, "Field %.300s: %s.", name,
+                 f->type == LC_RANGE
+                     ? "a RANGE needs a rangeElementType of DATE, DATETIME or TIMESTAMP"
+                     : "only a RANGE has a rangeElementType");
         return false;
     }
     f->name = lc_strdup(name);
@@ -232,6 +238,12 @@ static bool check_same_field(const struct lc_field *old, const struct lc_field *
                  old->name, lc_mode_name(old->mode), lc_mode_name(next->mode));
         return false;
     }
+    if (old->type == LC_RANGE && old->range != next->range) {
+        snprintf(err, LC_ERROR_BYTES,
+                 "Provided Schema does not match Table. Field %s has changed its range's elements",
+                 old->name);
+        return false;
+    }
     return old->type != LC_RECORD || lc_schema_check_change(&old->sub, &next->sub, err);
 }
 
@@ -304,7 +316,7 @@ static bool check_clustering(const json_t *clustering, const struct lc_schema *s
         const char *name = json_string_value(json_array_get(list, i));
         const struct lc_field *f = name ? lc_schema_find(s, name) : NULL;
         bool scalar = f && f->mode != LC_REPEATED && f->type != LC_RECORD && f->type != LC_JSON &&
-                      f->type != LC_FLOAT;
+                      f->type != LC_FLOAT && f->type != LC_INTERVAL && f->type != LC_RANGE;
         if (!scalar) {
             snprintf(err, LC_ERROR_BYTES, "The field specified for clustering %s: %.300s",
                      f ? "is not a top-level, non-repeated, clusterable type"

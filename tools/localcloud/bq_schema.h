@@ -23,6 +23,8 @@ enum lc_type {
     LC_BIGNUMERIC,
     LC_JSON,
     LC_RECORD,
+    LC_INTERVAL,
+    LC_RANGE,
     LC_TYPE_COUNT,
 };
 
@@ -42,6 +44,7 @@ struct lc_field {
     enum lc_type type;
     enum lc_mode mode;
     int64_t length_max;   // 0: no limit; characters (STRING) or bytes (BYTES)
+    enum lc_type range;   // RANGE only: DATE, DATETIME or TIMESTAMP
     struct lc_schema sub; // RECORD only
 };
 

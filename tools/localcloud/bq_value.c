@@ -2,6 +2,7 @@
 #include "tools/localcloud/bq_value.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,6 +222,79 @@ static bool take_json(struct lc_value_ctx *c, const json_t *v, struct cell *out)
     return out->owned != NULL;
 }
 
+// [sign]Y-M [sign]D [sign]H:M:S[.F]
+static bool take_interval(const json_t *v, struct cell *out)
+{
+    static const char blanks[] = "- _::";
+    static const long long most[] = {10000, 11, 3660000, 87840000, 59, 59};
+    const char *p = json_string_value(v), *start = p;
+    long long part[6];
+    if (!p || strlen(p) != json_string_length(v))
+        return false;
+    for (int i = 0; i < 6; i++) {
+        char *end;
+        if ((i == 0 || i == 2 || i == 3) && (*p == '-' || *p == '+'))
+            p++;
+        if (!isdigit((unsigned char)*p) || strspn(p, "0123456789") > 9)
+            return false;
+        part[i] = strtoll(p, &end, 10);
+        if (part[i] > most[i] || (i < 5 && *end != (i == 2 ? ' ' : blanks[i])))
+            return false;
+        p = end + (i < 5);
+    }
+    bool more = false;
+    if (*p == '.') {
+        size_t digits = strspn(p + 1, "0123456789");
+        more = strspn(p + 1, "0") < digits;
+        if (digits == 0 || digits > 6)
+            return false;
+        p += 1 + digits;
+    }
+    out->text = start;
+    out->n = json_string_length(v);
+    return *p == '\0' && (part[0] < 10000 || part[1] == 0) &&
+           (part[3] < 87840000 || (part[4] == 0 && part[5] == 0 && !more));
+}
+
+// One end of a range: text, in microseconds or days for comparing, and as it is answered.
+static bool take_end(enum lc_type type, const json_t *v, int64_t *value, char text[40])
+{
+    const char *s = json_string_value(v);
+    size_t n = json_string_length(v);
+    if (!v || json_is_null(v)) {
+        snprintf(text, 40, "UNBOUNDED");
+        return true;
+    }
+    if (!s)
+        return false;
+    if (type == LC_DATE && lc_parse_date(s, n, value))
+        lc_date_text(*value, text);
+    else if (type == LC_DATETIME && lc_parse_datetime(s, n, value))
+        lc_datetime_text(*value, 'T', text);
+    else if (type == LC_TIMESTAMP && lc_parse_timestamp(s, n, false, value))
+        lc_datetime_text(*value, 'T', text);
+    else
+        return false;
+    return true;
+}
+
+// {"start": ..., "end": ...}, each missing or null for no bound.
+static bool take_range(const struct lc_field *f, const json_t *v, struct cell *out)
+{
+    const json_t *start = json_object_get(v, "start"), *end = json_object_get(v, "end");
+    const size_t members = (start != NULL) + (size_t)(end != NULL);
+    char from[40], to[40];
+    int64_t first = INT64_MIN, past = INT64_MAX;
+    if (!json_is_object(v) || json_object_size(v) != members ||
+        !take_end(f->range, start, &first, from) || !take_end(f->range, end, &past, to) ||
+        first >= past)
+        return false;
+    out->owned = lc_format("[%s, %s)", from, to);
+    out->text = out->owned;
+    out->n = strlen(out->owned);
+    return true;
+}
+
 // Checks one non-null scalar. out->owned, when set, is the caller's to free, on failure too.
 static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const json_t *v,
                         struct cell *out)
@@ -252,6 +326,12 @@ static bool take_scalar(struct lc_value_ctx *c, const struct lc_field *f, const 
         break;
     case LC_JSON:
         ok = take_json(c, v, out);
+        break;
+    case LC_INTERVAL:
+        ok = take_interval(v, out);
+        break;
+    case LC_RANGE:
+        ok = take_range(f, v, out);
         break;
     default:
         ok = f->type != LC_RECORD && take_text(f, v, out);

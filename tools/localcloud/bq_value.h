@@ -4,6 +4,7 @@
 //   BYTES                            base64 text     FLOAT              real ('NaN' as text)
 //   NUMERIC, BIGNUMERIC              decimal text    BOOLEAN            0 or 1
 //   DATE, TIME, DATETIME             ISO text        TIMESTAMP          integer, microseconds UTC
+//   INTERVAL                         text            RANGE              text, "[start, end)"
 //   RECORD, REPEATED                 JSON text whose members follow the same table (booleans true,
 //   false)
 //

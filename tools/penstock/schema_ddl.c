@@ -181,6 +181,8 @@ static void print_type(const struct schema_field *f, struct json_value json, int
         printf("\n%*s>", indent, "");
     } else {
         printf("%s", sql_type(f));
+        if (f->type == COLUMN_RANGE)
+            printf("<%s>", column_type_name(f->range));
         if (f->max_length > 0)
             printf("(%llu)", (unsigned long long)f->max_length);
         if (f->precision > 0 && f->scale > 0)
@@ -307,7 +309,7 @@ static bool can_cluster(const struct schema_field *f)
 {
     return f != NULL && f->mode != COLUMN_REPEATED && f->type != COLUMN_RECORD &&
            f->type != COLUMN_JSON && f->type != COLUMN_FLOAT && f->type != COLUMN_BYTES &&
-           f->type != COLUMN_TIME;
+           f->type != COLUMN_TIME && f->type != COLUMN_INTERVAL && f->type != COLUMN_RANGE;
 }
 
 /* @return 0 or 2. */
