@@ -392,16 +392,14 @@ static uint32_t container_end(const uint8_t *kind, uint32_t i)
     }
 }
 
-/* The key in front of the colon at token i. */
-static inline struct span key_before(const struct json_vectors *v, uint32_t i)
+/* The key that begins behind `begin` and ends at `end`, but for white space. */
+static inline struct span key_between(const char *begin, const char *end)
 {
-    const char *begin = v->tape.buf + v->pos[i - 1] + 1;
-    const char *end = v->tape.buf + v->pos[i] - 1;
-
-    while (unlikely(*end != '"')) /* white space */
+    do
         end--;
-    ASSERT_HOT(*end == '"' && end >= begin);
-    return (struct span){.ptr = begin, .len = (size_t)(end - begin)};
+    while (unlikely(*end != '"'));
+    ASSERT_HOT(end > begin);
+    return (struct span){.ptr = begin + 1, .len = (size_t)(end - begin) - 1};
 }
 
 static void find_level(struct json_parser *p, const struct json_colons *colons,
@@ -465,7 +463,7 @@ static inline bool has_backslash(const char *p, size_t len)
             (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
 
         if (likely(len - i <= 16))
-            return (marks & ((1u << (len - i)) - 1)) != 0;
+            return (unsigned)__builtin_ctz(marks | 1u << 16) < len - i;
         if (marks != 0)
             return true;
     }
@@ -489,37 +487,41 @@ static inline uint32_t colons_before(const struct json_colons *colons, unsigned 
     return low;
 }
 
+/* Notes a key of a live container; head is what its shape would compare. */
+static inline void live_note(struct json_live *live, uint32_t token, size_t len, bool escaped,
+                             uint64_t head)
+{
+    live->hash = (live->hash ^ head) * UINT64_C(0x9E3779B97F4A7C15);
+    live->all &= !escaped & (live->n < SHAPE_KEYS_MAX) & (len < SHAPE_TEXT_BYTES);
+    if (likely(live->all))
+        live->key[live->n++] = (struct json_live_key){.token = token, .len = (uint32_t)len};
+}
+
 static void find_level(struct json_parser *p, const struct json_colons *colons,
                        const struct level *in)
 {
     struct json_vectors *v = p->vectors;
-    struct json_live *live = &v->live;
+    const uint32_t *const list = colons->token[in->level], n = colons->n[in->level];
+    const uint32_t *const pos = v->pos + in->first;
+    const uint16_t *const by_len = p->pick.by_len[in->level];
+    const uint16_t *const by_first = v->by_first[in->level];
+    const char *const buf = v->tape.buf;
 
     ASSERT_HOT(in->level < JSON_PATH_KEYS_MAX);
-    for (uint32_t k = colons_before(colons, in->level, in->open); k < colons->n[in->level]; k++) {
-        const uint32_t colon = colons->token[in->level][k];
-        struct span key;
-        uint64_t word;
-        uint16_t matched;
-        bool escaped;
+    for (uint32_t k = colons_before(colons, in->level, in->open); k < n && list[k] <= in->close;
+         k++) {
+        const uint32_t colon = list[k];
+        const struct span key = key_between(buf + pos[colon - 1], buf + pos[colon]);
+        const uint64_t head = key_head(key.ptr, (uint32_t)key.len);
+        const bool escaped = has_backslash(key.ptr, key.len);
+        uint16_t matched = in->paths;
 
-        if (colon > in->close)
-            break;
-        key = key_before(v, in->first + colon);
-        word = load64(key.ptr);
-        escaped = has_backslash(key.ptr, key.len);
-        live->all = live->all && !escaped && live->n < SHAPE_KEYS_MAX && key.len < SHAPE_TEXT_BYTES;
-        if (live->all)
-            live->key[live->n++] =
-                (struct json_live_key){.token = colon - 1, .len = (uint32_t)key.len};
-        live->hash =
-            (live->hash ^ (word & key_mask((uint32_t)key.len))) * UINT64_C(0x9E3779B97F4A7C15);
-        matched = in->paths;
+        live_note(&v->live, colon - 1, key.len, escaped, head);
         if (likely(!escaped)) /* hardly ever any is left that is not the one */
-            matched &= p->pick.by_len[in->level][key.len % PICK_LENGTHS] &
-                       v->by_first[in->level][word & 0xFF];
-        if (matched != 0)
-            matched = key_match(p, in->level, key, escaped, matched);
+            matched &= by_len[key.len % PICK_LENGTHS] & by_first[head & 0xFF];
+        if (likely(matched == 0))
+            continue;
+        matched = key_match(p, in->level, key, escaped, matched);
         if (matched != 0)
             member_found(p, colons, in, colon + 1, matched);
     }
