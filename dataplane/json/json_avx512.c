@@ -2,10 +2,10 @@
  * HOT. The AVX-512 variant: stage 1 in steps of 64 bytes with VBMI and VBMI2, see json_tape.h.
  *
  * One table look-up (vpermi2b) gives the class of every byte, one carry-less multiplication which
- * bytes lie in strings, and vpcompressb puts kinds and positions of tokens in rows. Numbers are
- * checked where they stand, with additions that carry through runs of digits; those that cross the
- * block and literals go to a list. Compressing in registers and storing whole vectors is meant: with
- * a memory operand vpcompressb takes over 100 cycles on Zen 4.
+ * bytes lie in strings, and vpcompressb puts kinds and positions of tokens in rows. Numbers and
+ * literals go to a dense row, which is checked 64 bytes at a time, with additions that carry through runs
+ * of digits. Compressing in registers and storing whole vectors is meant: with a memory operand
+ * vpcompressb takes over 100 cycles on Zen 4.
  */
 #include <immintrin.h>
 
