@@ -97,6 +97,25 @@ bool parts_have_plan(const struct table *t, uint64_t plan_id)
     return false;
 }
 
+/* Jobs that count against the budget: what was used is forgotten at the pace at which a day refills. */
+static double budget_used(const struct table *t)
+{
+    double left = t->split_used - (double)(t->sink->now_us - t->split_used_us) *
+                                      t->sink->config.split_jobs / (double)DAY_US;
+
+    ASSERT(t->split_used >= 0);
+    return left > 0 ? left : 0;
+}
+
+static bool budget_left(const struct table *t)
+{
+    const uint32_t jobs = t->sink->config.split_jobs;
+
+    ASSERT(t->sink != NULL);
+    return jobs == 0 ||
+           budget_used(t) + 1 <= jobs; /* 0: nothing is cut any more, what was goes on */
+}
+
 struct parts_report parts_report(const struct table *t)
 {
     struct parts_report r = {.text = "", .since_us = t->sink->now_us};
@@ -110,22 +129,11 @@ struct parts_report parts_report(const struct table *t)
         if (p->parked && r.parked++ == 0)
             r.text = p->text;
     }
+    r.unpaid = r.n > 0 && !budget_left(t);
     return r;
 }
 
 /* ---- whose turn it is ---- */
-
-/* Where the bucket of jobs stands after one more: it has that one if this is not in the future. */
-static int64_t budget_next(const struct table *t)
-{
-    const uint32_t jobs = t->sink->config.split_jobs;
-    int64_t start = t->sink->now_us - DAY_US;
-
-    ASSERT(DAY_US > 0);
-    if (jobs == 0)
-        return start; /* nothing is cut any more: what was goes on */
-    return (t->split_due_us > start ? t->split_due_us : start) + DAY_US / jobs;
-}
 
 static bool part_pays(const struct part *p)
 {
@@ -151,7 +159,7 @@ static bool part_may_go(const struct table *t, const struct part *p)
     if (part_is_out(p))
         return true;
     return !t->sink->bigquery_paused && p->due_us <= t->sink->now_us && !table_distrusted(t) &&
-           (!part_pays(p) || budget_next(t) <= t->sink->now_us);
+           (!part_pays(p) || budget_left(t));
 }
 
 bool parts_have_before(const struct table *t, uint64_t id)
@@ -206,8 +214,10 @@ bool part_next(struct table *t)
     ASSERT(t->state == TABLE_IDLE && t->load.id == 0);
     if (p == NULL)
         return false;
-    if (part_pays(p) && !part_is_out(p))
-        t->split_due_us = budget_next(t);
+    if (part_pays(p) && !part_is_out(p)) {
+        t->split_used = budget_used(t) + 1;
+        t->split_used_us = t->sink->now_us;
+    }
     t->part_was_last = true;
     t->load = p->load;
     t->loading = p->loading;
@@ -482,13 +492,14 @@ static void only_row_refused(struct table *t)
     char more[REASON_TEXT_BYTES];
 
     ASSERT(t->load.rows == 1 && t->load.n_plans == 1);
-    if (t->load.proven && t->sink->config.split_jobs > 0) {
+    if (t->load.proven && t->refusals < REFUSALS_MAX && t->sink->config.split_jobs > 0) {
         rewrite_start(t, REWRITE_REJECT);
         return;
     }
     snprintf(more, sizeof(more), "%.400s; %s", t->text,
-             t->load.proven ? "bigquery.split_jobs is 0, so it is no dead letter"
-                            : "a dead letter only once the table has taken another row");
+             t->sink->config.split_jobs == 0
+                 ? "bigquery.split_jobs is 0, so it is no dead letter"
+                 : "a dead letter only once the table has taken another row");
     load_set_aside(t, more, true);
 }
 

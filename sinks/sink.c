@@ -254,7 +254,9 @@ static void table_report(const struct table *t, struct sink_table_report *out)
         why = parts.text;
     } else if (parts.n > 0 && t->state == TABLE_IDLE) {
         what = "splitting";
-        why = "parts of refused loads wait for their jobs (bigquery.split_jobs)";
+        why = parts.unpaid ? "the jobs of today for parts of refused loads are used up: "
+                             "bigquery.split_jobs"
+                           : "parts of refused loads wait for their turn";
     }
     if (t->state == TABLE_ENSURING && t->ensure.waiting != NULL)
         why = t->ensure.waiting;

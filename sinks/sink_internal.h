@@ -254,14 +254,15 @@ struct table {
     struct loop_timer timer;
     /* What was refused. */
     struct part *parts;
-    struct cut *cut;      /* CUTTING */
-    uint8_t reading;      /* READING: enum rewrite_mode */
-    bool suspect;         /* CUTTING: it is set aside as one */
-    bool piece_stored;    /* the object of the piece under way is there */
-    bool part_was_last;   /* the latest job was of a part: what is new goes first now */
-    uint32_t refusals;    /* jobs in a row that were refused for their rows */
-    int64_t probe_us;     /* monotonic: with REFUSALS_MAX of them, the next job */
-    int64_t split_due_us; /* monotonic: job budget of parts, see part.c */
+    struct cut *cut;    /* CUTTING */
+    uint8_t reading;    /* READING: enum rewrite_mode */
+    bool suspect;       /* CUTTING: it is set aside as one */
+    bool piece_stored;  /* the object of the piece under way is there */
+    bool part_was_last; /* the latest job was of a part: what is new goes first now */
+    uint32_t refusals;  /* jobs in a row that were refused for their rows */
+    int64_t probe_us;   /* monotonic: with REFUSALS_MAX of them, the next job */
+    double split_used;  /* jobs of parts, at split_used_us (monotonic): see part.c */
+    int64_t split_used_us;
     char piece_name[OBJECT_NAME_BYTES_MAX];
     struct gcs_delete delete;
     void (*deleted)(struct table *t);
@@ -707,6 +708,7 @@ bool parts_have_plan(const struct table *t, uint64_t plan_id);
 struct parts_report {
     uint64_t events, objects;
     uint32_t n, parked;
+    bool unpaid;      /* jobs of the day are used up */
     int64_t since_us; /* monotonic: of the oldest object */
     const char *text;
 };

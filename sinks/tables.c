@@ -81,7 +81,6 @@ struct table *table_get(struct sink *s, const char *name, enum plan_encoding enc
         return NULL;
     }
     t->config = config;
-    t->split_due_us = INT64_MIN / 2;
     table_spec_fill(&t->spec, t->name, s->types, config, encoding != ENCODING_ARCHIVE);
     t->next = s->tables;
     s->tables = t;

@@ -167,6 +167,32 @@ def test_no_splitting():
         daemon.stop()
 
 
+def test_budget():
+    """When the jobs of the day are used up, parts wait, later loads go on, and more jobs may be given at any time."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud, listed=listed(place), bigquery={**FAST, "split_jobs": 3}, shutdown={"grace": "0s"})
+        cloud.fault(load_row=BAD)
+        post(daemon, "bad", range(80), {3, 20})
+
+        def waits():
+            tables = [t for s in daemon.cli_json("sinks")["threads"] for t in s["tables"] if t["table"] == "bad"]
+            return [t for t in tables if t["state"] == "splitting" and "are used up" in t["text"]]
+
+        until(waits, 60, lambda: f"parts to wait: {daemon.cli_json('sinks')}")
+        jobs = len(cloud.jobs())
+        equal(jobs, 4, "jobs: the load and three of its parts")
+        post(daemon, "bad", range(80, 90))
+        until(lambda: set(range(80, 90)) <= set(rows(cloud, "bad")), 60, "later events to be loaded")
+        equal(len(cloud.jobs()), jobs + 1, "jobs meanwhile")
+        until(waits, 60, lambda: f"parts to wait again: {daemon.cli_json('sinks')}")
+        expect(daemon.pending() > 0, "pending", daemon.status()["sinks"])
+        status, text = daemon.cli("set", "bigquery.split_jobs", "1000")
+        equal(status, 0, text)
+        check(daemon, cloud, "bad", list(range(90)), {3, 20})
+        daemon.stop()
+
+
 def test_killed():
     """Killed again and again while the bad rows of many objects are looked for."""
     bad = {3, 4, 90, 151, 399}
@@ -186,4 +212,4 @@ def test_killed():
 
 
 sys.exit(run_tests([test_named_rows, test_unnamed_row, test_wrapped_rows, test_bad_file, test_all_refused,
-                    test_no_splitting, test_killed]))
+                    test_no_splitting, test_budget, test_killed]))
