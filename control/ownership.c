@@ -80,7 +80,8 @@ int ownership_wait(struct daemon *d)
     ASSERT(d->sinks_running > 0);
     if (d->owner == NULL)
         return 0;
-    while (owner_state(d->owner) == OWNER_ASKING && clock_monotonic_us() < end)
+    while (owner_state(d->owner) == OWNER_ASKING && !owner_is_away(d->owner) &&
+           clock_monotonic_us() < end)
         moment();
     return owner_state(d->owner) == OWNER_LOST ? -EXDEV : 0;
 }

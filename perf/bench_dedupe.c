@@ -90,6 +90,8 @@ static void decision_take(void *ctx, const struct id_decision *d, struct id_reac
     struct id_window *w = ctx;
 
     for (uint32_t i = 0; i < d->n_ids; i++)
+        id_window_prefetch(w, d->id[i]);
+    for (uint32_t i = 0; i < d->n_ids; i++)
         id_window_add(w, d->id[i], d->time_us, d->time_us);
     reach->ids_end = w->next;
     reach->block[0] = d->block;

@@ -47,6 +47,7 @@ struct owner {
     uint32_t n_others; /* of this node */
     _Atomic int state;
     _Atomic bool may_send, release, released;
+    _Atomic bool away;    /* the bucket was asked, and did not answer */
     pthread_mutex_t lock; /* guards text */
     char text[REASON_TEXT_BYTES];
 };
@@ -79,6 +80,12 @@ void owner_release(struct owner *o)
     if (owner_state(o) != OWNER_HELD)
         atomic_store(&o->released, true);
     atomic_store(&o->release, true);
+}
+
+bool owner_is_away(const struct owner *o)
+{
+    ASSERT(o != NULL);
+    return atomic_load(&o->away);
 }
 
 bool owner_released(const struct owner *o)
@@ -123,7 +130,24 @@ static void place_hash(const struct owner *o, const char *machine, const char *h
         snprintf(out + 2 * i, 3, "%02x", sum[i]);
 }
 
-/* The file's tokens are of one log in one bucket: for others there are none. */
+/* Another bucket: its tokens are those of before, if it was the one before; else there are none. */
+static void bucket_change(struct owner_record *r, const char *bucket)
+{
+    struct owner_record old = *r;
+    bool back = strcmp(old.before_bucket, bucket) == 0;
+
+    snprintf(r->bucket, sizeof(r->bucket), "%s", bucket);
+    snprintf(r->token, sizeof(r->token), "%s", back ? old.before_token : "-");
+    snprintf(r->next, sizeof(r->next), "%s", back ? old.before_next : "-");
+    if (strcmp(old.bucket, "-") == 0)
+        return;
+    ASSERT(strcmp(old.bucket, bucket) != 0);
+    memcpy(r->before_bucket, old.bucket, sizeof(r->before_bucket));
+    memcpy(r->before_token, old.token, sizeof(r->before_token));
+    memcpy(r->before_next, old.next, sizeof(r->before_next));
+}
+
+/* The file's tokens are of one log, and of two buckets. */
 static void record_prepare(struct owner *o)
 {
     struct owner_record *r = owner_file_record(o->file);
@@ -131,12 +155,13 @@ static void record_prepare(struct owner *o)
     ASSERT(r->seq > 0);
     if (strcmp(r->log, o->config.log) != 0 || strcmp(r->node, "-") == 0)
         snprintf(r->node, sizeof(r->node), "%s", o->config.node);
-    if (strcmp(r->log, o->config.log) != 0 || strcmp(r->bucket, o->config.bucket) != 0) {
+    if (strcmp(r->log, o->config.log) != 0) {
         snprintf(r->log, sizeof(r->log), "%s", o->config.log);
-        snprintf(r->bucket, sizeof(r->bucket), "%s", o->config.bucket);
-        snprintf(r->token, sizeof(r->token), "-");
-        snprintf(r->next, sizeof(r->next), "-");
+        snprintf(r->bucket, sizeof(r->bucket), "-");
+        snprintf(r->before_bucket, sizeof(r->before_bucket), "-");
     }
+    if (strcmp(r->bucket, o->config.bucket) != 0)
+        bucket_change(r, o->config.bucket);
     snprintf(o->prefix, sizeof(o->prefix), "penstock/owner/%s/", r->node);
     snprintf(o->name, sizeof(o->name), "%.400s%s.txt", o->prefix, r->log);
 }
@@ -420,6 +445,7 @@ static void unanswered(struct owner *o, const struct http_answer *a, int64_t now
 
     ASSERT(owner_state(o) != OWNER_LOST);
     answer_describe(a, why);
+    atomic_store(&o->away, true);
     if (owner_state(o) == OWNER_ASKING) {
         snprintf(text, sizeof(text),
                  "nothing is sent before the bucket has said whether this data directory is in use "

@@ -87,6 +87,9 @@ bool owner_released(const struct owner *o);
 /** Thread: any. */
 enum owner_state owner_state(const struct owner *o);
 
+/** Whether the bucket was asked once and gave no answer. Thread: any. */
+bool owner_is_away(const struct owner *o);
+
 /** Why it is so, for people, or "". out holds REASON_TEXT_BYTES. Thread: any. */
 void owner_text(struct owner *o, char *out);
 

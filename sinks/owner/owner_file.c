@@ -16,9 +16,10 @@
 
 #define SLOT_BYTES 4096u
 #define PATH_BYTES 4400
-#define TEXT_BYTES 1024
+#define TEXT_BYTES 2048
 
-static_assert(OWNER_ID_BYTES + OWNER_NODE_BYTES + OWNER_BUCKET_BYTES + 3 * OWNER_TOKEN_BYTES + 200 <
+static_assert(OWNER_ID_BYTES + OWNER_NODE_BYTES + 2 * OWNER_BUCKET_BYTES + 5 * OWNER_TOKEN_BYTES +
+                      250 <
                   TEXT_BYTES,
               "a record fits its slot");
 
@@ -32,11 +33,12 @@ struct owner_file {
 
 static int record_text(const struct owner_record *r, char *out, size_t out_len)
 {
-    int n = snprintf(out, out_len,
-                     "penstock-owner 1\nseq %" PRIu64 "\ninode %" PRIu64 "\nborn %" PRId64
-                     "\nmachine %s\nnode %s\nlog %s\nbucket %s\ntoken %s\nnext %s\n",
-                     r->seq, r->inode, r->born_ns, r->machine, r->node, r->log, r->bucket, r->token,
-                     r->next);
+    int n =
+        snprintf(out, out_len,
+                 "penstock-owner 1\nseq %" PRIu64 "\ninode %" PRIu64 "\nborn %" PRId64
+                 "\nmachine %s\nnode %s\nlog %s\nbucket %s\ntoken %s\nnext %s\nbefore %s %s %s\n",
+                 r->seq, r->inode, r->born_ns, r->machine, r->node, r->log, r->bucket, r->token,
+                 r->next, r->before_bucket, r->before_token, r->before_next);
     uint32_t sum = crc32c(0, out, (size_t)n);
 
     ASSERT(n > 0 && (size_t)n + 16 < out_len);
@@ -55,9 +57,11 @@ bool owner_record_read(const char *text, struct owner_record *out)
         return false;
     return sscanf(text,
                   "penstock-owner 1\nseq %" SCNu64 "\ninode %" SCNu64 "\nborn %" SCNd64
-                  "\nmachine %64s\nnode %127s\nlog %32s\nbucket %223s\ntoken %32s\nnext %32s\n",
+                  "\nmachine %64s\nnode %127s\nlog %32s\nbucket %223s\ntoken %32s\nnext "
+                  "%32s\nbefore %223s %32s %32s\n",
                   &out->seq, &out->inode, &out->born_ns, out->machine, out->node, out->log,
-                  out->bucket, out->token, out->next) == 9;
+                  out->bucket, out->token, out->next, out->before_bucket, out->before_token,
+                  out->before_next) == 12;
 }
 
 /* ---- where it is ---- */
@@ -181,8 +185,14 @@ static int file_make(struct owner_file *f, const char *data_dir, const char *mac
     f->fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (f->fd < 0)
         return -errno;
-    f->record =
-        (struct owner_record){.node = "-", .log = "-", .bucket = "-", .token = "-", .next = "-"};
+    f->record = (struct owner_record){.node = "-",
+                                      .log = "-",
+                                      .bucket = "-",
+                                      .token = "-",
+                                      .next = "-",
+                                      .before_bucket = "-",
+                                      .before_token = "-",
+                                      .before_next = "-"};
     snprintf(f->record.machine, sizeof(f->record.machine), "%s", machine);
     ASSERT(f->record.machine[0] != '\0');
     if (pwrite(f->fd, empty, sizeof(empty), 0) != (ssize_t)sizeof(empty))

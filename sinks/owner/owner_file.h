@@ -30,6 +30,9 @@ struct owner_record {
     char bucket[OWNER_BUCKET_BYTES]; /* the bucket that the tokens are in */
     char token[OWNER_TOKEN_BYTES];   /* of the last claim that is known to have held, or "-" */
     char next[OWNER_TOKEN_BYTES];    /* of a claim that may have been made, or "-" */
+    char before_bucket[OWNER_BUCKET_BYTES]; /* the same of the bucket before this one */
+    char before_token[OWNER_TOKEN_BYTES];
+    char before_next[OWNER_TOKEN_BYTES];
 };
 
 struct owner_file;

@@ -207,6 +207,23 @@ def test_other_machine():
         daemon.stop()
 
 
+def test_bucket_changes():
+    """Another bucket, and back again: no copy was in use."""
+    with Place() as place:
+        cloud = place.cloud()
+        cloud.call("POST", "/storage/v1/b?project=test-project", {"name": "other-bucket"})
+        daemon = owned(place, cloud)
+        for i, bucket in enumerate(("other-bucket", cloud.bucket, cloud.bucket)):
+            daemon.post_ok(body(10 * i, 10))
+            daemon.flush()
+            daemon.stop()
+            daemon.config["gcs"]["bucket"] = bucket
+            daemon.start()
+            daemon.until_owner()
+        equal(archived(cloud), list(range(10)) + list(range(20, 30)), "events in the first bucket")
+        daemon.stop()
+
+
 def test_older_backup():
     """A backup that was made while the daemon ran has its token, but not what it acknowledged since. Adopted, it
     goes on under new names; a backup with nothing pending doubles nothing."""
@@ -276,4 +293,4 @@ def test_bucket_away():
 
 
 sys.exit(run_tests([test_wiped, test_parts_wiped, test_older_copy, test_copied, test_cloned, test_other_machine,
-                    test_older_backup, test_same_node, test_bucket_away]))
+                    test_bucket_changes, test_older_backup, test_same_node, test_bucket_away]))

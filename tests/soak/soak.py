@@ -59,7 +59,7 @@ class Samples:
         compared = 0
         for found in self.runs.values():
             early = found[len(found) // 4]
-            if len(found) < 4:
+            if len(found) < 3:
                 continue
             compared += 1
             expect(found[-1][0] <= early[0] * 1.1 + RSS_SLACK, "memory has grown from", early[0], "to", found[-1][0])
@@ -119,7 +119,7 @@ def test_soak():
         daemon.settle(600)
         acked, there = check_ids(gen, cloud)
         compared = samples.check()
-        expect(SECONDS < 600 or compared > 0, "no run was up for long enough to compare its memory")
+        expect(compared > 0, "no run was up for long enough to compare its memory")
         print(f"soak: {number} rounds, {acked} ids acknowledged, {there} events there, {compared} runs compared")
         daemon.stop()
 
