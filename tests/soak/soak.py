@@ -20,6 +20,7 @@ SECONDS = int(os.environ.get("SOAK_SECONDS", "1800"))
 SEED = int(os.environ.get("PENSTOCK_SEED", str(random.SystemRandom().randrange(1 << 20))))
 RATE = int(os.environ.get("SOAK_RATE", "3000"))
 ROUND = max(5.0, min(60.0, SECONDS / 12))
+SAMPLES = 3  # of one run, to be compared
 RSS_SLACK = 48 << 20  # of the allocator, and of what is under way
 
 
@@ -55,11 +56,15 @@ class Samples:
         self.runs.setdefault(pid, []).append((daemon.rss(), len(os.listdir(f"/proc/{pid}/fd"))))
         return self.runs[pid][-1]
 
+    def enough(self):
+        """Whether some run can be compared."""
+        return any(len(found) >= SAMPLES for found in self.runs.values())
+
     def check(self):
         compared = 0
         for found in self.runs.values():
             early = found[len(found) // 4]
-            if len(found) < 3:
+            if len(found) < SAMPLES:
                 continue
             compared += 1
             expect(found[-1][0] <= early[0] * 1.1 + RSS_SLACK, "memory has grown from", early[0], "to", found[-1][0])
@@ -78,7 +83,7 @@ def check_ids(gen, cloud):
     return len(acked), sum(found.objects.values())
 
 
-def one_round(place, number, rng, samples):
+def one_round(place, number, rng, samples, restarts):
     """Faults or quiet for a round, sometimes with a kill or a restart."""
     cloud, daemon = place
     quiet = number % 2 == 1
@@ -86,7 +91,7 @@ def one_round(place, number, rng, samples):
     if not quiet:
         misbehave(cloud, rng)
     time.sleep(ROUND * rng.uniform(0.4, 0.6))
-    if number % 6 == 4:
+    if restarts and number % 6 == 4:
         (daemon.kill if rng.random() < 0.6 else daemon.stop)()
         daemon.start(seconds=300)  # on a machine that others load, too
     time.sleep(ROUND * 0.5)
@@ -109,8 +114,8 @@ def test_soak():
                   late=2, reconnect=True)
         end = time.monotonic() + SECONDS
         number = 0
-        while time.monotonic() < end:
-            one_round((cloud, daemon), number, rng, samples)
+        while time.monotonic() < end or not samples.enough():
+            one_round((cloud, daemon), number, rng, samples, time.monotonic() < end)
             number += 1
         gen.interrupt()
         gen.wait(60)
