@@ -200,7 +200,7 @@ int frames_create(const struct options *o, struct frames **out)
         return -ENOMEM;
     *out = f;
     f->o = o;
-    if ((uint64_t)o->batch * (o->size + 1) > FRAME_BYTES)
+    if (o->events == NULL && (uint64_t)o->batch * (o->size + 1) > FRAME_BYTES)
         return -EMSGSIZE;
     if (o->events != NULL)
         f->file = strcmp(o->events, "-") == 0 ? stdin : fopen(o->events, "re");

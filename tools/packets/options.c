@@ -181,6 +181,8 @@ static bool together(const struct options *o)
     }
     if (o->once && o->events == NULL)
         return wrong("--once takes --events FILE");
+    if (o->events != NULL && strcmp(o->events, "-") == 0 && !o->once)
+        return wrong("--events - takes --once: standard input cannot be read again");
     if (o->corrupt > 0 && o->events != NULL && !o->once)
         return wrong("--corrupt takes --once, or events with sequence numbers");
     return true;
