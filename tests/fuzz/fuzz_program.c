@@ -1,6 +1,7 @@
 /*
  * Any document that is a JSON object, through programs. The first byte chooses a schema, the rest is
- * one document, or two on two lines, of which the second often has the shape of the first. Walks by
+ * one document, or two on two lines, of which the second often has the shape of the first; then they
+ * are read again as an array with line feeds and other white space between all tokens. Walks by
  * bytes and by tokens, and plans, of every variant of the parser find the same; what one check takes
  * the encoder takes; and each row is read back beside its document: every value in its place,
  * nothing else. Canary: with -DFUZZ_CANARY a row with the number 1 in its first column is wrong.
@@ -396,11 +397,53 @@ static void one_event(const struct schema *s, struct program_memory *m, const st
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Reads buf with every variant, each event through the programs. */
+static void each_event(const struct schema *s, const char *buf, size_t len,
+                       enum json_framing framing)
 {
     struct json_event events[8];
+
+    for (enum json_isa isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++) {
+        struct json_stream stream;
+        int n;
+
+        if (parsers[isa] == NULL)
+            continue;
+        json_stream_init(&stream, parsers[isa], buf, len, framing);
+        while ((n = json_next(&stream, events, (int)ARRAY_LEN(events))) > 0) {
+            for (int i = 0; i < n; i++) {
+                if (events[i].error == JSON_ERROR_NONE)
+                    one_event(s, memories[isa], &events[i]);
+            }
+        }
+    }
+}
+
+/* The lines as an array with white space of any kind behind its tokens; out holds four times their length. */
+static size_t as_array(const char *text, size_t len, char *out)
+{
+    static const char gaps[4][3] = {"\n ", "\r\n", "\t ", " \n"};
+    bool in_string = false;
+    size_t n = 0;
+
+    out[n++] = '[';
+    for (size_t i = 0; i < len; i++) {
+        in_string ^= text[i] == '"' && (i == 0 || text[i - 1] != '\\');
+        out[n++] = (char)(text[i] == '\n' && !in_string && i + 1 < len ? ',' : text[i]);
+        if (in_string || strchr("{}[]:,\"", out[n - 1]) == NULL)
+            continue;
+        memcpy(out + n, gaps[i % 4], 2);
+        n += 2;
+    }
+    out[n++] = ']';
+    return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
     const struct schema *s;
     char *buf;
+    size_t len, offset;
 
     if (size < 3 || size > DOC_BYTES_MAX)
         return 0;
@@ -411,20 +454,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(buf != NULL);
     memcpy(buf, data + 1, size - 1);
     memset(buf + size - 1, '"', JSON_PADDING_BYTES);
-    for (enum json_isa isa = JSON_ISA_SCALAR; isa <= JSON_ISA_AVX512; isa++) {
-        struct json_stream stream;
-        int n;
-
-        if (parsers[isa] == NULL)
-            continue;
-        json_stream_init(&stream, parsers[isa], buf, size - 1, JSON_FRAMING_LINES);
-        while ((n = json_next(&stream, events, (int)ARRAY_LEN(events))) > 0) {
-            for (int i = 0; i < n; i++) {
-                if (events[i].error == JSON_ERROR_NONE)
-                    one_event(s, memories[isa], &events[i]);
-            }
-        }
-    }
+    each_event(s, buf, size - 1, JSON_FRAMING_LINES);
+    free(buf);
+    buf = malloc(4 * size + JSON_PADDING_BYTES);
+    ASSERT(buf != NULL);
+    len = as_array((const char *)data + 1, size - 1, buf);
+    memset(buf + len, '"', JSON_PADDING_BYTES);
+    if (json_validate(buf, len, &offset) == JSON_ERROR_NONE)
+        each_event(s, buf, len, JSON_FRAMING_ARRAY);
     free(buf);
     return 0;
 }
