@@ -247,7 +247,7 @@ static int report(const struct run *r)
            ",\"refused\":%" PRIu64 ",\"refused_events\":%" PRIu64 ",\"bytes\":%" PRIu64
            ",\"seconds\":%.3f,\"packets_per_s\":%.0f}\n",
            r->sent, r->events, r->corrupt, r->refused, r->refused_events, r->bytes, r->took,
-           (double)r->sent / r->took);
+           r->took > 0 ? (double)r->sent / r->took : 0.0);
     return fflush(stdout) == 0 ? 0 : 1;
 }
 
