@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -13,10 +14,14 @@
 #include "dataplane/base/log.h"
 
 #define TURN_POLL_US   INT64_C(200000)
+#define OPEN_AGAIN_US  INT64_C(1000000) /* between two tries to open the database */
 #define SETTLE_POLL_US 100000
 
 struct dlq {
-    struct dlq_db *db; /* NULL: it cannot be used */
+    _Atomic(struct dlq_db *) db; /* NULL: it cannot be used yet; stays once it is set */
+    char path[PLACE_PATH_BYTES];
+    pthread_mutex_t opening; /* guards the next two, and the change of db */
+    int64_t opened_us;       /* the last try, CLOCK_MONOTONIC */
     char why[DLQ_ERROR_BYTES];
     pthread_mutex_t turn; /* of the commands that change something */
     struct daemon *daemon;
@@ -24,17 +29,29 @@ struct dlq {
     bool settling; /* the thread was started */
 };
 
+/* Under `opening`, or alone. @return the database or NULL: then `why` says why. */
+static struct dlq_db *open_db(struct dlq *q)
+{
+    struct dlq_db *db = NULL;
+
+    ASSERT(atomic_load(&q->db) == NULL);
+    q->opened_us = clock_monotonic_us();
+    if (dlq_db_open(q->path, &db, q->why, sizeof(q->why)) == 0)
+        atomic_store(&q->db, db);
+    return db;
+}
+
 int dlq_open(const char *data_dir, struct dlq **out)
 {
     struct dlq *q = calloc(1, sizeof(*q));
-    char path[PLACE_PATH_BYTES];
 
     ASSERT(out != NULL);
     if (q == NULL)
         return -ENOMEM;
     pthread_mutex_init(&q->turn, NULL);
-    snprintf(path, sizeof(path), "%s/dlq.db", data_dir);
-    if (dlq_db_open(path, &q->db, q->why, sizeof(q->why)) != 0)
+    pthread_mutex_init(&q->opening, NULL);
+    snprintf(q->path, sizeof(q->path), "%s/dlq.db", data_dir);
+    if (open_db(q) == NULL)
         log_error(
             "dlq",
             "%s; `penstock dlq` does not work until it is repaired. It knows which dead letters "
@@ -50,18 +67,19 @@ static bool turn_take(struct dlq *q, struct daemon *d);
 static void *settler_main(void *ctx)
 {
     struct dlq *q = ctx;
+    struct dlq_db *db = atomic_load(&q->db);
     struct dlq_counts open;
     char error[DLQ_ERROR_BYTES], said[DLQ_ERROR_BYTES] = "";
 
-    ASSERT(q->db != NULL);
+    ASSERT(db != NULL);
     pthread_setname_np(pthread_self(), "dlq-settle");
-    for (dlq_db_counts(q->db, &open); open.replaying > 0; dlq_db_counts(q->db, &open)) {
+    for (dlq_db_counts(db, &open); open.replaying > 0; dlq_db_counts(db, &open)) {
         const struct timespec pause = {.tv_nsec = SETTLE_POLL_US * 1000};
         int rc;
 
         if (!turn_take(q, q->daemon))
             break;
-        rc = dlq_settle(q->daemon, q->db, error, sizeof(error));
+        rc = dlq_settle(q->daemon, db, error, sizeof(error));
         pthread_mutex_unlock(&q->turn);
         if (rc == 0)
             break;
@@ -76,13 +94,11 @@ static void *settler_main(void *ctx)
 
 void dlq_start(struct dlq *q, struct daemon *d)
 {
-    struct dlq_counts open;
+    struct dlq_counts open = {0};
 
     ASSERT(!q->settling);
     q->daemon = d;
-    if (q->db == NULL)
-        return;
-    dlq_db_counts(q->db, &open);
+    dlq_counts(q, &open);
     if (open.replaying > 0)
         q->settling = pthread_create(&q->settler, NULL, settler_main, q) == 0;
 }
@@ -93,16 +109,45 @@ void dlq_close(struct dlq *q)
         return;
     if (q->settling)
         pthread_join(q->settler, NULL);
-    dlq_db_close(q->db);
+    dlq_db_close(atomic_load(&q->db));
+    pthread_mutex_destroy(&q->opening);
     pthread_mutex_destroy(&q->turn);
     free(q);
 }
 
-struct dlq_db *dlq_db_of(struct dlq *q, const char **why)
+void dlq_counts(struct dlq *q, struct dlq_counts *out)
 {
-    ASSERT(why != NULL);
-    *why = q->why;
-    return q->db;
+    struct dlq_db *db = atomic_load(&q->db);
+
+    ASSERT(out != NULL);
+    if (db != NULL)
+        dlq_db_counts(db, out);
+}
+
+/* The disk was full or failed at the start: the reason may have passed. */
+static void open_again(struct dlq *q)
+{
+    ASSERT(q->daemon != NULL);
+    if (open_db(q) == NULL)
+        return;
+    log_info("dlq", "%s can be used now", q->path);
+    dlq_start(q, q->daemon);
+}
+
+struct dlq_db *dlq_db_of(struct dlq *q, char *why, size_t why_len)
+{
+    struct dlq_db *db = atomic_load(&q->db);
+
+    ASSERT(why != NULL && why_len > 0);
+    if (db != NULL)
+        return db;
+    pthread_mutex_lock(&q->opening);
+    if (atomic_load(&q->db) == NULL && clock_monotonic_us() - q->opened_us >= OPEN_AGAIN_US)
+        open_again(q);
+    snprintf(why, why_len, "%s", q->why);
+    db = atomic_load(&q->db);
+    pthread_mutex_unlock(&q->opening);
+    return db;
 }
 
 /* Waits for the turn. @return false when the daemon stops meanwhile. */
@@ -134,14 +179,14 @@ static int run_changing(struct dlq_command *c)
 
 static int run_command(struct dlq_command *c)
 {
-    const char *why;
+    char why[DLQ_ERROR_BYTES];
 
     ASSERT(c->options.verb <= DLQ_HELP);
     if (c->options.verb == DLQ_HELP) {
         dlq_help(c->options.json, c->body);
         return PROTOCOL_OK;
     }
-    c->db = dlq_db_of(c->q, &why);
+    c->db = dlq_db_of(c->q, why, sizeof(why));
     if (c->db == NULL)
         return dlq_fail(c, "%s", why);
     if (c->options.verb == DLQ_LIST)

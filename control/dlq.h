@@ -10,6 +10,8 @@
 #include "control/dlq_db.h"
 #include "control/textbuf.h"
 
+#define DLQ_ERROR_BYTES 1024 /* an error in words, with its NUL */
+
 struct daemon;
 struct dlq;
 
@@ -26,8 +28,16 @@ void dlq_start(struct dlq *q, struct daemon *d);
 /** Closes it; no command runs any more. NULL is allowed. Thread: control. */
 void dlq_close(struct dlq *q);
 
-/** The database, or NULL when it cannot be used: then *why says why. */
-struct dlq_db *dlq_db_of(struct dlq *q, const char **why);
+/**
+ * The database; one that could not be opened at the start is tried again, once a second at most.
+ * Thread: control, after dlq_start().  Owner: q.
+ * @return NULL when it cannot be used: then why says why.
+ */
+struct dlq_db *dlq_db_of(struct dlq *q, char *why, size_t why_len);
+
+/** What has become of the letters; out stays as it is while the database cannot be used. Thread:
+ * control. */
+void dlq_counts(struct dlq *q, struct dlq_counts *out);
 
 /**
  * Runs a command.

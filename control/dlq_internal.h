@@ -8,7 +8,6 @@
 #include "control/dlq.h"
 #include "sinks/gcs/gcs_reader.h"
 
-#define DLQ_ERROR_BYTES  1024
 #define DLQ_PROBLEMS_MAX 20          /* that an answer spells out; the others are counted */
 #define DLQ_OBJECTS_KEPT 50000u      /* names that are held in memory at once */
 #define DLQ_LINE_BYTES   (68u << 20) /* http.event_max ends at 64 MiB */

@@ -257,12 +257,9 @@ static void merge_types(struct type_list *l)
 
 static void add_dlq(struct daemon *d, struct totals *t)
 {
-    const char *why;
-    struct dlq_db *db = d->dlq != NULL ? dlq_db_of(d->dlq, &why) : NULL;
-
     ASSERT(t->dlq.replayed == 0);
-    if (db != NULL)
-        dlq_db_counts(db, &t->dlq);
+    if (d->dlq != NULL)
+        dlq_counts(d->dlq, &t->dlq);
 }
 
 static void collect(struct daemon *d, bool with_types, bool with_ledger, struct totals *out)

@@ -109,8 +109,8 @@ static void add_deleted(void *ctx, const char *name, uint64_t letters)
 /* Objects of dead letters that `penstock dlq drop --delete-objects` deleted, or was about to. */
 static int read_deleted(struct reading *r)
 {
-    const char *why = "";
-    struct dlq_db *db = dlq_db_of(r->v->d->dlq, &why);
+    char why[DLQ_ERROR_BYTES] = "";
+    struct dlq_db *db = dlq_db_of(r->v->d->dlq, why, sizeof(why));
     int rc = db != NULL ? dlq_db_each_deleted(db, add_deleted, r) : 0;
 
     ASSERT(rc <= 0);
