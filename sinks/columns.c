@@ -318,7 +318,7 @@ static void group_to_rows(struct columns *c, struct group *g, char *buf)
 /* The waiting groups of a table become groups of the first version. */
 static void groups_begin(struct columns *c, struct group_table *t, char *buf)
 {
-    for (struct group *g = t->oldest.next; g != &t->oldest; g = g->next) {
+    for (struct group *g = t->oldest; g != NULL; g = g->next) {
         if (!is_waiting(g) || !group_is_of(c, g))
             continue;
         if (g->key.encoding == ENCODING_ROWS) /* others hold lines as they are */
@@ -370,7 +370,7 @@ static void plan_version(struct columns *c, struct group_table *t, uint32_t hash
 {
     struct group *next;
 
-    for (struct group *g = t->oldest.next; g != &t->oldest; g = next) {
+    for (struct group *g = t->oldest; g != NULL; g = next) {
         bool planned = true;
 
         next = g->next;

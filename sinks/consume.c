@@ -533,7 +533,7 @@ void feed_fini(struct feed *f)
 
 static lsn_t groups_floor(const struct group_table *t, uint32_t journal, lsn_t floor)
 {
-    for (const struct group *g = t->oldest.next; g != &t->oldest; g = g->next) {
+    for (const struct group *g = t->oldest; g != NULL; g = g->next) {
         if (chain_used(&g->chain[journal]) && g->chain[journal].from_block < floor)
             floor = g->chain[journal].from_block;
     }

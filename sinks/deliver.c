@@ -364,13 +364,13 @@ bool plan_due(struct sink *s, bool all)
     struct group *g, *next;
     bool planned = true;
 
-    for (g = s->groups.oldest.next; g != &s->groups.oldest; g = next) {
+    for (g = s->groups.oldest; g != NULL; g = next) {
         next = g->next;
         if (!all && s->now_us - g->opened_us < s->config.group_age_us_max)
             break;
         planned &= plan_group(s, g);
     }
-    for (g = s->insert_groups.oldest.next; g != &s->insert_groups.oldest; g = next) {
+    for (g = s->insert_groups.oldest; g != NULL; g = next) {
         next = g->next;
         if (!all && s->now_us - g->opened_us < s->config.insert_age_us_max)
             break;
@@ -384,7 +384,7 @@ static uint64_t chunks_in(const struct group_table *t)
 {
     uint64_t chunks = 0;
 
-    for (const struct group *g = t->oldest.next; g != &t->oldest; g = g->next)
+    for (const struct group *g = t->oldest; g != NULL; g = g->next)
         chunks += g->n_chunks;
     return chunks;
 }
@@ -393,7 +393,7 @@ static void plan_larger(struct sink *s, struct group_table *t, uint64_t chunks)
 {
     struct group *next;
 
-    for (struct group *g = t->oldest.next; g != &t->oldest; g = next) {
+    for (struct group *g = t->oldest; g != NULL; g = next) {
         next = g->next;
         if (g->n_chunks >= chunks)
             (void)plan_group(s, g); /* later, if not now */

@@ -44,15 +44,14 @@ uint32_t chunks_for(size_t len)
 int group_table_create(struct group_table *t, struct chunk_pool *pool, uint32_t n_journals)
 {
     *t = (struct group_table){.pool = pool, .n_journals = n_journals, .mask = BUCKETS - 1};
-    t->oldest.prev = t->oldest.next = &t->oldest;
     t->bucket = calloc(BUCKETS, sizeof(struct group *));
     return t->bucket == NULL ? -ENOMEM : 0;
 }
 
 void group_table_destroy(struct group_table *t)
 {
-    while (t->bucket != NULL && t->oldest.next != &t->oldest) {
-        struct group *g = t->oldest.next;
+    while (t->bucket != NULL && t->oldest != NULL) {
+        struct group *g = t->oldest;
 
         group_take(t, g);
         group_free(t->pool, g);
@@ -116,10 +115,9 @@ struct group *group_get(struct group_table *t, const struct plan_key *key, int64
     g->opened_us = now_us;
     g->next_hash = *bucket;
     *bucket = g;
-    g->next = &t->oldest;
-    g->prev = t->oldest.prev;
-    g->prev->next = g;
-    t->oldest.prev = g;
+    g->prev = t->newest;
+    *(g->prev != NULL ? &g->prev->next : &t->oldest) = g;
+    t->newest = g;
     t->n++;
     return g;
 }
@@ -152,8 +150,8 @@ void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash)
 void group_take(struct group_table *t, struct group *g)
 {
     bucket_remove(t, g);
-    g->prev->next = g->next;
-    g->next->prev = g->prev;
+    *(g->prev != NULL ? &g->prev->next : &t->oldest) = g->next;
+    *(g->next != NULL ? &g->next->prev : &t->newest) = g->prev;
     g->next_hash = g->prev = g->next = NULL;
     t->n--;
 }

@@ -80,7 +80,7 @@ struct group_table {
     uint32_t n;
     uint32_t mask;
     struct group **bucket;
-    struct group oldest; /* list head: oldest.next is the oldest group */
+    struct group *oldest, *newest; /* NULL: no group */
 };
 
 /** Takes bytes of memory for chunks. Thread: init. @return 0 or -ENOMEM. */

@@ -465,8 +465,8 @@ static uint64_t lag(const struct sink *s)
                                           &s->parked,   &s->held};
     int64_t oldest = inserts_oldest(s, s->now_us);
 
-    if (s->groups.n > 0 && s->groups.oldest.next->opened_us < oldest)
-        oldest = s->groups.oldest.next->opened_us;
+    if (s->groups.n > 0 && s->groups.oldest->opened_us < oldest)
+        oldest = s->groups.oldest->opened_us;
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         const struct delivery *d = delivery_first(list[i]);
 
