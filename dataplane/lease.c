@@ -56,8 +56,10 @@ int lease_pool_create(const struct lease_config *config, struct lease_pool **out
     int rc = p == NULL ? -ENOMEM : 0;
 
     for (int i = 0; rc == 0 && i < LEASE_CLASSES; i++) {
-        ASSERT(i == 0 || config->bytes[i] >= config->bytes[i - 1]);
-        rc = class_create(&p->class[i], config -> count[i], config -> bytes[i]);
+        const uint32_t count = config->count[i], bytes = config->bytes[i];
+
+        ASSERT(i == 0 || bytes >= config->bytes[i - 1]);
+        rc = class_create(&p->class[i], count, bytes);
     }
     if (rc < 0) {
         lease_pool_destroy(p);

@@ -185,7 +185,7 @@ def test_sees_a_lost_object(bed):
     run.write_text(text.replace(call, "            lose_one(self)\n" + call).replace("class Demo:", '''
 def lose_one(demo):
     import urllib.parse, urllib.request
-    name = Cloud(demo.cloud, BUCKET).list()[-1]["name"]
+    name = next(o["name"] for o in Cloud(demo.cloud, BUCKET).list() if o["name"].startswith("output/"))
     url = f"{demo.cloud}/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(name, safe='')}"
     urllib.request.urlopen(urllib.request.Request(url, method="DELETE"))
 

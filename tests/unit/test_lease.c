@@ -18,7 +18,7 @@
 
 #define ALL 7
 
-static const struct lease_config config = {.count = {4, 2, 1}, .bytes = {4096, 8192, 65536, 65536}};
+static const struct lease_config config = {.count = {4, 2, 1}, .bytes = {4096, 8192, 65536, 65536, 65536}};
 
 static void test_classes(void **state)
 {
@@ -52,7 +52,7 @@ static void test_classes(void **state)
 
 static void test_none_of_a_class(void **state)
 {
-    struct lease_config none = {.count = {0, 1, 0}, .bytes = {4096, 8192, 65536, 65536}};
+    struct lease_config none = {.count = {0, 1, 0}, .bytes = {4096, 8192, 65536, 65536, 65536}};
     struct lease_pool *p;
     struct lease l, more;
 
