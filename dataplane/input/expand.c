@@ -26,6 +26,8 @@ struct expander {
     z_stream zip;
     ZSTD_DStream *zstd;
     bool between; /* at the end of a member or frame */
+    /* Of the zstd frame under way: what its header says it holds, and what it has held so far. */
+    unsigned long long frame_bytes, frame_made;
     enum http_coding coding;
     const char *in;
     size_t len, at;
@@ -155,13 +157,32 @@ static enum expand_result gzip_step(struct expander *e, char *out, size_t room, 
                                                    : EXPAND_MORE;
 }
 
+/* Reads what a frame says it holds. The library compares it too, but not behind an empty last block
+ * of a frame that is made in pieces: a frame cut short by its maker would pass. */
+static void zstd_frame(struct expander *e)
+{
+    ASSERT(e->at <= e->len);
+    e->frame_bytes = ZSTD_getFrameContentSize(e->in + e->at, e->len - e->at);
+    e->frame_made = 0;
+}
+
+static bool zstd_frame_whole(const struct expander *e)
+{
+    return e->frame_bytes == ZSTD_CONTENTSIZE_UNKNOWN || e->frame_bytes == ZSTD_CONTENTSIZE_ERROR ||
+           e->frame_bytes == e->frame_made;
+}
+
 static enum expand_result zstd_step(struct expander *e, char *out, size_t room, size_t *produced)
 {
     ZSTD_inBuffer in = {.src = e->in + e->at, .size = step_input(e)};
     ZSTD_outBuffer to = {.dst = out, .size = room};
-    size_t rc = ZSTD_decompressStream(e->zstd, &to, &in);
+    size_t rc;
 
+    if (e->between || e->at == 0)
+        zstd_frame(e);
+    rc = ZSTD_decompressStream(e->zstd, &to, &in);
     *produced = to.pos;
+    e->frame_made += to.pos;
     e->at += in.pos;
     if (ZSTD_isError(rc)) {
         if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge)
@@ -170,6 +191,8 @@ static enum expand_result zstd_step(struct expander *e, char *out, size_t room, 
     }
     if (in.pos > 0 || to.pos > 0)
         e->between = rc == 0;
+    if (rc == 0 && !zstd_frame_whole(e))
+        return bad(e, "corrupt zstd data");
     if (rc == 0 && e->at == e->len)
         return EXPAND_DONE;
     return e->at == e->len && to.pos < room ? bad(e, "the zstd data is cut off") : EXPAND_MORE;

@@ -229,6 +229,21 @@ static void test_window(void **state)
     free(b.p);
 }
 
+/* A frame that announces 11,942 bytes and ends, by an empty last block, before the first. */
+static void test_less_than_announced(void **state)
+{
+    static char frame[] = "\x28\xb5\x2f\xfd\x40\x3a\xa6\x2d\x01\x00\x00";
+    const struct bytes b = {.p = frame, .n = sizeof(frame) - 1};
+    static const size_t rooms[] = {1, 100, 11942, 65536};
+
+    for (int i = 0; i < 4; i++) {
+        struct bytes out;
+
+        assert_false(expand(*state, HTTP_CODING_ZSTD, b, rooms[i], &out));
+        free(out.p);
+    }
+}
+
 static int up(void **state)
 {
     struct expander *e;
@@ -249,7 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),   cmocka_unit_test(test_several),
         cmocka_unit_test(test_changed), cmocka_unit_test(test_cut_and_followed),
-        cmocka_unit_test(test_window),
+        cmocka_unit_test(test_window),  cmocka_unit_test(test_less_than_announced),
     };
 
     return cmocka_run_group_tests(tests, up, down);
