@@ -177,20 +177,21 @@ static char *read_file(struct loader *l, size_t *len)
     return NULL;
 }
 
-static void read_source(struct loader *l)
+/* @return false when the source could not be read, with problems reported. */
+static bool read_source(struct loader *l)
 {
+    bool ok = false;
     size_t len;
     char *text;
 
     ASSERT(l->source->file != NULL);
-    if (l->source->text != NULL) {
-        config_read_yaml(l, l->source->text, l->source->text_len);
-        return;
-    }
+    if (l->source->text != NULL)
+        return config_read_yaml(l, l->source->text, l->source->text_len);
     text = read_file(l, &len);
     if (text != NULL)
-        config_read_yaml(l, text, len);
+        ok = config_read_yaml(l, text, len);
     free(text);
+    return ok;
 }
 
 int config_load(const struct config_source *source, struct config **out, struct textbuf *problems)
@@ -205,7 +206,10 @@ int config_load(const struct config_source *source, struct config **out, struct 
     c->file = config_keep(c, source->file, strlen(source->file));
     assign_defaults(&l);
     assign_environment(&l);
-    read_source(&l);
+    if (!read_source(&l)) {
+        config_destroy(c);
+        return -EINVAL; /* nothing more: that defaults lack what the file may say helps nobody */
+    }
     for (uint32_t i = 0; i < source->n_sets; i++)
         assign_set(&l, source->sets[i]);
     config_check(&l);

@@ -50,8 +50,8 @@ void config_assign_list(struct loader *l, const struct knob *k, const char *cons
 void config_assign_map(struct loader *l, const struct knob *k, const char *const *keys,
                        const char *const *values, uint32_t n, struct place at);
 
-/** Reads the YAML text into the configuration. */
-void config_read_yaml(struct loader *l, const char *text, size_t len);
+/** Reads the YAML text into the configuration. @return false when it is not a map in YAML; reported. */
+bool config_read_yaml(struct loader *l, const char *text, size_t len);
 
 /** Reads types.list. */
 void config_read_types(struct loader *l, const yaml_node_t *node);

@@ -176,18 +176,20 @@ static void read_section(struct loader *l, const yaml_node_t *node, const char *
     }
 }
 
-static void read_document(struct loader *l)
+static bool read_document(struct loader *l)
 {
     yaml_node_t *root = yaml_document_get_root_node(l->doc);
+    bool map = root != NULL && root->type == YAML_MAPPING_NODE;
 
     ASSERT(l->doc != NULL);
-    if (root == NULL)
+    if (map)
+        read_section(l, root, "", 1);
+    else if (root == NULL)
         problem_at(l, (struct place){0}, "", "the file is empty; allowed: a map of keys");
-    else if (root->type != YAML_MAPPING_NODE)
+    else
         problem_at(l, config_place(root), "", "found %s; allowed: a map of keys",
                    config_node_kind(root));
-    else
-        read_section(l, root, "", 1);
+    return map;
 }
 
 static void problem_yaml(struct loader *l, const yaml_parser_t *p)
@@ -199,24 +201,25 @@ static void problem_yaml(struct loader *l, const yaml_parser_t *p)
                p->context != NULL ? ": " : "", p->problem != NULL ? p->problem : "unreadable");
 }
 
-void config_read_yaml(struct loader *l, const char *text, size_t len)
+bool config_read_yaml(struct loader *l, const char *text, size_t len)
 {
     yaml_parser_t parser;
     yaml_document_t doc, more;
+    bool map;
 
     ASSERT(text != NULL);
     if (yaml_parser_initialize(&parser) == 0) {
         problem_at(l, (struct place){0}, "", "out of memory");
-        return;
+        return false;
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     if (yaml_parser_load(&parser, &doc) == 0) {
         problem_yaml(l, &parser);
         yaml_parser_delete(&parser);
-        return;
+        return false;
     }
     l->doc = &doc;
-    read_document(l);
+    map = read_document(l);
     l->doc = NULL;
     if (yaml_document_get_root_node(&doc) != NULL) {
         if (yaml_parser_load(&parser, &more) == 0) {
@@ -231,4 +234,5 @@ void config_read_yaml(struct loader *l, const char *text, size_t len)
     }
     yaml_document_delete(&doc);
     yaml_parser_delete(&parser);
+    return map;
 }

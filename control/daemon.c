@@ -207,6 +207,20 @@ static int probe_ports(const struct config *c)
     return rc;
 }
 
+static int probe_cores(const struct config *c)
+{
+    char error[ERROR_BYTES] = "";
+
+    ASSERT(c->workers > 0);
+    for (uint32_t i = 0; i < c->workers; i++) {
+        int rc = c->core[i] >= 0 ? place_check_core(c->core[i], error, sizeof(error)) : 0;
+
+        if (rc != 0)
+            return fail_with("", error, rc);
+    }
+    return 0;
+}
+
 /* Workers' queues of DPDK's ports; nothing without ports. */
 static int create_nics(struct daemon *d)
 {
@@ -346,6 +360,8 @@ static int start_all(struct daemon *d)
     if (rc != 0)
         return fail_with("", error, rc);
     rc = probe_ports(d->config);
+    if (rc == 0)
+        rc = probe_cores(d->config);
     if (rc == 0)
         rc = ownership_check(d);
     if (rc != 0)

@@ -1,6 +1,7 @@
 /* COLD. Data directory, lock, machine id, limits; see place.h. */
 #include "control/place.h"
 
+#include <sched.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -267,4 +268,48 @@ void place_raise_limits(void)
     ASSERT(sizeof(rlim_t) >= 8);
     raise_limit(RLIMIT_NOFILE, 1 << 20);
     raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
+}
+
+/* "0-3,6": the cores of a set. */
+static void cores_text(const cpu_set_t *set, char *out, size_t len)
+{
+    size_t n = 0;
+
+    ASSERT(len > 0);
+    out[0] = '\0';
+    for (unsigned core = 0; core < CPU_SETSIZE && n + 24 < len; core++) {
+        unsigned last = core;
+
+        if (!CPU_ISSET(core, set))
+            continue;
+        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, set))
+            last++;
+        n += (size_t)snprintf(out + n, len - n, last > core ? "%s%u-%u" : "%s%u", n > 0 ? "," : "",
+                              core, last);
+        core = last;
+    }
+}
+
+int place_check_core(int core, char *error, size_t error_len)
+{
+    char may[256];
+    cpu_set_t before, one;
+
+    ASSERT(core >= 0 && error_len > 0);
+    if (sched_getaffinity(0, sizeof(before), &before) != 0)
+        return 0; /* the worker will see */
+    CPU_ZERO(&one);
+    if (core < CPU_SETSIZE)
+        CPU_SET((unsigned)core, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) == 0) {
+        int rc = sched_setaffinity(0, sizeof(before), &before);
+
+        return rc != 0 ? -errno : 0;
+    }
+    cores_text(&before, may, sizeof(may));
+    snprintf(error, error_len,
+             "workers: core %d is not there, or not for this process, which runs on %s; name cores "
+             "of these, or a count of workers",
+             core, may);
+    return -EINVAL;
 }

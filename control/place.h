@@ -3,7 +3,7 @@
  * process limits.
  *
  *     DATA_DIR/lock           flock()ed; holds the pid
- *     DATA_DIR/owner       where it is, and who may deliver (sinks/owner/owner_file.h)
+ *     DATA_DIR/owner          where it is, and who may deliver (sinks/owner/owner_file.h)
  *     DATA_DIR/machine-id     only where /etc/machine-id is missing
  *     DATA_DIR/journal/NN/    one journal each
  *     DATA_DIR/delivery/      delivery log and ledger
@@ -49,6 +49,14 @@ int place_journals(const char *data_dir, uint32_t *out, uint32_t max) WARN_UNUSE
 
 /** Free bytes where the data directory is; UINT64_MAX when unknown. */
 uint64_t place_free_bytes(const char *data_dir);
+
+/**
+ * Tries whether a thread of this process may be pinned to a core. Thread: init; where it may run is
+ * as before afterwards.
+ * @param error one sentence: which core, and which there are.
+ * @return 0; -EINVAL when it may not.
+ */
+int place_check_core(int core, char *error, size_t error_len) WARN_UNUSED;
 
 /** Raises the limits on open files and locked memory as far as the system allows. */
 void place_raise_limits(void);

@@ -125,6 +125,9 @@ def test_start_refused():
         fails("a file as data_dir", "data_dir", "a file is in the way")
         second.config["data_dir"] = place.file("file", "below")
         fails("a file above data_dir", "data_dir", place.file("file"))
+        second.config["data_dir"] = data
+        second.config["workers"] = [4000]
+        fails("a core that no machine has", "workers: core 4000 is not there", "runs on")
         expect(first.ready(), "the first daemon was disturbed")
         equal(first.cli("status")[0], 0, "status of the first daemon")
 
