@@ -18,7 +18,8 @@
 
 #define ALL 7
 
-static const struct lease_config config = {.count = {4, 2, 1}, .bytes = {4096, 8192, 65536, 65536, 65536}};
+static const struct lease_config config = {.count = {4, 2, 1},
+                                           .bytes = {4096, 8192, 65536, 65536, 65536}};
 
 static void test_classes(void **state)
 {
