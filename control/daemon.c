@@ -122,6 +122,7 @@ static int create_sinks(struct daemon *d)
         s->config.live = live_join(tuning_live(d->tuning));
         s->config.columns_dir = d->place.columns_dir;
         s->config.dedupe_dir = d->place.dedupe_dir;
+        s->config.storage = &storage_posix;
         s->config.gcs.ramp = &d->ramp;
         s->config.owner = d->owner;
         pthread_mutex_init(&s->calling, NULL);

@@ -100,7 +100,8 @@ static void decision_take(void *ctx, const struct id_decision *d, struct id_reac
 static struct id_log *log_open(const char *dir, uint32_t ids, struct loop *loop,
                                struct id_window *w)
 {
-    const struct id_log_config config = {.dir = dir, .type = "order", .ids_max = ids, .loop = loop};
+    const struct id_log_config config = {
+        .dir = dir, .type = "order", .ids_max = ids, .loop = loop, .storage = &storage_posix};
     struct id_log *log;
     char error[512] = "";
 

@@ -397,7 +397,8 @@ static int dedupe_create(struct sink *s, const struct type_config *config, struc
     const struct id_log_config log = {.dir = s->config.dedupe_dir,
                                       .type = config->name,
                                       .ids_max = config->dedupe_ids_max,
-                                      .loop = s->loop};
+                                      .loop = s->loop,
+                                      .storage = s->config.storage};
     struct json_paths paths = {0};
     int rc;
 

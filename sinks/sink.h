@@ -40,9 +40,10 @@ struct sink_config {
     int64_t park_retry_us; /* a parked plan or table is tried again after this */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
-    const char *columns_dir; /* exists; versions of inferred columns live here */
-    const char *dedupe_dir;  /* exists; ids that were taken live here */
-    uint32_t columns_max;    /* of a table whose columns are inferred or added */
+    const char *columns_dir;       /* exists; versions of inferred columns live here */
+    const char *dedupe_dir;        /* exists; ids that were taken live here */
+    uint32_t columns_max;          /* of a table whose columns are inferred or added */
+    const struct storage *storage; /* under dedupe_dir */
     struct auth_config auth;
     struct http_config http;
     struct gcs_config gcs;

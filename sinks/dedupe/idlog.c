@@ -1,7 +1,6 @@
 /* HOT, but for opening and changing segments. See idlog.h; reading back is in idlog_read.c. */
 #include "sinks/dedupe/idlog.h"
 
-#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
@@ -128,32 +125,31 @@ void id_log_path(const struct id_log *l, uint64_t number, const char *suffix, ch
     ASSERT(n > 0 && n < ID_LOG_PATH_BYTES);
 }
 
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd >= 0 && fsync(fd) == 0 ? 0 : -errno;
-
-    if (fd >= 0)
-        close(fd);
-    return rc;
-}
-
 static void count_bytes(struct id_log *l)
 {
     stat_set(&l->stats.bytes, (uint64_t)(l->n_segments + l->n_spare) * l->segment_bytes);
 }
 
+/* Makes room for one more segment in use. */
+static int segments_room(struct id_log *l)
+{
+    size_t room = l->segments_room > 0 ? 2 * l->segments_room : 16;
+    struct id_segment *larger;
+
+    if (l->n_segments < l->segments_room)
+        return 0;
+    larger = realloc(l->segment, room * sizeof(*larger));
+    if (larger == NULL)
+        return -ENOMEM;
+    l->segment = larger;
+    l->segments_room = room;
+    return 0;
+}
+
 struct id_segment *id_log_add_segment(struct id_log *l, uint64_t number)
 {
-    if (l->n_segments == l->segments_room) {
-        size_t room = l->segments_room > 0 ? 2 * l->segments_room : 16;
-        struct id_segment *larger = realloc(l->segment, room * sizeof(*larger));
-
-        if (larger == NULL)
-            return NULL;
-        l->segment = larger;
-        l->segments_room = room;
-    }
+    if (segments_room(l) != 0)
+        return NULL;
     l->segment[l->n_segments] = (struct id_segment){.number = number};
     return &l->segment[l->n_segments++];
 }
@@ -175,22 +171,23 @@ int id_log_add_spare(struct id_log *l, uint64_t number)
 
 int id_log_make_spare(struct id_log *l)
 {
+    const struct storage *st = l->storage;
     char path[ID_LOG_PATH_BYTES];
     uint64_t number = l->next_number++;
     int fd, rc;
 
     id_log_path(l, number, "free", path);
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    fd = st->ops->open(st->ctx, path, O_RDWR | O_CREAT | O_EXCL, 0640);
     if (fd < 0)
-        return -errno;
-    rc = -posix_fallocate(fd, 0, l->segment_bytes);
-    if (rc == 0 && fsync(fd) != 0)
-        rc = -errno;
-    close(fd);
+        return fd;
+    rc = st->ops->allocate(st->ctx, fd, l->segment_bytes);
+    if (rc == 0)
+        rc = st->ops->sync(st->ctx, fd);
+    st->ops->close(st->ctx, fd);
     if (rc == 0)
         rc = id_log_add_spare(l, number);
     if (rc != 0)
-        (void)unlink(path); /* half a file is of no use; a leftover is found at the next start */
+        (void)st->ops->unlink(st->ctx, path); /* of no use; a leftover is found at the next start */
     return rc;
 }
 
@@ -201,6 +198,7 @@ static int write_header(const struct id_log *l, int fd, uint64_t number)
     uint64_t le = htole64(number);
     uint32_t crc, bytes = htole32(l->segment_bytes);
     size_t len = strlen(l->type);
+    int rc;
 
     memcpy(head, "PSTKIDS1", 8);
     memcpy(head + 16, &le, 8);
@@ -210,41 +208,58 @@ static int write_header(const struct id_log *l, int fd, uint64_t number)
     memcpy(head + 48, l->type, len);
     crc = htole32(crc32c(0, head + 12, sizeof(head) - 12));
     memcpy(head + 8, &crc, 4);
-    if (pwrite(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head))
-        return errno != 0 ? -errno : -EIO;
-    return fsync(fd) == 0 ? 0 : -errno;
+    rc = storage_write_all(l->storage, fd, head, sizeof(head), 0);
+    return rc == 0 ? l->storage->ops->sync(l->storage->ctx, fd) : rc;
+}
+
+/* The newest free file becomes a segment in use, though perhaps not durably. @return its descriptor;
+ * -errno. */
+static int spare_take(struct id_log *l, uint64_t number)
+{
+    const struct storage *st = l->storage;
+    char from[ID_LOG_PATH_BYTES], to[ID_LOG_PATH_BYTES];
+    int fd, rc;
+
+    ASSERT(l->n_spare > 0 && l->n_segments < l->segments_room);
+    id_log_path(l, l->spare[l->n_spare - 1], "free", from);
+    id_log_path(l, number, "ids", to);
+    fd = st->ops->open(st->ctx, from, O_RDWR, 0);
+    if (fd < 0)
+        return fd;
+    rc = write_header(l, fd, number);
+    if (rc == 0)
+        rc = st->ops->rename(st->ctx, from, to);
+    if (rc == 0) {
+        l->n_spare--; /* its name is another now, whatever becomes of it */
+        ASSERT(id_log_add_segment(l, number) != NULL);
+        return fd;
+    }
+    st->ops->close(st->ctx, fd);
+    return rc;
 }
 
 int id_log_next_segment(struct id_log *l)
 {
-    char from[ID_LOG_PATH_BYTES], to[ID_LOG_PATH_BYTES];
-    uint64_t number = l->next_number;
     int fd, rc = l->n_spare == 0 ? id_log_make_spare(l) : 0;
 
     ASSERT(l->fd < 0);
+    if (rc == 0)
+        rc = segments_room(l);
+    if (rc == 0) /* a file that is free only until the power fails must keep its old header */
+        rc = l->storage->ops->sync_dir(l->storage->ctx, l->dir);
     if (rc != 0)
         return rc;
-    id_log_path(l, l->spare[l->n_spare - 1], "free", from);
-    number = l->next_number++;
-    id_log_path(l, number, "ids", to);
-    fd = open(from, O_RDWR | O_CLOEXEC);
+    fd = spare_take(l, l->next_number++);
     if (fd < 0)
-        return -errno;
-    rc = write_header(l, fd, number);
-    if (rc == 0 && rename(from, to) != 0)
-        rc = -errno;
-    if (rc == 0)
-        rc = sync_dir(l->dir);
-    if (rc == 0 && id_log_add_segment(l, number) == NULL)
-        rc = -ENOMEM;
+        return fd;
+    count_bytes(l);
+    rc = l->storage->ops->sync_dir(l->storage->ctx, l->dir);
     if (rc != 0) {
-        close(fd);
-        return rc;
+        l->storage->ops->close(l->storage->ctx, fd);
+        return rc; /* another one next time; this one is freed when its turn comes */
     }
-    l->n_spare--;
     l->fd = fd;
     l->offset = ID_HEADER_BYTES;
-    count_bytes(l);
     return 0;
 }
 
@@ -265,16 +280,21 @@ void id_frame_seal(uint8_t *data, size_t payload, uint32_t n_decisions, uint64_t
     memcpy(data + 4, &crc, sizeof(crc));
 }
 
+static void file_close(struct id_log *l)
+{
+    if (l->fd >= 0)
+        l->storage->ops->close(l->storage->ctx, l->fd);
+    l->fd = -1;
+}
+
 static void write_failed(struct id_log *l, int rc)
 {
     stat_add(&l->stats.errors, 1);
     log_error("dedupe",
               "the ids of type %s cannot be written to %s (%s): its events wait; trying again",
               l->type, l->dir, strerror(-rc));
-    if (l->fd >= 0)
-        close(l->fd); /* nothing is ever written to that segment again */
-    l->fd = -1;
-    l->failed = true;
+    file_close(l); /* nothing is ever written to that segment again */
+    l->again = true;
 }
 
 static void write_done(struct loop_read *w, int result)
@@ -286,7 +306,8 @@ static void write_done(struct loop_read *w, int result)
         write_failed(l, result < 0 ? result : -EIO);
         return;
     }
-    l->failed = false;
+    l->again = l->found = false;
+    l->retry_us = 0;
     l->offset += w->len;
     l->frame_no++;
     l->durable += l->writing.n_decisions;
@@ -301,10 +322,8 @@ static int write_start(struct id_log *l)
     int rc = 0;
 
     ASSERT(b->len > ID_FRAME_BYTES && whole <= b->room);
-    if (l->fd >= 0 && l->offset + whole > l->segment_bytes) {
-        close(l->fd);
-        l->fd = -1;
-    }
+    if (l->fd >= 0 && l->offset + whole > l->segment_bytes)
+        file_close(l);
     if (l->fd < 0)
         rc = id_log_next_segment(l);
     if (rc != 0)
@@ -324,19 +343,22 @@ static int write_start(struct id_log *l)
 
 void id_log_run(struct id_log *l, bool wanted, int64_t now_us)
 {
+    bool enough = wanted || l->pending.len >= ID_PENDING_WRITE;
     int rc;
 
     if (l->busy || now_us < l->retry_us)
         return;
-    if (!l->failed) {
+    if (!l->again) {
         struct id_buffer empty = l->writing;
 
-        if (l->pending.len == 0 || (!wanted && l->pending.len < ID_PENDING_WRITE))
+        if (l->pending.len == 0 || !enough)
             return;
         l->writing = l->pending;
         l->pending = empty;
         l->pending.len = l->pending.n_decisions = 0;
         l->pending.reach = (struct id_reach){0};
+    } else if (l->found && !enough) {
+        return; /* nobody needs it yet, and it costs a segment */
     } else {
         l->retry_us = now_us + ID_RETRY_US;
     }
@@ -345,6 +367,23 @@ void id_log_run(struct id_log *l, bool wanted, int64_t now_us)
         write_failed(l, rc);
     else
         l->busy = true;
+}
+
+int id_log_found(struct id_log *l, struct span payload, uint32_t n_decisions,
+                 const struct id_reach *reach)
+{
+    struct id_buffer *b = &l->writing;
+    int rc;
+
+    b->len = 0;
+    rc = buffer_room(b, payload.len);
+    if (rc != 0)
+        return rc;
+    b->len = ID_FRAME_BYTES;
+    put(b, payload.ptr, payload.len);
+    b->n_decisions = n_decisions;
+    b->reach = *reach;
+    return 0;
 }
 
 /* ---- freeing ---- */
@@ -364,15 +403,16 @@ static bool segment_is_free(const struct id_segment *s, uint64_t tail, const lsn
 /* The file waits to be used again, or goes when there are enough. */
 static int segment_retire(struct id_log *l, const struct id_segment *s, bool enough)
 {
+    const struct storage *st = l->storage;
     char from[ID_LOG_PATH_BYTES], to[ID_LOG_PATH_BYTES];
+    int rc;
 
     id_log_path(l, s->number, "ids", from);
     if (enough)
-        return unlink(from) == 0 ? 0 : -errno;
+        return st->ops->unlink(st->ctx, from);
     id_log_path(l, s->number, "free", to);
-    if (rename(from, to) != 0)
-        return -errno;
-    return id_log_add_spare(l, s->number);
+    rc = st->ops->rename(st->ctx, from, to);
+    return rc == 0 ? id_log_add_spare(l, s->number) : rc;
 }
 
 void id_log_reclaim(struct id_log *l, uint64_t tail, const lsn_t *floor, uint32_t n_feeds)
@@ -409,44 +449,61 @@ static int compare_numbers(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Notes one file of the folder. */
-static int take_file(struct id_log *l, const char *name)
+/* Whether a file is as long as a segment. */
+static int is_whole(const struct id_log *l, const char *path, bool *whole)
 {
+    const struct storage *st = l->storage;
+    int fd = st->ops->open(st->ctx, path, O_RDONLY, 0);
+    ssize_t last, behind;
+    uint8_t byte;
+
+    if (fd < 0)
+        return fd;
+    last = st->ops->pread(st->ctx, fd, &byte, 1, l->segment_bytes - 1);
+    behind = st->ops->pread(st->ctx, fd, &byte, 1, l->segment_bytes);
+    st->ops->close(st->ctx, fd);
+    *whole = last == 1 && behind == 0;
+    return last < 0 ? (int)last : behind < 0 ? (int)behind : 0;
+}
+
+static int take_free(struct id_log *l, uint64_t number)
+{
+    char path[ID_LOG_PATH_BYTES];
+    bool whole;
+    int rc;
+
+    id_log_path(l, number, "free", path);
+    rc = is_whole(l, path, &whole);
+    if (rc != 0)
+        return rc;
+    if (whole)
+        return id_log_add_spare(l, number);
+    return l->storage->ops->unlink(l->storage->ctx, path); /* of another size, or half made */
+}
+
+/* Notes one file of the folder. */
+static int take_file(void *ctx, const char *name)
+{
+    struct id_log *l = ctx;
     char *end;
     uint64_t number = strtoull(name, &end, 16);
+    int rc = 0;
 
     if (end != name + 16)
         return 0;
-    if (strcmp(end, ".ids") == 0) {
-        if (id_log_add_segment(l, number) == NULL)
-            return -ENOMEM;
-    } else if (strcmp(end, ".free") == 0) {
-        char path[ID_LOG_PATH_BYTES];
-        struct stat st;
-        int rc = 0;
-
-        id_log_path(l, number, "free", path);
-        if (stat(path, &st) == 0 && st.st_size == (off_t)l->segment_bytes)
-            rc = id_log_add_spare(l, number);
-        else
-            rc = unlink(path) == 0 ? 0 : -errno; /* of another size, or half made */
-        if (rc != 0)
-            return rc;
-    }
+    if (strcmp(end, ".ids") == 0)
+        rc = id_log_add_segment(l, number) != NULL ? 0 : -ENOMEM;
+    else if (strcmp(end, ".free") == 0)
+        rc = take_free(l, number);
     if (number >= l->next_number)
         l->next_number = number + 1;
-    return 0;
+    return rc;
 }
 
 static int take_files(struct id_log *l)
 {
-    DIR *dir = opendir(l->dir);
-    int rc = dir == NULL ? -errno : 0;
+    int rc = l->storage->ops->list(l->storage->ctx, l->dir, take_file, l);
 
-    for (struct dirent *e; rc == 0 && (e = readdir(dir)) != NULL;)
-        rc = take_file(l, e->d_name);
-    if (dir != NULL)
-        closedir(dir);
     if (l->n_segments > 1)
         qsort(l->segment, l->n_segments, sizeof(*l->segment), compare_numbers);
     return rc;
@@ -456,21 +513,22 @@ static int take_files(struct id_log *l)
 static int make_folder(struct id_log *l, const char *dir)
 {
     char escaped[TYPE_ESCAPED_BYTES_MAX + 1];
-    int n;
+    int n, rc;
 
     name_escape(span_of(l->type), escaped);
     n = snprintf(l->dir, sizeof(l->dir), "%.4096s/%.*s-%08" PRIx32, dir, NAME_TYPE_MAX, escaped,
                  crc32c(0, l->type, strlen(l->type)));
     ASSERT(n > 0 && n < (int)sizeof(l->dir));
-    if (mkdir(l->dir, 0750) == 0)
-        return sync_dir(dir);
-    return errno == EEXIST ? 0 : -errno;
+    rc = l->storage->ops->mkdir(l->storage->ctx, l->dir, 0750);
+    if (rc < 0 && rc != -EEXIST)
+        return rc;
+    return l->storage->ops->sync_dir(l->storage->ctx, dir); /* a crash may have been in between */
 }
 
 static void size_segments(struct id_log *l, uint32_t ids_max)
 {
     uint64_t bytes = (uint64_t)ids_max * 20;
-    uint64_t each = align_up(bytes / 8, 1u << 20);
+    uint64_t each = align_up(bytes / 8, ID_SEGMENT_MIN / 2);
 
     each = each < ID_SEGMENT_MIN ? ID_SEGMENT_MIN : each;
     l->segment_bytes = (uint32_t)(each < ID_SEGMENT_MAX ? each : ID_SEGMENT_MAX);
@@ -491,7 +549,7 @@ static int log_start(struct id_log *l, const struct id_log_config *c, id_decisio
     while (rc == 0 && l->n_segments + l->n_spare < l->reserve)
         rc = id_log_make_spare(l);
     if (rc == 0)
-        rc = sync_dir(l->dir);
+        rc = l->storage->ops->sync_dir(l->storage->ctx, l->dir);
     count_bytes(l);
     return rc;
 }
@@ -507,6 +565,7 @@ int id_log_open(const struct id_log_config *config, id_decision_visitor visit, v
         return -ENOMEM;
     l->fd = -1;
     l->loop = config->loop;
+    l->storage = config->storage;
     snprintf(l->type, sizeof(l->type), "%s", config->type);
     size_segments(l, config->ids_max);
     rc = log_start(l, config, visit, ctx);
@@ -524,8 +583,7 @@ void id_log_close(struct id_log *l)
 {
     if (l == NULL)
         return;
-    if (l->fd >= 0)
-        close(l->fd);
+    file_close(l);
     free(l->segment);
     free(l->spare);
     free(l->pending.data);

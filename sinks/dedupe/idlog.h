@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "dataplane/base/lsn.h"
+#include "dataplane/base/storage.h"
 #include "sinks/dedupe/idhash.h"
 #include "sinks/engine/loop.h"
 
@@ -47,6 +48,7 @@ struct id_log_config {
     const char *type; /* raw name */
     uint32_t ids_max; /* disk space is reserved for so many ids */
     struct loop *loop;
+    const struct storage *storage;
 };
 
 /** Counters, readable by any thread (relaxed). */
@@ -80,7 +82,7 @@ int id_log_room(struct id_log *l, uint32_t n_entries) WARN_UNUSED;
 /** Appends a decision, in memory, for which room was made. It reaches to ids_end in the window. */
 void id_log_append(struct id_log *l, const struct id_decision *d, uint64_t ids_end, uint32_t feed);
 
-/** How many decisions were appended, since start. */
+/** How many decisions were appended since start; those that were found last count as well. */
 uint64_t id_log_appended(const struct id_log *l);
 
 /** How many of them are durable. */

@@ -7,16 +7,18 @@
 #include "dataplane/event/names.h"
 #include "sinks/dedupe/idlog.h"
 
-#define ID_HEADER_BYTES  4096u        /* of a segment */
-#define ID_FRAME_BYTES   64u          /* of a frame's header */
-#define ID_FRAME_ALIGN   512u         /* no sector is written twice */
+#define ID_HEADER_BYTES 4096u /* of a segment */
+#define ID_FRAME_BYTES  64u   /* of a frame's header */
+#define ID_FRAME_ALIGN  512u  /* no sector is written twice */
+#define ID_BATCH_FIXED  56u   /* of a decision, without bitmap and ids */
+#define ID_RETRY_US     1000000
+#ifndef ID_SEGMENT_MIN                /* the simulation takes smaller ones */
 #define ID_PENDING_MAX   (1u << 20)   /* bytes that may wait: past it append refuses */
 #define ID_PENDING_WRITE (256u << 10) /* bytes that are written unasked */
-#define ID_BATCH_FIXED   56u          /* of a decision, without bitmap and ids */
 #define ID_SEGMENT_MIN   (2u << 20)
 #define ID_SEGMENT_MAX   (64u << 20)
-#define ID_RETRY_US      1000000
 #define ID_RUN_MAX       16384u /* lines in one run */
+#endif
 
 static_assert(ID_PENDING_MAX + ID_BATCH_FIXED + ID_RUN_MAX / 8 + ID_RUN_MAX * 16 +
                       2 * ID_FRAME_ALIGN + ID_HEADER_BYTES <=
@@ -44,6 +46,7 @@ struct id_log {
     uint32_t segment_bytes;
     uint32_t reserve; /* segments kept at least, free ones included */
     struct loop *loop;
+    const struct storage *storage;
     struct id_log_stats stats;
     /* Segments in use, oldest first; the last one is written when fd >= 0. */
     struct id_segment *segment;
@@ -56,8 +59,9 @@ struct id_log {
     uint64_t frame_no; /* of the next frame */
     struct id_buffer pending, writing;
     struct loop_read write;
-    bool busy;   /* a write is under way */
-    bool failed; /* the frame in `writing` must be written again */
+    bool busy;  /* a write is under way */
+    bool again; /* the frame in `writing` must be written again: its write failed, or */
+    bool found; /* it was the last one at start, which may be in memory only */
     int64_t retry_us;
     uint64_t appended, durable;
 };
@@ -84,11 +88,17 @@ void id_frame_seal(uint8_t *data, size_t payload, uint32_t n_decisions, uint64_t
 /** Raises a reach by another. */
 void id_reach_raise(struct id_reach *to, const struct id_reach *by);
 
+/** Keeps the last frame that was found: it must be written again before it counts as durable. @return 0
+ * or -ENOMEM. */
+int id_log_found(struct id_log *l, struct span payload, uint32_t n_decisions,
+                 const struct id_reach *reach) WARN_UNUSED;
+
 /** Reads every segment in l->segment and visits it. @return 0 or -errno. */
 int id_log_read(struct id_log *l, id_decision_visitor visit, void *ctx) WARN_UNUSED;
 
-/** Reads one segment's bytes. @return false when its header is not of this log and number. */
-bool id_segment_read(struct id_log *l, struct id_segment *s, const uint8_t *data, size_t len,
-                     id_decision_visitor visit, void *ctx);
+/** Reads one segment's bytes. @return 0; -EBADMSG when its header is not of this log and number;
+ * -ENOMEM. */
+int id_segment_read(struct id_log *l, struct id_segment *s, const uint8_t *data, size_t len,
+                    id_decision_visitor visit, void *ctx) WARN_UNUSED;
 
 #endif

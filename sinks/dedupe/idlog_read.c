@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
@@ -93,10 +91,13 @@ struct reading {
     id_decision_visitor visit;
     void *ctx;
     struct id_hash *ids; /* of one decision */
+    struct frame last;   /* that was visited; payload NULL: none */
+    struct id_reach last_reach;
 };
 
 static void frame_visit(struct reading *r, const struct frame *f)
 {
+    struct id_reach reach = {0};
     size_t at = 0;
 
     if (f->frame_no < r->log->frame_no)
@@ -108,11 +109,14 @@ static void frame_visit(struct reading *r, const struct frame *f)
 
         if (n == 0) { /* verified, and yet none: another version wrote it */
             stat_add(&r->log->stats.damaged, 1);
-            return;
+            break;
         }
-        r->visit(r->ctx, &d, &r->segment->reach);
+        r->visit(r->ctx, &d, &reach);
         at += n;
     }
+    id_reach_raise(&r->segment->reach, &reach);
+    r->last = *f;
+    r->last_reach = reach;
 }
 
 static bool header_good(struct id_log *l, const uint8_t *data, size_t len, uint64_t number)
@@ -163,44 +167,58 @@ static bool segment_visit(struct reading *r, const uint8_t *data, size_t len)
     return true;
 }
 
-bool id_segment_read(struct id_log *l, struct id_segment *s, const uint8_t *data, size_t len,
-                     id_decision_visitor visit, void *ctx)
+int id_segment_read(struct id_log *l, struct id_segment *s, const uint8_t *data, size_t len,
+                    id_decision_visitor visit, void *ctx)
 {
     struct reading r = {.log = l, .segment = s, .visit = visit, .ctx = ctx};
-    bool good;
+    int rc;
 
     r.ids = malloc(ID_RUN_MAX * sizeof(*r.ids));
     ASSERT(r.ids != NULL); /* 256 KiB at start */
-    good = segment_visit(&r, data, len);
+    rc = segment_visit(&r, data, len) ? 0 : -EBADMSG;
     free(r.ids);
-    return good;
+    if (rc != 0 || r.last.payload == NULL)
+        return rc;
+    return id_log_found(l, (struct span){(const char *)r.last.payload, r.last.len},
+                        r.last.n_decisions, &r.last_reach);
 }
 
-static int read_file(const char *path, uint8_t **data, size_t *len)
+/* Reads a file to its end, into memory that is the caller's. */
+static int read_all(const struct id_log *l, int fd, uint8_t **data, size_t *len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    size_t got = 0;
-    int rc = 0;
+    size_t room = 0;
+    ssize_t n = 1;
+
+    while (n > 0) {
+        if (*len == room) {
+            uint8_t *larger;
+
+            room = room > 0 ? 2 * room : l->segment_bytes + 1;
+            if (room > 2 * (size_t)ID_SEGMENT_MAX + 1)
+                return -EBADMSG; /* none of ours is so long */
+            larger = realloc(*data, room);
+            if (larger == NULL)
+                return -ENOMEM;
+            *data = larger;
+        }
+        n = l->storage->ops->pread(l->storage->ctx, fd, *data + *len, room - *len, *len);
+        *len += n > 0 ? (size_t)n : 0;
+    }
+    return (int)n;
+}
+
+/* *data is the caller's to free, whatever is returned. */
+static int read_file(const struct id_log *l, const char *path, uint8_t **data, size_t *len)
+{
+    int fd = l->storage->ops->open(l->storage->ctx, path, O_RDONLY, 0);
+    int rc;
 
     *data = NULL;
-    if (fd < 0 || fstat(fd, &st) != 0)
-        rc = -errno;
-    else if (st.st_size < ID_HEADER_BYTES || st.st_size > 2 * (off_t)ID_SEGMENT_MAX)
-        rc = -EBADMSG;
-    else if ((*data = malloc((size_t)st.st_size)) == NULL)
-        rc = -ENOMEM;
-    while (rc == 0 && got < (size_t)st.st_size) {
-        ssize_t n = pread(fd, *data + got, (size_t)st.st_size - got, (off_t)got);
-
-        if (n <= 0)
-            rc = n < 0 ? -errno : -EBADMSG;
-        else
-            got += (size_t)n;
-    }
-    *len = got;
-    if (fd >= 0)
-        close(fd);
+    *len = 0;
+    if (fd < 0)
+        return fd;
+    rc = read_all(l, fd, data, len);
+    l->storage->ops->close(l->storage->ctx, fd);
     return rc;
 }
 
@@ -214,9 +232,9 @@ static int segment_load(struct id_log *l, struct id_segment *s, id_decision_visi
     int rc;
 
     id_log_path(l, s->number, "ids", path);
-    rc = read_file(path, &data, &len);
-    if (rc == 0 && !id_segment_read(l, s, data, len, visit, ctx))
-        rc = -EBADMSG;
+    rc = read_file(l, path, &data, &len);
+    if (rc == 0)
+        rc = id_segment_read(l, s, data, len, visit, ctx);
     free(data);
     if (rc != -EBADMSG)
         return rc;
@@ -226,7 +244,8 @@ static int segment_load(struct id_log *l, struct id_segment *s, id_decision_visi
         "dedupe",
         "%s is damaged and set aside: its ids of type %s are lost, duplicates of them can pass",
         path, l->type);
-    return rename(path, aside) == 0 ? 1 : -errno;
+    rc = l->storage->ops->rename(l->storage->ctx, path, aside);
+    return rc == 0 ? 1 : rc;
 }
 
 int id_log_read(struct id_log *l, id_decision_visitor visit, void *ctx)
@@ -243,5 +262,14 @@ int id_log_read(struct id_log *l, id_decision_visitor visit, void *ctx)
     }
     l->n_segments = kept;
     ASSERT(l->fd < 0); /* nothing is written behind a torn end: a new segment begins */
+    if (ID_HEADER_BYTES + align_up(l->writing.len, ID_FRAME_ALIGN) > l->segment_bytes) {
+        stat_add(&l->stats.damaged, 1); /* another version wrote it */
+        l->writing.len = 0;
+    }
+    if (l->writing.len == 0)
+        return 0;
+    l->again = l->found = true;
+    l->frame_no--;
+    l->appended = l->writing.n_decisions;
     return 0;
 }

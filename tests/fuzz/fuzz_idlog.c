@@ -125,9 +125,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         segment[(data[1 + 3 * i] | (size_t)data[2 + 3 * i] << 8) % len] ^= data[3 + 3 * i];
     segment = realloc(segment, len); /* what is read behind its end is found */
     ASSERT(segment != NULL);
-    if (id_segment_read(&l, &s, segment, len, visit, &seen) && changed == 0)
+    if (id_segment_read(&l, &s, segment, len, visit, &seen) == 0 && changed == 0)
         ASSERT(seen.n == expected.n && seen.sum == expected.sum);
     ASSERT(changed > 0 || seen.n == expected.n);
     free(segment);
+    free(l.writing.data);
     return 0;
 }
