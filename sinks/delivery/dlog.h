@@ -13,6 +13,7 @@
  *                                └─> LOAD_REJECTED (one row, a dead letter: finished)
  *     PLAN (insertAll) ── sent, dead letters stored ──> INSERTED (finished)
  *     PLAN ──> PARKED ──> (RESUMED) ──> ...        LOAD ──> LOAD_PARKED ──> (LOAD_RESUMED) ──> ...
+ *     PLAN ──> (PARKED) ──> SPOOLED ──> CONFIRM or INSERTED: its lines lie in a file meanwhile
  */
 #ifndef PENSTOCK_DELIVERY_DLOG_H
 #define PENSTOCK_DELIVERY_DLOG_H
@@ -38,6 +39,7 @@ enum record_type {
     RECORD_MARK, /* mark: a block that bore it has been read; kept when its segment is recycled */
     RECORD_LOAD_SPLIT,    /* load_id, text, split: refused; its parts take its place */
     RECORD_LOAD_REJECTED, /* load_id, plan_id, reject, text: its only row is a dead letter */
+    RECORD_SPOOLED,       /* plan_id: its lines are durable in a file of their own; see spool.h */
 };
 
 /** A record to submit. Pointers are borrowed until dlog_submit() returns. */

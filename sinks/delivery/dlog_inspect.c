@@ -77,6 +77,7 @@ static void visit_plan(void *ctx, const struct plan *plan, enum plan_status stat
     ASSERT(plan != NULL);
     i->out->pending += status == PLAN_PENDING ? 1 : 0;
     i->out->parked += status == PLAN_PARKED ? 1 : 0;
+    i->out->spooled += status == PLAN_SPOOLED ? 1 : 0;
     i->out->stored += status == PLAN_CONFIRMED ? 1 : 0;
 }
 

@@ -23,11 +23,11 @@ struct inspected_log_file {
 struct inspected_log {
     struct journal_uuid id;
     struct inspected_log_file file[INSPECTED_LOG_FILES];
-    int counts;                       /* which of them does; -1: none, the log is new */
-    uint64_t last_seq;                /* of the last record */
-    uint64_t records;                 /* behind the snapshot */
-    uint64_t pending, parked, stored; /* plans that are not finished */
-    uint64_t loads, loads_parked;     /* that are not finished */
+    int counts;                                /* which of them does; -1: none, the log is new */
+    uint64_t last_seq;                         /* of the last record */
+    uint64_t records;                          /* behind the snapshot */
+    uint64_t pending, parked, spooled, stored; /* plans that are not finished */
+    uint64_t loads, loads_parked;              /* that are not finished */
     uint64_t problems;
 };
 

@@ -149,8 +149,10 @@ int dlog_ledger_flush(struct dlog *d)
 
 void dlog_ledger_queue(struct dlog *d, struct submission *s)
 {
+    uint8_t type = s->bytes[RECORD_TYPE_AT];
+
     ASSERT(s->seq > d->ledger_seq);
-    if (s->bytes[RECORD_TYPE_AT] == RECORD_FLOOR || s->bytes[RECORD_TYPE_AT] == RECORD_MARK) {
+    if (type == RECORD_FLOOR || type == RECORD_MARK || type == RECORD_SPOOLED) {
         free(s); /* of no interest to it */
         return;
     }

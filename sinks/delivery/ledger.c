@@ -577,7 +577,8 @@ static void rebuild_load(void *ctx, const struct load *load, enum load_status st
     b->rc = run(b->l, st);
 }
 
-static const char *object_state(const struct rebuild *b, enum plan_status status, uint64_t load_id)
+static const char *object_state(const struct rebuild *b, enum plan_status status, uint64_t load_id,
+                                const char *text)
 {
     const struct state_load *load = idmap_get(&b->s->loads, load_id);
 
@@ -585,7 +586,7 @@ static const char *object_state(const struct rebuild *b, enum plan_status status
         return "loaded";
     if (status == PLAN_CONFIRMED)
         return "stored";
-    return status == PLAN_PARKED ? "parked" : "planned";
+    return status == PLAN_PARKED || text[0] != '\0' ? "parked" : "planned";
 }
 
 static void rebuild_plan(void *ctx, const struct plan *plan, enum plan_status status,
@@ -593,7 +594,7 @@ static void rebuild_plan(void *ctx, const struct plan *plan, enum plan_status st
 {
     struct rebuild *b = ctx;
     sqlite3_stmt *st = statement(b->l, STMT_REBUILD_PLAN);
-    const char *state = object_state(b, status, load_id);
+    const char *state = object_state(b, status, load_id, text);
 
     if (b->rc == 0)
         b->rc = st == NULL ? -EIO : insert_plan(b->l, plan);

@@ -44,6 +44,7 @@ const char *record_type_name(uint8_t type)
         [RECORD_MARK] = "MARK",
         [RECORD_LOAD_SPLIT] = "LOAD_SPLIT",
         [RECORD_LOAD_REJECTED] = "LOAD_REJECTED",
+        [RECORD_SPOOLED] = "SPOOLED",
         [RECORD_SNAP_COUNTERS] = "SNAP_COUNTERS",
         [RECORD_SNAP_PLAN] = "SNAP_PLAN",
         [RECORD_SNAP_LOAD] = "SNAP_LOAD",
@@ -75,7 +76,7 @@ size_t record_encoded_max(const struct record *r)
 {
     size_t n = RECORD_HEADER_BYTES + 32 + text_bytes(r->text);
 
-    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_LOAD_REJECTED && r->type != RECORD_FLOOR);
+    ASSERT(r->type >= RECORD_PLAN && r->type <= RECORD_SPOOLED && r->type != RECORD_FLOOR);
     if (r->type == RECORD_PLAN) {
         ASSERT(r->plan != NULL && r->plan->n_ranges <= JOURNALS_MAX);
         n += RECORD_PLAN_BYTES_MAX - (JOURNALS_MAX - r->plan->n_ranges) * RANGE_BYTES -
@@ -255,6 +256,7 @@ static void put_fields(struct byte_writer *w, const struct record *r)
         put_text(w, r->text, text_bytes(r->text));
         break;
     case RECORD_RESUMED:
+    case RECORD_SPOOLED:
     case RECORD_STAGING_GONE:
         put_u64(w, r->plan_id);
         break;
@@ -663,6 +665,7 @@ static void get_fields(struct byte_reader *r, struct record_view *v)
         get_text(r, v);
         break;
     case RECORD_RESUMED:
+    case RECORD_SPOOLED:
     case RECORD_STAGING_GONE:
         v->plan_id = get_u64(r);
         break;

@@ -11,7 +11,8 @@
 #include "dataplane/base/span.h"
 #include "sinks/delivery/dlog.h"
 
-#define RECORD_VERSION        4 /* 2: a plan may be gzip; 3: may leave duplicates out; 4: loads are cut */
+/* 2: a plan may be gzip; 3: may leave duplicates out; 4: loads are cut; 5: plans are spooled */
+#define RECORD_VERSION        5
 #define RECORD_VERSION_MIN    1 /* still read */
 #define RECORD_HEADER_BYTES   24
 #define RECORD_TEXT_BYTES_MAX 1024 /* longer texts are cut */

@@ -60,11 +60,18 @@ static void sift_down(struct state_journal *j, size_t i)
     j->heap[i] = moving;
 }
 
-static bool is_unconfirmed(const struct delivery_state *s, uint64_t plan_id)
+/* Whether a plan's lines are needed in the journals. */
+static bool holds_journal(uint8_t status)
+{
+    ASSERT(status <= PLAN_SPOOLED);
+    return status == PLAN_PENDING || status == PLAN_PARKED;
+}
+
+static bool plan_holds(const struct delivery_state *s, uint64_t plan_id)
 {
     const struct state_plan *p = idmap_get(&s->plans, plan_id);
 
-    return p != NULL && p->status != PLAN_CONFIRMED;
+    return p != NULL && holds_journal(p->status);
 }
 
 /* A plan that stays parked keeps the entries behind it from surfacing: drop the dead ones when they
@@ -73,13 +80,13 @@ static void heap_compact(const struct delivery_state *s, struct state_journal *j
 {
     size_t n = 0;
 
-    if (j->heap_count < 2 * j->unconfirmed + 1024)
+    if (j->heap_count < 2 * j->holding + 1024)
         return;
     for (size_t i = 0; i < j->heap_count; i++) {
-        if (is_unconfirmed(s, j->heap[i].plan_id))
+        if (plan_holds(s, j->heap[i].plan_id))
             j->heap[n++] = j->heap[i];
     }
-    ASSERT(n >= j->unconfirmed);
+    ASSERT(n >= j->holding);
     j->heap_count = n;
     for (size_t i = n / 2; i > 0; i--)
         sift_down(j, i - 1);
@@ -95,7 +102,7 @@ static void heap_push(struct state_journal *j, lsn_t from, uint64_t plan_id)
         ASSERT(j->heap != NULL);
     }
     j->heap_count++;
-    j->unconfirmed++;
+    j->holding++;
     while (i > 0 && j->heap[(i - 1) / 2].from > from) {
         j->heap[i] = j->heap[(i - 1) / 2];
         i = (i - 1) / 2;
@@ -114,13 +121,13 @@ static void release_ranges(struct delivery_state *s, const struct state_plan *sp
 {
     struct plan p;
 
-    ASSERT(sp->status == PLAN_CONFIRMED);
+    ASSERT(!holds_journal(sp->status));
     record_decode_plan(sp->body, sp->body_len, &p);
     for (uint32_t i = 0; i < p.n_ranges; i++) {
         struct state_journal *j = journal_find(s, &p.range[i].journal);
 
-        ASSERT(j != NULL && j->unconfirmed > 0);
-        j->unconfirmed--;
+        ASSERT(j != NULL && j->holding > 0);
+        j->holding--;
     }
     for (uint32_t i = 0; i < p.n_ranges; i++)
         heap_compact(s, journal_find(s, &p.range[i].journal));
@@ -132,12 +139,12 @@ lsn_t state_free_lsn(struct delivery_state *s, const struct journal_uuid *journa
 
     if (j == NULL)
         return 0;
-    while (j->heap_count > 0 && !is_unconfirmed(s, j->heap[0].plan_id)) {
+    while (j->heap_count > 0 && !plan_holds(s, j->heap[0].plan_id)) {
         j->heap[0] = j->heap[--j->heap_count];
         if (j->heap_count > 0)
             sift_down(j, 0);
     }
-    ASSERT(j->heap_count >= j->unconfirmed);
+    ASSERT(j->heap_count >= j->holding);
     return j->heap_count > 0 && j->heap[0].from < j->floor ? j->heap[0].from : j->floor;
 }
 
@@ -230,16 +237,26 @@ static int apply_plan(struct delivery_state *s, const struct record_view *r)
     return 0;
 }
 
+/* Gives a plan a status in which it needs no journal any more. */
+static void plan_release(struct delivery_state *s, struct state_plan *p, enum plan_status status)
+{
+    bool held = holds_journal(p->status);
+
+    ASSERT(!holds_journal((uint8_t)status));
+    p->status = (uint8_t)status;
+    if (held)
+        release_ranges(s, p);
+}
+
 static int apply_confirm(struct delivery_state *s, const struct record_view *r)
 {
     struct state_plan *p = idmap_get(&s->plans, r->plan_id);
 
     if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding == ENCODING_INSERT)
         return -EINVAL;
-    p->status = PLAN_CONFIRMED;
     p->generation = r->generation;
+    plan_release(s, p, PLAN_CONFIRMED);
     set_text(&p->text, NULL);
-    release_ranges(s, p);
     if (!p->to_load)
         plan_remove(s, p);
     return 0;
@@ -251,8 +268,7 @@ static int apply_inserted(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding != ENCODING_INSERT)
         return -EINVAL;
-    p->status = PLAN_CONFIRMED;
-    release_ranges(s, p);
+    plan_release(s, p, PLAN_CONFIRMED);
     plan_remove(s, p);
     return 0;
 }
@@ -263,8 +279,18 @@ static int apply_parked(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status == PLAN_CONFIRMED)
         return -EINVAL;
-    p->status = PLAN_PARKED;
+    p->status = p->status == PLAN_SPOOLED ? PLAN_SPOOLED : PLAN_PARKED;
     set_text(&p->text, text_copy(r));
+    return 0;
+}
+
+static int apply_spooled(struct delivery_state *s, const struct record_view *r)
+{
+    struct state_plan *p = idmap_get(&s->plans, r->plan_id);
+
+    if (p == NULL || !holds_journal(p->status))
+        return -EINVAL;
+    plan_release(s, p, PLAN_SPOOLED); /* why it is parked stays known */
     return 0;
 }
 
@@ -569,7 +595,7 @@ static int apply_snap_plan(struct delivery_state *s, const struct record_view *r
 {
     struct state_plan *p;
 
-    if (idmap_get(&s->plans, r->plan.id) != NULL || r->status > PLAN_CONFIRMED)
+    if (idmap_get(&s->plans, r->plan.id) != NULL || r->status > PLAN_SPOOLED)
         return -EINVAL;
     if (r->load_id != 0 && r->status != PLAN_CONFIRMED)
         return -EINVAL;
@@ -581,9 +607,9 @@ static int apply_snap_plan(struct delivery_state *s, const struct record_view *r
     p->status = r->status;
     p->load_id = r->load_id;
     p->generation = r->generation;
-    if (p->status == PLAN_PARKED)
+    if (p->status == PLAN_PARKED || (p->status == PLAN_SPOOLED && r->text_len > 0))
         p->text = text_copy(r);
-    if (p->status != PLAN_CONFIRMED)
+    if (holds_journal(p->status))
         hold_ranges(s, &r->plan);
     return 0;
 }
@@ -667,6 +693,7 @@ int state_apply(struct delivery_state *s, const struct record_view *r)
         [RECORD_MARK] = apply_mark,
         [RECORD_LOAD_SPLIT] = apply_load_split,
         [RECORD_LOAD_REJECTED] = apply_load_rejected,
+        [RECORD_SPOOLED] = apply_spooled,
         [RECORD_SNAP_COUNTERS] = apply_counters,
         [RECORD_SNAP_PLAN] = apply_snap_plan,
         [RECORD_SNAP_LOAD] = apply_snap_load,
@@ -707,6 +734,15 @@ void state_each_load(const struct delivery_state *s, load_visitor visit, void *c
         visit(ctx, &l->load, (enum load_status)l->status, l->text == NULL ? "" : l->text);
     }
     free(all);
+}
+
+bool state_plan_waits(const struct delivery_state *s, uint64_t plan_id)
+{
+    const struct state_plan *p;
+
+    ASSERT(s != NULL && plan_id != 0);
+    p = idmap_get(&s->plans, plan_id);
+    return p != NULL && p->status != PLAN_CONFIRMED;
 }
 
 bool state_load_is_there(const struct delivery_state *s, uint64_t load_id)

@@ -12,7 +12,8 @@
 enum plan_status {
     PLAN_PENDING,
     PLAN_PARKED,
-    PLAN_CONFIRMED /* kept while a load or staging object needs it */
+    PLAN_CONFIRMED, /* kept while a load or staging object needs it */
+    PLAN_SPOOLED    /* unconfirmed, and its lines lie in a file: the journal need not keep them */
 };
 enum load_status {
     LOAD_PENDING,
@@ -31,6 +32,9 @@ typedef void (*load_visitor)(void *ctx, const struct load *load, enum load_statu
 
 /** Visits unfinished plans. */
 void state_each_plan(const struct delivery_state *s, plan_visitor visit, void *ctx);
+
+/** Whether a plan is known and not confirmed. */
+bool state_plan_waits(const struct delivery_state *s, uint64_t plan_id);
 
 /** Visits unfinished loads. */
 void state_each_load(const struct delivery_state *s, load_visitor visit, void *ctx);

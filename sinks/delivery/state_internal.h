@@ -19,7 +19,7 @@ struct state_plan {
     uint64_t
         load_id; /* 0: no load has taken it; of a load that is gone: its lines were shared out */
     int64_t generation;
-    char *text; /* why it is parked; NULL otherwise */
+    char *text; /* why it is parked, or was when it was spooled; NULL otherwise */
     uint32_t body_len;
     uint32_t pieces;  /* loads of some of its lines that are not finished */
     uint8_t status;   /* enum plan_status */
@@ -36,7 +36,7 @@ struct state_load {
     uint8_t status;     /* enum load_status */
 };
 
-/* One range of a plan that is or was unconfirmed. */
+/* One range of a plan that needs its journal, or did. */
 struct range_start {
     lsn_t from;
     uint64_t plan_id;
@@ -47,11 +47,11 @@ struct range_start {
 struct state_journal {
     struct journal_uuid uuid;
     lsn_t floor;
-    struct range_start
-        *heap; /* smallest from first; entries of confirmed plans leave when they surface */
+    struct range_start *
+        heap; /* smallest from first; those of plans that need it no more leave when they surface */
     size_t heap_count;
     size_t heap_cap;
-    size_t unconfirmed; /* entries of plans that are unconfirmed */
+    size_t holding; /* entries of plans that need it */
 };
 
 struct delivery_state {
@@ -85,7 +85,7 @@ int state_apply(struct delivery_state *s, const struct record_view *r) WARN_UNUS
 void state_snapshot(const struct delivery_state *s, uint64_t last_seq, uint64_t ledger_seq,
                     snapshot_visitor visit, void *ctx);
 
-/** Everything below is confirmed or planned by nobody: min(floor, `from` of unconfirmed plans). 0
+/** Everything below is confirmed, spooled, or planned by nobody: min(floor, `from` of other plans). 0
  * if unknown. */
 lsn_t state_free_lsn(struct delivery_state *s, const struct journal_uuid *journal);
 

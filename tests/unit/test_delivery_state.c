@@ -192,7 +192,8 @@ static size_t random_record(const struct delivery_state *s, uint64_t *seed, uint
     const struct state_load *cut = tdlog_random(seed) % 8 == 0 ? some_load(s, seed) : NULL;
     uint64_t next_id = state_next_id(s);
     static const char *const types[] = {"a", "b", "order.created", ""};
-    enum record_type type = (enum record_type)(RECORD_PLAN + tdlog_random(seed) % RECORD_MARK);
+    enum record_type type =
+        (enum record_type)(RECORD_PLAN + tdlog_random(seed) % (RECORD_MARK + 1));
     uint64_t base = next_id > IDS ? next_id - IDS : 1;
     uint64_t ids[3];
     struct plan plan;
@@ -215,6 +216,8 @@ static size_t random_record(const struct delivery_state *s, uint64_t *seed, uint
 
     if (cut != NULL)
         return random_cut(cut, seed, next_id, buf);
+    if (type > RECORD_MARK)
+        r.type = RECORD_SPOOLED;
     memset(r.mark.session, 1 + (int)(tdlog_random(seed) % 5), sizeof(r.mark.session));
     if (tdlog_random(seed) % 3 == 0)
         r.type = RECORD_PLAN;
@@ -320,6 +323,42 @@ static struct load_part part_of(uint64_t id, uint64_t rows, uint64_t first, bool
 {
     return (struct load_part){
         .id = id, .rows = rows, .piece = piece, .first = first, .n_plans = n, .plan_id = plans};
+}
+
+/* A spooled plan frees its journal space, once; may be parked meanwhile; survives a snapshot; ends as any. */
+static void test_spooled(void **state)
+{
+    struct delivery_state *s = state_create(), *again = state_create();
+    struct journal_uuid u = tdlog_journal(0);
+    uint8_t *buf = malloc(RECORD_BYTES_MAX);
+    struct plan plan;
+    struct record plan_record = {.type = RECORD_PLAN, .plan = &plan, .plan_id = 1};
+    struct record spooled = {.type = RECORD_SPOOLED, .plan_id = 1};
+    struct record parked = {.type = RECORD_PARKED, .plan_id = 1, .text = "no rights"};
+    struct record confirm = {.type = RECORD_CONFIRM, .plan_id = 1};
+
+    (void)state;
+    assert_non_null(buf);
+    assert_int_equal(apply_record(s, &spooled), -EINVAL);
+    tdlog_plan(&plan, 1, "t", 0, 10, 20);
+    assert_int_equal(apply_record(s, &plan_record), 0);
+    apply_bytes(s, buf, record_encode_floor(&u, 30, 0, buf));
+    assert_int_equal(apply_record(s, &parked), 0);
+    assert_true(state_free_lsn(s, &u) == 10);
+    assert_int_equal(apply_record(s, &spooled), 0);
+    assert_int_equal(apply_record(s, &spooled), -EINVAL);
+    assert_true(state_free_lsn(s, &u) == 30 && state_plan_waits(s, 1));
+    assert_int_equal(apply_record(s, &parked), 0);
+    spooled.type = RECORD_RESUMED;
+    assert_int_equal(apply_record(s, &spooled), -EINVAL); /* it would hold the journal again */
+    state_snapshot(s, 5, 5, apply_bytes, again);
+    assert_true(state_free_lsn(again, &u) == 30 && state_plan_waits(again, 1));
+    assert_int_equal(apply_record(again, &confirm), 0);
+    assert_int_equal(apply_record(again, &confirm), -EINVAL);
+    assert_true(state_free_lsn(again, &u) == 30 && !state_plan_waits(again, 1));
+    state_destroy(again);
+    state_destroy(s);
+    free(buf);
 }
 
 /* A refused load: cut into objects, one of these into lines, one of these a dead letter. Each step
@@ -524,10 +563,15 @@ static void test_marks_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_round_trip),   cmocka_unit_test(test_removed),
-        cmocka_unit_test(test_load_round_trip),   cmocka_unit_test(test_inserted),
-        cmocka_unit_test(test_random_operations), cmocka_unit_test(test_parked_plan_holds),
-        cmocka_unit_test(test_marks_are_bounded), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_plan_round_trip),
+        cmocka_unit_test(test_removed),
+        cmocka_unit_test(test_load_round_trip),
+        cmocka_unit_test(test_inserted),
+        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_parked_plan_holds),
+        cmocka_unit_test(test_marks_are_bounded),
+        cmocka_unit_test(test_spooled),
+        cmocka_unit_test(test_cut),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));

@@ -230,14 +230,15 @@ static void print_log(struct run *r, const char *path, const struct inspected_lo
         printf("],\"delivery_log\":");
         json_text(path);
         printf(",\"id\":\"%s\",\"records\":%" PRIu64 ",\"plans\":{\"pending\":%" PRIu64
-               ",\"parked\":%" PRIu64 ",\"stored\":%" PRIu64 "},\"loads\":%" PRIu64
-               ",\"loads_parked\":%" PRIu64 ",\"files\":[",
-               hex, l->last_seq, l->pending, l->parked, l->stored, l->loads, l->loads_parked);
+               ",\"parked\":%" PRIu64 ",\"spooled\":%" PRIu64 ",\"stored\":%" PRIu64
+               "},\"loads\":%" PRIu64 ",\"loads_parked\":%" PRIu64 ",\"files\":[",
+               hex, l->last_seq, l->pending, l->parked, l->spooled, l->stored, l->loads,
+               l->loads_parked);
     } else {
         printf("  %s, %" PRIu64 " records, %" PRIu64 " behind the snapshot\n  unfinished: %" PRIu64
-               " plans to send, %" PRIu64 " parked, %" PRIu64 " stored and to be loaded; %" PRIu64
-               " loads, %" PRIu64 " parked\n",
-               hex, l->last_seq, l->records, l->pending, l->parked, l->stored, l->loads,
+               " plans to send, %" PRIu64 " parked, %" PRIu64 " spooled, %" PRIu64
+               " stored and to be loaded; %" PRIu64 " loads, %" PRIu64 " parked\n",
+               hex, l->last_seq, l->records, l->pending, l->parked, l->spooled, l->stored, l->loads,
                l->loads_parked);
     }
     for (int f = 0; f < INSPECTED_LOG_FILES; f++)
