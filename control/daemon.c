@@ -263,7 +263,10 @@ static int create_workers(struct daemon *d)
     char error[ERROR_BYTES] = "";
 
     for (uint32_t i = 0; i < d->n_workers; i++) {
-        int rc =
+        int rc;
+
+        d->worker_config[i].populate = d->memory_fits;
+        rc =
             worker_create(&d->worker_config[i], &d->config->types, d->journal[d->worker_journal[i]],
                           d->lane[i], d->n_sinks, &d->worker[i], error, sizeof(error));
 
@@ -305,8 +308,11 @@ static int prepare_journals(struct daemon *d)
 /* The threads, each after what it needs. */
 static int start_threads(struct daemon *d)
 {
-    int rc = dlog_start(d->dlog);
+    int rc = memory_start(d);
 
+    if (rc != 0)
+        return fail_with("memory", "", rc);
+    rc = dlog_start(d->dlog);
     if (rc != 0)
         return fail_with("delivery log", "", rc);
     d->dlog_running = true;
@@ -329,6 +335,10 @@ static int start_threads(struct daemon *d)
         return rc;
     for (uint32_t i = 0; i < d->n_workers; i++) {
         rc = worker_start(d->worker[i]);
+        if (rc == -ENOMEM)
+            return fail_with(
+                "worker", "out of memory: set block.count, input.receive_buffers or workers lower",
+                rc);
         if (rc != 0)
             return fail_with("worker", "", rc);
         d->workers_running++;
@@ -386,11 +396,12 @@ static int start_all(struct daemon *d)
     ASSERT(d->n_workers > 0);
     if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 ||
         (rc = ownership_create(d)) != 0 || (rc = create_sinks(d)) != 0 ||
-        (rc = create_lanes(d)) != 0 || (rc = create_nics(d)) != 0 ||
-        (rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
+        (rc = create_lanes(d)) != 0 || (rc = create_nics(d)) != 0)
+        return rc;
+    d->memory_fits = memory_fits(d, memory_plan(d));
+    if ((rc = create_workers(d)) != 0 || (rc = inject_start(d)) != 0)
         return rc;
     warn_space(d);
-    memory_plan(d);
     rc = start_threads(d);
     return rc != 0 ? rc : start_servers(d);
 }
@@ -404,6 +415,7 @@ static bool stop_threads(struct daemon *d)
     d->cli = NULL;
     admin_stop(d->admin);
     d->admin = NULL;
+    memory_stop(d);
     for (uint32_t i = 0; i < d->workers_running; i++)
         worker_stop(d->worker[i]);
     ownership_release(d);

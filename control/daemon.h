@@ -83,6 +83,10 @@ struct daemon {
     struct inject *inject; /* sessions of injections */
     pthread_t keeper;
     _Atomic bool keeper_running;
+    bool memory_fits; /* all of the sum may be taken at start */
+    pthread_t memory; /* takes what workers do not */
+    bool memory_running;
+    _Atomic bool memory_stop;
     bool dlog_running;
     uint32_t workers_running;
     uint32_t sinks_running;
@@ -173,5 +177,15 @@ void keeper_stop(struct daemon *d);
 /** Prints the sum of all memory that is taken at start, a line for each term. @return the sum.
  * Thread: init. */
 uint64_t memory_plan(const struct daemon *d);
+
+/** Whether there is so much; says so when there is not. Thread: init. */
+bool memory_fits(const struct daemon *d, uint64_t sum);
+
+/** Starts the thread that takes the pages that workers and sink threads do not need at once, if they
+ * fit. Thread: init, when these have been created. */
+int memory_start(struct daemon *d) WARN_UNUSED;
+
+/** Ends it. One that does not run is fine. Thread: control, before these are destroyed. */
+void memory_stop(struct daemon *d);
 
 #endif

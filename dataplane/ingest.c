@@ -8,6 +8,7 @@
 
 #include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
+#include "dataplane/base/mem.h"
 #include "dataplane/event/dead.h"
 #include "dataplane/event/program.h"
 #include "dataplane/event/timeval.h"
@@ -115,6 +116,14 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
     }
     *out = in;
     return 0;
+}
+
+int ingest_populate(struct ingest *in)
+{
+    int rc = types_populate(in->types);
+
+    ASSERT(in->memory != NULL);
+    return rc < 0 ? rc : mem_populate(in->memory, program_memory_bytes(), NULL);
 }
 
 void ingest_follow(struct ingest *in, const struct live_settings *s)

@@ -97,6 +97,9 @@ struct ingest_config {
 int ingest_create(const struct ingest_config *config, struct ingest **out, char *error,
                   size_t error_len) WARN_UNUSED;
 
+/** mem_populate() for it. Thread: worker, before its first event. */
+int ingest_populate(struct ingest *in) WARN_UNUSED;
+
 /** Frees it. NULL is allowed. Thread: control. */
 void ingest_destroy(struct ingest *in);
 

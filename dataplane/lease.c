@@ -80,6 +80,16 @@ void lease_pool_destroy(struct lease_pool *p)
     free(p);
 }
 
+int lease_pool_populate(struct lease_pool *p, const _Atomic bool *stop)
+{
+    int rc = 0;
+
+    ASSERT(p != NULL);
+    for (int i = 0; rc == 0 && i < LEASE_CLASSES; i++)
+        rc = mem_populate(p->class[i].memory, p->class[i].memory_bytes, stop);
+    return rc;
+}
+
 bool lease_acquire(struct lease_pool *p, uint64_t bytes, struct lease *out)
 {
     for (int i = 0; i < LEASE_CLASSES; i++) {

@@ -36,6 +36,9 @@ int lease_pool_create(const struct lease_config *config, struct lease_pool **out
 /** Frees it. NULL is allowed. Thread: control. */
 void lease_pool_destroy(struct lease_pool *p);
 
+/** mem_populate() for it, smallest leases first; the worker may use it meanwhile. Thread: any. */
+int lease_pool_populate(struct lease_pool *p, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Takes the smallest free lease of at least bytes. Partner: lease_release(). @return false when
  * there is none. */
 bool lease_acquire(struct lease_pool *p, uint64_t bytes, struct lease *out) WARN_UNUSED;

@@ -57,6 +57,12 @@ void receive_pool_destroy(struct receive_pool *p)
     p->_memory = NULL;
 }
 
+int receive_pool_populate(struct receive_pool *p)
+{
+    ASSERT(p->_memory != NULL || p->_memory_bytes == 0);
+    return mem_populate(p->_memory, p->_memory_bytes, NULL);
+}
+
 static void give(struct receive_pool *p, uint32_t index)
 {
     if (p->_n_given == p->_in_use) {

@@ -45,6 +45,9 @@ int receive_pool_create(uint16_t group, uint32_t buffers, uint32_t bytes, uint32
 /** Frees it. A zeroed pool is allowed. Thread: control. */
 void receive_pool_destroy(struct receive_pool *p);
 
+/** mem_populate() for it. A zeroed pool is allowed. Thread: worker, before its first receive. */
+int receive_pool_populate(struct receive_pool *p) WARN_UNUSED;
+
 /** Hands all buffers to the ring. Thread: worker, before its first receive. @return 0 or -errno. */
 int receive_pool_register(struct receive_pool *p, struct io_uring *ring) WARN_UNUSED;
 

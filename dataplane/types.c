@@ -116,6 +116,12 @@ int types_create(const struct type_set *set, uint32_t types_max, struct types **
     return 0;
 }
 
+int types_populate(struct types *t)
+{
+    ASSERT(t->memory != NULL);
+    return mem_populate(t->memory, t->memory_bytes, NULL);
+}
+
 void types_destroy(struct types *t)
 {
     if (t == NULL)

@@ -32,6 +32,9 @@ uint64_t types_memory_bytes(uint32_t types_max);
 /** Creates the table with all configured types in it. Thread: init. @return 0 or -ENOMEM. */
 int types_create(const struct type_set *set, uint32_t types_max, struct types **out) WARN_UNUSED;
 
+/** mem_populate() for it. Thread: worker, before its first event. */
+int types_populate(struct types *t) WARN_UNUSED;
+
 /** Frees it. NULL is allowed. Thread: control, when the worker has ended. */
 void types_destroy(struct types *t);
 

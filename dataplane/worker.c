@@ -39,6 +39,11 @@ static uint32_t capacity_of(const struct worker_config *c)
     return block_capacity(c->block_bytes, ingest_line_max(c->event_bytes_max));
 }
 
+uint64_t worker_entries_bytes(const struct worker_config *c)
+{
+    return (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry);
+}
+
 /*
  * Leases: of a head or a little more, one for each connection, so that clients that never finish
  * theirs take none of the others; small; of a usual batch of events; of the largest event by default
@@ -64,9 +69,8 @@ uint64_t worker_memory_bytes(const struct worker_config *c)
     uint64_t sum = 0;
 
     sum += (uint64_t)c->blocks * capacity_of(c); /* commit blocks */
-    sum +=
-        (uint64_t)c->blocks * BLOCK_ENTRIES_MAX * sizeof(struct block_entry); /* their references */
-    sum += lease_memory_bytes(&leases); /* requests and lines in several pieces */
+    sum += worker_entries_bytes(c);              /* their references */
+    sum += lease_memory_bytes(&leases);          /* requests and lines in several pieces */
     sum += receive_pool_memory(c->receive_buffers, RECEIVE_BYTES);   /* requests in one piece */
     sum += receive_pool_memory(WIDE_BUFFERS, WIDE_BYTES);            /* larger ones */
     sum += (uint64_t)c->connections_max * sizeof(struct connection); /* connections */
@@ -89,7 +93,7 @@ static int blocks_create(struct worker *w)
     w->block_memory_bytes = (uint64_t)c->blocks * capacity;
     w->block_memory = mem_reserve(w->block_memory_bytes);
     w->block = calloc(c->blocks, sizeof(*w->block));
-    w->entries = calloc((size_t)c->blocks * BLOCK_ENTRIES_MAX, sizeof(*w->entries));
+    w->entries = mem_reserve(worker_entries_bytes(c));
     w->free_block = calloc(c->blocks, sizeof(*w->free_block));
     w->returns = ring_create("block_returns", c->blocks, RING_F_SC_DEQ);
     if (w->block_memory == NULL || w->block == NULL || w->entries == NULL ||
@@ -281,8 +285,8 @@ void worker_destroy(struct worker *w)
     if (w->wake_fd >= 0)
         close(w->wake_fd);
     mem_release(w->block_memory, w->block_memory_bytes);
+    mem_release(w->entries, worker_entries_bytes(&w->config));
     free(w->block);
-    free(w->entries);
     free(w->free_block);
     free(w->returns);
     free(w);
@@ -371,7 +375,9 @@ static int thread_init(struct worker *w)
         if (pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus) != 0)
             return -EINVAL;
     }
-    rc = uring_create(&w->ring);
+    rc = w->config.populate ? worker_populate_first(w) : 0;
+    if (rc == 0)
+        rc = uring_create(&w->ring);
     if (rc < 0)
         return rc;
     blocks_register(w);

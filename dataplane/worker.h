@@ -67,6 +67,7 @@ struct worker_config {
     uint32_t idle_timeout_ms;    /* of a kept-alive connection */
     uint32_t request_timeout_ms; /* from its first byte to its last */
     struct worker_cors cors;
+    bool populate;            /* its memory is taken before it serves: worker_populate() */
     bool spin;                /* an idle worker spins instead of sleeping */
     bool durability_memory;   /* benchmarks only: answer before the write */
     struct live_reader *live; /* settings that change while it runs; NULL: none do */
@@ -158,6 +159,13 @@ struct worker;
 int worker_create(const struct worker_config *config, const struct type_set *types,
                   struct journal *journal, struct lane *const *lanes, uint32_t n_lanes,
                   struct worker **out, char *error, size_t error_len) WARN_UNUSED;
+
+/**
+ * mem_populate() for its fixed memory that only some requests need: leases, decompression. The rest is
+ * for worker_start(). The worker may run meanwhile.
+ * Thread: init, or one that ends before worker_destroy().
+ */
+int worker_populate(struct worker *w, const _Atomic bool *stop) WARN_UNUSED;
 
 /** Starts the thread. Thread: init. */
 int worker_start(struct worker *w) WARN_UNUSED;

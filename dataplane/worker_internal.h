@@ -198,6 +198,15 @@ static inline bool worker_draining(const struct worker *w)
     return atomic_load_explicit(&w->draining, memory_order_relaxed);
 }
 
+/** Bytes of the references of all blocks. Thread: any. */
+uint64_t worker_entries_bytes(const struct worker_config *config);
+
+/* ---- populate.c ---- */
+
+/** mem_populate() for what every event passes through. Thread: worker, first of all. @return 0 or
+ * -errno. */
+int worker_populate_first(struct worker *w) WARN_UNUSED;
+
 /* ---- listen.c ---- */
 
 /** Opens a listening socket for each input that is on. Thread: init. @return 0; -errno with error. */

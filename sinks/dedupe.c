@@ -456,6 +456,16 @@ int dedupes_create(struct sink *s, char *error, size_t error_len)
     return 0;
 }
 
+int dedupes_populate(struct sink *s, const _Atomic bool *stop)
+{
+    int rc = 0;
+
+    ASSERT(stop != NULL);
+    for (struct dedupe *d = s->dedupes; rc == 0 && d != NULL; d = d->next)
+        rc = id_window_populate(&d->window, stop);
+    return rc;
+}
+
 void dedupes_destroy(struct sink *s)
 {
     while (s->dedupes != NULL) {

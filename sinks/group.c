@@ -20,14 +20,14 @@ int chunk_pool_create(struct chunk_pool *p, uint64_t bytes)
     p->memory = mem_reserve(p->memory_bytes);
     if (p->memory == NULL)
         return -ENOMEM;
-    for (uint32_t i = n; i-- > 0;) {
-        struct chunk *c = (struct chunk *)(p->memory + (uint64_t)i * CHUNK_BYTES);
-
-        c->next = p->free;
-        p->free = c;
-    }
     p->n_free = n;
     return 0;
+}
+
+int chunk_pool_populate(struct chunk_pool *p, const _Atomic bool *stop)
+{
+    ASSERT(p->memory != NULL);
+    return mem_populate(p->memory, p->memory_bytes, stop);
 }
 
 void chunk_pool_destroy(struct chunk_pool *p)
@@ -156,18 +156,31 @@ void group_take(struct group_table *t, struct group *g)
     t->n--;
 }
 
+struct chunk *chunk_take(struct chunk_pool *pool)
+{
+    struct chunk *c = pool->free;
+
+    if (pool->n_free == 0)
+        return NULL;
+    if (c != NULL) {
+        pool->free = c->next;
+    } else {
+        ASSERT(pool->n_used < pool->n_total);
+        c = (struct chunk *)(pool->memory + (uint64_t)pool->n_used++ * CHUNK_BYTES);
+    }
+    pool->n_free--;
+    return c;
+}
+
 /* From the pool, or overdrawn: see group_write(). */
 static struct chunk *chunk_get(struct chunk_pool *pool)
 {
-    struct chunk *c = pool->free;
+    struct chunk *c = chunk_take(pool);
 
     if (c == NULL) {
         c = malloc(sizeof(*c));
         ASSERT(c != NULL);
-        return c;
     }
-    pool->free = c->next;
-    pool->n_free--;
     return c;
 }
 

@@ -30,7 +30,8 @@ static_assert(sizeof(struct chunk) == CHUNK_BYTES, "chunks fill the pool");
 struct chunk_pool {
     char *memory;
     uint64_t memory_bytes;
-    struct chunk *free;
+    struct chunk *free; /* given back, the last one first: it is still in the cache */
+    uint32_t n_used;    /* from the start of the memory; behind them no chunk was taken yet */
     uint32_t n_free, n_total;
 };
 
@@ -86,8 +87,15 @@ struct group_table {
 /** Takes bytes of memory for chunks. Thread: init. @return 0 or -ENOMEM. */
 int chunk_pool_create(struct chunk_pool *p, uint64_t bytes) WARN_UNUSED;
 
+/** mem_populate() for it; the sink thread may use it meanwhile. Thread: any. */
+int chunk_pool_populate(struct chunk_pool *p, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Frees it. Thread: control, when the sink thread has ended. */
 void chunk_pool_destroy(struct chunk_pool *p);
+
+/** Takes a chunk; what is in it is undefined. Owner: caller, until chunk_give(). @return NULL when none is
+ * free. */
+struct chunk *chunk_take(struct chunk_pool *p);
 
 /** Gives a chunk back; one that group_write() overdrew goes to the heap. */
 void chunk_give(struct chunk_pool *p, struct chunk *c);

@@ -84,15 +84,14 @@ bool packer_busy(const struct packer *p)
 /* Room for output. @return false when no chunk is free. */
 static bool room(struct packer *p)
 {
-    struct chunk *c = p->pool->free;
+    struct chunk *c;
 
     if (p->z.avail_out > 0)
         return true;
+    c = chunk_take(p->pool);
     if (c == NULL)
         return false;
-    ASSERT(p->pool->n_free > 0);
-    p->pool->free = c->next;
-    p->pool->n_free--;
+    ASSERT(p->z.avail_out == 0);
     c->next = NULL;
     c->used = 0;
     if (p->last != NULL)

@@ -98,6 +98,14 @@ static int parts_create(struct sink *s, struct journal *const *journals, uint32_
     return rc < 0 ? rc : sink_resume(s, error, error_len);
 }
 
+int sink_populate(struct sink *s, const _Atomic bool *stop)
+{
+    int rc = chunk_pool_populate(&s->pool, stop);
+
+    ASSERT(stop != NULL);
+    return rc < 0 ? rc : dedupes_populate(s, stop);
+}
+
 int sink_create(const struct sink_config *config, const struct type_set *types,
                 struct journal *const *journals, uint32_t n_journals, struct dlog *dlog,
                 struct sink **out, char *error, size_t error_len)

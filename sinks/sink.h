@@ -153,6 +153,10 @@ int sink_wake_fd(const struct sink *s);
  * before start. */
 void sink_set_lane(struct sink *s, uint32_t journal_index, struct lane *lane);
 
+/** mem_populate() for its fixed memory, groups first; the thread may run meanwhile. Thread: init, or one
+ * that ends before sink_destroy(). */
+int sink_populate(struct sink *s, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Starts the thread. Thread: init. */
 int sink_start(struct sink *s) WARN_UNUSED;
 

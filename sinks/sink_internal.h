@@ -511,6 +511,9 @@ void marks_free(struct sink *s);
  * Thread: init. @return 0; -errno with error. */
 int dedupes_create(struct sink *s, char *error, size_t error_len) WARN_UNUSED;
 
+/** mem_populate() for their windows. Thread: as sink_populate(). */
+int dedupes_populate(struct sink *s, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Frees it, after the loop. Thread: control. */
 void dedupes_destroy(struct sink *s);
 

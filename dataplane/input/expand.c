@@ -79,6 +79,12 @@ int expander_create(struct expander **out)
     return 0;
 }
 
+int expander_populate(struct expander *e, const _Atomic bool *stop)
+{
+    ASSERT(e != NULL);
+    return mem_populate(e->memory, e->memory_bytes, stop);
+}
+
 void expander_destroy(struct expander *e)
 {
     if (e == NULL)

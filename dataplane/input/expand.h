@@ -31,6 +31,9 @@ uint64_t expand_memory_bytes(void);
 /** Takes it. Thread: init. @return 0 or -ENOMEM. */
 int expander_create(struct expander **out) WARN_UNUSED;
 
+/** mem_populate() for it; the worker may use it meanwhile. Thread: any. */
+int expander_populate(struct expander *e, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Frees it. NULL is allowed. Thread: control. */
 void expander_destroy(struct expander *e);
 

@@ -82,6 +82,8 @@ int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_ma
         writer_destroy(w);
         return -ENOMEM;
     }
+    /* Has their pages come now. */
+    memset(w->headers, 0, (size_t)HEADERS_MAX * JOURNAL_HEADER_BYTES);
     w->journal = j;
     w->user_data = user_data;
     w->block_bytes_max = block_bytes_max;

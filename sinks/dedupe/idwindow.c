@@ -26,23 +26,41 @@ uint64_t id_window_bytes(uint32_t ids_max)
            ((uint64_t)sizeof(uint64_t) << index_bits(ids_max));
 }
 
+static size_t ring_bytes(const struct id_window *w)
+{
+    return (size_t)w->ids_max * sizeof(*w->ring);
+}
+
+static size_t slots_bytes(const struct id_window *w)
+{
+    return sizeof(*w->slot) << w->bits;
+}
+
 int id_window_create(struct id_window *w, uint32_t ids_max, int64_t window_us)
 {
     ASSERT(ids_max > 0 && ids_max <= ID_WINDOW_MAX && window_us > 0);
     *w =
         (struct id_window){.ids_max = ids_max, .window_us = window_us, .bits = index_bits(ids_max)};
-    w->ring = mem_reserve((size_t)ids_max * sizeof(*w->ring));
-    w->slot = mem_reserve(sizeof(*w->slot) << w->bits);
+    w->ring = mem_reserve(ring_bytes(w));
+    w->slot = mem_reserve(slots_bytes(w));
     if (w->ring != NULL && w->slot != NULL)
         return 0;
     id_window_destroy(w);
     return -ENOMEM;
 }
 
+int id_window_populate(struct id_window *w, const _Atomic bool *stop)
+{
+    int rc = mem_populate(w->slot, slots_bytes(w), stop);
+
+    ASSERT(w->ring != NULL && w->slot != NULL);
+    return rc < 0 ? rc : mem_populate(w->ring, ring_bytes(w), stop);
+}
+
 void id_window_destroy(struct id_window *w)
 {
-    mem_release(w->ring, (size_t)w->ids_max * sizeof(*w->ring));
-    mem_release(w->slot, sizeof(*w->slot) << w->bits);
+    mem_release(w->ring, ring_bytes(w));
+    mem_release(w->slot, slots_bytes(w));
     w->ring = NULL;
     w->slot = NULL;
 }

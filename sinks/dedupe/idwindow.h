@@ -43,6 +43,9 @@ uint64_t id_window_bytes(uint32_t ids_max);
 /** Takes the memory. @return 0 or -ENOMEM. */
 int id_window_create(struct id_window *w, uint32_t ids_max, int64_t window_us) WARN_UNUSED;
 
+/** mem_populate() for it; the owner may use it meanwhile. Thread: any. */
+int id_window_populate(struct id_window *w, const _Atomic bool *stop) WARN_UNUSED;
+
 /** Frees it. */
 void id_window_destroy(struct id_window *w);
 

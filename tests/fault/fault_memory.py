@@ -81,7 +81,7 @@ def test_sinks_down():
         daemon = place.daemon(cloud, journal={"limit": LIMIT},
                               group={"memory": "64MiB", "bytes_max": "16MiB", "age_max": "1s"})
         cloud.kill()
-        before = daemon.rss()
+        before = daemon.taken_rss()
         sampler = Sampler(daemon)
         sampler.start()
         gen = Gen(place, daemon, seed=SEED, duration=SECONDS, rate=RATE, connections=64, batch=100)

@@ -116,6 +116,14 @@ void *mem_reserve(size_t len)
     return NULL;
 }
 
+int mem_populate(void *ptr, size_t len, const _Atomic bool *stop)
+{
+    (void)ptr; /* it does not matter here when memory comes */
+    (void)len;
+    (void)stop;
+    return 0;
+}
+
 void mem_release(void *ptr, size_t len)
 {
     (void)len;

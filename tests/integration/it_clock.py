@@ -130,7 +130,7 @@ def test_open_minutes():
                                gcs={"objects_per_second": 100000})
         start = 1700000000
         lines = [json.dumps({"event_type": "tick", "n": n, "at": start + 60 * n}) for n in range(10000)]
-        before = daemon.rss()
+        before = daemon.taken_rss()
         for at in range(0, len(lines), 1000):
             daemon.post_ok("\n".join(lines[at:at + 1000]).encode() + b"\n")
         until(lambda: daemon.status()["sinks"]["gcs"]["planned"] > 0, 60, "plans, because memory is short")

@@ -43,7 +43,7 @@ def test_many():
             for _ in range(WARM):
                 asked(c)
                 answered(c)
-        before = daemon.rss()
+        before = daemon.taken_rss()
         idle = []
         for _ in range(IDLE):
             idle.append(daemon.connect())

@@ -461,6 +461,19 @@ class Daemon:
         with open(f"/proc/{self.process.child.pid}/status") as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) << 10
 
+    def taken_rss(self):
+        """Resident bytes when the memory that is taken at start is there."""
+        tasks = f"/proc/{self.process.child.pid}/task"
+
+        def ended():
+            names = []
+            for task in os.listdir(tasks):
+                with contextlib.suppress(OSError), open(f"{tasks}/{task}/comm") as file:
+                    names.append(file.read().strip())
+            return "memory" not in names
+        until(ended, 120, "memory to be taken")
+        return self.rss()
+
     # -- the command line --
 
     def cli(self, *arguments, seconds=150):

@@ -158,6 +158,40 @@ static void test_content(void **state)
     free(line);
 }
 
+/* Every chunk of the pool is handed out once before any is again, and none when all are out. */
+static void test_all_chunks(void **state)
+{
+    uint32_t n = pool.n_total;
+    struct chunk **taken = calloc(n, sizeof(struct chunk *)), *again;
+
+    (void)state;
+    for (uint32_t i = 0; i < n; i++) {
+        taken[i] = chunk_take(&pool);
+        assert_non_null(taken[i]);
+        memset(taken[i], (int)(i % 251), sizeof(struct chunk));
+        if (i == n / 2) { /* one that comes back is the next one */
+            chunk_give(&pool, taken[i]);
+            again = chunk_take(&pool);
+            assert_ptr_equal(again, taken[i]);
+            memset(again, (int)(i % 251), sizeof(*again));
+        }
+    }
+    assert_int_equal(pool.n_free, 0);
+    assert_null(chunk_take(&pool));
+    for (uint32_t i = 0; i < n; i++) {
+        for (size_t at = 0; at < sizeof(struct chunk); at += 1024)
+            assert_int_equal(((uint8_t *)taken[i])[at], i % 251);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        chunk_give(&pool, taken[i]);
+    for (uint32_t i = 0; i < n; i++)
+        assert_non_null(chunk_take(&pool));
+    assert_null(chunk_take(&pool));
+    for (uint32_t i = 0; i < n; i++)
+        chunk_give(&pool, taken[i]);
+    free(taken);
+}
+
 /* Lines come back one by one, wherever chunks break them. */
 static void test_lines(void **state)
 {
@@ -307,12 +341,9 @@ static void test_rewrite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {FRESH(test_content),
-                                       FRESH(test_skips),
-                                       FRESH(test_lines),
-                                       FRESH(test_keys),
-                                       FRESH(test_age_and_random_use),
-                                       FRESH(test_rewrite)};
+    const struct CMUnitTest tests[] = {
+        FRESH(test_content), FRESH(test_all_chunks),         FRESH(test_skips),  FRESH(test_lines),
+        FRESH(test_keys),    FRESH(test_age_and_random_use), FRESH(test_rewrite)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
