@@ -42,10 +42,13 @@ SIM_FAKED  := dataplane/base/compiler.c dataplane/base/log.c dataplane/base/mem.
 	      sinks/sink.c sinks/delivery/ledger.c sinks/delivery/ledger_query.c sinks/delivery/rows_store.c
 SIM_SRC    := $(filter-out $(SIM_FAKED),$(wildcard $(addsuffix /*.c,dataplane/base dataplane/block dataplane/json dataplane/event \
 	      dataplane/journal sinks/delivery sinks/dedupe sinks)) dataplane/lane.c sinks/engine/retry.c sinks/engine/answer.c sinks/engine/text.c)
-SIM_CANARY := dataplane/journal/writer.c sinks/deliver.c # where faults are built in
+SIM_CANARIES := 1 2 3 4 5
+SIM_CANARY := dataplane/journal/writer.c sinks/deliver.c sinks/dedupe.c sinks/dedupe/idlog_read.c # where faults are built in
 SIM_FLAGS  := -DDLOG_FILE_BYTES_MIN=131072ull -DDLOG_ROOM_BYTES_MIN=32768ull -DFRAME_BYTES_MAX=32768u -DREAD_CHUNK_BYTES=65536u \
-	      -DPLAN_OBJECTS_PER_LOAD=800 -DSKIPS_BYTES_MAX=2048u -DSCAN_BYTES=20480u -DPENSTOCK_ASSERT_HOT=1
-SIM_BIN    := $(addprefix $(BUILD)/sim/,sim sim_canary1 sim_canary2 sim_canary3)
+	      -DPLAN_OBJECTS_PER_LOAD=800 -DSKIPS_BYTES_MAX=2048u -DSCAN_BYTES=20480u -DPENSTOCK_ASSERT_HOT=1 \
+	      -DID_SEGMENT_MIN=32768u -DID_SEGMENT_MAX=65536u -DID_PENDING_MAX=8192u -DID_PENDING_WRITE=2048u -DID_RUN_MAX=512u \
+	      -DDEDUPE_SLACK_US=10000000
+SIM_BIN    := $(addprefix $(BUILD)/sim/,sim $(SIM_CANARIES:%=sim_canary%))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
@@ -250,7 +253,7 @@ $(BUILD)/sim/sim_canary$(1): $(call sim_obj,0,$(filter-out $(SIM_CANARY),$(SIM_S
 	$$(if $$(Q),@echo "  LD  $$@")
 	$$(Q)$$(CC) $$(FLAGS) -o $$@ $$^ $$(LDFLAGS) -Wl,--as-needed -lrte_ring -lrte_eal -lz -lm -pthread
 endef
-$(foreach n,1 2 3,$(eval $(call sim_canary,$(n))))
+$(foreach n,$(SIM_CANARIES),$(eval $(call sim_canary,$(n))))
 
 $(BUILD)/sim/sim: $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST))
 	$(if $(Q),@echo "  LD  $@")
@@ -276,6 +279,6 @@ $(FUZZ_BIN): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(FUZZ_LIB)
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(filter-out -ljemalloc,$(CORE_LIBS)) -lcmocka -ljansson
 
 ALL_OBJ := $(CORE_OBJ) $(call obj,control/main.c $(CLI_SRC) $(GEN_SRC) $(PACK_SRC) $(LOCAL_SRC) $(CHECK_SRC) $(UNIT_SRC) $(UNIT_LIB))
-SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,1 2 3,$(call sim_obj,$(n),$(SIM_CANARY)))
+SIM_OBJ := $(call sim_obj,0,$(SIM_SRC) $(SIM_TEST)) $(foreach n,$(SIM_CANARIES),$(call sim_obj,$(n),$(SIM_CANARY)))
 -include $(ALL_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(STEPS_OBJ:.o=.d)
 .SECONDARY:

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/base/canary.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "dataplane/json/walk.h"
@@ -25,9 +26,11 @@
 #include "sinks/dedupe/idwindow.h"
 #include "sinks/sink_internal.h"
 
+#ifndef DEDUPE_SLACK_US          /* the simulation takes less */
+#define DEDUPE_SLACK_US 60000000 /* a block may be sealed so long before it is durable */
+#endif
 #define DECIDED_BUCKETS 4096u
 #define LOOK_US         1000000  /* between two looks at what can be freed */
-#define SLACK_US        60000000 /* a block may be sealed so long before it is durable */
 #define LOG_US          60000000 /* between two lines of the log about a window that shrinks */
 
 static_assert(ID_FEEDS_MAX == JOURNALS_MAX, "feeds are journals");
@@ -270,7 +273,7 @@ bool dedupe_hold(struct delivery *p)
 {
     struct dedupe *d = p->route->dedupe;
 
-    if (d == NULL || p->plan.key.kind != PLAN_EVENTS)
+    if (d == NULL || p->plan.key.kind != PLAN_EVENTS || CANARY(CANARY_DECISION_SYNC))
         return false;
     p->decisions = id_log_appended(d->log);
     if (id_log_durable(d->log) >= p->decisions && d->first == NULL)
@@ -302,7 +305,7 @@ static void plans_release(struct dedupe *d)
 /* No event that is still to come was received before this. */
 static int64_t low_time(const struct sink *s)
 {
-    int64_t low = clock_wall_us() - SLACK_US;
+    int64_t low = clock_wall_us() - DEDUPE_SLACK_US;
 
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         const struct feed *f = &s->feed[i];

@@ -13,7 +13,10 @@
 #define CANARY_EARLY_ACK   1 /* a block is acknowledged when it is written, before its flush */
 #define CANARY_PLAN_SYNC   2 /* a plan is sent before its PLAN is durable */
 #define CANARY_FLUSH_RETRY 3 /* a flush that failed is tried again, and believed */
-#define CANARY_SPOOL_SYNC  8 /* SPOOLED is recorded before the plan's file is durable */
+#define CANARY_DECISION_SYNC \
+    4 /* a PLAN is submitted before its decisions on duplicates are durable */
+#define CANARY_FOUND_DURABLE 5 /* what a start reads of the dedupe log counts as durable */
+#define CANARY_SPOOL_SYNC    8 /* SPOOLED is recorded before the plan's file is durable */
 
 #define CANARY(n) (PENSTOCK_CANARY == (n))
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/base/canary.h"
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/stats.h"
@@ -266,8 +267,10 @@ int id_log_read(struct id_log *l, id_decision_visitor visit, void *ctx)
         stat_add(&l->stats.damaged, 1); /* another version wrote it */
         l->writing.len = 0;
     }
-    if (l->writing.len == 0)
+    if (l->writing.len == 0 || CANARY(CANARY_FOUND_DURABLE)) {
+        l->writing.len = 0;
         return 0;
+    }
     l->again = l->found = true;
     l->frame_no--;
     l->appended = l->writing.n_decisions;

@@ -12,7 +12,7 @@
 #ifndef PENSTOCK_TESTS_SIM_H
 #define PENSTOCK_TESTS_SIM_H
 
-#include "dataplane/base/span.h"
+#include "dataplane/block/block.h"
 #include "tests/fault/sim_disk.h"
 
 #define SERIALS_MAX  60000u
@@ -20,6 +20,7 @@
 #define EVENT_BYTES  900u
 #define ERROR_BYTES  512u
 #define REMOVED_STEP UINT32_MAX
+#define ENGINE_WRITE (UINT64_C(1) << 63) /* of user_data: a loop's write, not a worker's */
 
 /* What an event is, and so where it must be in the end. */
 enum event_kind {
@@ -28,6 +29,19 @@ enum event_kind {
     KIND_OTHER, /* the same, of a type that another sink thread may own */
     KIND_DEAD,  /* dead_letter/ only */
     KINDS
+};
+
+/* What a line is, beside its kind. */
+enum line_form {
+    LINE_PLAIN,  /* without an id */
+    LINE_ID,     /* with one, which others may have as well */
+    LINE_REPLAY, /* the same, and it is taken in again on purpose */
+};
+
+/* How duplicates of a kind are removed; window_us 0: not at all. */
+struct dedupe_rule {
+    int64_t window_us, slack_us;
+    uint32_t ids_max;
 };
 
 /* How a schedule is set up. */
@@ -45,7 +59,7 @@ struct sim_options {
 /* What it came to. */
 struct sim_totals {
     uint64_t schedules, events, acknowledged, faults, power_cuts, kills, stops, refused_starts;
-    uint64_t objects, jobs, loads_failed, recycled, pieces, letters;
+    uint64_t objects, jobs, loads_failed, recycled, pieces, letters, duplicates;
     uint64_t ops[DISK_OPS];
 };
 
@@ -87,14 +101,24 @@ void model_reset(void);
 
 /** The next event of a journal's open block: its text without the final brace, and its kind. @return
  * serial. */
-uint32_t model_event(uint32_t journal, const void *block, enum event_kind kind, char *text,
-                     size_t *len);
+uint32_t model_event(uint32_t journal, const struct block *block, enum event_kind kind,
+                     enum line_form form, char *text, size_t *len);
+
+/** Duplicates of a kind are removed by this rule from now on. */
+void model_dedupe(enum event_kind kind, const struct dedupe_rule *rule);
+
+/** Somebody sets the wall clock. */
+void model_clock_jump(int64_t by_us);
+
+/** Ids left the window early, or a part of the log could not be read: duplicates may pass from now on,
+ * which is counted and shown. damaged: and decisions may be forgotten. */
+void model_ids_lost(bool damaged);
 
 /** A block was opened in a journal: what is appended belongs to it. */
-void model_open(uint32_t journal, const void *block);
+void model_open(uint32_t journal, const struct block *block);
 
 /** A block was acknowledged. */
-void model_acknowledged(uint32_t journal, const void *block);
+void model_acknowledged(uint32_t journal, const struct block *block);
 
 /** A journal was recovered with so many events: checks, and what was found beyond counts as
  * promised. */
@@ -128,6 +152,12 @@ bool model_settled(uint32_t serial);
 /** Events known to be stored that are not in the cloud yet. */
 uint64_t model_missing(void);
 
+/** The first of them, or 0. */
+uint32_t model_first_missing(void);
+
+/** What is known of an event, for messages. Overwritten by the next call. */
+const char *model_about(uint32_t serial);
+
 /** The end: everything that was promised is there once, and nothing else. */
 void model_check_end(void);
 
@@ -149,6 +179,15 @@ void cloud_crash(void);
 
 /** An empty ledger, and a fresh source of identities. */
 void engine_reset(uint64_t seed);
+
+/** Whether a loop's write is under way. */
+bool engine_writing(void);
+
+/** A loop's write has ended on the disk. */
+void engine_write_ended(uint64_t user_data, int result);
+
+/** How many duplicates the ledger has been told of. @return false when it has been made anew. */
+bool engine_removed(uint64_t *out);
 
 /** Somebody has deleted the ledger. */
 void engine_lose_ledger(void);

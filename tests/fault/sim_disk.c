@@ -13,7 +13,7 @@
 #define PAGE        4096u
 #define SECTORS     (PAGE / SECTOR)
 #define INODES_MAX  4096
-#define NAMES_MAX   128
+#define NAMES_MAX   256
 #define CHANGES_MAX 4096
 #define FDS_MAX     1024
 #define WAITING_MAX 64
@@ -73,6 +73,7 @@ struct disk {
         int error;
     } fail[DISK_OPS];
     uint64_t flip_at;
+    int32_t flipped;         /* whose bit was read wrongly; -1: none */
     uint64_t all, vanish_at; /* operations of any kind */
     uint64_t hits;
 };
@@ -379,6 +380,8 @@ static int op_open(void *ctx, const char *path, int flags, mode_t mode)
         return rc;
     if (n == NULL && (flags & O_CREAT) == 0)
         return -ENOENT;
+    if (n != NULL && (flags & O_EXCL) != 0)
+        return -EEXIST;
     if (d->mode == DISK_READ_ONLY && (flags & O_ACCMODE) != O_RDONLY) {
         d->hits++;
         return -EROFS;
@@ -443,6 +446,7 @@ static ssize_t op_pread(void *ctx, int fd, void *buf, size_t len, uint64_t offse
     }
     if (d->count[DISK_PREAD] == d->flip_at && got > 0) {
         out[below(d, (uint32_t)got)] ^= (uint8_t)(1u << below(d, 8));
+        d->flipped = d->file[fd].inode;
         d->hits++;
     }
     return (ssize_t)got;
@@ -587,7 +591,9 @@ static int op_write_async(void *ctx, struct io_uring *ring, const struct storage
         return -EBUSY;
     (void)inode_of(d, w->fd);
     ASSERT(d->n_waiting < WAITING_MAX);
-    ASSERT(w->len % PAGE == 0 && w->offset % PAGE == 0 && (uintptr_t)w->buf % PAGE == 0);
+    ASSERT(w->len % SECTOR == 0 && w->offset % SECTOR == 0);
+    ASSERT(!d->file[w->fd].direct ||
+           (w->len % PAGE == 0 && w->offset % PAGE == 0 && (uintptr_t)w->buf % PAGE == 0));
     d->waiting[d->n_waiting++] = (struct waiting){.w = *w, .crc32c = crc32c(0, w->buf, w->len)};
     return 0;
 }
@@ -619,6 +625,7 @@ struct disk *disk_create(void)
         d->now[i].inode = d->durable[i].inode = -1;
     for (uint32_t i = 0; i < FDS_MAX; i++)
         d->file[i].inode = -1;
+    d->flipped = -1;
     disk_heal(d);
     return d;
 }
@@ -651,6 +658,16 @@ void disk_fail(struct disk *d, enum disk_op op, uint64_t n, uint64_t times, int 
 void disk_flip_read(struct disk *d, uint64_t n)
 {
     d->flip_at = d->count[DISK_PREAD] + n;
+}
+
+bool disk_flipped(struct disk *d, const char *dir)
+{
+    bool hit = false;
+
+    for (uint32_t i = 0; i < NAMES_MAX && d->flipped >= 0; i++)
+        hit |= d->now[i].inode == d->flipped && strncmp(d->now[i].path, dir, strlen(dir)) == 0;
+    d->flipped = -1;
+    return hit;
 }
 
 void disk_set_mode(struct disk *d, enum disk_mode mode)

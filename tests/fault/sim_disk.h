@@ -63,6 +63,9 @@ void disk_fail(struct disk *d, enum disk_op op, uint64_t n, uint64_t times, int 
 /** Flips one bit of what the n-th read from now on returns. */
 void disk_flip_read(struct disk *d, uint64_t n);
 
+/** Whether the last bit that was read wrongly was of a file below dir. Forgets it. */
+bool disk_flipped(struct disk *d, const char *dir);
+
 /** Changes what works at all. */
 void disk_set_mode(struct disk *d, enum disk_mode mode);
 

@@ -24,7 +24,9 @@
 #define LOOPS      4
 #define TIMERS_MAX 16384
 #define READS_MAX  64
-#define POOLS      4
+#define WRITES_MAX 64
+#define POOLS      16
+#define ZEROED_MAX (256u << 10) /* more is group memory, which nobody expects to be zeros */
 
 /* ---- the system ---- */
 
@@ -109,6 +111,9 @@ void *mem_reserve(size_t len)
             continue;
         if (pool[i].memory == NULL)
             pool[i].memory = aligned_alloc(4096, len);
+        ASSERT(pool[i].memory != NULL);
+        if (len <= ZEROED_MAX)
+            memset(pool[i].memory, 0, len);
         pool[i].len = len;
         pool[i].used = true;
         return pool[i].memory;
@@ -143,6 +148,14 @@ struct loop {
     bool used;
 };
 static struct loop loops[LOOPS];
+
+/* A durable write: under way on the disk, then until its loop hears of it. */
+static struct {
+    struct loop *loop; /* NULL: free */
+    struct loop_read *write;
+    bool ended;
+    int result;
+} writes[WRITES_MAX];
 
 int loop_create(struct loop **out)
 {
@@ -202,9 +215,53 @@ int loop_read_start(struct loop *l, struct loop_read *r)
 
 int loop_write_start(struct loop *l, struct loop_read *r)
 {
-    (void)l, (void)r;
-    ASSERT(false); /* no type here is deduplicated */
-    return -ENOSYS;
+    const struct storage *s = disk_storage(sim.disk);
+    struct storage_write w = {
+        .fd = r->fd, .buf_index = -1, .buf = r->buf, .len = r->len, .offset = r->offset};
+    uint32_t i = 0;
+
+    while (i < WRITES_MAX && writes[i].loop != NULL)
+        i++;
+    ASSERT(i < WRITES_MAX);
+    w.user_data = ENGINE_WRITE | i;
+    if (sim_once_in(50) || s->ops->write_async(s->ctx, NULL, &w) != 0)
+        return -EAGAIN;
+    writes[i].loop = l;
+    writes[i].write = r;
+    writes[i].ended = false;
+    return 0;
+}
+
+bool engine_writing(void)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < WRITES_MAX; i++)
+        any |= writes[i].loop != NULL && !writes[i].ended;
+    return any;
+}
+
+void engine_write_ended(uint64_t user_data, int result)
+{
+    uint32_t i = (uint32_t)(user_data & ~ENGINE_WRITE);
+
+    ASSERT(i < WRITES_MAX && writes[i].loop != NULL && !writes[i].ended);
+    writes[i].ended = true;
+    writes[i].result = result;
+}
+
+static int writes_run(const struct loop *l)
+{
+    int n = 0;
+
+    for (uint32_t i = 0; i < WRITES_MAX; i++) {
+        if (writes[i].loop != l || !writes[i].ended)
+            continue;
+        writes[i].loop = NULL;
+        writes[i].write->done(writes[i].write, writes[i].result);
+        n++;
+    }
+    return n;
 }
 
 static void read_end(struct loop *l, uint32_t i)
@@ -219,7 +276,7 @@ static void read_end(struct loop *l, uint32_t i)
 
 int loop_run_once(struct loop *l, int64_t timeout_us)
 {
-    int n = 0;
+    int n = writes_run(l);
 
     (void)timeout_us;
     for (uint32_t i = l->n_reads; i-- > 0;) {
@@ -346,6 +403,8 @@ static struct {
     uint64_t seq;  /* committed */
     uint64_t last; /* applied in the transaction under way */
     bool in_transaction;
+    uint64_t removed, removed_last; /* duplicates that plans leave out: committed, under way */
+    bool lost;                      /* it was made anew: what it says of these is too little */
 } kept;
 static struct ledger the_ledger;
 
@@ -359,11 +418,19 @@ void engine_reset(uint64_t seed)
 void engine_lose_ledger(void)
 {
     memset(&kept, 0, sizeof(kept));
+    kept.lost = true;
+}
+
+bool engine_removed(uint64_t *out)
+{
+    *out = kept.removed;
+    return !kept.lost;
 }
 
 void engine_crash(void)
 {
     kept.in_transaction = false;
+    memset(writes, 0, sizeof(writes));
     for (int i = 0; i < LOOPS; i++)
         loops[i].used = false;
     for (int i = 0; i < POOLS; i++)
@@ -423,6 +490,7 @@ int ledger_begin(struct ledger *l)
         return -EIO;
     kept.in_transaction = true;
     kept.last = kept.seq;
+    kept.removed_last = kept.removed;
     return 0;
 }
 
@@ -433,6 +501,8 @@ int ledger_apply(struct ledger *l, const struct record_view *r)
         sim_wrong("the ledger is given record %llu after %llu", (unsigned long long)r->seq,
                   (unsigned long long)kept.last);
     kept.last = r->seq;
+    if (r->type == RECORD_PLAN)
+        kept.removed_last += r->plan.removed;
     return 0;
 }
 
@@ -443,6 +513,7 @@ int ledger_commit(struct ledger *l, uint64_t applied_seq)
     if (sim_once_in(20))
         return -EIO;
     kept.seq = applied_seq;
+    kept.removed = kept.removed_last;
     return 0;
 }
 
@@ -456,6 +527,7 @@ int ledger_rebuild(struct ledger *l, const struct delivery_state *s, uint64_t ap
 {
     (void)l, (void)s;
     kept.seq = applied_seq;
+    kept.lost = true;
     return 0;
 }
 

@@ -48,15 +48,20 @@ static struct {
     uint32_t n_sinks;
     struct sink *sink[SINKS_MAX];
     struct dlog *dlog;
-    bool lanes, gzip;
+    bool lanes, gzip, shaky;
     uint32_t step;
 } machine;
 
 static char block_memory[JOURNALS][BLOCKS][BLOCK_BYTES] __attribute__((aligned(BLOCK_ALIGN)));
 static struct block_entry block_entries[JOURNALS][BLOCKS][BLOCK_ENTRIES_MAX];
-static struct type_config order_type = {.name = "order", .sampling_ppm = TYPE_SAMPLING_DEFAULT};
-static struct type_set types = {
-    .type_field = "event_type", .unlisted = UNLISTED_JSON, .n_types = 1, .type = &order_type};
+static struct type_config listed[] = {
+    [KIND_ORDER] = {.name = "order", .sampling_ppm = TYPE_SAMPLING_DEFAULT},
+    [KIND_CLICK] = {.name = "click", .sampling_ppm = TYPE_SAMPLING_DEFAULT},
+};
+static struct type_set types = {.type_field = "event_type",
+                                .unlisted = UNLISTED_JSON,
+                                .n_types = ARRAY_LEN(listed),
+                                .type = listed};
 static jmp_buf aborted;
 
 struct sim sim;
@@ -136,7 +141,12 @@ static void block_durable(void *ctx, struct block *b)
     }
 }
 
-static void append_one(struct sim_worker *w, enum event_kind kind)
+static enum line_form some_form(void)
+{
+    return sim_below(20) == 0 ? LINE_REPLAY : sim_below(8) == 0 ? LINE_PLAIN : LINE_ID;
+}
+
+static void append_one(struct sim_worker *w, enum event_kind kind, enum line_form form)
 {
     struct block *b = writer_open_block(w->writer);
     struct block_ring *ring = &w->ring[kind];
@@ -161,13 +171,14 @@ static void append_one(struct sim_worker *w, enum event_kind kind)
         }
         model_open(w->index, b);
     }
-    (void)model_event(w->index, b, kind, doc, &parts.doc.len);
+    (void)model_event(w->index, b, kind, form, doc, &parts.doc.len);
     doc[parts.doc.len++] = '}';
     parts.doc.ptr = doc;
     parts.lsn = block_tail_lsn(b);
     line.len = (uint32_t)event_assemble(&parts, block_tail(b), &added);
     line.added = (uint16_t)added;
     line.flags = sim_below(20) == 0 ? BLOCK_ENTRY_LATE : 0;
+    line.flags |= form == LINE_REPLAY ? BLOCK_ENTRY_REPLAY : 0;
     block_commit(b, ring, &line);
 }
 
@@ -184,7 +195,7 @@ static void step_append(void)
     uint32_t n = 1 + sim_below(8), i = 0;
 
     for (; i < n && !writer_failed(w->writer); i++)
-        append_one(w, (enum event_kind)sim_below(KINDS));
+        append_one(w, (enum event_kind)sim_below(KINDS), some_form());
     sim_trace("w%u appends %u events", w->index, i);
 }
 
@@ -213,6 +224,11 @@ static void finish_one(uint32_t i, enum disk_outcome outcome)
     int error = errors[sim_below(ARRAY_LEN(errors))], result;
     uint64_t user_data = disk_finish(sim.disk, i, outcome, error, &result);
 
+    if ((user_data & ENGINE_WRITE) != 0) {
+        sim_trace("a write of a loop ends: %d (%s)", result, disk_outcome_name[outcome]);
+        engine_write_ended(user_data, result);
+        return;
+    }
     sim_trace("w%" PRIu64 " write %" PRIu64 " ends: %d (%s)", user_data >> 16, user_data & 0xffff,
               result, disk_outcome_name[outcome]);
     writer_complete(machine.worker[user_data >> 16].writer, user_data, result);
@@ -269,12 +285,29 @@ static void step_dlog(void)
               machine.dlog->active);
 }
 
+/* What the product says of ids that it does not know any more. */
+static void ids_watch(const struct sink *s)
+{
+    const struct sink_dedupe_stats *st;
+
+    for (uint32_t i = 0; (st = sink_dedupe_stats(s, i)) != NULL; i++) {
+        if (atomic_load(&st->evicted) > 0)
+            model_ids_lost(false);
+    }
+}
+
+static void sink_turn(uint32_t i)
+{
+    turn(machine.sink[i]);
+    ids_watch(machine.sink[i]);
+}
+
 static void step_sink(void)
 {
     uint32_t i = sim_below(machine.n_sinks);
 
     sim_trace("sink %u", i);
-    turn(machine.sink[i]);
+    sink_turn(i);
 }
 
 static void step_flush(void)
@@ -356,6 +389,8 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
             .bigquery_enabled = true,
             .node = "node",
             .columns_dir = "/d/columns",
+            .dedupe_dir = "/d/dedupe",
+            .storage = disk_storage(sim.disk),
             .gcs = {.bucket = "bucket"},
         };
         int rc = sink_create(&c, &types, journals, n, machine.dlog, &machine.sink[i], error,
@@ -366,6 +401,8 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
             return rc;
         }
     }
+    if (disk_flipped(sim.disk, "/d/dedupe/"))
+        model_ids_lost(true);
     return 0;
 }
 
@@ -615,7 +652,7 @@ static void step_disk(void)
 static void step_time(void)
 {
     if (sim_below(4) == 0) { /* NTP, or somebody */
-        sim.wall_us += (int64_t)sim_below(200) * DAY_US / 100 - DAY_US;
+        model_clock_jump((int64_t)sim_below(200) * DAY_US / 100 - DAY_US);
         sim_trace("the wall clock jumps");
     } else {
         sim.now_us += 1000000 + sim_below(10000000);
@@ -643,7 +680,10 @@ static void step(void)
         disk_set_mode(sim.disk, DISK_WELL);
     while (i + 1 < ARRAY_LEN(steps) && die >= steps[i].weight)
         die -= steps[i++].weight;
-    steps[i].run();
+    if (machine.shaky && sim_below(engine_writing() ? 5 : 50) == 0)
+        step_crash();
+    else
+        steps[i].run();
     if (disk_gone(sim.disk) && sim.error[0] == '\0')
         step_crash();
 }
@@ -669,7 +709,7 @@ static bool settle_round(void)
             (writer_open_block(w->writer) == NULL || writer_open_block(w->writer)->n_entries == 0);
     }
     for (uint32_t i = 0; i < machine.n_sinks; i++)
-        turn(machine.sink[i]);
+        sink_turn(i);
     (void)dlog_step(machine.dlog, sim.now_us);
     for (uint32_t n = cloud_pending(); n > 0; n--)
         cloud_step();
@@ -698,7 +738,7 @@ static bool append_good(void)
         if (!w->writes || writer_failed(w->writer))
             continue;
         for (int k = 0; k < 2 * KINDS; k++) /* of two in a row, one at least is good */
-            append_one(w, (enum event_kind)(k / 2));
+            append_one(w, (enum event_kind)(k / 2), LINE_PLAIN);
         if (writer_open_block(w->writer) != NULL)
             writer_seal(w->writer);
         return writer_queued(w->writer) > 0;
@@ -722,8 +762,8 @@ static void settle(void)
         freed = done && all_freed();
     }
     if (sim.error[0] == '\0' && !done)
-        sim_wrong("everything works again, and %" PRIu64 " events are not delivered",
-                  model_missing());
+        sim_wrong("everything works again, and %" PRIu64 " events are not delivered, such as %s",
+                  model_missing(), model_about(model_first_missing()));
     else if (sim.error[0] == '\0' && !freed)
         sim_wrong("everything is delivered, and journal space is not freed");
     if (sim.error[0] == '\0')
@@ -735,6 +775,7 @@ static void machine_reset(void)
     const struct storage *s;
 
     machine.gzip = sim_below(8) == 0;
+    machine.shaky = sim_below(4) == 0; /* what one crash left, the next one takes */
     for (uint32_t i = 0; i < JOURNALS; i++) {
         struct sim_worker *w = &machine.worker[i];
 
@@ -745,8 +786,8 @@ static void machine_reset(void)
         if (w->returns == NULL)
             w->returns = ring_create("returns", 2 * BLOCKS, RING_F_SC_DEQ);
         ASSERT(w->returns != NULL);
-        w->ring[KIND_ORDER] =
-            (struct block_ring){.name = span_of("order"), .schema_hash = order_type.schema->hash};
+        w->ring[KIND_ORDER] = (struct block_ring){.name = span_of("order"),
+                                                  .schema_hash = listed[KIND_ORDER].schema->hash};
         w->ring[KIND_CLICK] = (struct block_ring){.name = span_of("click")};
         w->ring[KIND_OTHER] = (struct block_ring){.name = span_of("other")};
         w->ring[KIND_DEAD] = (struct block_ring){.name = span_of(""), .kind = BLOCK_DEAD};
@@ -755,8 +796,27 @@ static void machine_reset(void)
     disk_seed(sim.disk, sim_random(&sim.random));
     s = disk_storage(sim.disk);
     if (s->ops->mkdir(s->ctx, "/d", 0700) != 0 || s->ops->mkdir(s->ctx, "/d/delivery", 0700) != 0 ||
-        s->ops->sync_dir(s->ctx, "") != 0 || s->ops->sync_dir(s->ctx, "/d") != 0)
+        s->ops->mkdir(s->ctx, "/d/dedupe", 0700) != 0 || s->ops->sync_dir(s->ctx, "") != 0 ||
+        s->ops->sync_dir(s->ctx, "/d") != 0)
         ASSERT(false);
+}
+
+/* In half of the schedules duplicates are removed; in few of these not all ids fit. */
+static void dedupe_choose(void)
+{
+    bool on = sim_below(2) == 0;
+
+    for (uint32_t i = 0; i < ARRAY_LEN(listed); i++) {
+        const struct dedupe_rule rule = {.window_us = INT64_C(3000000) << sim_below(4),
+                                         .slack_us = DEDUPE_SLACK_US,
+                                         .ids_max = sim_below(6) == 0 ? 60 : 4000};
+
+        listed[i].dedupe_field = on ? "id" : NULL;
+        listed[i].dedupe_window_us = rule.window_us;
+        listed[i].dedupe_ids_max = rule.ids_max;
+        if (on)
+            model_dedupe((enum event_kind)i, &rule);
+    }
 }
 
 static void types_make(void)
@@ -767,11 +827,12 @@ static void types_make(void)
     if (order != NULL)
         return;
     if (schema_compile(span_of("[{\"name\":\"n\",\"type\":\"INTEGER\"},"
-                               "{\"name\":\"x\",\"type\":\"STRING\"}]"),
+                               "{\"name\":\"x\",\"type\":\"STRING\"},"
+                               "{\"name\":\"id\",\"type\":\"STRING\"}]"),
                        &order, error, sizeof(error)) != 0 ||
         schema_for_json(&json) != 0)
         abort();
-    order_type.schema = order;
+    listed[KIND_ORDER].schema = order;
     types.json_schema = json;
 }
 
@@ -793,6 +854,7 @@ static void run(void)
     cloud_reset();
     engine_reset(sim.options.seed);
     machine_reset();
+    dedupe_choose();
     life_begin_again();
     for (uint32_t i = 0; i < sim.options.n_steps && sim.error[0] == '\0'; i++) {
         if (sim.options.skip != NULL && sim.options.skip[i] != 0)
