@@ -17,7 +17,9 @@ struct loader {
     struct textbuf *problems;
     uint32_t n_problems;
     yaml_document_t *doc;
-    uint32_t *type_line; /* by index of types.type */
+    uint32_t *type_line;    /* by index of types.type */
+    struct schema **schema; /* those of the types by their hash; NULL: none are shared */
+    uint32_t schema_mask;
 };
 
 /** A value's place: a line of the file, or --set. */

@@ -275,6 +275,35 @@ static const char *schema_path(struct loader *l, const char *name)
     return config_keep(l->c, path, strlen(path));
 }
 
+/* Place for the schemas of so many types. Without memory each type keeps its own. */
+static void schemas_start(struct loader *l, uint32_t n_types)
+{
+    uint32_t slots = 16;
+
+    ASSERT(l->schema == NULL);
+    while (slots < 2 * n_types)
+        slots *= 2;
+    l->schema = calloc(slots, sizeof(struct schema *));
+    l->schema_mask = slots - 1;
+}
+
+/* The same schema as another type has, if there is one, instead of this. */
+static struct schema *schema_once(struct loader *l, struct schema *own)
+{
+    uint32_t at = own->hash & l->schema_mask;
+
+    if (l->schema == NULL)
+        return own;
+    for (; l->schema[at] != NULL; at = (at + 1) & l->schema_mask) {
+        if (schema_same(l->schema[at], own)) {
+            schema_destroy(own);
+            return schema_share(l->schema[at]);
+        }
+    }
+    l->schema[at] = own;
+    return own;
+}
+
 static void load_schema(struct loader *l, struct entry *e)
 {
     struct schema *schema = NULL;
@@ -286,7 +315,7 @@ static void load_schema(struct loader *l, struct entry *e)
         return;
     if (schema_load(schema_path(l, e->schema_file), &schema, error, sizeof(error)) != 0)
         problem_at(l, e->at, entry_key(e, "schema", key), "%s", error);
-    e->type->schema = schema;
+    e->type->schema = schema != NULL ? schema_once(l, schema) : NULL;
 }
 
 /* unknown_fields speaks of a schema file; where there is none, it would be silently without effect. */
@@ -340,6 +369,7 @@ void config_read_types(struct loader *l, const yaml_node_t *node)
         return;
     }
     l->c->types.type = types;
+    schemas_start(l, (uint32_t)n);
     for (size_t i = 0; i < n && l->n_problems <= CONFIG_PROBLEMS_MAX; i++) {
         const yaml_node_t *item =
             yaml_document_get_node(l->doc, node->data.sequence.items.start[i]);
@@ -350,6 +380,8 @@ void config_read_types(struct loader *l, const yaml_node_t *node)
         l->c->types.n_types = (uint32_t)i + 1;
         read_entry(l, &e, item);
     }
+    free(l->schema);
+    l->schema = NULL;
 }
 
 static void check_clustering(struct loader *l, const struct entry *e)
@@ -429,11 +461,12 @@ static int compare_types(const void *a, const void *b, void *ctx)
     return strcmp(x != NULL ? x : "", y != NULL ? y : "");
 }
 
-/* No two entries may have one name: found by sorting, so that ten thousand types are no matter. */
+/* No two entries may have one name: found by sorting, so that ten thousand types are no matter. The
+ * order serves type_find(). */
 static void check_unique(struct loader *l)
 {
     struct type_set *set = &l->c->types;
-    uint32_t *order = malloc((set->n_types + 1) * sizeof(*order));
+    uint32_t *order = config_alloc(l->c, (set->n_types + 1) * sizeof(*order));
 
     if (order == NULL)
         return;
@@ -448,7 +481,8 @@ static void check_unique(struct loader *l)
             problem_at(l, (struct place){.line = l->type_line[later], .from = "file"}, key_list,
                        "\"%.128s\" twice; allowed: each name once", set->type[a].name);
     }
-    free(order);
+    if (l->n_problems == 0) /* then all have names */
+        set->by_name = order;
 }
 
 /* Longest distinct paths that workers pick out of each event. */

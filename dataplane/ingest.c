@@ -41,6 +41,7 @@ struct ingest {
     int64_t lateness_us;
     struct check_result check;
     struct json_event event[BATCH];
+    struct type_slot *found[BATCH]; /* the types of those events; NULL: still to be found */
     /* Of the body under way. */
     const struct ingest_body *body;
     struct ingest_result *result;
@@ -349,24 +350,32 @@ static inline struct span type_named(const struct json_event *ev, const struct j
     return raw.len <= TYPE_NAME_BYTES_MAX ? raw : (struct span){0};
 }
 
-/* The type's slot, or NULL with a reason. */
-static struct type_slot *route(struct ingest *in, const struct json_event *ev, enum reason *reason)
+/* The slot of an event whose type was not found among others. */
+static struct type_slot *type_get(struct ingest *in, const struct json_event *ev,
+                                  enum reason *reason)
 {
     const struct json_field *f = &ev->field[in->type_path];
     char name[6 * TYPE_NAME_BYTES_MAX];
-    struct span raw;
-    struct type_slot *slot;
+    struct span raw = type_named(ev, f, name);
 
-    if (in->body_type != NULL)
-        return in->body_type;
     *reason = f->type == JSON_ABSENT ? REASON_MISSING_TYPE : REASON_BAD_TYPE;
-    raw = type_named(ev, f, name);
     if (raw.len == 0)
         return NULL;
     *reason = REASON_TOO_MANY_TYPES;
-    slot = types_get(in->types, raw);
-    if (slot != NULL && slot->config == NULL &&
-        in->config.types->unlisted == UNLISTED_DEAD_LETTER) {
+    return types_get(in->types, raw);
+}
+
+/* The type's slot, or NULL with a reason. found: it, if it is known already. */
+static struct type_slot *route(struct ingest *in, const struct json_event *ev,
+                               struct type_slot *found, enum reason *reason)
+{
+    struct type_slot *slot = found;
+
+    if (in->body_type != NULL)
+        return in->body_type;
+    if (slot == NULL)
+        slot = type_get(in, ev, reason);
+    if (slot != NULL && !slot->listed && in->config.types->unlisted == UNLISTED_DEAD_LETTER) {
         *reason = REASON_UNLISTED_TYPE;
         return NULL;
     }
@@ -436,16 +445,15 @@ static void check_without_schema(struct ingest *in, const struct type_slot *slot
  * with. False: it has become a dead letter. */
 static bool event_check(struct ingest *in, struct type_slot *slot, const struct json_event *ev)
 {
-    const struct type_config *c = slot->config;
     struct json_value doc = {.ptr = ev->ptr, .len = ev->len, .type = JSON_OBJECT};
 
     in->check.reason = REASON_NONE;
     in->check.n_cuts = 0;
-    if (c == NULL || c->schema == NULL) {
+    if (slot->schema == NULL) {
         check_without_schema(in, slot, ev, doc);
     } else {
-        program_check(c->schema, in->memory, ev, slot->rows, &in->check);
-        if (!slot->rows && in->check.reason == REASON_NONE && c->unknown == UNKNOWN_DEAD_LETTER)
+        program_check(slot->schema, in->memory, ev, slot->rows, &in->check);
+        if (!slot->rows && in->check.reason == REASON_NONE && slot->strict)
             refuse_unknown(&in->check);
     }
     if (in->check.reason == REASON_NONE)
@@ -520,8 +528,8 @@ static COLD_PATH void event_leave_out(struct ingest *in, struct type_slot *slot)
     stat_add(&slot->shown->sampled_out, 1);
 }
 
-/* One document: an event, or a dead letter. */
-static void document_take(struct ingest *in, const struct json_event *ev)
+/* One document: an event, or a dead letter. found: its type, if it is known already. */
+static void document_take(struct ingest *in, const struct json_event *ev, struct type_slot *found)
 {
     struct span raw = {.ptr = ev->ptr, .len = ev->len};
     struct type_slot *unknown = in->body_type != NULL ? in->body_type : types_unknown(in->types);
@@ -535,7 +543,7 @@ static void document_take(struct ingest *in, const struct json_event *ev)
                     json_error_text((enum json_error)ev->error), ev->error_offset, raw);
     } else if (unlikely(ev->type != JSON_OBJECT)) {
         dead_letter(in, unknown, REASON_NOT_OBJECT, "", 0, raw);
-    } else if (unlikely((slot = route(in, ev, &reason)) == NULL)) {
+    } else if (unlikely((slot = route(in, ev, found, &reason)) == NULL)) {
         dead_letter(in, unknown, reason, "",
                     in->type_path >= 0 ? ev->field[in->type_path].offset : 0, raw);
     } else if (event_check(in, slot, ev)) {
@@ -603,23 +611,24 @@ static enum reason admit(struct ingest *in, const struct ingest_body *body,
     return room_for(in, body->len, n);
 }
 
-/* The types that these events name, when there are many of them, before any is looked up. */
+/* Finds the types that these events name, all at once. */
 static void types_ahead(struct ingest *in, uint32_t n)
 {
     struct span name[BATCH];
-    uint32_t named = 0;
 
-    static_assert(BATCH <= TYPES_AHEAD_MAX, "as many at once");
-    ASSERT_HOT(n <= BATCH);
+    static_assert(BATCH <= TYPES_AT_ONCE_MAX, "as many at once");
+    ASSERT_HOT(n <= BATCH && in->body_type == NULL);
     for (uint32_t i = 0; i < n; i++) {
         const struct json_event *ev = &in->event[i];
         const struct json_field *f = &ev->field[in->type_path];
 
+        name[i] = (struct span){.ptr = ev->ptr, .len = 0};
         if (ev->error == JSON_ERROR_NONE && ev->type == JSON_OBJECT && f->type == JSON_STRING &&
-            f->len - 2 <= TYPE_NAME_BYTES_MAX) /* one with escapes is not found */
-            name[named++] = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
+            f->len - 2 <= TYPE_NAME_BYTES_MAX &&
+            memchr(ev->ptr + f->offset, '\\', f->len) == NULL) /* of others other bytes count */
+            name[i] = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
     }
-    types_expect(in->types, name, named);
+    types_find(in->types, name, n, in->found);
 }
 
 static bool body_type_set(struct ingest *in, const struct ingest_body *body,
@@ -631,7 +640,7 @@ static bool body_type_set(struct ingest *in, const struct ingest_body *body,
     in->body_type = types_get(in->types, body->type);
     if (in->body_type == NULL)
         out->refused = REASON_TOO_MANY_TYPES;
-    else if (in->body_type->config == NULL && in->config.types->unlisted == UNLISTED_DEAD_LETTER)
+    else if (!in->body_type->listed && in->config.types->unlisted == UNLISTED_DEAD_LETTER)
         out->refused = REASON_UNLISTED_TYPE;
     return out->refused == REASON_NONE;
 }
@@ -702,10 +711,10 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     in->now_us = body->now_us != 0 ? body->now_us : clock_wall_us();
     json_stream_init(&s, in->parser, body->buf, body->len, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0) {
-        if (n > 1 && in->body_type == NULL && types_many(in->types))
+        if (in->body_type == NULL)
             types_ahead(in, (uint32_t)n);
         for (int i = 0; i < n; i++)
-            document_take(in, &in->event[i]);
+            document_take(in, &in->event[i], in->found[i]);
     }
     if (in->position == body->position && framing != JSON_FRAMING_ARRAY && !body->lines)
         out->refused = REASON_EMPTY_BODY;
@@ -831,7 +840,7 @@ static void inject_take(struct ingest *in, const struct inject_doc *doc)
         if (json_next(&s, ev, 1) == 0)
             *ev = (struct json_event){
                 .ptr = doc->raw.ptr, .len = (uint32_t)doc->raw.len, .error = JSON_ERROR_EMPTY};
-        document_take(in, ev);
+        document_take(in, ev, NULL);
     }
     in->doc = NULL;
 }

@@ -8,8 +8,6 @@
 #include "dataplane/base/crc32c.h"
 #include "dataplane/base/mem.h"
 
-#define FEW_TYPES 128 /* that the caches hold anyway */
-
 /* An entry of the hash table: a slot is only looked at when the whole hash is its name's. */
 struct type_index {
     uint32_t hash;
@@ -80,40 +78,17 @@ static void slot_fill(struct type_slot *s, struct worker_type *shown, struct spa
     memcpy(shown->name, name.ptr, name.len);
     shown->name_len = (uint8_t)name.len;
     s->config = config;
+    s->listed = config != NULL;
+    s->schema = config != NULL ? config->schema : NULL;
+    s->strict = config != NULL && config->unknown == UNKNOWN_DEAD_LETTER;
     s->shown = shown;
     s->sampling_ppm = LIVE_SAMPLING_ALL;
     s->events.name = (struct span){.ptr = shown->name, .len = name.len};
     s->events.kind = BLOCK_EVENT;
-    s->events.schema_hash = config != NULL && config->schema != NULL ? config->schema->hash : 0;
+    s->events.schema_hash = s->schema != NULL ? s->schema->hash : 0;
     s->dead = s->events;
     s->dead.kind = BLOCK_DEAD;
     s->dead.schema_hash = 0;
-}
-
-int types_create(const struct type_set *set, uint32_t types_max, struct types **out)
-{
-    struct types *t = aligned_alloc(CACHE_LINE_BYTES, sizeof(*t));
-
-    static_assert(sizeof(*t) % CACHE_LINE_BYTES == 0, "as aligned_alloc() wants it");
-    if (t == NULL)
-        return -ENOMEM;
-    memset(t, 0, sizeof(*t));
-    t->set = set;
-    t->max = types_max > set->n_types ? types_max : set->n_types;
-    t->mask = index_slots(t->max) - 1;
-    t->default_time_path = -1;
-    if (arrays_create(t) != 0) {
-        types_destroy(t);
-        return -ENOMEM;
-    }
-    slot_fill(&t->unknown, &t->unknown_shown, (struct span){"", 0}, NULL);
-    for (uint32_t i = 0; i < set->n_types; i++) {
-        struct type_slot *s = types_get(t, span_of(set->type[i].name));
-
-        ASSERT(s != NULL);
-    }
-    *out = t;
-    return 0;
 }
 
 int types_populate(struct types *t)
@@ -139,18 +114,19 @@ static void slot_follow(const struct types *t, struct type_slot *s)
     ASSERT(s->sampling_ppm <= LIVE_SAMPLING_ALL);
 }
 
-static struct type_slot *slot_add(struct types *t, uint32_t at, uint32_t hash, struct span name)
+static struct type_slot *slot_add(struct types *t, uint32_t at, uint32_t hash, struct span name,
+                                  const struct type_config *config)
 {
     uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
     struct type_slot *s = &t->slot[n];
 
     if (n == t->max)
         return NULL;
-    slot_fill(s, &t->shown[n], name, type_find(t->set, name));
+    slot_fill(s, &t->shown[n], name, config);
     s->rows = type_has_rows(t->set, s->config);
     if (type_inserts(t->set, s->config))
         s->events.flags = BLOCK_RUN_INSERT; /* kept in the journal: a change of method is clean */
-    s->time_path = t->default_time_path;
+    s->time_path = (int8_t)t->default_time_path;
     if (t->settings != NULL)
         slot_follow(t, s);
     t->index[at] = (struct type_index){.hash = hash, .slot = n + 1};
@@ -158,47 +134,98 @@ static struct type_slot *slot_add(struct types *t, uint32_t at, uint32_t hash, s
     return s;
 }
 
+/* Where the name's entry is, or would be. */
+static inline uint32_t index_find(const struct types *t, uint32_t hash, struct span name)
+{
+    uint32_t at = hash & t->mask;
+
+    for (; t->index[at].slot != 0; at = (at + 1) & t->mask) {
+        if (t->index[at].hash == hash &&
+            span_equal(t->slot[t->index[at].slot - 1].events.name, name))
+            break;
+    }
+    return at;
+}
+
+static void configured_add(struct types *t, const struct type_config *config)
+{
+    struct span name = span_of(config->name);
+    uint32_t hash = crc32c(0, name.ptr, name.len), at = index_find(t, hash, name);
+    const struct type_slot *s;
+
+    ASSERT(t->index[at].slot == 0); /* each name once */
+    s = slot_add(t, at, hash, name, config);
+    ASSERT(s != NULL && s->config == config);
+}
+
+int types_create(const struct type_set *set, uint32_t types_max, struct types **out)
+{
+    struct types *t = aligned_alloc(CACHE_LINE_BYTES, sizeof(*t));
+
+    static_assert(sizeof(*t) % CACHE_LINE_BYTES == 0, "as aligned_alloc() wants it");
+    if (t == NULL)
+        return -ENOMEM;
+    memset(t, 0, sizeof(*t));
+    t->set = set;
+    t->max = types_max > set->n_types ? types_max : set->n_types;
+    t->mask = index_slots(t->max) - 1;
+    t->default_time_path = -1;
+    if (arrays_create(t) != 0) {
+        types_destroy(t);
+        return -ENOMEM;
+    }
+    slot_fill(&t->unknown, &t->unknown_shown, (struct span){"", 0}, NULL);
+    for (uint32_t i = 0; i < set->n_types; i++)
+        configured_add(t, &set->type[i]);
+    *out = t;
+    return 0;
+}
+
+/* Those that are configured are all here already. */
 struct type_slot *types_get(struct types *t, struct span name)
 {
-    uint32_t hash = crc32c(0, name.ptr, name.len), at = hash & t->mask;
+    uint32_t hash = crc32c(0, name.ptr, name.len), at = index_find(t, hash, name);
 
     ASSERT_HOT(name.len > 0 && name.len <= TYPE_NAME_BYTES_MAX);
-    for (; t->index[at].slot != 0; at = (at + 1) & t->mask) {
-        struct type_slot *s = &t->slot[t->index[at].slot - 1];
-
-        if (t->index[at].hash == hash && span_equal(s->events.name, name))
-            return s;
-    }
-    return slot_add(t, at, hash, name);
+    if (unlikely(t->index[at].slot == 0))
+        return slot_add(t, at, hash, name, NULL);
+    return &t->slot[t->index[at].slot - 1];
 }
 
-bool types_many(const struct types *t)
+/* The slot that an entry with this hash names: its name is still to be compared. NULL: none. */
+static inline struct type_slot *slot_of_hash(const struct types *t, uint32_t hash)
 {
-    ASSERT_HOT(t->max > 0);
-    return atomic_load_explicit(&t->n, memory_order_relaxed) > FEW_TYPES;
+    uint32_t at = hash & t->mask;
+
+    while (t->index[at].slot != 0 && t->index[at].hash != hash)
+        at = (at + 1) & t->mask;
+    return t->index[at].slot != 0 ? &t->slot[t->index[at].slot - 1] : NULL;
 }
 
-/* Two rounds: where a slot lies is only known when its entry is here. */
-void types_expect(const struct types *t, const struct span *name, uint32_t n)
+/*
+ * Three rounds, since where something lies is only known when what is in front of it is here. What the
+ * second round reads of a slot and the third of its name are loads that do not wait for each other:
+ * prefetches alone are given up when an address is not in the TLB.
+ */
+void types_find(const struct types *t, const struct span *name, uint32_t n, struct type_slot **out)
 {
-    uint32_t hash[TYPES_AHEAD_MAX];
+    uint32_t hash[TYPES_AT_ONCE_MAX];
 
-    ASSERT_HOT(n <= TYPES_AHEAD_MAX);
+    ASSERT_HOT(n <= TYPES_AT_ONCE_MAX);
     for (uint32_t i = 0; i < n; i++) {
         hash[i] = crc32c(0, name[i].ptr, name[i].len);
         __builtin_prefetch(&t->index[hash[i] & t->mask]);
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = hash[i] & t->mask, slot;
+        struct type_slot *s = slot_of_hash(t, hash[i]);
 
-        while (t->index[at].slot != 0 && t->index[at].hash != hash[i])
-            at = (at + 1) & t->mask;
-        if (t->index[at].slot == 0) /* a new one */
-            continue;
-        slot = t->index[at].slot - 1;
-        __builtin_prefetch(&t->slot[slot], 1);
-        __builtin_prefetch(&t->slot[slot].config);
-        __builtin_prefetch(&t->shown[slot], 1);
+        out[i] = s != NULL && s->events.name.len == name[i].len ? s : NULL;
+        if (s != NULL)
+            __builtin_prefetch(&t->shown[s - t->slot], 1);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (out[i] != NULL && !span_equal(out[i]->events.name, name[i]))
+            out[i] = NULL; /* types_get() looks further */
     }
 }
 
@@ -231,11 +258,14 @@ void types_set_time_path(struct types *t, int default_path,
 {
     uint32_t n = atomic_load_explicit(&t->n, memory_order_relaxed);
 
+    static_assert(JSON_PATHS_MAX <= INT8_MAX, "numbers of paths");
+    ASSERT(default_path >= -1 && default_path < JSON_PATHS_MAX);
     t->default_time_path = default_path;
     for (uint32_t i = 0; i < n; i++) {
         const struct type_config *c = t->slot[i].config;
 
         t->slot[i].time_path =
-            c != NULL && c->time_field != NULL ? path_of(ctx, c->time_field) : default_path;
+            (int8_t)(c != NULL && c->time_field != NULL ? path_of(ctx, c->time_field)
+                                                        : default_path);
     }
 }

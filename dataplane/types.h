@@ -10,19 +10,22 @@
 
 /** One type: what is shared with readers, and what only the worker uses. */
 struct type_slot {
-    /* Of each event, and again when its block is sealed. */
+    /* Of each event. */
     alignas(CACHE_LINE_BYTES) struct block_ring events;
     struct worker_type *shown;
-    /* Of each event. */
+    const struct schema *schema; /* its events are checked against; NULL: none */
+    uint32_t sampling_ppm;       /* of its events are kept */
+    int8_t time_path;            /* index of its time field in the JSON paths; -1: none */
+    bool listed;                 /* it is configured */
+    bool rows;                   /* type_has_rows() */
+    bool strict;                 /* fields that the schema does not name: dead letter */
+    /* Seldom. */
     const struct type_config *config; /* NULL: not configured */
-    int time_path;                    /* index of its time field in the JSON paths; -1: none */
-    uint32_t sampling_ppm;            /* of its events are kept */
-    bool rows;                        /* type_has_rows() */
     struct block_ring dead;
 };
-static_assert(offsetof(struct type_slot, config) == CACHE_LINE_BYTES, "two lines an event");
+static_assert(offsetof(struct type_slot, config) == CACHE_LINE_BYTES, "one line an event");
 
-#define TYPES_AHEAD_MAX 32
+#define TYPES_AT_ONCE_MAX 32
 
 struct types;
 
@@ -46,16 +49,14 @@ void types_destroy(struct types *t);
  */
 struct type_slot *types_get(struct types *t, struct span name);
 
-/** Whether there are so many that the caches do not hold them all. Thread: worker. */
-bool types_many(const struct types *t);
-
 /**
- * Brings what types_get() and an event of each of these types will touch into the cache, all at once
- * instead of one miss after the other.
+ * Finds many types at once. With thousands of them each look-up is a row of cache misses; side by side
+ * they take little more time than one.
  * Thread: worker.  Alloc: none.
- * @param name 0 to TYPES_AHEAD_MAX of them; empty ones are passed over.
+ * @param name 0 to TYPES_AT_ONCE_MAX of them, each 0 to TYPE_NAME_BYTES_MAX raw bytes.
+ * @param out receives the slot of each; NULL where there is none yet.
  */
-void types_expect(const struct types *t, const struct span *name, uint32_t n);
+void types_find(const struct types *t, const struct span *name, uint32_t n, struct type_slot **out);
 
 /** The slot for dead letters whose type is unknown. Thread: worker. */
 struct type_slot *types_unknown(struct types *t);

@@ -133,16 +133,18 @@ struct worker_stats {
 };
 
 /** One type as a worker knows it; the array only grows. Written by the worker, readable by any. What an
- * event of it touches is in one cache line, if its name is short. */
+ * event of it touches is in one cache line, if its name is short: names are compared 32 bytes at a time,
+ * so those must not reach into the next line either. */
 struct worker_type {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t events;
-    _Atomic uint64_t dead_letters;
-    _Atomic uint64_t sampled_out;
-    _Atomic uint64_t late;
     _Atomic int64_t watermark_us; /* largest event time seen, not beyond now */
     uint8_t name_len;
     char name[TYPE_NAME_BYTES_MAX];
+    _Atomic uint64_t dead_letters;
+    _Atomic uint64_t sampled_out;
+    _Atomic uint64_t late;
 };
+static_assert(offsetof(struct worker_type, name) + 32 <= CACHE_LINE_BYTES, "a line an event");
 
 /** What became of the requests of one token's name, since start. Written by the worker. */
 struct worker_token {

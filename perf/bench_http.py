@@ -39,6 +39,9 @@ journal: {{limit: 16GiB, segment: 128MiB, spares: 8}}
 gcs: {{endpoint: "http://127.0.0.1:{cloud}", bucket: penstock-bench}}
 bigquery: {{enabled: false}}
 log: {{level: warn}}
+"""
+
+TYPES = """
 types:
   list:
     - {{name: order, table: orders, time_field: order_date, schema: {schemas}/order.json}}
@@ -163,6 +166,10 @@ class Penstock:
         self.cloud_in = cloud_in
         self.cloud = cloud
 
+    def types(self, _folder):
+        """What the configuration says of types."""
+        return TYPES if self.listed else ""
+
     def cloud_argv(self, port, objects):
         if not self.cloud:
             return ["sleep", "infinity"]
@@ -175,9 +182,9 @@ class Penstock:
         schemas = os.path.join(os.getcwd(), "config/schemas")
         path = os.path.join(folder, "bench.yaml")
         with open(path, "w", encoding="ascii") as file:
-            text = CONFIG if self.listed else CONFIG.split("types:")[0]
-            file.write(text.format(folder=folder, core=SERVER_CORE, durability=self.durability, http=http, admin=admin,
-                                   cloud=cloud, schemas=schemas))
+            file.write(CONFIG.format(folder=folder, core=SERVER_CORE, durability=self.durability, http=http,
+                                     admin=admin, cloud=cloud))
+            file.write(self.types(folder).format(schemas=schemas))
         self.socket = f"{folder}/data/penstock.sock"
         self.url = f"http://127.0.0.1:{http}/v1/events"
         argv = [program("penstockd"), "--config", path, *options]

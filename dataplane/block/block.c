@@ -7,12 +7,28 @@
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
 
+#define RUNS_AHEAD 8 /* names that are on their way into the cache */
+
 /* Room for the directory of a block with this many entries, runs and name bytes: lines and entries
- * are both padded to 8. */
+ * are both padded to 8. The runs stand at the end of the memory until they are written. */
 static uint32_t directory_bytes(uint32_t entries, uint32_t runs, uint32_t names)
 {
-    return (uint32_t)(16 + entries * sizeof(struct block_entry) + runs * sizeof(struct block_run) +
-                      names);
+    return (uint32_t)(16 + entries * sizeof(struct block_entry) +
+                      runs * (sizeof(struct block_run) + sizeof(struct block_open_run)) + names);
+}
+
+static struct block_open_run *open_run(const struct block *b, uint32_t i)
+{
+    return (struct block_open_run *)(void *)(b->buf + b->capacity) - 1 - i;
+}
+
+/* Its lines of this block; NULL before the first one. */
+static struct block_open_run *run_of(const struct block *b, const struct block_ring *ring)
+{
+    if (ring->_block_seq != b->seq || ring->_run >= b->_n_runs ||
+        open_run(b, ring->_run)->ring != ring)
+        return NULL;
+    return open_run(b, ring->_run);
 }
 
 void block_init(struct block *b, char *buf, uint32_t capacity, uint32_t full_bytes,
@@ -50,14 +66,12 @@ void block_open(struct block *b, uint64_t seq, lsn_t lsn)
     b->_data_end = sizeof(struct block_header);
     b->_n_runs = 0;
     b->_names_bytes = 0;
-    b->_touched_first = NULL;
-    b->_touched_last = NULL;
     b->_mark = (struct block_mark){0};
 }
 
 bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t len)
 {
-    bool touched = ring->_block_seq == b->seq && ring->_count > 0;
+    bool touched = run_of(b, ring) != NULL;
     uint32_t runs = b->_n_runs + (touched ? 0 : 1);
     uint32_t names = b->_names_bytes + (touched ? 0 : (uint32_t)ring->name.len);
 
@@ -107,29 +121,35 @@ lsn_t block_tail_lsn(const struct block *b)
 }
 
 /* First line of this ring in this block: start its chain. */
-static void ring_touch(struct block *b, struct block_ring *ring)
+static struct block_open_run *run_start(struct block *b, struct block_ring *ring)
 {
+    struct block_open_run *run = open_run(b, b->_n_runs);
+
+    ASSERT_HOT((char *)run >= b->buf + b->_data_end && ring->name.len <= UINT8_MAX);
+    *run = (struct block_open_run){
+        .ring = ring,
+        .name = ring->name.ptr,
+        .head = BLOCK_NONE,
+        .schema_hash = ring->schema_hash,
+        .name_len = (uint8_t)ring->name.len,
+        .kind = ring->kind,
+        .flags = ring->flags,
+    };
     ring->_block_seq = b->seq;
-    ring->_head = BLOCK_NONE;
-    ring->_count = 0;
-    ring->_next_touched = NULL;
-    if (b->_touched_last != NULL)
-        b->_touched_last->_next_touched = ring;
-    else
-        b->_touched_first = ring;
-    b->_touched_last = ring;
-    b->_n_runs++;
+    ring->_run = b->_n_runs++;
     b->_names_bytes += (uint32_t)ring->name.len;
+    return run;
 }
 
 void block_commit(struct block *b, struct block_ring *ring, const struct block_line *line)
 {
+    struct block_open_run *run = run_of(b, ring);
     uint32_t index = b->n_entries;
 
-    ASSERT_HOT(index < BLOCK_ENTRIES_MAX);
+    ASSERT_HOT(index < BLOCK_ENTRIES_MAX && b->len == 0);
     ASSERT_HOT(line->len > 0 && b->_data_end + line->len <= b->capacity);
-    if (ring->_block_seq != b->seq || ring->_count == 0)
-        ring_touch(b, ring);
+    if (run == NULL)
+        run = run_start(b, ring);
     b->_entries[index] = (struct block_entry){
         .offset = b->_data_end,
         .len = line->len,
@@ -138,39 +158,38 @@ void block_commit(struct block *b, struct block_ring *ring, const struct block_l
         .flags = line->flags,
         ._next = BLOCK_NONE,
     };
-    if (ring->_head == BLOCK_NONE)
-        ring->_head = index;
+    if (run->head == BLOCK_NONE)
+        run->head = index;
     else
-        b->_entries[ring->_tail]._next = index;
-    ring->_tail = index;
-    ring->_count++;
+        b->_entries[run->tail]._next = index;
+    run->tail = index;
+    run->count++;
     b->n_entries++;
     b->events += (line->flags & BLOCK_ENTRY_PART) ? 0 : 1;
     b->_data_end += line->len;
 }
 
-/* Empties one ring into the directory: its entries, its run, its name. */
-static void ring_write(struct block *b, struct block_ring *ring, struct block_entry *entry,
-                       struct block_run *run, uint32_t first, uint32_t name_offset)
+/* Writes one run into the directory: its entries, itself, its name. */
+static void run_write(struct block *b, const struct block_open_run *open, struct block_entry *entry,
+                      struct block_run *run, uint32_t first, uint32_t name_offset)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = ring->_head; i != BLOCK_NONE; i = b->_entries[i]._next) {
+    for (uint32_t i = open->head; i != BLOCK_NONE; i = b->_entries[i]._next) {
         entry[count] = b->_entries[i];
         entry[count++]._next = 0;
     }
-    ASSERT(count == ring->_count);
+    ASSERT(count == open->count);
     *run = (struct block_run){
         .first = first,
         .n_entries = count,
         .name_offset = name_offset,
-        .schema_hash = ring->schema_hash,
-        .name_len = (uint8_t)ring->name.len,
-        .kind = ring->kind,
-        .flags = ring->flags,
+        .schema_hash = open->schema_hash,
+        .name_len = open->name_len,
+        .kind = open->kind,
+        .flags = open->flags,
     };
-    memcpy(b->buf + name_offset, ring->name.ptr, ring->name.len);
-    ring->_count = 0;
+    memcpy(b->buf + name_offset, open->name, open->name_len);
 }
 
 static void header_write(struct block *b, const struct block_seal *seal)
@@ -201,24 +220,23 @@ void block_seal(struct block *b, const struct block_seal *seal)
     uint32_t names_offset = runs_offset + b->_n_runs * (uint32_t)sizeof(struct block_run);
     struct block_entry *entries = (struct block_entry *)(b->buf + entries_offset);
     struct block_run *runs = (struct block_run *)(b->buf + runs_offset);
-    uint32_t first = 0, name = names_offset, n_runs = 0;
+    uint32_t first = 0, name = names_offset;
 
     ASSERT(b->n_entries > 0 && b->len == 0);
+    ASSERT(names_offset + b->_names_bytes <=
+           (size_t)((char *)open_run(b, b->_n_runs - 1) - b->buf));
     memset(h, 0, sizeof(*h));
     memset(b->buf + b->_data_end, 0, entries_offset - b->_data_end);
-    for (struct block_ring *r = b->_touched_first; r != NULL; r = r->_next_touched) {
-        const struct block_ring *next = r->_next_touched;
-        uint32_t count = r->_count;
+    for (uint32_t i = 0; i < b->_n_runs; i++) {
+        const struct block_open_run *run = open_run(b, i);
 
-        if (next != NULL) { /* with many types each is a cache miss, and so is its name */
-            __builtin_prefetch(next->_next_touched, 1);
-            __builtin_prefetch(next->name.ptr);
-        }
-        ring_write(b, r, entries + first, &runs[n_runs++], first, name);
-        first += count;
-        name += (uint32_t)r->name.len;
+        if (i + RUNS_AHEAD < b->_n_runs)
+            __builtin_prefetch(open_run(b, i + RUNS_AHEAD)->name);
+        run_write(b, run, entries + first, &runs[i], first, name);
+        first += run->count;
+        name += run->name_len;
     }
-    ASSERT(first == b->n_entries && n_runs == b->_n_runs);
+    ASSERT(first == b->n_entries && name == names_offset + b->_names_bytes);
     b->len = (uint32_t)align_up(name, BLOCK_ALIGN);
     ASSERT(b->len <= b->capacity);
     memset(b->buf + name, 0, b->len - name);
@@ -226,7 +244,7 @@ void block_seal(struct block *b, const struct block_seal *seal)
     h->entries_offset = entries_offset;
     h->n_entries = b->n_entries;
     h->runs_offset = runs_offset;
-    h->n_runs = n_runs;
+    h->n_runs = b->_n_runs;
     h->names_offset = names_offset;
     header_write(b, seal);
 }

@@ -96,18 +96,26 @@ struct block_run {
 static_assert(sizeof(struct block_run) == 24, "on-disk layout");
 
 /**
- * The reference ring of one type and kind within the open block. It holds references, not bytes,
- * and costs one cache line however many types there are: entries are chained through the block's
- * own entry array.
+ * The reference ring of one type and kind. It holds references, not bytes: entries are chained through
+ * the block's own entry array. What changes with each line is in the open block, ring after ring as
+ * they came, so that with many types sealing does not go through all of their memory again.
  */
 struct block_ring {
     struct span name; /* borrowed, at least as long as any block is open */
     uint32_t schema_hash;
-    uint8_t kind;  /* enum block_kind */
-    uint8_t flags; /* BLOCK_RUN_* */
-    uint32_t _head, _tail, _count;
-    uint64_t _block_seq; /* the block that the chain belongs to */
-    struct block_ring *_next_touched;
+    uint8_t kind;        /* enum block_kind */
+    uint8_t flags;       /* BLOCK_RUN_* */
+    uint32_t _run;       /* which of the block's is its own, if that one says so too */
+    uint64_t _block_seq; /* the block that it last had lines in */
+};
+
+/* A ring's part of the open block, at the end of its memory, the first one last. */
+struct block_open_run {
+    const struct block_ring *ring;
+    const char *name;
+    uint32_t head, tail, count;
+    uint32_t schema_hash;
+    uint8_t name_len, kind, flags;
 };
 
 struct rte_ring;
@@ -128,7 +136,6 @@ struct block {
     uint32_t _names_bytes;
     struct block_mark _mark;
     struct block_entry *_entries;
-    struct block_ring *_touched_first, *_touched_last;
     struct rte_ring *_returns; /* of the worker it belongs to */
     _Atomic uint32_t _refs;
 };

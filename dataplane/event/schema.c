@@ -193,10 +193,28 @@ static void free_fields(struct schema_field *f)
     free(f->path);
 }
 
+struct schema *schema_share(struct schema *s)
+{
+    ASSERT(s != NULL);
+    s->_sharers++;
+    return s;
+}
+
+/* A schema follows from its fields as they are sent to BigQuery. */
+bool schema_same(const struct schema *a, const struct schema *b)
+{
+    ASSERT(a->fields_json != NULL && b->fields_json != NULL);
+    return a->hash == b->hash && strcmp(a->fields_json, b->fields_json) == 0;
+}
+
 void schema_destroy(struct schema *s)
 {
     if (s == NULL)
         return;
+    if (s->_sharers > 0) {
+        s->_sharers--;
+        return;
+    }
     free_fields(&s->root);
     free(s->fields_json);
     program_destroy(s->program);

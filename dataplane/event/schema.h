@@ -71,6 +71,7 @@ struct schema {
     char *fields_json;       /* the "fields" array for tables.insert, added columns included */
     uint32_t hash;           /* of fields_json: names the schema version in commit blocks */
     struct program *program; /* what is done with each column: see program.h */
+    uint32_t _sharers;       /* holders beside the first */
 };
 
 /**
@@ -93,7 +94,17 @@ int schema_load(const char *file, struct schema **out, char *error, size_t error
  * COLUMN_OVERFLOW. */
 int schema_for_json(struct schema **out) WARN_UNUSED;
 
-/** Frees everything. NULL is allowed. */
+/**
+ * One more holder of a schema: types whose columns are equal share one, so that it and what a worker
+ * remembers of its events stay in the cache however many types there are.
+ * Thread: control.  Owner: the caller, until a schema_destroy() of its own. @return s.
+ */
+struct schema *schema_share(struct schema *s);
+
+/** Whether two schemas are the same in everything: columns, descriptions, limits, their order. */
+bool schema_same(const struct schema *a, const struct schema *b);
+
+/** Frees everything, unless others hold it. NULL is allowed. */
 void schema_destroy(struct schema *s);
 
 /** The column of this name (exact case) in a RECORD, or NULL. Thread: any. */

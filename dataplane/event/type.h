@@ -57,6 +57,7 @@ struct type_set {
     const struct schema *json_schema; /* of tables without a schema: schema_for_json() */
     uint32_t n_types;
     const struct type_config *type;
+    const uint32_t *by_name; /* positions in the order of their names; NULL: any order */
 };
 
 /** The configured type of this raw name, or NULL. Thread: any. */

@@ -165,6 +165,30 @@ static void test_random_types(void **state)
     }
 }
 
+/* A ring remembers its run of one block only, also when another has the same number. */
+static void test_rings_of_earlier_blocks(void **state)
+{
+    struct rig *r = *state;
+
+    for (uint32_t n = 1; n <= RINGS; n += 13) {
+        struct block_view v;
+
+        block_open(&r->b, n % 2, place);
+        for (uint32_t i = n; i-- > 0;) /* the other way round than before */
+            add(&r->b, &ring[n % 2 == 0 ? i : n - 1 - i], i, 0);
+        block_seal(&r->b, &r->seal);
+        assert_int_equal(block_view(r->b.buf, r->b.len, &uuid, place, &v), 0);
+        assert_int_equal(v.header->n_runs, n);
+        for (uint32_t run = 0; run < n; run++) {
+            uint32_t of = n % 2 == 0 ? n - 1 - run : run;
+
+            assert_int_equal(v.runs[run].n_entries, 1);
+            assert_true(span_equal(block_run_name(&v, &v.runs[run]), ring[of].name));
+            assert_int_equal(v.runs[run].schema_hash, of * 3);
+        }
+    }
+}
+
 static void test_entry_limit(void **state)
 {
     struct rig *r = *state;
@@ -328,10 +352,17 @@ static void test_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIGGED(test_round_trip),    RIGGED(test_random_types), RIGGED(test_entry_limit),
-        RIGGED(test_capacity_edge), RIGGED(test_every_bit),    RIGGED(test_cut_short),
-        RIGGED(test_torn_sectors),  RIGGED(test_elsewhere),    RIGGED(test_move),
+        RIGGED(test_round_trip),
+        RIGGED(test_random_types),
+        RIGGED(test_entry_limit),
+        RIGGED(test_capacity_edge),
+        RIGGED(test_every_bit),
+        RIGGED(test_cut_short),
+        RIGGED(test_torn_sectors),
+        RIGGED(test_elsewhere),
+        RIGGED(test_move),
         RIGGED(test_references),
+        RIGGED(test_rings_of_earlier_blocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

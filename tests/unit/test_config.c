@@ -351,6 +351,61 @@ static void schemas_are_checked(void **state)
     rmdir(dir);
 }
 
+static void write_text(const char *dir, const char *name, const char *text)
+{
+    char path[128];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Types with the same columns have one schema, others have their own; names lead to their types. */
+static void schemas_are_shared(void **state)
+{
+    static const char *const files[] = {"a.json", "b.json", "c.json", "d.json", "c.yaml"};
+    char dir[] = "/tmp/penstock-config-XXXXXX", file[64];
+    struct config_source s = {.file = file};
+    const struct type_config *t;
+    struct config *c = NULL;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(file, sizeof(file), "%s/c.yaml", dir);
+    write_text(dir, "a.json", "[{\"name\":\"a\",\"type\":\"STRING\"}]");
+    write_text(dir, "b.json", "[ {\"name\": \"a\", \"type\":\"STRING\"}\n]");
+    write_text(dir, "c.json", "[{\"name\":\"a\",\"type\":\"STRING\",\"maxLength\":\"7\"}]");
+    write_text(dir, "d.json", "[{\"name\":\"a\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"}]");
+    write_text(dir, "c.yaml",
+               BASE "types:\n  list:\n    - {name: z, schema: a.json}\n    - {name: k}\n"
+                    "    - {name: k.b, schema: b.json}\n    - {name: c, schema: c.json}\n"
+                    "    - {name: d, schema: d.json}\n    - {name: a, schema: c.json}\n");
+    textbuf_fini(&problems);
+    if (config_load(&s, &c, &problems) != 0)
+        fail_msg("%s", textbuf_str(&problems));
+    t = c->types.type;
+    assert_ptr_equal(t[0].schema, t[2].schema);
+    assert_ptr_equal(t[3].schema, t[5].schema);
+    assert_ptr_not_equal(t[0].schema, t[3].schema);
+    assert_ptr_not_equal(t[0].schema, t[4].schema);
+    assert_ptr_not_equal(t[3].schema, t[4].schema);
+    for (uint32_t i = 0; i < c->types.n_types; i++)
+        assert_ptr_equal(type_find(&c->types, span_of(t[i].name)), &t[i]);
+    assert_null(type_find(&c->types, span_of("k.")));
+    assert_null(type_find(&c->types, span_of("zz")));
+    assert_null(type_find(&c->types, (struct span){.ptr = "z", .len = 2}));
+    assert_null(type_find(&c->types, (struct span){.ptr = NULL, .len = 0}));
+    config_destroy(c);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        snprintf(file, sizeof(file), "%s/%s", dir, files[i]);
+        unlink(file);
+    }
+    rmdir(dir);
+}
+
 /* Reads a file of the repository; tests run at its top. */
 static void slurp(const char *file, struct textbuf *out)
 {
@@ -477,6 +532,7 @@ int main(void)
         cmocka_unit_test(sets_win),
         cmocka_unit_test(environment),
         cmocka_unit_test(schemas_are_checked),
+        cmocka_unit_test(schemas_are_shared),
         cmocka_unit_test(docs_are_current),
         cmocka_unit_test(example_names_every_knob),
         cmocka_unit_test(demo_is_valid),

@@ -98,6 +98,10 @@ static const struct {
     {"{\"event_type\":\"a\\u002eb\"}", NULL, 1, 0, NULL, "a.b"},
     {"{\"event_type\":\"\\\"\"}", NULL, 1, 0, NULL, "\""},
     {"{\"event_type\":\"a\",\"event_type\":\"b\"}", NULL, 1, 0, NULL, "b"},
+    /* A type named by a backslash and a b is none that is named by a backspace. */
+    {"{\"event_type\":\"\\\\b\"}", NULL, 1, 0, NULL, "\\b"},
+    {"{\"event_type\":\"\\b\"}", NULL, 1, 0, NULL, "\b"},
+    {"{\"event_type\":\"\\b\"}\n{\"event_type\":\"\\\\b\"}", NULL, 2, 0, NULL, "\b"},
     {"", NULL, 0, 0, "empty_body", NULL},
     {" \n\r\n", NULL, 0, 0, "empty_body", NULL},
     {"[{\"event_type\":\"a\"},", NULL, 0, 0, "bad_array", NULL},

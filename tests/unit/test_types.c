@@ -67,6 +67,37 @@ static void test_many(void **state)
     types_destroy(NULL);
 }
 
+/* Looking for many at once finds what looking for each does, and adds nothing. */
+static void test_find(void **state)
+{
+    char text[TYPES_AT_ONCE_MAX][160];
+    struct span name[TYPES_AT_ONCE_MAX];
+    struct type_slot *found[TYPES_AT_ONCE_MAX];
+    struct types *t;
+    uint32_t n;
+
+    (void)state;
+    assert_int_equal(types_create(&set, TYPES + 2, &t), 0);
+    for (int i = 0; i < TYPES; i += 2)
+        assert_non_null(types_get(t, name_of(i, text[0], sizeof(text[0]))));
+    for (int first = 0; first < TYPES; first += TYPES_AT_ONCE_MAX - 1) {
+        for (int i = 0; i < TYPES_AT_ONCE_MAX; i++)
+            name[i] = name_of(first + i, text[i], sizeof(text[i]));
+        name[first % TYPES_AT_ONCE_MAX].len = 0;
+        types_find(t, name, TYPES_AT_ONCE_MAX, found);
+        for (int i = 0; i < TYPES_AT_ONCE_MAX; i++) {
+            if (name[i].len == 0 || (first + i) % 2 == 1 || first + i >= TYPES)
+                assert_null(found[i]);
+            else
+                assert_ptr_equal(found[i], types_get(t, name[i]));
+        }
+    }
+    (void)types_shown(t, &n);
+    assert_int_equal(n, TYPES / 2 + 2);
+    types_find(t, name, 0, found);
+    types_destroy(t);
+}
+
 static void test_configured_and_odd_names(void **state)
 {
     char longest[TYPE_NAME_BYTES_MAX];
@@ -132,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_configured_and_odd_names),
         cmocka_unit_test(test_reader),
     };
