@@ -575,6 +575,16 @@ static bool more_at_hand(const struct worker *w)
            (IO_URING_READ_ONCE(*w->ring.sq.kflags) & IORING_SQ_TASKRUN) != 0;
 }
 
+/*
+ * Writes what is due. The disk has it before the answers that are ready now are sent: the kernel would
+ * else keep it back until the last of them is on its way, a millisecond where there are 256.
+ */
+static void journal_write(struct worker *w)
+{
+    if (writer_pump(w->writer, &w->ring, more_at_hand(w)))
+        io_uring_submit(&w->ring);
+}
+
 static void turn(struct worker *w)
 {
     settings_follow(w);
@@ -588,7 +598,7 @@ static void turn(struct worker *w)
     udp_arm(w);
     packets_poll(w);
     injections_run(w);
-    writer_pump(w->writer, &w->ring, more_at_hand(w));
+    journal_write(w);
     connections_durable(w);
     streams_durable(w);
     injections_durable(w);

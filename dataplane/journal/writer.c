@@ -274,17 +274,22 @@ static int slot_submit(struct writer *w, struct io_uring *ring, uint32_t index)
  * Submits queued slots in order, at most WRITER_IN_FLIGHT_MAX at once. A header waits until
  * everything in front of it is durable: once on the disk it vouches for where its predecessor ends.
  * One write's latency a segment.
+ * @return whether there was one.
  */
-static void submit_queued(struct writer *w, struct io_uring *ring)
+static bool submit_queued(struct writer *w, struct io_uring *ring)
 {
+    uint32_t before = w->in_flight;
+
     for (uint32_t i = w->head; i != w->tail && w->in_flight < WRITER_IN_FLIGHT_MAX; i++) {
         const struct slot *s = slot_at(w, i);
 
         if (s->submitted)
             continue;
         if ((s->block == NULL && i != w->head) || slot_submit(w, ring, i) != 0)
-            return;
+            break;
     }
+    ASSERT(w->in_flight >= before);
+    return w->in_flight > before;
 }
 
 /* Empties the queue after a failure: what is not durable will be moved, in order; its segments are
@@ -366,11 +371,13 @@ static bool open_is_due(struct writer *w, bool more)
     return now >= writer_due_us(w);
 }
 
-void writer_pump(struct writer *w, struct io_uring *ring, bool more)
+bool writer_pump(struct writer *w, struct io_uring *ring, bool more)
 {
+    bool written;
+
     if (w->collect) {
         if (w->in_flight > 0)
-            return;
+            return false;
         collect_blocks(w);
     }
     if (w->failed)
@@ -378,9 +385,10 @@ void writer_pump(struct writer *w, struct io_uring *ring, bool more)
     if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL &&
         w->open->n_entries > 0 && open_is_due(w, more))
         writer_seal(w);
-    submit_queued(w, ring);
+    written = submit_queued(w, ring);
     if (CANARY(CANARY_EARLY_ACK))
         durable_advance(w);
+    return written;
 }
 
 /* Moves the durable end over every finished slot at the head of the queue. */

@@ -77,8 +77,10 @@ struct block *writer_open_block(const struct writer *w);
  * Starts what may be started: queued blocks, and the open one when nothing is in flight and it is due.
  * Call after each batch of input and completions, and about every 100 ms while writer_failed().
  * @param more there is more input at hand: call again soon.
+ * @return whether writes were put into the ring. It should be submitted before more is: the kernel
+ * gathers what one call submits and gives it to the disk in the end.
  */
-void writer_pump(struct writer *w, struct io_uring *ring, bool more);
+bool writer_pump(struct writer *w, struct io_uring *ring, bool more);
 
 /** From now on an open block that is not full waits this long for more lines; 0: only for what is at
  * hand. */

@@ -220,22 +220,22 @@ static void test_gathers_what_is_at_hand(void **state)
     assert_true(line_add(LINE));
     finish_all(); /* the segment's header and a block */
     assert_true(line_add(LINE));
-    writer_pump(rig.w, NULL, true);
+    assert_false(writer_pump(rig.w, NULL, true));
     assert_int_equal(tcore_pending(rig.disk), 0);
     assert_int_equal(writer_due_us(rig.w), rig.w->opened_us + WRITER_GATHER_US);
-    rig.w->opened_us -= WRITER_GATHER_US; /* so long ago */
-    writer_pump(rig.w, NULL, true);
+    rig.w->opened_us -= WRITER_GATHER_US;        /* so long ago */
+    assert_true(writer_pump(rig.w, NULL, true)); /* in the ring: to be submitted */
     assert_int_equal(tcore_pending(rig.disk), 1);
     assert_true(writer_due_us(rig.w) == INT64_MAX);
     assert_true(line_add(LINE)); /* waits for the one in flight, and for no time */
-    writer_pump(rig.w, NULL, true);
-    writer_pump(rig.w, NULL, false);
+    assert_false(writer_pump(rig.w, NULL, true));
+    assert_false(writer_pump(rig.w, NULL, false));
     assert_int_equal(tcore_pending(rig.disk), 1);
     assert_true(writer_due_us(rig.w) == INT64_MAX);
     finish_one();
-    writer_pump(rig.w, NULL, true);
+    assert_false(writer_pump(rig.w, NULL, true));
     assert_int_equal(tcore_pending(rig.disk), 0);
-    writer_pump(rig.w, NULL, false); /* nothing more came */
+    assert_true(writer_pump(rig.w, NULL, false)); /* nothing more came */
     assert_int_equal(tcore_pending(rig.disk), 1);
     finish_one();
     assert_true(rig.durable_seq == rig.seq);
