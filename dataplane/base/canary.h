@@ -16,6 +16,7 @@
 #define CANARY_DECISION_SYNC \
     4 /* a PLAN is submitted before its decisions on duplicates are durable */
 #define CANARY_FOUND_DURABLE 5 /* what a start reads of the dedupe log counts as durable */
+#define CANARY_ODD_ANSWER    6 /* an answer that makes no sense says that all rows are taken */
 #define CANARY_SPOOL_SYNC    8 /* SPOOLED is recorded before the plan's file is durable */
 
 #define CANARY(n) (PENSTOCK_CANARY == (n))

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dataplane/base/canary.h"
 #include "sinks/bigquery/bq_internal.h"
 #include "sinks/engine/answer.h"
 
@@ -65,7 +66,7 @@ static void answer_read(struct insert_op *op, const struct http_answer *a,
 
     ASSERT(out->outcome == BQ_INSERT_ANSWERED);
     out->text = bq_insert_read(a->body, i->n_rows, i->verdict, on_refused, i);
-    if (out->text == NULL) {
+    if (out->text == NULL || CANARY(CANARY_ODD_ANSWER)) {
         out->text = "";
         count_verdicts(op->bq->stats, i);
         return;

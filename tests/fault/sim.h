@@ -7,6 +7,7 @@
  *     sim_machine.c  a machine that lives, crashes and recovers; the steps of a schedule
  *     sim_model.c    what was promised, and the checks
  *     sim_cloud.c    Cloud Storage and BigQuery: objects by name, load jobs by id
+ *     sim_stream.c   BigQuery's insertAll
  *     sim_engine.c   loop, clock, ledger, log and the like, in place of the product's
  */
 #ifndef PENSTOCK_TESTS_SIM_H
@@ -26,7 +27,9 @@
 enum event_kind {
     KIND_ORDER, /* a type with a schema: output/, and loaded from there */
     KIND_CLICK, /* without one: output/, and loaded from staging/ */
-    KIND_OTHER, /* the same, of a type that another sink thread may own */
+    KIND_METER, /* as KIND_ORDER, but by insertAll */
+    KIND_PULSE, /* as KIND_CLICK, but by insertAll */
+    KIND_OTHER, /* as KIND_CLICK, of a type that no configuration names */
     KIND_DEAD,  /* dead_letter/ only */
     KINDS
 };
@@ -59,7 +62,8 @@ struct sim_options {
 /* What it came to. */
 struct sim_totals {
     uint64_t schedules, events, acknowledged, faults, power_cuts, kills, stops, refused_starts;
-    uint64_t objects, jobs, loads_failed, recycled, pieces, letters, duplicates;
+    uint64_t objects, jobs, loads_failed, recycled, pieces, letters, duplicates, inserts,
+        rows_again;
     uint64_t ops[DISK_OPS];
 };
 
@@ -70,6 +74,7 @@ struct sim {
     int64_t now_us;  /* monotonic */
     int64_t wall_us; /* ahead of it by this */
     bool calm;       /* the end: everything works */
+    uint32_t life;   /* counts processes */
     struct disk *disk;
     struct sim_totals totals;
     char error[ERROR_BYTES]; /* what went wrong first, or "" */
@@ -139,12 +144,24 @@ void model_archived(uint32_t serial);
 /** An event is a row. */
 void model_loaded(uint32_t serial);
 
+/** Whether an event goes by insertAll. */
+bool kind_streams(enum event_kind kind);
+
+/** insertAll has taken an event into a table, not knowing its insertId any more if it ever did. */
+void model_streamed(uint32_t serial, const char *table);
+
+/** A well-formed answer is about to say so. */
+void model_row_told(uint32_t serial);
+
+/** An event is sent by insertAll. */
+void model_row_sent(uint32_t serial);
+
 /** Whether BigQuery takes an event as a row, as long as nothing else is wrong. */
 bool model_is_good(uint32_t serial);
 
-/** An event is a dead letter because BigQuery refused it; line is that letter. @return its serial, or
- * 0 when it is none of ours. */
-uint32_t model_letter(struct span line);
+/** An event is a dead letter because BigQuery refused it; line is that letter, which a process of this
+ * life sent. @return its serial, or 0 when it is none of ours. */
+uint32_t model_letter(struct span line, uint32_t life);
 
 /** Whether an event is a row or such a dead letter. */
 bool model_settled(uint32_t serial);
@@ -174,6 +191,28 @@ uint32_t cloud_pending(void);
 
 /** The process is gone; its requests arrive, arrive late, or never. */
 void cloud_crash(void);
+
+/** Letters of refused rows in the objects of a plan. */
+uint32_t cloud_letters(uint64_t plan_id);
+
+struct request;
+
+/** A request of insertAll is on its way. */
+void cloud_insert(struct request *r);
+
+/** It is given up, if it is on its way. */
+void cloud_insert_cancel(const struct request *r);
+
+/* ---- sim_stream.c ---- */
+
+/** An empty streaming end. */
+void stream_reset(void);
+
+/** A request arrives and is answered, or fails; it is over. */
+void stream_arrive(struct request *r);
+
+/** One whose sender is gone. */
+void stream_arrive_late(const char *body, size_t len, const char *table);
 
 /* ---- sim_engine.c ---- */
 

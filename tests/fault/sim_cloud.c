@@ -11,8 +11,9 @@
 #include <zlib.h>
 
 #include "dataplane/base/crc32c.h"
-#include "sinks/bigquery/bq_insert.h"
+#include "sinks/bigquery/bigquery.h"
 #include "sinks/delivery/plan.h"
+#include "sinks/engine/request.h"
 #include "sinks/gcs/gcs.h"
 #include "tests/fault/sim.h"
 
@@ -28,6 +29,8 @@ struct object {
     uint32_t crc32c; /* of the plain lines */
     uint64_t bytes;
     bool gone;
+    uint32_t life;      /* of whoever sent it */
+    uint32_t n_letters; /* of refused rows */
     uint32_t n_serials;
     uint32_t *serial, *at; /* by line: the event, and where it starts in the plain bytes */
     char *stored;
@@ -48,7 +51,7 @@ struct job {
     uint32_t bad_object, bad_line;
 };
 
-enum op_kind { OP_PUT, OP_DELETE, OP_ENSURE, OP_LOAD, OP_GET };
+enum op_kind { OP_PUT, OP_DELETE, OP_ENSURE, OP_LOAD, OP_GET, OP_INSERT };
 
 /* A request under way; who is NULL when its sender is gone: it arrives, and nobody hears of it. */
 struct op {
@@ -59,9 +62,11 @@ struct op {
     struct gcs_get *get;
     struct bq_ensure *ensure;
     struct bq_load *load;
+    struct request *insert;
+    uint32_t life;
     struct gcs_put late; /* OP_PUT of one who is gone: its own copies */
     char *late_name, *late_body, late_log[33];
-    struct iovec late_iov;
+    struct iovec late_iov; /* also of OP_INSERT, whose late_name is its table */
 };
 
 static struct {
@@ -89,6 +94,7 @@ void cloud_reset(void)
         free(cloud.job[i].object);
     for (uint32_t i = 0; i < cloud.n_ops; i++)
         op_free(&cloud.op[i]);
+    stream_reset();
     cloud.n_objects = cloud.n_jobs = cloud.n_ops = 0;
     if (cloud.body == NULL) {
         cloud.body = malloc(BODY_BYTES);
@@ -142,10 +148,12 @@ static bool belongs(const char *name, enum event_kind kind)
 static void object_line(struct object *o, struct span line, uint32_t at)
 {
     bool letter = memmem(line.ptr, line.len, "\"refused_by_bigquery\"", 21) != NULL;
-    uint32_t serial = letter ? model_letter(line) : model_line(line);
+    uint32_t serial = letter ? model_letter(line, o->life) : model_line(line);
 
-    if (letter && serial != 0)
+    if (letter && serial != 0) {
+        o->n_letters++;
         return;
+    }
     if (serial == 0) {
         sim_wrong("object %s holds a line that is none of ours: %.*s", o->name,
                   (int)(line.len < 60 ? line.len : 60), line.ptr);
@@ -175,7 +183,18 @@ static struct span body_of(const struct gcs_put *p)
     return (struct span){cloud.body, len};
 }
 
-static void object_create(const struct gcs_put *p)
+/* Of the lines, compressed or not. */
+static uint64_t plain_bytes(const struct gcs_put *p)
+{
+    return p->gzip ? p->plain_bytes : p->bytes;
+}
+
+static uint32_t plain_crc32c(const struct gcs_put *p)
+{
+    return p->gzip ? p->plain_crc32c : p->crc32c;
+}
+
+static void object_create(const struct gcs_put *p, uint32_t life)
 {
     struct object *o = &cloud.object[cloud.n_objects];
     struct span body = body_of(p);
@@ -186,18 +205,19 @@ static void object_create(const struct gcs_put *p)
     }
     o->stored = NULL;
     if (p->gzip) {
-        if (!expand(body, p->plain_bytes)) {
-            sim_wrong("%s is no gzip of %" PRIu64 " bytes", p->name, p->plain_bytes);
+        if (!expand(body, plain_bytes(p))) {
+            sim_wrong("%s is no gzip of %" PRIu64 " bytes", p->name, plain_bytes(p));
             return;
         }
-        body = (struct span){cloud.plain, p->plain_bytes};
+        body = (struct span){cloud.plain, plain_bytes(p)};
     }
-    if (crc32c(0, body.ptr, body.len) != p->plain_crc32c)
+    if (crc32c(0, body.ptr, body.len) != plain_crc32c(p))
         sim_wrong("the plain bytes of %s are not the planned ones", p->name);
     ASSERT(cloud.n_objects < OBJECTS_MAX && strlen(p->name) < sizeof(o->name));
     *o = (struct object){.plan_id = p->plan_id,
-                         .crc32c = p->plain_crc32c,
-                         .bytes = p->plain_bytes,
+                         .life = life,
+                         .crc32c = plain_crc32c(p),
+                         .bytes = plain_bytes(p),
                          .stored = malloc(p->bytes),
                          .stored_len = p->bytes};
     ASSERT(o->stored != NULL);
@@ -211,7 +231,7 @@ static void object_create(const struct gcs_put *p)
         const char *end = memchr(body.ptr, '\n', body.len);
         size_t len = end != NULL ? (size_t)(end - body.ptr) + 1 : body.len;
 
-        object_line(o, (struct span){body.ptr, len}, (uint32_t)(p->plain_bytes - body.len));
+        object_line(o, (struct span){body.ptr, len}, (uint32_t)(plain_bytes(p) - body.len));
         body.ptr += len;
         body.len -= len;
     }
@@ -219,19 +239,30 @@ static void object_create(const struct gcs_put *p)
 }
 
 /* What ifGenerationMatch=0, and then looking at the object, come to. */
-static enum gcs_result object_put(const struct gcs_put *p)
+static enum gcs_result object_put(const struct gcs_put *p, uint32_t life)
 {
     const struct object *o = object_find(p->name);
 
     if (o == NULL) {
-        object_create(p);
+        object_create(p, life);
         return GCS_DONE;
     }
     if (o->plan_id == p->plan_id && strcmp(o->log_id, p->log_id) == 0 &&
-        o->crc32c == p->plain_crc32c && o->bytes == p->plain_bytes)
+        o->crc32c == plain_crc32c(p) && o->bytes == plain_bytes(p))
         return GCS_DONE;
+    if (o->n_letters > 0 && o->plan_id == p->plan_id && o->life != life)
+        return GCS_CONFLICT; /* after a crash BigQuery may refuse other rows, or in other words */
     sim_wrong("%s is there already, and is another plan's or holds other bytes", p->name);
     return GCS_CONFLICT;
+}
+
+uint32_t cloud_letters(uint64_t plan_id)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < cloud.n_objects; i++)
+        n += cloud.object[i].plan_id == plan_id ? cloud.object[i].n_letters : 0;
+    return n;
 }
 
 static void object_delete(const char *name)
@@ -357,12 +388,15 @@ static int op_add(const struct op *o)
     if (sim_once_in(100))
         return -ENOMEM;
     ASSERT(cloud.n_ops < OPS_MAX);
-    cloud.op[cloud.n_ops++] = *o;
+    cloud.op[cloud.n_ops] = *o;
+    cloud.op[cloud.n_ops++].life = sim.life;
     return 0;
 }
 
 static void op_end(uint32_t i)
 {
+    if (cloud.op[i].put != NULL)
+        cloud.op[i].put->_op = NULL; /* whoever started it looks at that */
     op_free(&cloud.op[i]);
     cloud.n_ops--;
     memmove(&cloud.op[i], &cloud.op[i + 1], (cloud.n_ops - i) * sizeof(cloud.op[0]));
@@ -379,7 +413,7 @@ static void put_step(uint32_t i)
         o.late.log_id = o.late_log;
         o.late.body = &o.late_iov;
         o.late.body_parts = 1;
-        (void)object_put(&o.late);
+        (void)object_put(&o.late, o.life);
         op_end(i);
         return;
     }
@@ -388,7 +422,7 @@ static void put_step(uint32_t i)
         o.put->done(o.put, GCS_PERMANENT, 0, "403 forbidden (simulated)");
         return;
     }
-    result = object_put(o.put);
+    result = object_put(o.put, o.life);
     if (fate < 3)
         return; /* the answer is lost; it is asked for again */
     op_end(i);
@@ -476,6 +510,19 @@ static void load_step(uint32_t i)
     o.load->done(o.load, result[j->state], j->state == JOB_DONE ? j->rows : 0, "simulated");
 }
 
+static void insert_step(uint32_t i)
+{
+    struct op o = cloud.op[i];
+
+    if (o.client == NULL) {
+        stream_arrive_late(o.late_body, o.late_iov.iov_len, o.late_name);
+        op_end(i);
+        return;
+    }
+    op_end(i);
+    stream_arrive(o.insert);
+}
+
 void cloud_step(void)
 {
     uint32_t pick = cloud.n_ops > 0 ? sim_below(cloud.n_ops) : 0;
@@ -496,6 +543,9 @@ void cloud_step(void)
         break;
     case OP_GET:
         get_step(pick);
+        break;
+    case OP_INSERT:
+        insert_step(pick);
         break;
     default:
         load_step(pick);
@@ -521,7 +571,21 @@ static void put_detach(struct op *o)
     memcpy(o->late_body, body.ptr, body.len);
     o->late_iov = (struct iovec){o->late_body, body.len};
     o->client = NULL;
+    o->put->_op = NULL;
     o->put = NULL;
+}
+
+static void insert_detach(struct op *o)
+{
+    const struct request *r = o->insert;
+
+    o->late_name = strndup(r->url.ptr, r->url.len - strlen("/insertAll"));
+    o->late_body = malloc(r->body_bytes);
+    ASSERT(o->late_name != NULL && o->late_body != NULL && r->body_parts == 1);
+    memcpy(o->late_body, r->body[0].iov_base, r->body_bytes);
+    o->late_iov = (struct iovec){o->late_body, r->body_bytes};
+    o->client = NULL;
+    o->insert = NULL;
 }
 
 void cloud_crash(void)
@@ -533,10 +597,15 @@ void cloud_crash(void)
         if (o->client == NULL)
             continue;
         if (fate == 0 && o->kind == OP_PUT) {
-            (void)object_put(o->put);
+            (void)object_put(o->put, o->life);
         } else if (fate == 1 && o->kind == OP_PUT) {
             put_detach(o);
             continue;
+        } else if (fate < 2 && o->kind == OP_INSERT) { /* now, or late */
+            insert_detach(o);
+            if (fate == 1)
+                continue;
+            stream_arrive_late(o->late_body, o->late_iov.iov_len, o->late_name);
         } else if (fate == 0 && o->kind == OP_LOAD) {
             (void)job_insert(o->load);
         } else if (fate == 0 && o->kind == OP_DELETE) {
@@ -570,8 +639,12 @@ int gcs_put_start(struct gcs *g, struct gcs_put *p)
 {
     struct op o = {.kind = OP_PUT, .client = g, .put = p};
 
+    int rc;
+
     sim_trace("  put %s (plan %" PRIu64 ", %" PRIu64 " events)", p->name, p->plan_id, p->events);
-    return op_add(&o);
+    rc = op_add(&o);
+    p->_op = rc == 0 ? g : NULL;
+    return rc;
 }
 
 int gcs_delete_start(struct gcs *g, struct gcs_delete *d)
@@ -592,24 +665,6 @@ int gcs_get_start(struct gcs *g, struct gcs_get *get)
 
 /* ---- bigquery.h ---- */
 
-struct bq {
-    char unused;
-};
-static struct bq the_bq;
-
-int bq_create(struct loop *l, struct http_client *http, struct auth *auth,
-              const struct bq_config *config, struct bq_stats *stats, struct bq **out)
-{
-    (void)l, (void)http, (void)auth, (void)config, (void)stats;
-    *out = &the_bq;
-    return 0;
-}
-
-void bq_destroy(struct bq *b)
-{
-    (void)b;
-}
-
 int bq_ensure_start(struct bq *b, struct bq_ensure *e)
 {
     struct op o = {.kind = OP_ENSURE, .client = b, .ensure = e};
@@ -625,35 +680,18 @@ int bq_load_start(struct bq *b, struct bq_load *l)
     return op_add(&o);
 }
 
-int bq_insert_start(struct bq *b, struct bq_insert *i)
+void cloud_insert(struct request *r)
 {
-    (void)b, (void)i;
-    ASSERT(false); /* no type here goes by insertAll */
-    return -ENOSYS;
+    struct op o = {.kind = OP_INSERT, .client = r, .insert = r, .life = sim.life};
+
+    ASSERT(cloud.n_ops < OPS_MAX);
+    cloud.op[cloud.n_ops++] = o;
 }
 
-void bq_insert_cancel(struct bq_insert *i)
+void cloud_insert_cancel(const struct request *r)
 {
-    (void)i;
-}
-
-void bq_insert_begin(struct text *body)
-{
-    (void)body;
-}
-
-void bq_insert_add(struct text *body, bool first, struct span id, const struct schema *schema,
-                   struct json_value row)
-{
-    (void)body, (void)first, (void)id, (void)schema, (void)row;
-}
-
-void bq_insert_end(struct text *body)
-{
-    (void)body;
-}
-
-size_t bq_insert_frame_bytes(void)
-{
-    return 0;
+    for (uint32_t i = cloud.n_ops; i-- > 0;) {
+        if (cloud.op[i].kind == OP_INSERT && cloud.op[i].insert == r && r != NULL)
+            op_end(i);
+    }
 }

@@ -25,7 +25,7 @@
 #define TIMERS_MAX 16384
 #define READS_MAX  64
 #define WRITES_MAX 64
-#define POOLS      16
+#define POOLS      48
 #define ZEROED_MAX (256u << 10) /* more is group memory, which nobody expects to be zeros */
 
 /* ---- the system ---- */
@@ -503,6 +503,10 @@ int ledger_apply(struct ledger *l, const struct record_view *r)
     kept.last = r->seq;
     if (r->type == RECORD_PLAN)
         kept.removed_last += r->plan.removed;
+    if (r->type == RECORD_INSERTED && r->outcome.refused > cloud_letters(r->plan_id))
+        sim_wrong("plan %llu is recorded with %llu refused rows, of which %u are dead letters",
+                  (unsigned long long)r->plan_id, (unsigned long long)r->outcome.refused,
+                  cloud_letters(r->plan_id));
     return 0;
 }
 

@@ -57,6 +57,12 @@ static struct block_entry block_entries[JOURNALS][BLOCKS][BLOCK_ENTRIES_MAX];
 static struct type_config listed[] = {
     [KIND_ORDER] = {.name = "order", .sampling_ppm = TYPE_SAMPLING_DEFAULT},
     [KIND_CLICK] = {.name = "click", .sampling_ppm = TYPE_SAMPLING_DEFAULT},
+    [KIND_METER] = {.name = "meter",
+                    .sampling_ppm = TYPE_SAMPLING_DEFAULT,
+                    .method = TYPE_INSERT_ALL},
+    [KIND_PULSE] = {.name = "pulse",
+                    .sampling_ppm = TYPE_SAMPLING_DEFAULT,
+                    .method = TYPE_INSERT_ALL},
 };
 static struct type_set types = {.type_field = "event_type",
                                 .unlisted = UNLISTED_JSON,
@@ -379,11 +385,12 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
             .load_cadence_us = 200000 << sim_below(4),
             .load_bytes_max = 8192u << sim_below(4),
             .split_jobs = 100000,
-            .insert_rows = 10,
-            .insert_bytes = 10000,
-            .insert_age_us_max = 1000000,
-            .inserts_max = 1,
-            .table_inserts_max = 1,
+            .insert_rows = 1u << sim_below(6),
+            .insert_bytes = 2500u << sim_below(3),
+            .insert_age_us_max = 50000 << sim_below(5),
+            .inserts_max = 1 + sim_below(3),
+            .table_inserts_max = 1 + sim_below(2),
+            .insert_wait_us = 5000000,
             .park_retry_us = 1000000,
             .gcs_enabled = true,
             .bigquery_enabled = true,
@@ -418,6 +425,7 @@ static int life_begin(char *error)
     uint32_t n = 0, n_workers = 1 + sim_below(JOURNALS);
     int rc = 0;
 
+    sim.life++;
     machine.n_sinks = 1 + sim_below(SINKS_MAX);
     machine.lanes = sim_below(2) == 0;
     for (uint32_t i = 0; i < JOURNALS && rc == 0; i++) {
@@ -789,6 +797,11 @@ static void machine_reset(void)
         w->ring[KIND_ORDER] = (struct block_ring){.name = span_of("order"),
                                                   .schema_hash = listed[KIND_ORDER].schema->hash};
         w->ring[KIND_CLICK] = (struct block_ring){.name = span_of("click")};
+        w->ring[KIND_METER] = (struct block_ring){.name = span_of("meter"),
+                                                  .schema_hash = listed[KIND_METER].schema->hash,
+                                                  .flags = BLOCK_RUN_INSERT};
+        w->ring[KIND_PULSE] =
+            (struct block_ring){.name = span_of("pulse"), .flags = BLOCK_RUN_INSERT};
         w->ring[KIND_OTHER] = (struct block_ring){.name = span_of("other")};
         w->ring[KIND_DEAD] = (struct block_ring){.name = span_of(""), .kind = BLOCK_DEAD};
     }
@@ -832,7 +845,7 @@ static void types_make(void)
                        &order, error, sizeof(error)) != 0 ||
         schema_for_json(&json) != 0)
         abort();
-    listed[KIND_ORDER].schema = order;
+    listed[KIND_ORDER].schema = listed[KIND_METER].schema = order;
     types.json_schema = json;
 }
 
@@ -847,6 +860,7 @@ static void step_seed(uint32_t i)
 static void run(void)
 {
     sim.now_us = 1000000000;
+    sim.life = 0;
     sim.wall_us = INT64_C(1763700000000000);
     step_seed(UINT32_MAX - 1);
     types_make();

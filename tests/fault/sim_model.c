@@ -33,6 +33,7 @@ static struct {
     uint8_t kind[SERIALS_MAX];
     bool known[SERIALS_MAX];
     uint8_t archived[SERIALS_MAX], loaded[SERIALS_MAX], letters[SERIALS_MAX];
+    uint32_t letter_life[SERIALS_MAX], told_life[SERIALS_MAX]; /* by insertAll: of the last one */
     /* Duplicates. */
     struct dedupe_rule rule[KINDS];
     uint32_t of_kind[KINDS];    /* events so far */
@@ -58,6 +59,8 @@ void model_reset(void)
     memset(model.archived, 0, model.next_serial);
     memset(model.loaded, 0, model.next_serial);
     memset(model.letters, 0, model.next_serial);
+    memset(model.letter_life, 0, model.next_serial * sizeof(uint32_t));
+    memset(model.told_life, 0, model.next_serial * sizeof(uint32_t));
     memset(model.rule, 0, sizeof(model.rule));
     memset(model.of_kind, 0, sizeof(model.of_kind));
     memset(model.last, 0, sizeof(model.last));
@@ -318,6 +321,11 @@ void model_freed(uint32_t journal, uint64_t events)
             sim_wrong("journal %u frees event %u, which is in no object", journal, serial);
             return;
         }
+        if (kind_streams(model_kind(serial)) && !model_settled(serial) &&
+            twin_find(serial, false) == 0) {
+            sim_wrong("journal %u frees event %u, which is no row", journal, serial);
+            return;
+        }
     }
 }
 
@@ -355,8 +363,42 @@ void model_archived(uint32_t serial)
         check_unique(serial);
 }
 
+bool kind_streams(enum event_kind kind)
+{
+    return kind == KIND_METER || kind == KIND_PULSE;
+}
+
+/* At least once by contract: again when BigQuery has forgotten its insertId. */
+void model_streamed(uint32_t serial, const char *table)
+{
+    enum event_kind kind = model_kind(serial);
+
+    if (!model.known[serial])
+        sim_wrong("event %u is a row, but its block was never durable", serial);
+    if (!kind_streams(kind) || strcmp(table, kind == KIND_METER ? "meter" : "pulse") != 0)
+        sim_wrong("event %u is a row of table %s", serial, table);
+    sim.totals.rows_again += model.loaded[serial] > 0 ? 1 : 0;
+    if (model.loaded[serial] < UINT8_MAX)
+        model.loaded[serial]++;
+}
+
+void model_row_told(uint32_t serial)
+{
+    ASSERT(serial > 0 && serial < model.next_serial);
+    model.told_life[serial] = sim.life;
+}
+
+void model_row_sent(uint32_t serial)
+{
+    ASSERT(serial > 0 && serial < model.next_serial);
+    if (model.told_life[serial] == sim.life)
+        sim_wrong("event %u is sent again, although it is known to be taken", serial);
+}
+
 void model_loaded(uint32_t serial)
 {
+    if (kind_streams(model_kind(serial)))
+        sim_wrong("event %u is in a load job, and goes by insertAll", serial);
     if (++model.loaded[serial] > 1)
         sim_wrong("event %u is two rows", serial);
     if (model.letters[serial] > 0)
@@ -388,7 +430,19 @@ static size_t quoted_text(uint32_t serial, char *out)
     return n + 2;
 }
 
-uint32_t model_letter(struct span line)
+/* By insertAll a plan that a crash interrupts is sent again, and BigQuery may speak otherwise then. */
+static void letter_check(uint32_t serial, uint32_t life)
+{
+    bool streams = kind_streams(model_kind(serial));
+
+    if (model.letters[serial] > 1 && !(streams && model.letter_life[serial] != life))
+        sim_wrong("event %u is two refused rows", serial);
+    if (model.loaded[serial] > 0)
+        sim_wrong("event %u is a refused row and a row", serial);
+    model.letter_life[serial] = life;
+}
+
+uint32_t model_letter(struct span line, uint32_t life)
 {
     static const char start[] = "\"raw\":\"{\\\"n\\\":";
     const char *at = memmem(line.ptr, line.len, start, sizeof(start) - 1);
@@ -405,10 +459,9 @@ uint32_t model_letter(struct span line)
     at += strlen("\"raw\":\"");
     if (len > (size_t)(line.ptr + line.len - at) || memcmp(at, text, len) != 0)
         return 0;
-    if (++model.letters[serial] > 1)
-        sim_wrong("event %lu is two refused rows", serial);
-    if (model.loaded[serial] > 0)
-        sim_wrong("event %lu is a refused row and a row", serial);
+    if (model.letters[serial] < UINT8_MAX)
+        model.letters[serial]++;
+    letter_check((uint32_t)serial, life);
     sim.totals.letters++;
     return (uint32_t)serial;
 }
@@ -417,6 +470,8 @@ static bool is_there(uint32_t serial)
 {
     if (is_removed(serial) || (model.damaged && twin_find(serial, true) != 0))
         return true;
+    if (kind_streams(model_kind(serial)))
+        return model.archived[serial] == 1 && model_settled(serial);
     return model.archived[serial] == 1 && model.loaded[serial] + model.letters[serial] ==
                                               (model.kind[serial] == KIND_DEAD ? 0 : 1);
 }
