@@ -227,6 +227,16 @@ void json_stream_init(struct json_stream *s, struct json_parser *p, const char *
         json_vectors_begin(p->vectors, buf, (uint32_t)len);
 }
 
+void json_stream_init_buffers(struct json_stream *s, struct json_parser *p,
+                              const struct json_buffer *buffer, uint32_t n)
+{
+    ASSERT(n > 0 && n <= JSON_BUFFERS_MAX);
+    *s = (struct json_stream){
+        ._parser = p, ._vectors = p->vectors != NULL, ._buffers = buffer, ._n_buffers = n};
+    if (s->_vectors)
+        json_vectors_begin(p->vectors, NULL, 0);
+}
+
 static int next_lines(struct json_stream *s, struct json_event *out, int max,
                       const struct json_pick *pick)
 {
@@ -353,6 +363,28 @@ static int next_vectors(struct json_stream *s, struct json_event *out, int max)
     return n;
 }
 
+/* The lines of several buffers, one buffer at a time. */
+static int next_buffers(struct json_stream *s, struct json_event *out, int max,
+                        const struct json_pick *pick)
+{
+    int n = 0;
+
+    while (n == 0 && max > 0) {
+        if (s->_pos == s->_len) {
+            if (s->_buffer == s->_n_buffers)
+                break;
+            s->_buf = s->_buffers[s->_buffer].ptr;
+            s->_len = s->_buffers[s->_buffer].len;
+            s->_pos = 0;
+            s->_buffer++;
+        }
+        n = next_lines(s, out, max, pick);
+    }
+    for (int i = 0; i < n; i++)
+        out[i].buffer = (uint8_t)(s->_buffer - 1);
+    return n;
+}
+
 int json_next(struct json_stream *s, struct json_event *out, int max)
 {
     struct json_parser *p = s->_parser;
@@ -360,6 +392,11 @@ int json_next(struct json_stream *s, struct json_event *out, int max)
 
     ASSERT(s->_pos <= s->_len);
     ASSERT_HOT(max >= 0);
+    if (s->_buffers != NULL) {
+        n = s->_vectors ? p->variant->buffers(s, out, max) : next_buffers(s, out, max, p->use);
+        p->stats.events += (uint64_t)n;
+        return n;
+    }
     if (s->_pos == s->_len)
         return 0;
     if (s->_framing == JSON_FRAMING_SINGLE)

@@ -19,11 +19,13 @@
 #include "dataplane/base/compiler.h"
 #include "dataplane/base/span.h"
 
-#define JSON_PADDING_BYTES 64
-#define JSON_DEPTH_MAX     64 /* objects and arrays open at once; the root object is depth 1 */
-#define JSON_PATHS_MAX     16
-#define JSON_PATH_KEYS_MAX 4   /* "a.b.c.d" */
-#define JSON_SHAPES_MAX    256 /* kept by a parser at once */
+#define JSON_PADDING_BYTES    64
+#define JSON_DEPTH_MAX        64 /* objects and arrays open at once; the root object is depth 1 */
+#define JSON_PATHS_MAX        16
+#define JSON_PATH_KEYS_MAX    4           /* "a.b.c.d" */
+#define JSON_SHAPES_MAX       256         /* kept by a parser at once */
+#define JSON_BUFFERS_MAX      64          /* of one stream */
+#define JSON_BUFFER_BYTES_MAX (16u << 10) /* of each, when they are several */
 
 /* X(symbol, text) */
 #define JSON_ERROR_LIST(X)                                       \
@@ -121,6 +123,7 @@ struct json_event {
     uint8_t error;         /* enum json_error */
     uint8_t type;          /* enum json_type of the root; when valid */
     uint8_t flags;         /* JSON_HAS_LINE_BREAK, JSON_EMPTY_OBJECT, JSON_FAR_NUMBER */
+    uint8_t buffer;        /* of a stream of several: which of them it is in; else unset */
     uint32_t n_tokens;     /* 0 without tokens */
     const uint32_t *token; /* see above; or NULL */
     uint64_t shape;        /* see above; or 0 */
@@ -139,6 +142,12 @@ struct json_parser_stats {
     uint64_t rescans;    /* events that the scalar scanner has read, other than by choice of it */
 };
 
+/** One of several buffers that are read as one stream; readable for JSON_PADDING_BYTES past its end. */
+struct json_buffer {
+    const char *ptr;
+    uint32_t len; /* JSON_BUFFER_BYTES_MAX at most */
+};
+
 /** Where a buffer has been read to. Private but for the embedding. */
 struct json_stream {
     const char *_buf;
@@ -147,6 +156,8 @@ struct json_stream {
     struct json_parser *_parser;
     enum json_framing _framing;
     bool _vectors;
+    const struct json_buffer *_buffers; /* or NULL: one */
+    uint32_t _n_buffers, _buffer;       /* the next one */
 };
 
 /** The fastest variant that this CPU runs. @return it. */
@@ -223,6 +234,15 @@ enum json_error json_parser_validate(struct json_parser *p, const char *buf, siz
  */
 void json_stream_init(struct json_stream *s, struct json_parser *p, const char *buf, size_t len,
                       enum json_framing framing);
+
+/**
+ * As json_stream_init() for the lines of n buffers, one after the other: the end of each ends its last line.
+ * Small ones, such as datagrams, are read so as fast as if they lay side by side.
+ * Alloc: none.  Owner: the buffers, their list and p are borrowed until the stream is dropped; n is 1 to
+ * JSON_BUFFERS_MAX.
+ */
+void json_stream_init_buffers(struct json_stream *s, struct json_parser *p,
+                              const struct json_buffer *buffer, uint32_t n);
 
 /**
  * Fills up to max events in order, invalid ones included; empty lines are passed over. May stop

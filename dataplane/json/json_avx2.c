@@ -623,14 +623,18 @@ static __attribute__((noinline)) void check_numbers(struct json_vectors *v)
     t->n_plain -= i - kept;
 }
 
-/* Whether a block and the 3 bytes in front of it break a rule. No byte in front of the buffer is read. */
-static bool block_utf8_bad(const char *buf, uint32_t off)
+/* Whether a block and the 3 bytes in front of it break a rule. No byte in front of the buffer is read, and
+ * those behind it do not matter. */
+static bool block_utf8_bad(const struct json_tape *t, uint32_t off)
 {
+    const uint32_t before = off - t->start < 3 ? off - t->start : 3, left = t->len - off;
     char copy[32 + BLOCK_BYTES] = "";
-    const char *p = buf + off;
+    const char *p = t->buf + off;
 
-    if (off < 3)
-        p = memcpy(copy + 32, p, BLOCK_BYTES);
+    if (before < 3 || left < BLOCK_BYTES)
+        p = (char *)memcpy(copy + 32 - before, p - before,
+                           before + (left < BLOCK_BYTES ? left : BLOCK_BYTES)) +
+            before;
     return utf8_bad(p, _mm256_loadu_si256((const __m256i *)p)) ||
            utf8_bad(p + 32, _mm256_loadu_si256((const __m256i *)(p + 32)));
 }
@@ -643,10 +647,10 @@ static void check_others(struct json_vectors *v)
     for (uint32_t i = 0; i < t->n_others; i++) {
         const uint32_t off = v->other[i];
 
-        if (unlikely(block_utf8_bad(t->buf, off)))
+        if (unlikely(block_utf8_bad(t, off)))
             tape_mark(t, off, MARK_RESCAN);
         if (unlikely(utf8_open(t->buf + off)) && t->len - off > BLOCK_BYTES &&
-            block_utf8_bad(t->buf, off + BLOCK_BYTES))
+            block_utf8_bad(t, off + BLOCK_BYTES))
             tape_mark(t, off + BLOCK_BYTES, MARK_RESCAN);
     }
     t->n_others = 0;
@@ -668,7 +672,8 @@ static void scan_chunk(struct json_vectors *v, uint32_t to)
     }
     put_kinds(v, first);
     check_others(v);
-    json_check_escapes(v);
+    json_check_escapes(v, 0, t->n_escapes);
+    t->n_escapes = 0;
     check_numbers(v);
     json_check_plain(v);
 }
@@ -697,11 +702,26 @@ INLINE uint32_t lines_drop(uint32_t *pos, uint8_t *kind, uint32_t from, uint32_t
 
 #include "dataplane/json/json_documents.h"
 
+static void scan_buffers(struct json_vectors *v)
+{
+    for (uint32_t i = 0; i < v->n_placed; i++) {
+        tape_enter(v, i);
+        tape_resume(&v->tape, v->tape.start);
+        if (v->tape.start < v->tape.len)
+            scan_chunk(v, v->tape.len);
+        tape_end(v);
+    }
+    v->tape.listed = false; /* but for those of the last one */
+}
+
+#include "dataplane/json/json_buffers.h"
+
 const struct json_variant json_avx2 = {
     .lines = lines_next,
     .elements = elements_next,
     .single = single_next,
     .document = document_scan,
+    .buffers = buffers_next,
 };
 
 #ifdef __clang__

@@ -540,26 +540,31 @@ static __attribute__((noinline)) void scan_fast(struct json_vectors *v, uint32_t
     t->scanned = (uint32_t)(in - t->buf);
 }
 
-/* UTF-8 of the blocks that have been listed, and of those that a sequence runs into. */
-static void check_others(struct json_vectors *v)
+/* Marks the block at off, whose bytes these are, if its UTF-8 is wrong. What lies behind the buffer does not
+ * matter: a sequence that runs out of it lies in a string that does. */
+INLINE void check_other(struct json_tape *t, uint32_t off, __m512i bytes)
+{
+    const uint32_t left = t->len - off;
+    const uint64_t bad = utf8_errors(t->buf + off, bytes, off - t->start < 3) &
+                         first_bits(left < BLOCK_BYTES ? left : BLOCK_BYTES);
+
+    if (unlikely(bad != 0))
+        tape_mark(t, off, MARK_RESCAN);
+}
+
+/* UTF-8 of some of the blocks that have been listed, and of those that a sequence runs into. */
+static void check_others(struct json_vectors *v, uint32_t first, uint32_t end)
 {
     struct json_tape *t = &v->tape;
 
-    for (uint32_t i = 0; i < t->n_others; i++) {
-        const uint32_t off = v->other[i];
+    for (uint32_t i = first; i < end; i++) {
+        const uint32_t off = v->other[i], next = off + BLOCK_BYTES;
         const __m512i bytes = _mm512_loadu_si512(t->buf + off);
-        uint64_t bad = utf8_errors(t->buf + off, bytes, off < 3);
 
-        if (unlikely(bad != 0))
-            tape_mark(t, off, MARK_RESCAN);
-        if (unlikely(utf8_open(bytes)) && t->len - off > BLOCK_BYTES) {
-            bad = utf8_errors(t->buf + off + BLOCK_BYTES,
-                              _mm512_loadu_si512(t->buf + off + BLOCK_BYTES), false);
-            if (bad != 0)
-                tape_mark(t, off + BLOCK_BYTES, MARK_RESCAN);
-        }
+        check_other(t, off, bytes);
+        if (unlikely(utf8_open(bytes)) && t->len - off > BLOCK_BYTES)
+            check_other(t, next, _mm512_loadu_si512(t->buf + next));
     }
-    t->n_others = 0;
 }
 
 /* The bytes that are behind a number or literal. Control characters that may not be there are marked
@@ -638,13 +643,14 @@ INLINE bool dense_ok(__m512i v, uint64_t behind, uint64_t *far)
     return bad == 0;
 }
 
-/* Lists all numbers and literals of the tape that have not been checked. */
-static __attribute__((noinline)) void list_plain(struct json_vectors *v)
+/* Checks numbers and literals of the tape one by one. */
+static __attribute__((noinline)) void check_each(struct json_vectors *v, uint32_t first,
+                                                 uint32_t end)
 {
     struct json_tape *t = &v->tape;
 
-    for (uint32_t i = t->token_checked; i < t->n_tokens; i += 64) {
-        const uint32_t left = t->n_tokens - i;
+    for (uint32_t i = first; i < end; i += 64) {
+        const uint32_t left = end - i;
         uint64_t plain = bits_of(_mm512_cmpeq_epi8_mask(_mm512_loadu_si512(v->kind + i),
                                                         _mm512_set1_epi8(KIND_PLAIN))) &
                          first_bits(left < 64 ? left : 64);
@@ -652,6 +658,29 @@ static __attribute__((noinline)) void list_plain(struct json_vectors *v)
         for (; plain != 0; plain = _blsr_u64(plain))
             v->plain[t->n_plain++] = v->pos[i + (uint32_t)_tzcnt_u64(plain)];
     }
+    json_check_plain(v);
+}
+
+/* The same of all that have not been checked. */
+static COLD_PATH void check_all(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t first = t->token_checked;
+
+    if (v->n_placed == 0) {
+        check_each(v, first, t->n_tokens);
+        return;
+    }
+    for (uint32_t i = 0; i < v->n_placed; i++) { /* each ends with a token of its own */
+        uint32_t end = first;
+
+        while (v->pos[end] < v->placed[i].to)
+            end++;
+        tape_enter(v, i);
+        check_each(v, first, end);
+        first = end + 1;
+    }
+    ASSERT(first == t->n_tokens);
 }
 
 /* Lists the numbers of the dense row with exponents that v->far[] tells by their order, by where they
@@ -715,8 +744,7 @@ static void check_dense(struct json_vectors *v)
     }
     if (unlikely(!ok || (t->n_far != 0 && !place_far(v, n_row + (n > at))))) {
         t->n_far = 0;
-        list_plain(v);
-        json_check_plain(v);
+        check_all(v);
         at = n; /* also what goes on: it has been read to its end */
     }
     memmove(v->dense, v->dense + at, n - at);
@@ -724,21 +752,176 @@ static void check_dense(struct json_vectors *v)
     t->token_checked = t->n_tokens - (n > at);
 }
 
-static void scan_chunk(struct json_vectors *v, uint32_t to)
+/* The bytes up to `to`. */
+static void scan_blocks(struct json_vectors *v, uint32_t to)
 {
     struct json_tape *t = &v->tape;
-    const uint32_t whole =
-        t->len < BLOCK_BYTES ? 0 : t->len - BLOCK_BYTES + 1; /* blocks begin before */
+    const uint32_t whole = t->len - t->start < BLOCK_BYTES ? t->start : t->len - BLOCK_BYTES + 1;
 
     ASSERT(to <= t->len && t->scanned <= to);
     while (t->scanned < to) {
-        if (t->scanned < whole)
+        if (t->scanned < whole) /* blocks begin before */
             scan_fast(v, to < whole ? to : whole);
         if (t->scanned < to)
             scan_slow(v);
     }
-    check_others(v);
-    json_check_escapes(v);
+}
+
+static void scan_chunk(struct json_vectors *v, uint32_t to)
+{
+    struct json_tape *t = &v->tape;
+
+    scan_blocks(v, to);
+    check_others(v, 0, t->n_others);
+    json_check_escapes(v, 0, t->n_escapes);
+    t->n_others = 0;
+    t->n_escapes = 0;
+    check_dense(v);
+}
+
+/* ---- several buffers ---- */
+
+/* The block at off of a buffer, with spaces behind its last byte. */
+INLINE struct ahead look_placed(const struct json_placed *b, uint32_t off, __m512i low,
+                                __m512i high)
+{
+    const uint32_t left = b->to - off;
+    const __mmask64 there = _cvtu64_mask64(first_bits(left < BLOCK_BYTES ? left : BLOCK_BYTES));
+
+    return look_ahead(_mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, b->base + off), low,
+                      high);
+}
+
+/* Where a buffer ends: its token; a string that is open is marked, a number is closed in the dense row.
+ * @return the place behind in that row. */
+INLINE char *placed_end(struct json_tape *t, const struct json_placed *b, uint32_t *pos,
+                        uint8_t *kind, char *dense, uint64_t in_string, uint64_t in_plain)
+{
+    *pos = b->to;
+    *kind = KIND_LINE;
+    if (unlikely((in_string | in_plain) != 0)) {
+        if (in_string != 0)
+            tape_mark(t, b->to, MARK_RESCAN);
+        *dense = ' ';
+        dense += in_plain;
+        t->escaped = 0;
+    }
+    return dense;
+}
+
+/*
+ * As scan_fast(), from one buffer to the next: what it looks at ahead goes on with the next one. Where that
+ * is, a branch tells: worked out without one, it is a chain of latencies that is longer than all else.
+ * @return the buffer that it leaves alone from t->scanned on, or their number.
+ */
+static __attribute__((noinline)) uint32_t placed_fast(struct json_vectors *v, uint32_t first)
+{
+    const __m512i low = _mm512_load_si512(json_class);
+    const __m512i high = _mm512_load_si512(json_class + 64);
+    const __m512i numbers = numbers_64();
+    const struct json_placed *b_end = v->placed + v->n_placed, *at = v->placed + first,
+                             *far_at = at;
+    struct json_tape *t = &v->tape;
+    uint32_t *pos = v->pos + t->n_tokens;
+    uint8_t *kind = v->kind + t->n_tokens;
+    char *dense = v->dense + t->n_dense;
+    uint64_t in_string = 0, in_plain = 0;
+    uint32_t off = at->from, far_off = off;
+    struct ahead now, next;
+
+#define LOOK(into)                                      \
+    do {                                                \
+        into = look_placed(far_at, far_off, low, high); \
+        far_off += BLOCK_BYTES;                         \
+        if (far_off >= far_at->to) {                    \
+            far_at++;                                   \
+            far_off = far_at->from;                     \
+        }                                               \
+    } while (0)
+    LOOK(now);
+    LOOK(next);
+    while (at < b_end) {
+        struct ahead far;
+        struct block b;
+        uint32_t count;
+
+        LOOK(far);
+        block_classify(&b, &now);
+        now = next;
+        next = far;
+        block_tokens(&b, in_string, in_plain);
+        if (unlikely((b.special | t->escaped) != 0)) {
+            if (!block_listed(v, &b, in_string, in_plain, off))
+                break;
+        } else if (unlikely((b.line & b.in_string) != 0)) {
+            break;
+        }
+        dense += dense_put(dense, &b, in_plain);
+        count = block_put(&b, numbers, _mm512_set1_epi32((int)off), pos, kind);
+        pos += count;
+        kind += count;
+        in_string = (uint64_t)((int64_t)b.in_string >> 63);
+        in_plain = b.plain >> 63;
+        off += BLOCK_BYTES;
+        if (off >= at->to) {
+            dense = placed_end(t, at, pos++, kind++, dense, in_string, in_plain);
+            in_string = 0;
+            in_plain = 0;
+            at++;
+            off = at->from;
+        }
+    }
+#undef LOOK
+    t->in_string = in_string;
+    t->in_plain = in_plain;
+    t->n_tokens = (uint32_t)(pos - v->pos);
+    t->n_dense = (uint32_t)(dense - v->dense);
+    t->scanned = off;
+    return (uint32_t)(at - v->placed);
+}
+
+/* The rest of a buffer, as that of any. */
+static void placed_rest(struct json_vectors *v, uint32_t i)
+{
+    struct json_tape *t = &v->tape;
+
+    tape_enter(v, i);
+    scan_blocks(v, t->len);
+    if (t->in_plain != 0)
+        v->dense[t->n_dense++] = ' ';
+    tape_end(v);
+    tape_resume(t, t->len);
+}
+
+/* Checks what has been listed, buffer by buffer. */
+static __attribute__((noinline)) void check_listed(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+    uint32_t escape = 0, other = 0;
+
+    for (uint32_t i = 0; escape < t->n_escapes || other < t->n_others; i++) {
+        const uint32_t to = v->placed[i].to, first_escape = escape, first_other = other;
+
+        while (escape < t->n_escapes && v->escape[escape] <= to)
+            escape++;
+        while (other < t->n_others && v->other[other] < to)
+            other++;
+        tape_enter(v, i);
+        json_check_escapes(v, first_escape, escape);
+        check_others(v, first_other, other);
+    }
+    t->n_escapes = 0;
+    t->n_others = 0;
+}
+
+static void scan_buffers(struct json_vectors *v)
+{
+    struct json_tape *t = &v->tape;
+
+    for (uint32_t i = 0; (i = placed_fast(v, i)) < v->n_placed; i++)
+        placed_rest(v, i);
+    if (t->n_escapes + t->n_others != 0)
+        check_listed(v);
     check_dense(v);
 }
 
@@ -767,12 +950,14 @@ INLINE uint32_t lines_drop(uint32_t *pos, uint8_t *kind, uint32_t from, uint32_t
 }
 
 #include "dataplane/json/json_documents.h"
+#include "dataplane/json/json_buffers.h"
 
 const struct json_variant json_avx512 = {
     .lines = lines_next,
     .elements = elements_next,
     .single = single_next,
     .document = document_scan,
+    .buffers = buffers_next,
 };
 
 #ifdef __clang__

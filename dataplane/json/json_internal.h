@@ -50,6 +50,9 @@ typedef int json_elements_fn(struct json_stream *s, struct json_event *out, int 
 typedef bool json_single_fn(struct json_parser *p, struct json_event *ev, const char *from,
                             const char *end);
 
+/** Fills events of a stream of several buffers, as json_next(). */
+typedef int json_buffers_fn(struct json_stream *s, struct json_event *out, int max);
+
 /** A json_scan_fn for all of an object or array, of any size. @return false when it is left to the scalar
  * scanner; then scan says nothing. */
 typedef bool json_document_fn(struct json_parser *p, struct json_scan *scan);
@@ -60,6 +63,7 @@ struct json_variant {
     json_elements_fn *elements;
     json_single_fn *single;
     json_document_fn *document;
+    json_buffers_fn *buffers;
 };
 
 extern const struct json_variant json_avx512;

@@ -260,15 +260,15 @@ void json_check_plain(struct json_vectors *v)
     t->n_plain = 0;
 }
 
-void json_check_escapes(struct json_vectors *v)
+void json_check_escapes(struct json_vectors *v, uint32_t first, uint32_t end)
 {
     struct json_tape *t = &v->tape;
 
-    for (uint32_t i = 0; i < t->n_escapes; i++) {
+    ASSERT_HOT(end <= t->n_escapes);
+    for (uint32_t i = first; i < end; i++) {
         if (unlikely(!escape_ok(t, v->escape[i])))
             tape_mark(t, v->escape[i], MARK_RESCAN);
     }
-    t->n_escapes = 0;
 }
 
 /* ---- the first bytes of keys ---- */
@@ -342,6 +342,8 @@ void json_vectors_begin(struct json_vectors *v, const char *buf, uint32_t len)
     t->carried = 0;
     t->buf = buf;
     t->len = len;
+    t->start = 0;
+    v->n_placed = 0;
     t->ended = false;
     t->scanned = 0;
     t->in_string = 0;

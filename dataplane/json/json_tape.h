@@ -136,6 +136,7 @@ struct kind_masks {
 struct json_tape {
     const char *buf;
     uint32_t len;
+    uint32_t start;   /* nothing in front of it is read: 0, but for several buffers */
     uint32_t scanned; /* bytes that stage 1 is through with */
     bool ended;       /* the last line has its token */
     /* What one block says to the next. */
@@ -166,15 +167,26 @@ struct json_tape {
     uint8_t mark[TAPE_MARKS];
 };
 
+/** One of several buffers: on the tape its bytes are those from `from` to `to`. See json_buffers.h. */
+struct json_placed {
+    const char *base; /* byte i of the tape is base[i] */
+    uint32_t from, to;
+};
+
+#define PLACED_BEHIND 3 /* empty ones, for what looks ahead */
+
 struct json_vectors {
     struct json_tape tape;
-    uint32_t *pos;    /* of tokens */
-    uint32_t *plain;  /* positions of numbers and literals that have to be checked one by one */
-    uint32_t *far;    /* positions of far numbers, in order */
-    uint32_t *escape; /* positions behind backslashes */
-    uint32_t *other;  /* blocks that hold bytes that are not ASCII */
-    uint8_t *kind;    /* of tokens */
-    char *dense;      /* numbers and literals, each with the byte behind it: AVX-512 */
+    struct json_placed placed[JSON_BUFFERS_MAX + PLACED_BEHIND];
+    uint32_t n_placed;
+    uint32_t placed_next; /* the one that the next line is in */
+    uint32_t *pos;        /* of tokens */
+    uint32_t *plain;      /* positions of numbers and literals that have to be checked one by one */
+    uint32_t *far;        /* positions of far numbers, in order */
+    uint32_t *escape;     /* positions behind backslashes */
+    uint32_t *other;      /* blocks that hold bytes that are not ASCII */
+    uint8_t *kind;        /* of tokens */
+    char *dense;          /* numbers and literals, each with the byte behind it: AVX-512 */
     uint64_t block_tokens[CHUNK_BYTES / BLOCK_BYTES + 1]; /* of blocks, a bit a byte: AVX2 */
     uint16_t line[CHUNK_BYTES + BLOCK_BYTES];             /* tokens that are line feeds: AVX2 */
     uint32_t seen[SHAPE_SEEN];
@@ -223,8 +235,19 @@ INLINE uint8_t tape_marks(const struct json_tape *t, uint32_t from, uint32_t to)
 /** Checks the numbers and literals in plain[]: marks what is wrong, and lists what is far. */
 void json_check_plain(struct json_vectors *v);
 
-/** Checks the escapes in escape[]: marks what is wrong. */
-void json_check_escapes(struct json_vectors *v);
+/** Checks escapes of the buffer that is read, those in escape[first, end): marks what is wrong. */
+void json_check_escapes(struct json_vectors *v, uint32_t first, uint32_t end);
+
+/** Reads the tape's bytes of buffer i. */
+INLINE void tape_enter(struct json_vectors *v, uint32_t i)
+{
+    struct json_tape *t = &v->tape;
+
+    ASSERT_HOT(i < v->n_placed);
+    t->buf = v->placed[i].base;
+    t->start = v->placed[i].from;
+    t->len = v->placed[i].to;
+}
 
 /** What a vector variant needs. Alloc: yes. @return NULL without memory. */
 struct json_vectors *json_vectors_create(const struct json_paths *paths);

@@ -1,13 +1,14 @@
 /*
- * Goal: every variant of the parser that this CPU has says the same about every document, above all when
- * it takes an event for one that it has learned. Method: the first byte of the input chooses framing and
- * padding, the rest are documents. They are read three times, which is enough to learn every shape, and then
- * again with small changes that follow from the input: a bracket turned, a colon for a comma, a quote moved,
- * a number that is a literal (tjson_mutate()). What is read ends exactly JSON_PADDING_BYTES after the text in
- * an allocation of its own, so AddressSanitizer sees any read beyond. jansson judges the text as it came. The
- * mutator works on whole lines: it doubles and changes them, so that learned shapes meet near misses in one
- * buffer too. Canary: built with -D'SHAPE_MATCHES(hash,kinds,keys)=((hash)&&(kinds))' it has to stop within
- * seconds; tests/unit/test_json_canary.c does the like for every precaution in each run of the tests.
+ * Goal: every variant of the parser that this CPU has says the same about every document, above all when it
+ * takes an event for one that it has learned. Method: the first byte of the input chooses framing and
+ * padding, the rest are documents. They are read three times, which is enough to learn every shape, and
+ * then again with small changes that follow from the input: a bracket turned, a colon for a comma, a quote
+ * moved, a number that is a literal (tjson_mutate()), in one buffer and cut into several. What is read ends
+ * exactly JSON_PADDING_BYTES after the text in an allocation of its own, so AddressSanitizer sees any read
+ * beyond. jansson judges the text as it came. The mutator works on whole lines: it doubles and changes
+ * them, so that learned shapes meet near misses in one buffer too. Canary: built with
+ * -D'SHAPE_MATCHES(hash,kinds,keys)=((hash)&&(kinds))' it has to stop within seconds;
+ * tests/unit/test_json_canary.c does the like for every precaution in each run of the tests.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,22 @@ static void check(struct tjson *t, const char *text, size_t text_len, size_t spa
         abort();
     }
     free(buf);
+}
+
+/* The same in buffers of their own, cut at lines' ends and anywhere. */
+static void check_cut(struct tjson *t, struct tjson_rng *rng, const char *text, size_t len,
+                      unsigned choice)
+{
+    struct json_buffer buffer[JSON_BUFFERS_MAX];
+    const uint32_t n = tjson_cut(rng, text, len, paddings[choice % ARRAY_LEN(paddings)], buffer);
+
+    if (tjson_check_buffers(t, buffer, n) < 0) {
+        fprintf(stderr, "differ: %s\n%u buffers\n", t->what, n);
+        for (uint32_t i = 0; i < n; i++)
+            fprintf(stderr, "%u: %.*s\n", i, (int)buffer[i].len, buffer[i].ptr);
+        abort();
+    }
+    tjson_cut_free(buffer, n);
 }
 
 static uint64_t hash_of(const char *text, size_t len)
@@ -79,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (unsigned k = round % 4; k < 4; k++)
             n = tjson_mutate(&rng, changed, n, CHANGED_MAX);
         check(&t, changed, n, tjson_below(&rng, 64), round, framing, 0);
+        check_cut(&t, &rng, changed, n, round);
     }
     tjson_fini(&t);
     return 0;

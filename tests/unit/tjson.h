@@ -56,6 +56,22 @@ void tjson_fini(struct tjson *t);
 int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing framing,
                 unsigned flags);
 
+/**
+ * Reads n buffers as one stream with every variant, and compares with the scalar variant on each alone.
+ * @return the number of documents, or -1 with the difference in t->what.
+ */
+int tjson_check_buffers(struct tjson *t, const struct json_buffer *buffer, uint32_t n);
+
+/**
+ * Lists len bytes of text as buffers, cut at lines' ends and anywhere, each in an allocation that ends with
+ * its padding. Owner: the caller, until tjson_cut_free(). @return how many.
+ */
+uint32_t tjson_cut(struct tjson_rng *r, const char *text, size_t len, const char *padding,
+                   struct json_buffer buffer[JSON_BUFFERS_MAX]);
+
+/** Frees what tjson_cut() took. */
+void tjson_cut_free(struct json_buffer *buffer, uint32_t n);
+
 /* ---- memory between two pages that may not be touched ---- */
 
 struct tjson_guard {

@@ -39,8 +39,9 @@ static enum canary {
     ((canary == MARKS && (what) == MARK_RESCAN) || (canary == RETURNS && (what) == MARK_RETURN) \
          ? (void)0                                                                              \
          : tape_mark(t, off, what))
-#define json_check_plain(v)   (canary == PLAIN ? (void)0 : json_check_plain(v))
-#define json_check_escapes(v) (canary == ESCAPES ? (void)0 : json_check_escapes(v))
+#define json_check_plain(v) (canary == PLAIN ? (void)0 : json_check_plain(v))
+#define json_check_escapes(v, first, end) \
+    (canary == ESCAPES ? (void)0 : json_check_escapes(v, first, end))
 
 #define ROUNDS     20000
 #define TEXT_BYTES 65536
@@ -56,8 +57,29 @@ static size_t as_array(char *text, size_t len)
     return len + 1;
 }
 
+/* Whether the variants agree about text as lines and as an array. */
+static inline bool agree_whole(struct tjson *t, char *text, size_t len)
+{
+    if (tjson_check(t, text, len, JSON_FRAMING_LINES, 0) < 0)
+        return false;
+    len = as_array(text, len);
+    return tjson_check(t, text, len, JSON_FRAMING_ARRAY, 0) >= 0;
+}
+
+/* The same of its lines in buffers of their own. */
+static inline bool agree_cut(struct tjson *t, char *text, size_t len)
+{
+    struct json_buffer buffer[JSON_BUFFERS_MAX];
+    struct tjson_rng r = {len};
+    const uint32_t n = tjson_cut(&r, text, len, "\"}", buffer);
+    const bool agree = tjson_check_buffers(t, buffer, n) >= 0;
+
+    tjson_cut_free(buffer, n);
+    return agree;
+}
+
 /* @return the round in which a difference was found, or ROUNDS. */
-static inline unsigned rounds_until_found(void)
+static inline unsigned rounds_until_found(bool (*agree)(struct tjson *t, char *text, size_t len))
 {
     static char text[TEXT_BYTES + JSON_PADDING_BYTES];
     struct tjson t;
@@ -66,13 +88,10 @@ static inline unsigned rounds_until_found(void)
     tjson_init(&t, tjson_paths, tjson_n_paths);
     for (; round < ROUNDS; round++) {
         struct tjson_rng r = {round};
-        size_t len = tjson_changed_events(&r, tjson_below(&r, 64), text, TEXT_BYTES - 2);
+        const size_t len = tjson_changed_events(&r, tjson_below(&r, 64), text, TEXT_BYTES - 2);
 
         memset(text + len, ' ', JSON_PADDING_BYTES);
-        if (tjson_check(&t, text, len, JSON_FRAMING_LINES, 0) < 0)
-            break;
-        len = as_array(text, len);
-        if (tjson_check(&t, text, len, JSON_FRAMING_ARRAY, 0) < 0)
+        if (!agree(&t, text, len))
             break;
     }
     if (round < ROUNDS)
@@ -83,19 +102,24 @@ static inline unsigned rounds_until_found(void)
 
 static void expect_found(enum json_isa isa, enum canary what)
 {
-    unsigned round;
+    unsigned round, cut;
 
     if (!json_isa_usable(isa)) {
         print_message("this CPU has no %s\n", json_isa_name(isa));
         skip();
     }
     canary = what;
-    round = rounds_until_found();
+    round = rounds_until_found(agree_whole);
+    cut = rounds_until_found(agree_cut);
     canary = NONE;
     if (what == NONE)
         assert_int_equal(round, ROUNDS);
     else
         assert_true(round < ROUNDS);
+    if (what == NONE || what == LINES || what == SEPARATORS) /* those are about arrays */
+        assert_int_equal(cut, ROUNDS);
+    else
+        assert_true(cut < ROUNDS);
 }
 
 /* Each test's state is what it switches off. */

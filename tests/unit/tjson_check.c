@@ -435,3 +435,100 @@ int tjson_check(struct tjson *t, const char *buf, size_t len, enum json_framing 
         return -1;
     return n;
 }
+
+/* ---- several buffers ---- */
+
+/* The next document by the scalar variant, one buffer at a time. Its parser has no state, so it may be in use
+ * for another stream. */
+static const struct json_event *alone_next(struct tjson *t, struct reader *r,
+                                           const struct json_buffer *buffer, uint32_t n,
+                                           uint32_t *next)
+{
+    const struct json_event *ev = reader_next(r);
+
+    while (ev == NULL && *next < n) {
+        json_stream_init(&r->s, t->parser[0], buffer[*next].ptr, buffer[*next].len,
+                         JSON_FRAMING_LINES);
+        ++*next;
+        ev = reader_next(r);
+    }
+    return ev;
+}
+
+/* Whether all variants give this document next, of that buffer. */
+static bool same_buffers(struct tjson *t, struct reader r[TJSON_ISAS_MAX],
+                         const struct json_event *want, uint32_t buffer)
+{
+    for (int v = 0; v < t->n; v++) {
+        const struct json_event *ev = reader_next(&r[v]);
+
+        if (want == NULL && ev == NULL)
+            continue;
+        if (!same_event(t, v, want, ev))
+            return false;
+        if (ev->buffer != buffer)
+            return differ(t, "%s: buffer %u, not %u", json_isa_name(t->isa[v]), ev->buffer, buffer);
+        if (v > 0 && !sound_tokens(t, v, ev))
+            return false;
+    }
+    return true;
+}
+
+int tjson_check_buffers(struct tjson *t, const struct json_buffer *buffer, uint32_t n)
+{
+    static _Thread_local struct reader r[TJSON_ISAS_MAX], alone;
+    const struct json_event *want;
+    uint32_t next = 0;
+    int found = 0;
+
+    for (int v = 0; v < t->n; v++) {
+        json_stream_init_buffers(&r[v].s, t->parser[v], buffer, n);
+        r[v].n = r[v].at = 0;
+        r[v].batch = batches[((unsigned)v + t->turn) % ARRAY_LEN(batches)];
+    }
+    t->turn++;
+    alone = (struct reader){.batch = BATCH_MAX};
+    json_stream_init(&alone.s, t->parser[0], "", 0, JSON_FRAMING_LINES);
+    for (;; found++) {
+        want = alone_next(t, &alone, buffer, n, &next);
+        if (!same_buffers(t, r, want, next - 1))
+            return -1;
+        if (want == NULL)
+            return found;
+    }
+}
+
+uint32_t tjson_cut(struct tjson_rng *r, const char *text, size_t len, const char *padding,
+                   struct json_buffer buffer[JSON_BUFFERS_MAX])
+{
+    const size_t n_padding = strlen(padding);
+    uint32_t n = 0;
+
+    for (size_t at = 0; n < JSON_BUFFERS_MAX && (at < len || n == 0);) {
+        const uint32_t how = tjson_below(r, 8);
+        size_t bytes = how == 0 ? tjson_below(r, 200) : len - at;
+        const char *newline = memchr(text + at, '\n', len - at);
+        char *copy;
+
+        if (how > 1 && newline != NULL) /* with its line feed or without it */
+            bytes = (size_t)(newline - text) - at + how % 2;
+        if (bytes > len - at)
+            bytes = len - at;
+        if (bytes > JSON_BUFFER_BYTES_MAX)
+            bytes = JSON_BUFFER_BYTES_MAX;
+        copy = malloc(bytes + JSON_PADDING_BYTES);
+        ASSERT(copy != NULL);
+        memcpy(copy, text + at, bytes);
+        for (size_t i = 0; i < JSON_PADDING_BYTES; i++)
+            copy[bytes + i] = padding[i % n_padding];
+        buffer[n++] = (struct json_buffer){.ptr = copy, .len = (uint32_t)bytes};
+        at += bytes;
+    }
+    return n;
+}
+
+void tjson_cut_free(struct json_buffer *buffer, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)buffer[i].ptr);
+}
