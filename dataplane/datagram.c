@@ -51,3 +51,45 @@ bool datagram_take(struct worker *w, const struct datagram *d)
                w->result.accepted == 0);
     return true;
 }
+
+/* Takes a run of datagrams that join, together. @return a bit for each that is to be taken alone. */
+static uint64_t run_take(struct worker *w, const struct datagram *d, uint32_t n)
+{
+    struct json_buffer buffer[JSON_BUFFERS_MAX];
+    const struct sockaddr_storage *peer[JSON_BUFFERS_MAX];
+    struct ingest_burst burst = {
+        .buffer = buffer, .peer = peer, .input = d->input, .now_us = w->wall_us, .n = n};
+
+    ASSERT_HOT(n > 0 && n <= JSON_BUFFERS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        buffer[i] = (struct json_buffer){.ptr = d[i].buf, .len = d[i].len};
+        peer[i] = d[i].from;
+    }
+    return ingest_burst(w->ingest, &burst, &w->result);
+}
+
+uint64_t datagrams_take(struct worker *w, const struct datagram *d, uint32_t n)
+{
+    uint64_t wait = 0;
+
+    ASSERT_HOT(n <= JSON_BUFFERS_MAX);
+    for (uint32_t i = 0; i < n;) {
+        uint32_t run = 0;
+        uint64_t alone = 1;
+
+        while (i + run < n && ingest_joins(d[i + run].buf, d[i + run].len))
+            run++;
+        if (run > 1 && !worker_draining(w))
+            alone = run_take(w, d + i, run);
+        else
+            run = 1;
+        for (; unlikely(alone != 0); alone &= alone - 1) {
+            const uint32_t at = i + (uint32_t)__builtin_ctzll(alone);
+
+            if (!datagram_take(w, &d[at]))
+                wait |= UINT64_C(1) << at;
+        }
+        i += run;
+    }
+    return wait;
+}

@@ -687,6 +687,16 @@ static void result_clear(struct ingest_result *r)
     r->refused = REASON_NONE;
 }
 
+/* Takes events of the body under way. */
+static void events_take(struct ingest *in, uint32_t n)
+{
+    ASSERT_HOT(n <= BATCH);
+    if (in->body_type == NULL)
+        types_ahead(in, n);
+    for (uint32_t i = 0; i < n; i++)
+        document_take(in, &in->event[i], in->found[i]);
+}
+
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out)
 {
     enum json_framing framing =
@@ -710,14 +720,75 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     in->position = body->position;
     in->now_us = body->now_us != 0 ? body->now_us : clock_wall_us();
     json_stream_init(&s, in->parser, body->buf, body->len, framing);
-    while ((n = json_next(&s, in->event, BATCH)) > 0) {
-        if (in->body_type == NULL)
-            types_ahead(in, (uint32_t)n);
-        for (int i = 0; i < n; i++)
-            document_take(in, &in->event[i], in->found[i]);
-    }
+    while ((n = json_next(&s, in->event, BATCH)) > 0)
+        events_take(in, (uint32_t)n);
     if (in->position == body->position && framing != JSON_FRAMING_ARRAY && !body->lines)
         out->refused = REASON_EMPTY_BODY;
+}
+
+/* ---- bursts ---- */
+
+/* Whether all documents of a burst certainly find room; they are counted only when room is short. */
+static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
+{
+    size_t len = 0, n = 0;
+
+    for (uint32_t i = 0; i < burst->n; i++)
+        len += burst->buffer[i].len;
+    if (likely(room_for(in, len, len / 2 + burst->n) == REASON_NONE))
+        return true;
+    for (uint32_t i = 0; i < burst->n; i++)
+        n += lines_breaks(burst->buffer[i].ptr, burst->buffer[i].len) + 1;
+    return room_for(in, len, n) == REASON_NONE;
+}
+
+/* The same as events_take() for those of a burst: *at is the body that the event before was of. A body whose
+ * first line is no event may be a single document over several lines: then it is left. */
+static uint64_t burst_events_take(struct ingest *in, const struct ingest_burst *burst,
+                                  struct ingest_body *body, uint32_t *at, uint64_t left, uint32_t n)
+{
+    types_ahead(in, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct json_event *ev = &in->event[i];
+
+        if (ev->buffer != *at) {
+            const struct json_buffer *b = &burst->buffer[ev->buffer];
+
+            *at = ev->buffer;
+            body->peer = burst->peer[ev->buffer];
+            in->position = 0;
+            if (unlikely(ev->error != JSON_ERROR_NONE) &&
+                json_detect(b->ptr, b->len) == JSON_FRAMING_SINGLE)
+                left |= UINT64_C(1) << ev->buffer;
+        }
+        if (likely((left >> ev->buffer & 1) == 0))
+            document_take(in, ev, in->found[i]);
+    }
+    return left;
+}
+
+uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
+                      struct ingest_result *out)
+{
+    struct ingest_body body = {.input = burst->input};
+    uint32_t at = UINT32_MAX;
+    uint64_t left = 0;
+    struct json_stream s;
+    int n;
+
+    ASSERT_HOT(burst->n > 0 && burst->n <= JSON_BUFFERS_MAX);
+    result_clear(out);
+    if (!burst_fits(in, burst))
+        return ~UINT64_C(0) >> (64 - burst->n);
+    in->body = &body;
+    in->result = out;
+    in->body_type = NULL;
+    in->now_us = burst->now_us;
+    json_stream_init_buffers(&s, in->parser, burst->buffer, burst->n);
+    while ((n = json_next(&s, in->event, BATCH)) > 0)
+        left = burst_events_take(in, burst, &body, &at, left, (uint32_t)n);
+    in->body = NULL;
+    return left;
 }
 
 void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,
@@ -731,7 +802,7 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
     in->result = out;
     in->body_type = NULL;
     in->position = body->position;
-    in->now_us = clock_wall_us();
+    in->now_us = body->now_us != 0 ? body->now_us : clock_wall_us();
     dead_letter(in, types_unknown(in->types), reason, detail, 0,
                 (struct span){.ptr = body->buf, .len = body->len});
 }

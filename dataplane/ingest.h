@@ -35,6 +35,15 @@ struct ingest_body {
     int64_t now_us;    /* wall clock, for many small bodies that come at once; 0: it is asked */
 };
 
+/** Small bodies that came at once, each of one or more lines. */
+struct ingest_burst {
+    const struct json_buffer *buffer;           /* n, 1 to JSON_BUFFERS_MAX; each ingest_joins() */
+    const struct sockaddr_storage *const *peer; /* of each */
+    const char *input;
+    int64_t now_us; /* wall clock */
+    uint32_t n;
+};
+
 /** What became of it. */
 struct ingest_result {
     enum reason refused; /* REASON_NONE: admitted whole */
@@ -111,6 +120,21 @@ uint32_t ingest_line_max(uint32_t event_bytes_max);
 
 /** Takes a whole body in, or nothing of it. out is large: keep one per worker. */
 void ingest_body(struct ingest *in, const struct ingest_body *body, struct ingest_result *out);
+
+/** Whether a body may be one of a burst: it begins as lines do. Others are for ingest_body(). Thread: any. */
+static inline bool ingest_joins(const char *buf, size_t len)
+{
+    return len >= 2 && len <= JSON_BUFFER_BYTES_MAX && buf[0] == '{' && buf[1] != '\n' &&
+           buf[1] != '\r';
+}
+
+/**
+ * Takes the bodies of a burst in as ingest_body() does each, but parsed together. out counts for all of them.
+ * Thread: worker.
+ * @return a bit for each that is left as it was, for ingest_body(): all when room is short.
+ */
+uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
+                      struct ingest_result *out) WARN_UNUSED;
 
 /** Takes all of body as one dead letter, if there is room for it. */
 void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,

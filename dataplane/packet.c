@@ -107,11 +107,25 @@ static bool sums_ok(const struct worker *w, const struct rte_mbuf *m, const uint
     return (ip_seen || packet_ip_sum_ok(frame, v)) && (udp_seen || packet_udp_sum_ok(frame, v));
 }
 
-static struct datagram datagram_of(struct worker *w, const uint8_t *frame,
-                                   const struct packet_view *v, struct sockaddr_storage *from)
+/* ---- datagrams, many at once ---- */
+
+/* Datagrams in the order of their frames: they are parsed together. */
+struct batch {
+    uint32_t n;
+    struct rte_mbuf *mbuf[BURST];
+    struct datagram datagram[BURST];
+    struct sockaddr_storage from[BURST];
+};
+
+static void batch_add(struct worker *w, struct batch *b, struct rte_mbuf *m, const uint8_t *frame,
+                      const struct packet_view *v)
 {
+    struct sockaddr_storage *from = &b->from[b->n];
+
+    ASSERT_HOT(b->n < BURST);
     packet_source(frame, v, from);
-    return (struct datagram){
+    b->mbuf[b->n] = m;
+    b->datagram[b->n] = (struct datagram){
         .buf = (const char *)frame + v->payload,
         .len = v->payload_len,
         .input = "dpdk",
@@ -119,9 +133,14 @@ static struct datagram datagram_of(struct worker *w, const uint8_t *frame,
         .dropped = w->stats.packet_dropped,
         .dropped_lines = &w->stats.packet_dropped_lines,
     };
+    b->n++;
 }
 
-/* ---- waiting ---- */
+/* Whether no other frame may come behind this one: it lies where the next frame in pieces will. */
+static bool batch_ends(const struct worker *w, const struct batch *b, const uint8_t *frame)
+{
+    return b->n == BURST || (const char *)frame == w->packets.flat;
+}
 
 static COLD_PATH bool wait_push(struct worker *w, struct rte_mbuf *m, const struct datagram *d)
 {
@@ -140,29 +159,82 @@ static COLD_PATH bool wait_push(struct worker *w, struct rte_mbuf *m, const stru
     return true;
 }
 
-bool packets_unstall(struct worker *w)
+/* Takes the batch, or has it wait behind those that do. What need not be kept is added to done. */
+static void batch_take(struct worker *w, struct batch *b, struct rte_mbuf **done, uint16_t *n_done)
+{
+    const uint64_t all = ~UINT64_C(0) >> (64 - BURST);
+    uint64_t wait = all, bytes = 0;
+
+    if (b->n == 0)
+        return;
+    for (uint32_t i = 0; i < b->n; i++)
+        bytes += b->datagram[i].len;
+    stat_add(&w->stats.packet_datagrams, b->n);
+    stat_add(&w->stats.packet_bytes, bytes);
+    if (likely(w->packets.n_waiting == 0))
+        wait = datagrams_take(w, b->datagram, b->n);
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (unlikely((wait >> i & 1) != 0) && wait_push(w, b->mbuf[i], &b->datagram[i]))
+            continue;
+        done[(*n_done)++] = b->mbuf[i];
+    }
+    b->n = 0;
+}
+
+/* ---- waiting ---- */
+
+static struct packet_waiting *waiting_at(const struct packets *p, uint32_t i)
+{
+    ASSERT_HOT(i < p->n_waiting);
+    return &p->waiting[(p->first + i) % p->share->waiting_max];
+}
+
+/* The first of those that wait, as a batch. */
+static void waiting_batch(struct worker *w, struct batch *b)
 {
     struct packets *p = &w->packets;
 
-    while (p->n_waiting > 0) {
-        const struct packet_waiting *at = &p->waiting[p->first];
-        const uint8_t *frame = frame_bytes(w, at->mbuf);
-        struct sockaddr_storage from;
+    b->n = 0;
+    for (uint32_t i = 0; i < p->n_waiting; i++) {
+        struct rte_mbuf *m = waiting_at(p, i)->mbuf;
+        const uint8_t *frame = frame_bytes(w, m);
         struct packet_view v;
-        enum packet_kind kind = packet_parse(frame, at->mbuf->pkt_len, &p->share->udp, &v);
-        struct datagram d;
+        enum packet_kind kind = packet_parse(frame, m->pkt_len, &p->share->udp, &v);
 
         ASSERT(kind == PACKET_DATAGRAM);
-        d = datagram_of(w, frame, &v, &from);
-        if (!datagram_take(w, &d)) {
-            if (w->now_us - at->since_us < WAIT_US)
-                return true;
-            datagram_drop(&d, REASON_BLOCKS_BUSY);
+        batch_add(w, b, m, frame, &v);
+        if (batch_ends(w, b, frame))
+            break;
+    }
+}
+
+bool packets_unstall(struct worker *w)
+{
+    struct packets *p = &w->packets;
+    struct batch b;
+
+    while (p->n_waiting > 0) {
+        uint32_t kept = 0;
+        uint64_t wait;
+
+        waiting_batch(w, &b);
+        wait = datagrams_take(w, b.datagram, b.n);
+        for (uint32_t i = b.n; i-- > 0;) { /* from behind: what is kept moves up */
+            const struct packet_waiting at = *waiting_at(p, i);
+
+            if ((wait >> i & 1) != 0 && w->now_us - at.since_us < WAIT_US) {
+                *waiting_at(p, b.n - ++kept) = at;
+                continue;
+            }
+            if ((wait >> i & 1) != 0)
+                datagram_drop(&b.datagram[i], REASON_BLOCKS_BUSY);
+            rte_pktmbuf_free(at.mbuf);
         }
-        rte_pktmbuf_free(at->mbuf);
-        p->first = (p->first + 1) % p->share->waiting_max;
-        p->n_waiting--;
+        p->first = (p->first + b.n - kept) % p->share->waiting_max;
+        p->n_waiting -= b.n - kept;
         stat_set(&w->stats.packet_waiting, p->n_waiting);
+        if (kept > 0)
+            return true;
     }
     return false;
 }
@@ -176,20 +248,7 @@ bool packets_quiet(const struct worker *w)
 /* ---- bursts ---- */
 
 /* Where a frame goes. */
-enum way { WAY_DONE, WAY_KEPT, WAY_KERNEL };
-
-static enum way datagram_arrived(struct worker *w, struct rte_mbuf *m, const uint8_t *frame,
-                                 const struct packet_view *v)
-{
-    struct sockaddr_storage from;
-    struct datagram d = datagram_of(w, frame, v, &from);
-
-    stat_add(&w->stats.packet_datagrams, 1);
-    stat_add(&w->stats.packet_bytes, d.len);
-    if (likely(w->packets.n_waiting == 0 && datagram_take(w, &d)))
-        return WAY_DONE;
-    return wait_push(w, m, &d) ? WAY_KEPT : WAY_DONE;
-}
+enum way { WAY_DONE, WAY_OURS, WAY_KERNEL };
 
 static COLD_PATH enum way not_ours(struct worker *w, enum reason reason, bool has_exception)
 {
@@ -201,19 +260,18 @@ static COLD_PATH enum way not_ours(struct worker *w, enum reason reason, bool ha
     return WAY_DONE;
 }
 
-static enum way frame_arrived(struct worker *w, struct rte_mbuf *m, bool has_exception)
+/* Looks at a frame's headers and checksums, of one for us *v is complete. */
+static enum way frame_arrived(struct worker *w, const struct rte_mbuf *m, const uint8_t *frame,
+                              bool has_exception, struct packet_view *v)
 {
-    const uint8_t *frame = frame_bytes(w, m);
-    struct packet_view v;
-
     if (unlikely(frame == NULL))
         return not_ours(w, REASON_NOT_OURS, has_exception);
     if (unlikely((const char *)frame == w->packets.flat))
         stat_add(&w->stats.packet_copied, 1);
-    switch (packet_parse(frame, m->pkt_len, &w->packets.share->udp, &v)) {
+    switch (packet_parse(frame, m->pkt_len, &w->packets.share->udp, v)) {
     case PACKET_DATAGRAM:
-        if (likely(sums_ok(w, m, frame, &v)))
-            return datagram_arrived(w, m, frame, &v);
+        if (likely(sums_ok(w, m, frame, v)))
+            return WAY_OURS;
         frame_drop(w, REASON_BAD_CHECKSUM);
         return WAY_DONE;
     case PACKET_TRUNCATED:
@@ -253,22 +311,31 @@ static void burst_take(struct worker *w, const struct nic_queue *q, struct rte_m
 {
     struct rte_mbuf *done[BURST], *kernel[BURST];
     uint16_t n_done = 0, n_kernel = 0;
+    struct batch b;
 
     stat_add(&w->stats.packet_received, n);
+    b.n = 0;
     for (uint16_t i = 0; i < n; i++) {
+        const uint8_t *frame = frame_bytes(w, m[i]);
+        struct packet_view v;
+
         if (i + 1 < n)
             rte_prefetch0(rte_pktmbuf_mtod(m[i + 1], void *));
-        switch (frame_arrived(w, m[i], q->has_exception)) {
+        switch (frame_arrived(w, m[i], frame, q->has_exception, &v)) {
         case WAY_DONE:
             done[n_done++] = m[i];
             break;
         case WAY_KERNEL:
             kernel[n_kernel++] = m[i];
             break;
-        case WAY_KEPT:
+        case WAY_OURS:
+            batch_add(w, &b, m[i], frame, &v);
+            if (unlikely(batch_ends(w, &b, frame)))
+                batch_take(w, &b, done, &n_done);
             break;
         }
     }
+    batch_take(w, &b, done, &n_done);
     ASSERT(n_done + n_kernel <= n);
     rte_pktmbuf_free_bulk(done, n_done);
     if (unlikely(n_kernel > 0))

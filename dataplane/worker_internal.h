@@ -429,6 +429,13 @@ void injections_end(struct worker *w);
  * are short: it may be tried again, or dropped. */
 bool datagram_take(struct worker *w, const struct datagram *d);
 
+/**
+ * As datagram_take() for n datagrams of one input, JSON_BUFFERS_MAX at most: those that are lines are parsed
+ * together. Thread: worker.
+ * @return a bit for each that may be tried again, or dropped.
+ */
+uint64_t datagrams_take(struct worker *w, const struct datagram *d, uint32_t n) WARN_UNUSED;
+
 /** Counts a datagram that is lost. Thread: worker. */
 void datagram_drop(const struct datagram *d, enum reason reason);
 

@@ -1,13 +1,12 @@
 /*
  * Arbitrary datagrams with little block memory: each is taken, with every document of it in a block
  * as an event or a dead letter, or nothing of it is and it is counted once, or may be tried again. A
- * malformed array is one dead letter of all its bytes.
+ * malformed array is one dead letter of all its bytes. And several, cut apart at a byte that no text has,
+ * leave the same when they are taken together as when each is taken alone.
  */
-#include "tests/unit/tcore_ingest.h"
-
 #include <netinet/in.h>
 
-#include "dataplane/datagram.c"
+#include "tests/unit/tburst.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -59,6 +58,35 @@ static uint64_t dropped(const struct worker *w)
     return n;
 }
 
+#define APART 0x1e
+
+static void take_both_ways(const uint8_t *data, size_t len, const struct sockaddr_storage *peer)
+{
+    static struct tburst both;
+    struct datagram d[32];
+    uint32_t n = 0;
+
+    if (both.alone.core == NULL)
+        tburst_up(&both);
+    while (n < ARRAY_LEN(d)) {
+        const uint8_t *end = memchr(data, APART, len);
+        const size_t bytes = end == NULL ? len : (size_t)(end - data);
+        char *copy = malloc(bytes + JSON_PADDING_BYTES);
+
+        memset(copy + bytes, "\"}\xC3\\"[n % 4], JSON_PADDING_BYTES);
+        memcpy(copy, data, bytes);
+        d[n++] =
+            (struct datagram){.buf = copy, .len = (uint32_t)bytes, .input = "dpdk", .from = peer};
+        if (end == NULL)
+            break;
+        data = end + 1;
+        len -= bytes + 1;
+    }
+    ASSERT(tburst_take(&both, d, n) >= 0);
+    for (uint32_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)d[i].buf);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct tcore_ingest *t;
@@ -86,6 +114,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     from.sin6_addr.s6_addr[15] = 1;
     memcpy(&peer, &from, sizeof(from));
+    if (len > 0 && memchr(data, APART, len) != NULL)
+        take_both_ways(data, len, &peer);
+    tcore_in = t;
     d.dropped = w->stats.udp_dropped;
     d.dropped_lines = &w->stats.udp_dropped_lines;
     d.buf = copy = calloc(1, len + JSON_PADDING_BYTES);
