@@ -43,12 +43,12 @@ SIM_FAKED  := dataplane/base/compiler.c dataplane/base/log.c dataplane/base/mem.
 SIM_SRC    := $(filter-out $(SIM_FAKED),$(wildcard $(addsuffix /*.c,dataplane/base dataplane/block dataplane/json dataplane/event \
 	      dataplane/journal sinks/delivery sinks/dedupe sinks)) dataplane/lane.c sinks/engine/retry.c sinks/engine/answer.c sinks/engine/text.c \
 	      sinks/bigquery/bq_insert.c sinks/bigquery/bq_insert_read.c sinks/bigquery/bq_row.c)
-SIM_CANARIES := 1 2 3 4 5 6
-SIM_CANARY := dataplane/journal/writer.c sinks/deliver.c sinks/dedupe.c sinks/dedupe/idlog_read.c sinks/bigquery/bq_insert.c # where faults are built in
+SIM_CANARIES := 1 2 3 4 5 6 8
+SIM_CANARY := dataplane/journal/writer.c sinks/deliver.c sinks/dedupe.c sinks/dedupe/idlog_read.c sinks/bigquery/bq_insert.c sinks/delivery/spool.c # where faults are built in
 SIM_FLAGS  := -DDLOG_FILE_BYTES_MIN=131072ull -DDLOG_ROOM_BYTES_MIN=32768ull -DFRAME_BYTES_MAX=32768u -DREAD_CHUNK_BYTES=65536u \
 	      -DPLAN_OBJECTS_PER_LOAD=800 -DSKIPS_BYTES_MAX=2048u -DSCAN_BYTES=20480u -DPENSTOCK_ASSERT_HOT=1 \
 	      -DID_SEGMENT_MIN=32768u -DID_SEGMENT_MAX=65536u -DID_PENDING_MAX=8192u -DID_PENDING_WRITE=2048u -DID_RUN_MAX=512u \
-	      -DDEDUPE_SLACK_US=10000000
+	      -DDEDUPE_SLACK_US=10000000 -DPARKED_MANY=0u
 SIM_BIN    := $(addprefix $(BUILD)/sim/,sim $(SIM_CANARIES:%=sim_canary%))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -107,7 +107,7 @@ struct config {
     const char *token_file, *key_file;
     uint64_t credentials_source; /* enum auth_source */
     uint64_t group_bytes_max, group_age_max, group_memory;
-    uint64_t sinks_threads, backlog_share, park_retry, connect_timeout, stall_timeout;
+    uint64_t sinks_threads, backlog_share, park_retry, spool_bytes, connect_timeout, stall_timeout;
     const char *ca_file;
     uint64_t delivery_log_file;
     uint64_t eal_huge_pages; /* enum config_huge_pages */

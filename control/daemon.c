@@ -109,6 +109,19 @@ static int open_dlog(struct daemon *d)
     return rc != 0 ? fail_with("delivery log", error, rc) : 0;
 }
 
+static int open_spool(struct daemon *d)
+{
+    struct spool_config config = {.dir = d->place.spool_dir,
+                                  .log_id = dlog_id(d->dlog),
+                                  .ports_max = (uint32_t)d->config->sinks_threads};
+    char error[ERROR_BYTES] = "";
+    int rc;
+
+    ASSERT(d->spool == NULL);
+    rc = spool_open(&config, &storage_posix, dlog_state(d->dlog), &d->spool, error, sizeof(error));
+    return rc != 0 ? fail_with("spool", error, rc) : 0;
+}
+
 static int create_sinks(struct daemon *d)
 {
     char error[ERROR_BYTES] = "";
@@ -125,6 +138,7 @@ static int create_sinks(struct daemon *d)
         s->config.storage = &storage_posix;
         s->config.gcs.ramp = &d->ramp;
         s->config.owner = d->owner;
+        s->config.spool = d->spool;
         pthread_mutex_init(&s->calling, NULL);
         rc = sink_create(&s->config, &d->config->types, d->journal, d->n_journals, d->dlog,
                          &s->sink, error, sizeof(error));
@@ -322,6 +336,10 @@ static int start_threads(struct daemon *d)
     rc = keeper_start(d);
     if (rc != 0)
         return fail_with("keeper", "", rc);
+    spool_clean(d->spool);
+    rc = spool_start(d->spool);
+    if (rc != 0)
+        return fail_with("spool", "", rc);
     for (uint32_t i = 0; i < d->n_sinks; i++) {
         rc = sink_start(d->sink[i].sink);
         if (rc != 0)
@@ -394,7 +412,7 @@ static int start_all(struct daemon *d)
         d->worker_config[i].live = live_join(tuning_live(d->tuning));
     }
     ASSERT(d->n_workers > 0);
-    if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 ||
+    if ((rc = open_journals(d)) != 0 || (rc = open_dlog(d)) != 0 || (rc = open_spool(d)) != 0 ||
         (rc = ownership_create(d)) != 0 || (rc = create_sinks(d)) != 0 ||
         (rc = create_lanes(d)) != 0 || (rc = create_nics(d)) != 0)
         return rc;
@@ -421,6 +439,7 @@ static bool stop_threads(struct daemon *d)
     ownership_release(d);
     for (uint32_t i = 0; i < d->sinks_running; i++)
         sink_stop(d->sink[i].sink);
+    spool_stop(d->spool);
     keeper_stop(d);
     if (d->dlog_running)
         dlog_stop(d->dlog);
@@ -444,6 +463,7 @@ static void destroy_all(struct daemon *d)
         for (uint32_t s = 0; s < d->n_sinks; s++)
             lane_destroy(d->lane[w][s]);
     }
+    spool_close(d->spool);
     dlog_close(d->dlog);
     for (uint32_t i = 0; i < d->n_journals; i++)
         journal_close(d->journal[i]);

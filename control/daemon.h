@@ -2,7 +2,7 @@
  * The daemon: everything that runs, its order of start and stop, and what the CLI and admin threads
  * see of it.
  *
- *     start: data_dir, lock → EAL → journals → delivery log → sink threads, lanes → workers →
+ *     start: data_dir, lock → EAL → journals → delivery log, spool → sink threads, lanes → workers →
  * keeper → admin, CLI stop:  workers drained → groups flushed → idle or out of time → workers →
  * sink threads → delivery log
  *
@@ -20,6 +20,7 @@
 #include "control/place.h"
 #include "control/tuning.h"
 #include "dataplane/worker.h"
+#include "sinks/delivery/spool.h"
 #include "sinks/owner/owner.h"
 #include "sinks/sink.h"
 
@@ -77,6 +78,7 @@ struct daemon {
     struct daemon_sink sink[SINK_THREADS_MAX];
     struct lane *lane[CONFIG_WORKERS_MAX][SINK_THREADS_MAX];
     struct dlog *dlog;
+    struct spool *spool;
     struct dlq *dlq; /* dead letters' fates */
     struct admin *admin;
     struct cli *cli;

@@ -297,6 +297,11 @@ static const struct knob table[] = {
       "is more than half full."),
     R("sinks.park_retry", DURATION, park_retry, SEC, DAY, "60s", "",
       "What was refused for good (rights, names) is tried again after this."),
+    R("sinks.spool_bytes", SIZE, spool_bytes, 0, 1024 * TIB, "4GiB", "",
+      "When a journal is half full, events whose objects or rows are refused for good (or whose "
+      "type "
+      "is paused) move to files in data_dir/spool. Past so many bytes in all, new events of their "
+      "types are refused with 429; other types go on. 0: they stay in the journal."),
     R("sinks.connect_timeout", DURATION, connect_timeout, 100 * MS, 600 * SEC, "10s", "",
       "For a new connection."),
     R("sinks.stall_timeout", DURATION, stall_timeout, SEC, 3600 * SEC, "60s", "",

@@ -173,7 +173,10 @@ int place_open(const char *data_dir, struct place_dir *out, char *error, size_t 
     snprintf(out->delivery_dir, sizeof(out->delivery_dir), "%.4096s/delivery", data_dir);
     snprintf(out->columns_dir, sizeof(out->columns_dir), "%.4096s/columns", data_dir);
     snprintf(out->dedupe_dir, sizeof(out->dedupe_dir), "%.4096s/dedupe", data_dir);
+    snprintf(out->spool_dir, sizeof(out->spool_dir), "%.4096s/spool", data_dir);
     rc = make_dir(path, error, error_len);
+    if (rc == 0)
+        rc = make_dir(out->spool_dir, error, error_len);
     if (rc == 0)
         rc = make_dir(out->delivery_dir, error, error_len);
     if (rc == 0)

@@ -26,6 +26,7 @@ struct place_dir {
     char delivery_dir[PLACE_PATH_BYTES];
     char columns_dir[PLACE_PATH_BYTES];
     char dedupe_dir[PLACE_PATH_BYTES];
+    char spool_dir[PLACE_PATH_BYTES];
 };
 
 /**

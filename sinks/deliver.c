@@ -11,7 +11,7 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "dataplane/event/timeval.h"
-#include "sinks/sink_internal.h"
+#include "sinks/shelf.h"
 
 #define MINUTE_US         INT64_C(60000000)
 #define OBJECT_TYPE_BYTES 200 /* of the type in an object's last part: its folder has all of it */
@@ -282,18 +282,28 @@ fail:
     return NULL;
 }
 
+void delivery_cold(struct delivery *d, struct delivery_list *from)
+{
+    ASSERT(d->content == NULL);
+    delivery_move(d, from, d->spooled != NULL ? &d->sink->fetching : &d->sink->cold, DELIVERY_COLD);
+}
+
 void deliver_ready(struct delivery *d, struct delivery_list *from)
 {
     struct sink *s = d->sink;
 
-    if (delivery_paused(d))
+    if (d->to_spool)
+        shelf_write(d, from);
+    else if (delivery_paused(d))
         delivery_hold(d, from);
+    else if (shelf_takes(d))
+        shelf_take_new(d, from);
     else if (d->inserts != NULL && insert_job_has_letters(d))
         insert_job_finish(d, from); /* asks nothing of BigQuery: does not wait for its table */
     else if (d->inserts != NULL)
         insert_wait(d, from, false);
     else if (d->content == NULL)
-        delivery_move(d, from, &s->cold, DELIVERY_COLD);
+        delivery_cold(d, from);
     else if (d->plan.gzip && !d->packed)
         delivery_move(d, from, &s->packing, DELIVERY_PACKING);
     else
@@ -459,13 +469,15 @@ void content_drop(struct delivery *d)
 
 void delivery_finish(struct delivery *d, struct delivery_list *l)
 {
-    list_remove(l, d);
+    if (l != NULL)
+        list_remove(l, d);
     content_drop(d);
     loop_timer_cancel(d->sink->loop, &d->retry);
     if (d->version != NULL)
         columns_release(d->columns, d->version);
     insert_job_free(d->job);
     free(d->skips);
+    free(d->spooled);
     d->sink->n_inserts -= d->inserts != NULL ? 1 : 0;
     free(d);
 }
@@ -480,6 +492,7 @@ static void confirm_durable(struct sink *s, void *ctx)
     }
     if (d->plan.to_load)
         table_owe(d->table, &d->plan);
+    shelf_delivered(d);
     delivery_finish(d, &s->confirming);
 }
 
@@ -487,13 +500,17 @@ static void parked_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
-    (void)s;
-    loop_timer_set(d->sink->loop, &d->retry, d->sink->config.park_retry_us);
+    if (d->state == DELIVERY_PARKED) /* not on its way to the spool by now */
+        loop_timer_set(s->loop, &d->retry, s->config.park_retry_us);
 }
 
 static void resumed_durable(struct sink *s, void *ctx)
 {
-    deliver_ready(ctx, &s->parked);
+    struct delivery *d = ctx;
+
+    ASSERT(d->resuming && d->state == DELIVERY_PARKED);
+    d->resuming = false;
+    deliver_ready(d, &s->parked);
 }
 
 static void parked_retry(struct loop_timer *t)
@@ -501,6 +518,7 @@ static void parked_retry(struct loop_timer *t)
     struct delivery *d = container_of(t, struct delivery, retry);
     struct record r = {.type = RECORD_RESUMED, .plan_id = d->plan.id};
 
+    d->resuming = true;
     record_submit(d->sink, &r, resumed_durable, d);
 }
 
@@ -509,6 +527,11 @@ void deliver_park(struct delivery *d, struct delivery_list *from, const char *te
     struct sink *s = d->sink;
     struct record r = {.type = RECORD_PARKED, .plan_id = d->plan.id, .text = text};
 
+    if (d->spooled != NULL) {
+        shelf_park(d, from, text);
+        return;
+    }
+    shelf_give_up(d);
     snprintf(d->text, sizeof(d->text), "%s", text);
     log_error("sink", "parked: object %s (%llu events): %s", d->plan.object,
               (unsigned long long)d->plan.events, text);

@@ -230,6 +230,20 @@ static void chain_copy(struct chunk_pool *pool, struct group *g, struct chain *c
     }
 }
 
+void group_room(struct chunk_pool *pool, struct group *g, uint64_t bytes)
+{
+    struct chain *to = &g->chain[0];
+
+    ASSERT(g->n_journals > 0 && g->n_chunks == 0);
+    g->bytes = to->bytes = bytes;
+    while (bytes > 0) {
+        struct chunk *c = chunk_add(pool, g, to);
+
+        c->used = (uint32_t)(bytes < sizeof(c->data) ? bytes : sizeof(c->data));
+        bytes -= c->used;
+    }
+}
+
 void group_write(struct chunk_pool *pool, struct group *g, struct chain *to, struct span bytes)
 {
     ASSERT(to >= g->chain && to < g->chain + g->n_journals);

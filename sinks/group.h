@@ -170,6 +170,9 @@ void group_read(struct chunk_pool *pool, struct group *g, struct chain *from, ch
  */
 void group_write(struct chunk_pool *pool, struct group *g, struct chain *to, struct span bytes);
 
+/** Gives an empty group chunks for so many bytes, whose content is to be filled in: see group_iovec(). */
+void group_room(struct chunk_pool *pool, struct group *g, uint64_t bytes);
+
 /** Gives an open group another schema hash; there is none of that key yet. */
 void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash);
 /** A place in a group's content, for reading it line by line. Zero it to begin. */

@@ -40,17 +40,22 @@ static struct insert_table *table_new(struct sink *s, const char *name, enum ins
     return t;
 }
 
+enum insert_form insert_form_of(const struct plan_key *key)
+{
+    ASSERT(key->encoding == ENCODING_INSERT && key->kind == PLAN_EVENTS);
+    if ((key->flags & PLAN_ROWS) != 0)
+        return INSERT_ROWS;
+    return key->schema_hash == 0 ? INSERT_WRAPPED : INSERT_PLAIN;
+}
+
 struct insert_table *insert_table_of(struct sink *s, const struct plan_key *key)
 {
     struct span type = {key->type, key->type_len};
     struct type_route *route = route_get(s, type);
     char name[TABLE_NAME_BYTES_MAX];
-    enum insert_form form = (key->flags & PLAN_ROWS) != 0 ? INSERT_ROWS
-                            : key->schema_hash == 0       ? INSERT_WRAPPED
-                                                          : INSERT_PLAIN;
+    enum insert_form form = insert_form_of(key);
     struct insert_table *t;
 
-    ASSERT(key->encoding == ENCODING_INSERT && key->kind == PLAN_EVENTS);
     if (route == NULL || route->inserts[form] != NULL)
         return route == NULL ? NULL : route->inserts[form];
     type_table(s->types, type, name, sizeof(name));
@@ -82,7 +87,7 @@ void inserts_destroy(struct sink *s)
 
 /* ---- whose turn it is ---- */
 
-static uint32_t table_limit(const struct insert_table *t)
+uint32_t insert_limit(const struct insert_table *t)
 {
     return t->probing ? 1 : t->sink->config.table_inserts_max;
 }
@@ -90,7 +95,7 @@ static uint32_t table_limit(const struct insert_table *t)
 static bool may_send(const struct insert_table *t)
 {
     return t->waiting.n > 0 && !t->waits && t->state != INSERT_PARKED &&
-           t->state != INSERT_ENSURING && t->sending + t->reading < table_limit(t);
+           t->state != INSERT_ENSURING && t->sending + t->reading < insert_limit(t);
 }
 
 static void enqueue(struct insert_table *t)
@@ -123,14 +128,14 @@ static struct insert_table *dequeue(struct sink *s)
 }
 
 /* Whether what it has is of no use before a timer, a person, or the end of a pause. */
-static bool is_stopped(const struct insert_table *t)
+bool insert_is_stopped(const struct insert_table *t)
 {
     return t->waits || t->state == INSERT_PARKED || t->sink->bigquery_paused;
 }
 
 bool insert_is_behind(const struct insert_table *t)
 {
-    return is_stopped(t) || t->waiting.n >= t->sink->config.table_inserts_max;
+    return insert_is_stopped(t) || t->waiting.n >= t->sink->config.table_inserts_max;
 }
 
 /* The more plans wait, the more each holds and the longer it gathers. When many tables are behind,
@@ -168,7 +173,7 @@ void insert_wait(struct delivery *d, struct delivery_list *from, bool first)
     if (d->state == DELIVERY_RELOADING)
         first = true;
     insert_read_over(d);
-    if (is_stopped(t) && t->sink->pool.n_free < t->sink->pool.n_total / 4)
+    if (insert_is_stopped(t) && t->sink->pool.n_free < t->sink->pool.n_total / 4)
         content_drop(d); /* others can use the memory now */
     delivery_move(d, from, &t->waiting, DELIVERY_READY);
     if (first)
@@ -358,7 +363,7 @@ static void table_send(struct insert_table *t)
     }
     if (d->content == NULL) {
         t->reading++;
-        delivery_move(d, &t->waiting, &s->cold, DELIVERY_COLD);
+        delivery_cold(d, &t->waiting);
         return;
     }
     delivery_move(d, &t->waiting, &s->inserting, DELIVERY_INSERTING);

@@ -15,7 +15,7 @@
 
 #include "dataplane/base/crc32c.h"
 #include "dataplane/event/assemble.h"
-#include "sinks/sink_internal.h"
+#include "sinks/shelf.h"
 
 #define ODD_MAX         5  /* senseless answers in a row before somebody has to look */
 #define OBJECTS_MAX     99 /* of one plan's dead letters */
@@ -530,6 +530,7 @@ static void inserted_durable(struct sink *s, void *ctx)
     stat_add(&s->stats.refused_events, d->job->outcome.refused);
     d->inserts->rows += d->job->outcome.rows;
     d->inserts->refused += d->job->outcome.refused;
+    shelf_delivered(d);
     delivery_finish(d, &s->confirming);
 }
 

@@ -3,11 +3,13 @@
  * and are read again from the journals when not; the journal keeps their lines all the while. Loads
  * that a pause holds back wait with their table.
  */
-#include "sinks/sink_internal.h"
+#include "sinks/shelf.h"
 
 bool delivery_paused(const struct delivery *d)
 {
     ASSERT(d->route != NULL);
+    if (d->to_spool) /* a pause keeps nothing from there */
+        return false;
     if (d->inserts != NULL) /* a pause of bigquery holds its table: inserts_run() */
         return d->route->paused || (d->sink->gcs_paused && insert_job_has_letters(d));
     return d->sink->gcs_paused || d->route->paused;
@@ -18,6 +20,8 @@ void delivery_hold(struct delivery *d, struct delivery_list *from)
     struct sink *s = d->sink;
 
     ASSERT(delivery_paused(d));
+    if (shelf_holds(d, from))
+        return;
     insert_read_over(d);
     if (s->pool.n_free < s->pool.n_total / 2)
         content_drop(d);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "dataplane/base/log.h"
-#include "sinks/sink_internal.h"
+#include "sinks/shelf.h"
 
 /* What the visitors carry. */
 struct resume {
@@ -132,6 +132,15 @@ static int pending_resume(struct resume *r, const struct plan *plan, const char 
     return 0;
 }
 
+/* Its lines lie in the spool. */
+static int spooled_resume(struct resume *r, const struct plan *plan, const char *text)
+{
+    int rc = plan_version_check(r, plan, plan->key.schema_hash);
+
+    ASSERT(text != NULL);
+    return rc < 0 ? rc : shelf_resume(r->sink, plan, text);
+}
+
 static void plan_visit(void *ctx, const struct plan *plan, enum plan_status status,
                        uint64_t load_id, const char *text)
 {
@@ -143,7 +152,8 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
         r->rc = confirmed_resume(r, plan, load_id);
     } else if (key_owned(s, &plan->key, &r->rc)) {
         r->plans++;
-        r->rc = pending_resume(r, plan, text);
+        r->rc =
+            status == PLAN_SPOOLED ? spooled_resume(r, plan, text) : pending_resume(r, plan, text);
     }
 }
 

@@ -12,7 +12,7 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "sinks/owner/owner.h"
-#include "sinks/sink_internal.h"
+#include "sinks/shelf.h"
 
 #define TICK_US    50000
 #define LINE_BYTES (2u << 20) /* of one wrapped line to begin with */
@@ -60,7 +60,8 @@ static void lists_init(struct sink *s)
 {
     struct delivery_list *list[] = {&s->planning,   &s->cold,    &s->reloading, &s->packing,
                                     &s->ready,      &s->putting, &s->inserting, &s->refusing,
-                                    &s->confirming, &s->parked,  &s->held};
+                                    &s->confirming, &s->parked,  &s->held,      &s->spooling,
+                                    &s->fetching};
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         delivery_list_init(list[i]);
@@ -89,6 +90,8 @@ static int parts_create(struct sink *s, struct journal *const *journals, uint32_
     if (rc < 0)
         return rc;
     s->port = dlog_port(s->dlog, loop_wake_fd(s->loop));
+    if (s->config.spool != NULL)
+        s->spool_port = spool_port(s->config.spool, loop_wake_fd(s->loop));
     s->now_us = clock_monotonic_us();
     rc = columns_load(s, error, error_len);
     if (rc == 0)
@@ -169,7 +172,8 @@ void sink_destroy(struct sink *s)
 {
     struct delivery_list *list[] = {&s->planning,   &s->cold,    &s->reloading, &s->packing,
                                     &s->ready,      &s->putting, &s->inserting, &s->refusing,
-                                    &s->confirming, &s->parked,  &s->held};
+                                    &s->confirming, &s->parked,  &s->held,      &s->spooling,
+                                    &s->fetching};
 
     if (s == NULL)
         return;
@@ -183,6 +187,7 @@ void sink_destroy(struct sink *s)
     http_client_destroy(s->http);
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list_destroy(list[i]);
+    shelves_destroy(s);
     inserts_destroy(s);
     rewrite_free(s);
     tables_destroy(s);
@@ -288,6 +293,8 @@ static void table_report(const struct table *t, struct sink_table_report *out)
 static void report(struct sink *s, struct sink_report *out)
 {
     const struct delivery *d = s->putting.head.next;
+    const struct shelf *shelf;
+    const char *kept;
 
     out->n_tables = 0;
     out->gcs_waiting[0] = 0;
@@ -310,6 +317,9 @@ static void report(struct sink *s, struct sink_report *out)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "%s", d->put.waiting);
     else if ((d = delivery_first(&s->parked)) != NULL)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);
+    else if ((kept = shelves_text(s, &shelf)) != NULL)
+        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: type %.*s (%s): %.340s",
+                 shelf->stats.type_len, shelf->stats.type, shelf->stats.way, kept);
 }
 
 /* Plans everything. False when something must be tried again later. */
@@ -350,7 +360,7 @@ static bool delivered_before(const struct sink *s, uint64_t id)
              debt_has_before(&t->loading, id) || parts_have_before(t, id)))
             return false;
     }
-    return !inserts_have_before(s, id) && !staging_has_before(s, id);
+    return !inserts_have_before(s, id) && !staging_has_before(s, id) && !shelves_have_before(s, id);
 }
 
 /* What `flush` says of pauses is of now, not of the last tick. */
@@ -470,8 +480,8 @@ static uint64_t lag(const struct sink *s)
 {
     const struct delivery_list *list[] = {&s->planning, &s->cold,    &s->reloading, &s->packing,
                                           &s->ready,    &s->putting, &s->inserting, &s->refusing,
-                                          &s->parked,   &s->held};
-    int64_t oldest = inserts_oldest(s, s->now_us);
+                                          &s->parked,   &s->held,    &s->spooling,  &s->fetching};
+    int64_t oldest = shelves_oldest(s, inserts_oldest(s, s->now_us));
 
     if (s->groups.n > 0 && s->groups.oldest->opened_us < oldest)
         oldest = s->groups.oldest->opened_us;
@@ -532,6 +542,7 @@ static void settings_take(struct sink *s, const struct live_settings *now)
     c->load_bytes_max = l->load_bytes_max;
     c->split_jobs = l->split_jobs;
     c->park_retry_us = l->park_retry_us;
+    c->spool_bytes = l->spool_bytes;
     c->backlog_share_ppm = l->backlog_share_ppm;
     c->insert_rows = l->insert_rows;
     c->insert_bytes = l->insert_bytes;
@@ -572,6 +583,7 @@ static void turn(struct sink *s)
     settings_follow(s);
     owner_follow(s);
     records_run(s);
+    shelves_run(s);
     more = reload_run(s);
     more |= consume(s);
     more |= pack_run(s);

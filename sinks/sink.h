@@ -16,6 +16,7 @@
 #include "sinks/gcs/gcs.h"
 
 struct owner;
+struct spool;
 
 struct sink_config {
     uint32_t index;
@@ -38,6 +39,7 @@ struct sink_config {
     uint32_t
         backlog_share_ppm; /* of its time, for what is read back while events come in; 0: all */
     int64_t park_retry_us; /* a parked plan or table is tried again after this */
+    uint64_t spool_bytes;  /* of lines of parked plans, in all; 0: none is spooled */
     bool gcs_enabled, bigquery_enabled;
     const char *node;
     const char *columns_dir;       /* exists; versions of inferred columns live here */
@@ -48,6 +50,7 @@ struct sink_config {
     struct http_config http;
     struct gcs_config gcs;
     struct bq_config bq;
+    struct spool *spool;      /* for lines of parked plans; NULL: they stay in the journals */
     struct owner *owner;      /* who may send; run by the first sink thread. NULL: all may */
     struct live_reader *live; /* settings that change while it runs; NULL: none do */
 };
@@ -64,6 +67,7 @@ struct sink_stats {
     _Atomic uint64_t plans_waiting;  /* gauge: planned, not confirmed */
     _Atomic uint64_t plans_parked;   /* gauge */
     _Atomic uint64_t plans_held;     /* gauge: of plans_waiting, held by a pause */
+    _Atomic uint64_t plans_spooled;  /* gauge: their lines lie in the spool */
     _Atomic uint64_t planned_events;
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */
@@ -100,6 +104,18 @@ struct sink_dedupe_stats {
     _Atomic uint64_t log_errors; /* writes that failed */
     _Atomic uint64_t damaged;    /* parts of the log that did not verify at start */
     const struct type_config *type;
+};
+
+/** Written by the sink thread only, readable by any (relaxed): spooled plans of a type, one way. */
+struct sink_spool_stats {
+    alignas(CACHE_LINE_BYTES) _Atomic uint64_t plans; /* gauge */
+    _Atomic uint64_t bytes, events;                   /* gauges */
+    _Atomic uint64_t lost;    /* gauge: of plans, with a file that is missing or damaged */
+    _Atomic uint64_t open;    /* gauge: 1 when its plans are being sent */
+    _Atomic uint64_t failing; /* gauge: 1 when more should be spooled, and cannot be written */
+    const char *way;          /* "output", "staging", "dead_letter" or "insert_all" */
+    uint8_t type_len;
+    char type[TYPE_NAME_BYTES_MAX];
 };
 
 /** One table or problem, as `penstock sinks` shows it. */
@@ -183,6 +199,10 @@ const struct sink_stats *sink_stats(const struct sink *s);
 
 /** Counters of the i-th type that it deduplicates. Thread: any. @return NULL past the last one. */
 const struct sink_dedupe_stats *sink_dedupe_stats(const struct sink *s, uint32_t i);
+
+/** Spooled plans: the i-th of the types and ways that ever had some. Thread: any. @return NULL past
+ * the last one. */
+const struct sink_spool_stats *sink_spool_stats(const struct sink *s, uint32_t i);
 
 /** Counters of its Cloud Storage client. Thread: any. */
 const struct gcs_stats *sink_gcs_stats(const struct sink *s);

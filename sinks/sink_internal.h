@@ -1,6 +1,6 @@
 /*
  * Inside of a sink thread, shared by sink.c, consume.c, dedupe.c, columns.c, deliver.c, pause.c, reload.c,
- * tables.c, part.c, rewrite.c, debt.c, letter.c, insert.c, insert_job.c and resume.c only.
+ * shelf.c, tables.c, part.c, rewrite.c, debt.c, letter.c, insert.c, insert_job.c and resume.c only.
  *
  *   journals ─ consume.c ─> groups ─ deliver.c ─> PLAN ─> put ─> CONFIRM
  *                                        ^          │               └─ tables.c ─> LOAD ─> ATTEMPT ─> LOADED
@@ -17,6 +17,7 @@
 #include "sinks/bigquery/bq_insert.h"
 #include "sinks/columns.h"
 #include "sinks/dedupe/idhash.h"
+#include "sinks/delivery/spool.h"
 #include "sinks/delivery/state.h"
 #include "sinks/engine/loop.h"
 #include "sinks/group.h"
@@ -72,6 +73,7 @@ struct feed {
  *   COLD ─ reload ─> READY       PUTTING ─ permanent ─> PARKED ─ timer ─> READY or COLD
  *   PLANNING, COLD, READY ─ paused ─> HELD ─ resumed ─> READY or COLD
  *   A gzip plan passes PACKING on its way to READY, unless it is compressed already.
+ *   PARKED, HELD ─ a journal is in need ─> SPOOLING ─ SPOOLED durable ─> on its shelf: see shelf.c
  *
  * For insertAll (ENCODING_INSERT), a delivery that is READY waits in its table's list, with its
  * bytes or without them (then it passes COLD and RELOADING before it is sent):
@@ -92,10 +94,13 @@ enum delivery_state_name {
     DELIVERY_HELD,
     DELIVERY_INSERTING,
     DELIVERY_REFUSING,
+    DELIVERY_SPOOLING,
 };
 
 struct insert_table;
 struct insert_job;
+struct spooled;
+struct shelf;
 
 /** A plan on its way. In exactly one list, by state. */
 struct delivery {
@@ -107,7 +112,12 @@ struct delivery {
     struct columns *columns;         /* of rows that rows.h makes, or NULL */
     struct columns_version *version; /* with columns: held */
     const struct type_route *route;
-    uint8_t state; /* enum delivery_state_name */
+    struct spooled *spooled;    /* its lines lie in the spool; NULL: in the journals */
+    struct spool_job spool_job; /* SPOOLING */
+    bool to_spool;              /* COLD, RELOADING or SPOOLING: on its way there */
+    bool resuming;              /* PARKED: RESUMED is on its way into the log */
+    int64_t spool_after_us;     /* monotonic: not tried to be spooled before */
+    uint8_t state;              /* enum delivery_state_name */
     struct plan plan;
     struct group *content;           /* NULL: must be read again before sending */
     uint8_t *skips;                  /* what the plan's ranges point to, or NULL */
@@ -322,6 +332,17 @@ struct insert_table {
     char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
 };
 
+/* ---- spooled plans ---- */
+
+/* The ways that plans of a type go: what stops one of them need not stop the others. */
+enum shelf_kind {
+    SHELF_OUTPUT,
+    SHELF_STAGING,
+    SHELF_DEAD,
+    SHELF_INSERT, /* one for each form of rows */
+    SHELF_KINDS = SHELF_INSERT + INSERT_FORMS
+};
+
 /** What the thread knows of a type: cached, by name and kind. */
 struct type_route {
     struct type_route *next;
@@ -330,6 +351,7 @@ struct type_route {
     bool owned;
     bool paused;
     struct insert_table *inserts[INSERT_FORMS]; /* made when first needed */
+    struct shelf *shelf[SHELF_KINDS];           /* the same */
     const struct type_config *config;
     struct columns *columns; /* of its table; NULL until a line needs them */
     struct dedupe *dedupe;   /* its duplicates are removed, or NULL */
@@ -386,8 +408,10 @@ struct sink {
     size_t wrap_bytes;
     struct delivery_list planning, cold, reloading, packing, ready, putting, confirming, parked,
         held;
-    bool held_in_memory;   /* some that are held have their bytes in memory */
-    struct packer *packer; /* works on the first of packing; NULL until it is needed */
+    struct delivery_list spooling; /* to the spool */
+    struct delivery_list fetching; /* kept what they know, and want their lines from it */
+    bool held_in_memory;           /* some that are held have their bytes in memory */
+    struct packer *packer;         /* works on the first of packing; NULL until it is needed */
     /* insertAll. */
     struct group_table insert_groups;
     struct delivery_list inserting, refusing;
@@ -401,6 +425,17 @@ struct sink {
     struct rewrite
         *rewrite;          /* reads refused objects again, one at a time; NULL until it is needed */
     struct staged *staged; /* loaded staging objects, being deleted */
+    /* The spool. */
+    struct spool_port *spool_port; /* NULL: without one */
+    _Atomic(struct shelf *) shelves;
+    struct fetch *fetches;
+    struct removal *removals;
+    uint32_t n_fetches, n_to_spool;
+    uint32_t n_back;        /* plans that are read back, and not stored */
+    bool spool_need;        /* the journals need what parked plans hold */
+    bool spool_failing;     /* the last file could not be written */
+    int64_t spool_again_us; /* monotonic: not tried before */
+    int64_t shelf_look_us;
     struct noted_mark *marks; /* of injections, not in the log yet */
     uint32_t marks_recording;
     struct pending_record *backlog_first,
@@ -543,6 +578,9 @@ void delivery_list_init(struct delivery_list *l);
 void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to,
                    uint8_t state);
 
+/** A delivery is to be read again: from the spool or from the journals. */
+void delivery_cold(struct delivery *d, struct delivery_list *from);
+
 /** Moves a delivery to the front of its list. */
 void delivery_to_front(struct delivery *d, struct delivery_list *l);
 
@@ -590,7 +628,7 @@ void deliver_ready(struct delivery *d, struct delivery_list *from);
 /** Gives the memory of a delivery's bytes back. */
 void content_drop(struct delivery *d);
 
-/** Frees a finished delivery, which is in list l. */
+/** Frees a finished delivery, which is in list l, or in none (NULL). */
 void delivery_finish(struct delivery *d, struct delivery_list *l);
 
 /** Hands a record to the log; durable runs on this thread once it is. text is copied. */
@@ -599,9 +637,6 @@ void record_submit(struct sink *s, const struct record *r,
 
 /** Takes what became durable, and hands on what the log had no room for. */
 void records_run(struct sink *s);
-
-/** Frees a plan's bytes: they are read again before it is sent. */
-void content_drop(struct delivery *d);
 
 /* ---- pause.c: thread: the sink's ---- */
 
@@ -775,6 +810,15 @@ bool insert_group_due(struct sink *s, const struct group *g);
 
 /** Whether columns that the table has, or just got, may not be known to insertAll yet. */
 bool insert_columns_lag(const struct insert_table *t);
+
+/** Whether nothing is sent to it before a timer, a person, or the end of a pause. */
+bool insert_is_stopped(const struct insert_table *t);
+
+/** How many of its plans may be under way at once. */
+uint32_t insert_limit(const struct insert_table *t);
+
+/** What the rows of a plan are made of. */
+enum insert_form insert_form_of(const struct plan_key *key);
 
 /** Whether a new plan of the table has to wait. */
 bool insert_is_behind(const struct insert_table *t);

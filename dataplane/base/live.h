@@ -54,6 +54,7 @@ struct live_sink {
     uint32_t split_jobs;
     uint64_t load_bytes_max;
     int64_t park_retry_us;
+    uint64_t spool_bytes;       /* 0: nothing is spooled */
     uint32_t backlog_share_ppm; /* of a thread's time, while events come in */
     uint32_t insert_rows;       /* of one insertAll request */
     uint64_t insert_bytes;

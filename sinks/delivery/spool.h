@@ -19,7 +19,7 @@
 #include "sinks/delivery/plan.h"
 
 #define SPOOL_TEXT_BYTES 160
-#define SPOOL_JOBS_MAX   64u /* of one port, submitted and not reaped */
+#define SPOOL_JOBS_MAX   256u /* of one port, submitted and not reaped */
 
 struct delivery_state;
 struct spool;

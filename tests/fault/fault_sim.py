@@ -22,7 +22,8 @@ SEED = int(os.environ.get("PENSTOCK_SEED", "1"), 0)
 EVERY_NTH_SEEDS = 1 + SCHEDULES // 2500
 CANARY_TRIES = 3000
 CANARIES = {1: "early_acknowledgement", 2: "skipped_plan_sync", 3: "retry_of_a_failed_flush",
-            4: "plan_before_its_decision", 5: "found_decision_trusted", 6: "odd_answer_believed"}
+            4: "plan_before_its_decision", 5: "found_decision_trusted", 6: "odd_answer_believed",
+            8: "spooled_before_its_file_is"}
 
 
 def run(program, *args):
@@ -44,7 +45,8 @@ def schedules():
     # A simulation in which little happens proves nothing.
     busy = all(row.get(key, 0) > SCHEDULES // 10
                for key in ("acknowledged", "faults", "power_cuts", "kills", "objects", "jobs", "jobs_failed",
-                           "pieces", "letters", "duplicates", "inserts"))
+                           "pieces", "letters", "duplicates", "inserts",
+                           "spooled"))
     return check("sim_schedules", status == 0 and row.get("schedules") == SCHEDULES and busy,
                  f"exit status {status}: see the lines SEED= above")
 

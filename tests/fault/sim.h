@@ -63,7 +63,7 @@ struct sim_options {
 struct sim_totals {
     uint64_t schedules, events, acknowledged, faults, power_cuts, kills, stops, refused_starts;
     uint64_t objects, jobs, loads_failed, recycled, pieces, letters, duplicates, inserts,
-        rows_again;
+        rows_again, spooled;
     uint64_t ops[DISK_OPS];
 };
 
@@ -129,8 +129,11 @@ void model_acknowledged(uint32_t journal, const struct block *block);
  * promised. */
 void model_recovered(uint32_t journal, uint64_t events_total);
 
-/** The first n events of a journal may be gone from it: checks that the cloud has them. */
+/** The first n events of a journal may be gone from it: checks that the cloud has them, or the spool. */
 void model_freed(uint32_t journal, uint64_t events);
+
+/** Whether an event's line lies in a file of the spool: of a plan for insertAll, or of an archive. */
+bool machine_spooled(uint32_t serial, bool insert);
 
 /** A line that reached the cloud. @return its serial, or 0 when it is none of ours. */
 uint32_t model_line(struct span line);
@@ -185,6 +188,9 @@ void cloud_reset(void);
 
 /** Something happens to some request or job. */
 void cloud_step(void);
+
+/** Objects with this prefix are refused from now on; NULL: none are. */
+void cloud_deny(const char *prefix);
 
 /** Requests under way. */
 uint32_t cloud_pending(void);

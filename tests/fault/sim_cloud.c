@@ -77,6 +77,7 @@ static struct {
     struct op op[OPS_MAX];
     uint32_t n_ops;
     int64_t generation;
+    const char *denied; /* prefix of objects that are refused, or NULL */
     char *body, *plain; /* BODY_BYTES each */
 } cloud;
 
@@ -96,6 +97,7 @@ void cloud_reset(void)
         op_free(&cloud.op[i]);
     stream_reset();
     cloud.n_objects = cloud.n_jobs = cloud.n_ops = 0;
+    cloud.denied = NULL;
     if (cloud.body == NULL) {
         cloud.body = malloc(BODY_BYTES);
         cloud.plain = malloc(BODY_BYTES);
@@ -417,6 +419,8 @@ static void put_step(uint32_t i)
         op_end(i);
         return;
     }
+    if (cloud.denied != NULL && strncmp(o.put->name, cloud.denied, strlen(cloud.denied)) == 0)
+        fate = 0;
     if (fate == 0) { /* refused for good, so it seems */
         op_end(i);
         o.put->done(o.put, GCS_PERMANENT, 0, "403 forbidden (simulated)");
@@ -521,6 +525,12 @@ static void insert_step(uint32_t i)
     }
     op_end(i);
     stream_arrive(o.insert);
+}
+
+void cloud_deny(const char *prefix)
+{
+    cloud.denied = prefix;
+    sim_trace("  cloud: %s may not be written", prefix != NULL ? prefix : "nothing");
 }
 
 void cloud_step(void)

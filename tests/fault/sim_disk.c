@@ -421,18 +421,11 @@ static int op_close(void *ctx, int fd)
     return 0;
 }
 
-static ssize_t op_pread(void *ctx, int fd, void *buf, size_t len, uint64_t offset)
+/* @return bytes read. */
+static uint64_t inode_read(const struct inode *n, uint8_t *out, uint64_t len, uint64_t offset)
 {
-    struct disk *d = ctx;
-    int rc = counted(d, DISK_PREAD);
-    uint8_t *out = buf;
-    struct inode *n;
-    uint64_t got;
+    uint64_t got = offset >= n->len ? 0 : n->len - offset < len ? n->len - offset : len;
 
-    if (rc < 0)
-        return rc;
-    n = inode_of(d, fd);
-    got = offset >= n->len ? 0 : n->len - offset < len ? n->len - offset : len;
     for (uint64_t at = 0; at < got;) {
         const struct page *p = &n->page[(offset + at) / PAGE];
         uint32_t from = (uint32_t)((offset + at) % PAGE);
@@ -444,6 +437,34 @@ static ssize_t op_pread(void *ctx, int fd, void *buf, size_t len, uint64_t offse
             memset(out + at, 0, part);
         at += part;
     }
+    return got;
+}
+
+void disk_look(const struct disk *d, const char *dir, disk_visitor visit, void *arg)
+{
+    for (uint32_t i = 0; i < NAMES_MAX; i++) {
+        const struct inode *n = &d->inode[d->now[i].inode >= 0 ? d->now[i].inode : 0];
+        uint8_t *data;
+
+        if (d->now[i].inode < 0 || !lies_in(d->now[i].path, dir))
+            continue;
+        data = malloc(n->len + 1);
+        ASSERT(data != NULL);
+        visit(arg, d->now[i].path, data, inode_read(n, data, n->len, 0));
+        free(data);
+    }
+}
+
+static ssize_t op_pread(void *ctx, int fd, void *buf, size_t len, uint64_t offset)
+{
+    struct disk *d = ctx;
+    int rc = counted(d, DISK_PREAD);
+    uint8_t *out = buf;
+    uint64_t got;
+
+    if (rc < 0)
+        return rc;
+    got = inode_read(inode_of(d, fd), out, len, offset);
     if (d->count[DISK_PREAD] == d->flip_at && got > 0) {
         out[below(d, (uint32_t)got)] ^= (uint8_t)(1u << below(d, 8));
         d->flipped = d->file[fd].inode;

@@ -72,6 +72,12 @@ void disk_set_mode(struct disk *d, enum disk_mode mode);
 /** Everything works again; what is lost stays lost. */
 void disk_heal(struct disk *d);
 
+/** Called for a file, with what reads would give. */
+typedef void (*disk_visitor)(void *arg, const char *path, const uint8_t *data, size_t len);
+
+/** Visits every file in a directory, without being an operation. */
+void disk_look(const struct disk *d, const char *dir, disk_visitor visit, void *arg);
+
 /** Operations of a kind so far. */
 uint64_t disk_count(const struct disk *d, enum disk_op op);
 

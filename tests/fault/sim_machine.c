@@ -16,14 +16,15 @@
 #include "sinks/sink.c" /* for turn() and flush() */
 #include "tests/fault/sim.h"
 
-#define SEGMENT_BYTES 65536u
-#define BLOCK_BYTES   12288u
-#define BLOCKS        12u
-#define SINKS_MAX     2u
-#define LANE_BLOCKS   4u
-#define START_TRIES   60u
-#define SETTLE_ROUNDS 6000u
-#define DAY_US        INT64_C(86400000000)
+#define SEGMENT_BYTES       65536u
+#define BLOCK_BYTES         12288u
+#define BLOCKS              12u
+#define SINKS_MAX           2u
+#define LANE_BLOCKS         4u
+#define START_TRIES         60u
+#define SETTLE_ROUNDS       6000u
+#define SPOOLED_ENCODING_AT (48 + RECORD_HEADER_BYTES + 17) /* in a file: docs/journal-format.md */
+#define DAY_US              INT64_C(86400000000)
 
 /* A journal and, in this life or not, the worker that writes it. */
 struct sim_worker {
@@ -48,6 +49,7 @@ static struct {
     uint32_t n_sinks;
     struct sink *sink[SINKS_MAX];
     struct dlog *dlog;
+    struct spool *spool;
     bool lanes, gzip, shaky;
     uint32_t step;
 } machine;
@@ -256,6 +258,33 @@ static void step_finish(void)
 
 /* ---- keeper, log, sinks ---- */
 
+struct looked {
+    uint32_t serial;
+    bool insert;
+    bool found;
+};
+
+static void look_for(void *arg, const char *path, const uint8_t *data, size_t len)
+{
+    struct looked *l = arg;
+    char start[32];
+
+    if (strstr(path, ".tmp") != NULL || len <= SPOOLED_ENCODING_AT ||
+        (data[SPOOLED_ENCODING_AT] == ENCODING_INSERT) != l->insert ||
+        encoding_is_staged(data[SPOOLED_ENCODING_AT]))
+        return;
+    snprintf(start, sizeof(start), "{\"n\":%" PRIu32 ",", l->serial);
+    l->found = l->found || memmem(data, len, start, strlen(start)) != NULL;
+}
+
+bool machine_spooled(uint32_t serial, bool insert)
+{
+    struct looked l = {.serial = serial, .insert = insert};
+
+    disk_look(sim.disk, "/d/spool", look_for, &l);
+    return l.found;
+}
+
 /* What has left a journal must be in the cloud. */
 static void check_freed(const struct sim_worker *w)
 {
@@ -314,6 +343,36 @@ static void step_sink(void)
 
     sim_trace("sink %u", i);
     sink_turn(i);
+}
+
+static void step_spool(void)
+{
+    uint64_t written = atomic_load(&spool_stats(machine.spool)->written);
+
+    if (!spool_step(machine.spool))
+        return;
+    sim.totals.spooled += atomic_load(&spool_stats(machine.spool)->written) - written;
+    sim_trace("spool: %" PRIu64 " written, %" PRIu64 " read, %" PRIu64 " removed, %" PRIu64
+              " failed",
+              atomic_load(&spool_stats(machine.spool)->written),
+              atomic_load(&spool_stats(machine.spool)->read),
+              atomic_load(&spool_stats(machine.spool)->removed),
+              atomic_load(&spool_stats(machine.spool)->errors));
+}
+
+/* Somebody takes rights away, for a while. */
+static void step_deny(void)
+{
+    static const char *const prefix[] = {"output/order/",
+                                         "output/",
+                                         "staging/click/",
+                                         "output/click/",
+                                         "dead_letter/",
+                                         "staging/",
+                                         NULL,
+                                         NULL};
+
+    cloud_deny(prefix[sim_below(ARRAY_LEN(prefix))]);
 }
 
 static void step_flush(void)
@@ -392,6 +451,8 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
             .table_inserts_max = 1 + sim_below(2),
             .insert_wait_us = 5000000,
             .park_retry_us = 1000000,
+            .spool = machine.spool,
+            .spool_bytes = sim_below(8) == 0 ? 0 : 1u << 30,
             .gcs_enabled = true,
             .bigquery_enabled = true,
             .node = "node",
@@ -411,6 +472,15 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
     if (disk_flipped(sim.disk, "/d/dedupe/"))
         model_ids_lost(true);
     return 0;
+}
+
+static int spool_up(char *error)
+{
+    const struct spool_config config = {
+        .dir = "/d/spool", .log_id = dlog_id(machine.dlog), .ports_max = SINKS_MAX};
+
+    return spool_open(&config, disk_storage(sim.disk), dlog_state(machine.dlog), &machine.spool,
+                      error, ERROR_BYTES);
 }
 
 /* A new process, in the order of the daemon. @return 0, or -errno with error. */
@@ -439,11 +509,14 @@ static int life_begin(char *error)
     }
     if (rc == 0)
         rc = dlog_open(&config, disk_storage(sim.disk), &machine.dlog, error, ERROR_BYTES);
+    if (rc == 0)
+        rc = spool_up(error);
     if (rc < 0)
         return rc;
     rc = sinks_up(journals, n, error);
     if (rc < 0)
         return rc;
+    spool_clean(machine.spool);
     atomic_store(&machine.dlog->started, true);
     for (uint32_t i = 0; i < JOURNALS; i++) {
         if (machine.worker[i].writes)
@@ -503,6 +576,8 @@ static void life_end(void)
         sink_drop(machine.sink[i]);
         machine.sink[i] = NULL;
     }
+    spool_close(machine.spool);
+    machine.spool = NULL;
     if (machine.dlog != NULL)
         records_drop(machine.dlog);
     dlog_close(machine.dlog);
@@ -674,18 +749,21 @@ static const struct {
     uint32_t weight;
     void (*run)(void);
 } steps[] = {
-    {260, step_append}, {20, step_seal},  {140, step_pump}, {170, step_finish},
-    {60, step_keep},    {150, step_sink}, {90, step_dlog},  {80, cloud_step},
-    {8, step_time},     {4, step_flush},  {10, step_disk},  {8, step_crash},
+    {260, step_append}, {20, step_seal}, {140, step_pump}, {170, step_finish}, {60, step_keep},
+    {150, step_sink},   {90, step_dlog}, {80, cloud_step}, {8, step_time},     {4, step_flush},
+    {10, step_disk},    {8, step_crash}, {60, step_spool}, {6, step_deny},
 };
 
 static void step(void)
 {
-    uint32_t die = sim_below(1000), i = 0;
+    uint32_t die, sum = 0, i = 0;
 
     sim.now_us += sim_below(30000);
     if (sim_below(60) == 0)
         disk_set_mode(sim.disk, DISK_WELL);
+    for (size_t k = 0; k < ARRAY_LEN(steps); k++)
+        sum += steps[k].weight;
+    die = sim_below(sum);
     while (i + 1 < ARRAY_LEN(steps) && die >= steps[i].weight)
         die -= steps[i++].weight;
     if (machine.shaky && sim_below(engine_writing() ? 5 : 50) == 0)
@@ -718,6 +796,8 @@ static bool settle_round(void)
     }
     for (uint32_t i = 0; i < machine.n_sinks; i++)
         sink_turn(i);
+    while (spool_step(machine.spool))
+        ;
     (void)dlog_step(machine.dlog, sim.now_us);
     for (uint32_t n = cloud_pending(); n > 0; n--)
         cloud_step();
@@ -759,6 +839,7 @@ static void settle(void)
     bool done = false, freed = false, good = false;
 
     sim.calm = true;
+    cloud_deny(NULL);
     disk_heal(sim.disk);
     for (uint32_t i = 0; i < SETTLE_ROUNDS && sim.error[0] == '\0' && !(done && freed); i++) {
         bool idle = settle_round();
@@ -809,7 +890,8 @@ static void machine_reset(void)
     disk_seed(sim.disk, sim_random(&sim.random));
     s = disk_storage(sim.disk);
     if (s->ops->mkdir(s->ctx, "/d", 0700) != 0 || s->ops->mkdir(s->ctx, "/d/delivery", 0700) != 0 ||
-        s->ops->mkdir(s->ctx, "/d/dedupe", 0700) != 0 || s->ops->sync_dir(s->ctx, "") != 0 ||
+        s->ops->mkdir(s->ctx, "/d/dedupe", 0700) != 0 ||
+        s->ops->mkdir(s->ctx, "/d/spool", 0700) != 0 || s->ops->sync_dir(s->ctx, "") != 0 ||
         s->ops->sync_dir(s->ctx, "/d") != 0)
         ASSERT(false);
 }
@@ -898,6 +980,7 @@ bool sim_run(const struct sim_options *options)
         engine_crash();
         memset(machine.sink, 0, sizeof(machine.sink));
         machine.dlog = NULL;
+        machine.spool = NULL;
         for (uint32_t i = 0; i < JOURNALS; i++)
             machine.worker[i] = (struct sim_worker){0};
     }

@@ -45,10 +45,11 @@ static void report(const char *what, int failures)
            ",\"kills\":%" PRIu64 ",\"stops\":%" PRIu64 ",\"refused_starts\":%" PRIu64
            ",\"objects\":%" PRIu64 ",\"jobs\":%" PRIu64 ",\"jobs_failed\":%" PRIu64
            ",\"pieces\":%" PRIu64 ",\"letters\":%" PRIu64 ",\"duplicates\":%" PRIu64
-           ",\"inserts\":%" PRIu64 ",\"rows_again\":%" PRIu64 ",\"failures\":%d}\n",
+           ",\"inserts\":%" PRIu64 ",\"rows_again\":%" PRIu64 ",\"spooled\":%" PRIu64
+           ",\"failures\":%d}\n",
            what, t->schedules, t->events, t->acknowledged, t->faults, t->power_cuts, t->kills,
            t->stops, t->refused_starts, t->objects, t->jobs, t->loads_failed, t->pieces, t->letters,
-           t->duplicates, t->inserts, t->rows_again, failures);
+           t->duplicates, t->inserts, t->rows_again, t->spooled, failures);
 }
 
 /* Whether the schedule fails without the steps in skip. */

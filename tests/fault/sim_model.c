@@ -317,13 +317,16 @@ void model_freed(uint32_t journal, uint64_t events)
     for (; j->n_freed < events && j->n_freed < j->n_known; j->n_freed++) {
         uint32_t serial = j->known[j->n_freed];
 
-        if (model.archived[serial] == 0 && twin_find(serial, false) == 0) {
-            sim_wrong("journal %u frees event %u, which is in no object", journal, serial);
+        if (model.archived[serial] == 0 && !machine_spooled(serial, false) &&
+            twin_find(serial, false) == 0) {
+            sim_wrong("journal %u frees event %u, which is in no object and not spooled", journal,
+                      serial);
             return;
         }
         if (kind_streams(model_kind(serial)) && !model_settled(serial) &&
-            twin_find(serial, false) == 0) {
-            sim_wrong("journal %u frees event %u, which is no row", journal, serial);
+            !machine_spooled(serial, true) && twin_find(serial, false) == 0) {
+            sim_wrong("journal %u frees event %u, which is no row and not spooled", journal,
+                      serial);
             return;
         }
     }
