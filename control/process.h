@@ -12,8 +12,8 @@ struct process_heap {
 /** Resident bytes; 0 when unknown. */
 uint64_t process_rss(void);
 
-/** What the machine and the control groups that the process is in still have for it, in bytes;
- * UINT64_MAX when unknown. */
+/** What the machine and the control groups that the process is in still have for it, in bytes, with huge
+ * pages that nobody uses; UINT64_MAX when unknown. */
 uint64_t process_memory_left(void);
 
 /** Seconds of CPU time, user and system. */

@@ -23,6 +23,11 @@ def said(daemon):
     return float(re.findall(r"memory: sum ([0-9.]+) MiB", daemon.log())[-1]) * MIB
 
 
+def machine(key):
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(re.search(rf"^{key}:\s+(\d+)", file.read(), re.M).group(1))
+
+
 def send_all(daemon, tcp):
     """Through every receive buffer, lease, commit block and group chunk, more than once."""
     events = 0
@@ -37,6 +42,9 @@ def send_all(daemon, tcp):
 
 
 def test_taken():
+    if machine("HugePages_Total") > 0:
+        print("skipped: huge pages, which are set aside here, are not counted as resident")
+        return
     with Place() as place:
         tcp = free_port()
         daemon = place.daemon(place.cloud(), listed=(), group={"memory": "128MiB", "age_max": "2s"},
@@ -54,14 +62,13 @@ def test_taken():
 def test_not_there():
     """Each sink thread's groups fit, all of them do not."""
     with Place() as place:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            machine = int(re.search(r"MemTotal:\s+(\d+) kB", file.read()).group(1)) << 10
+        there = machine("MemTotal") << 10
         daemon = place.daemon(place.cloud(), listed=(), sinks={"threads": 4}, bigquery={"enabled": False},
-                              group={"memory": f"{machine * 2 // 5 // MIB}MiB"})
+                              group={"memory": f"{there * 2 // 5 // MIB}MiB"})
         lines = daemon.log_lines("MiB are left here")
         equal(len(lines), 1, daemon.log())
         expect("warn memory" in lines[0] and "group.memory" in lines[0], lines)
-        expect(daemon.taken_rss() < machine // 4, daemon.rss(), "bytes resident")
+        expect(daemon.taken_rss() < there // 4, daemon.rss(), "bytes resident")
         for _ in range(20):
             daemon.post_ok(LINE * 100)
         daemon.settle()
