@@ -1,13 +1,9 @@
 /* HOT. See headers.h. Every read is behind a comparison with what is left of the frame. */
-#include "dataplane/packet/headers.h"
+#include "dataplane/packet/headers_internal.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 #define ETHERNET_BYTES   14
 #define TAG_BYTES        4
@@ -42,31 +38,21 @@ static uint32_t be16(const uint8_t *p)
 
 /* ---- checksums ---- */
 
-/* Partial sum of 32-bit words in 64 bits: 2^32 of them cannot overflow it. */
-static uint64_t sum_words(const uint8_t *p, size_t len)
+/* Partial sum of few 32-bit words in 64 bits: 2^32 of them cannot overflow it. */
+static inline uint64_t sum_few(const uint8_t *p, size_t len)
 {
-    uint64_t sum = 0;
+    uint64_t sum = 0, pair;
     uint32_t w;
 
-#ifdef __SSE2__
-    const __m128i zero = _mm_setzero_si128();
-    __m128i a = zero, b = zero;
-
-    for (; len >= 32; p += 32, len -= 32) {
-        __m128i x = _mm_loadu_si128((const __m128i *)p);
-        __m128i y = _mm_loadu_si128((const __m128i *)(p + 16));
-
-        a = _mm_add_epi64(a, _mm_unpacklo_epi32(x, zero));
-        b = _mm_add_epi64(b, _mm_unpackhi_epi32(x, zero));
-        a = _mm_add_epi64(a, _mm_unpacklo_epi32(y, zero));
-        b = _mm_add_epi64(b, _mm_unpackhi_epi32(y, zero));
+    for (; len >= 8; p += 8, len -= 8) {
+        memcpy(&pair, p, 8);
+        sum += (pair & 0xffffffff) + (pair >> 32);
     }
-    a = _mm_add_epi64(a, b);
-    sum = (uint64_t)_mm_cvtsi128_si64(a) + (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(a, a));
-#endif
-    for (; len >= 4; p += 4, len -= 4) {
+    if (len >= 4) {
         memcpy(&w, p, 4);
         sum += w;
+        p += 4;
+        len -= 4;
     }
     if (len > 0) { /* the last bytes, as if zeros followed */
         w = 0;
@@ -76,11 +62,25 @@ static uint64_t sum_words(const uint8_t *p, size_t len)
     return sum;
 }
 
-uint16_t packet_sum(uint64_t start, const uint8_t *bytes, size_t len)
+/* The same of many. */
+static uint64_t sum_words(const uint8_t *p, size_t len)
 {
-    uint64_t sum = start + sum_words(bytes, len);
+    uint64_t sum = 0;
 
-    ASSERT_HOT(len < UINT32_MAX);
+#ifdef __x86_64__
+    if (len >= PACKET_WORDS_BYTES && __builtin_cpu_supports("avx2")) {
+        const size_t whole = len - len % PACKET_WORDS_BYTES;
+
+        sum = packet_words_avx2(p, whole);
+        p += whole;
+        len -= whole;
+    }
+#endif
+    return sum + sum_few(p, len);
+}
+
+static inline uint16_t fold(uint64_t sum)
+{
     sum = (sum & 0xffffffff) + (sum >> 32);
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
@@ -88,10 +88,16 @@ uint16_t packet_sum(uint64_t start, const uint8_t *bytes, size_t len)
     return (uint16_t)sum;
 }
 
+uint16_t packet_sum(uint64_t start, const uint8_t *bytes, size_t len)
+{
+    ASSERT_HOT(len < UINT32_MAX);
+    return fold(start + sum_words(bytes, len));
+}
+
 bool packet_ip_sum_ok(const uint8_t *frame, const struct packet_view *v)
 {
     ASSERT_HOT(v->v6 || v->ip_header >= IPV4_BYTES);
-    return v->v6 || packet_sum(0, frame + v->ip, v->ip_header) == 0xffff;
+    return v->v6 || fold(sum_few(frame + v->ip, v->ip_header)) == 0xffff;
 }
 
 bool packet_udp_sum_ok(const uint8_t *frame, const struct packet_view *v)
@@ -103,7 +109,7 @@ bool packet_udp_sum_ok(const uint8_t *frame, const struct packet_view *v)
     if (udp[6] == 0 && udp[7] == 0)
         return !v->v6;
     pseudo += htons((uint16_t)v->udp_len);
-    pseudo += v->v6 ? sum_words(frame + v->ip + 8, 32) : sum_words(frame + v->ip + 12, 8);
+    pseudo += v->v6 ? sum_few(frame + v->ip + 8, 32) : sum_few(frame + v->ip + 12, 8);
     return packet_sum(pseudo, udp, v->udp_len) == 0xffff;
 }
 

@@ -88,7 +88,8 @@ static inline void tburst_collect(struct tburst_way *way)
     way->n_lines = 0;
     tcore_in = way->core;
     tcore_ingest_lines(way->core, tburst_line, way);
-    qsort(way->line, way->n_lines, sizeof(*way->line), tburst_order);
+    if (way->n_lines > 0)
+        qsort(way->line, way->n_lines, sizeof(*way->line), tburst_order);
 }
 
 static inline void tburst_forget(struct tburst_way *way)
