@@ -70,9 +70,7 @@ static uint64_t run_take(struct worker *w, const struct datagram *d, uint32_t n)
 
 uint64_t datagrams_take(struct worker *w, const struct datagram *d, uint32_t n)
 {
-    uint64_t wait = 0;
-
-    ASSERT_HOT(n <= JSON_BUFFERS_MAX);
+    ASSERT_HOT(n > 0 && n <= JSON_BUFFERS_MAX);
     for (uint32_t i = 0; i < n;) {
         uint32_t run = 0;
         uint64_t alone = 1;
@@ -84,12 +82,12 @@ uint64_t datagrams_take(struct worker *w, const struct datagram *d, uint32_t n)
         else
             run = 1;
         for (; unlikely(alone != 0); alone &= alone - 1) {
-            const uint32_t at = i + (uint32_t)__builtin_ctzll(alone);
-
-            if (!datagram_take(w, &d[at]))
-                wait |= UINT64_C(1) << at;
+            if (datagram_take(w, &d[i + (uint32_t)__builtin_ctzll(alone)]))
+                continue;
+            /* One that finds no room speaks for all behind it. */
+            return (alone << i | ~UINT64_C(0) << (i + run - 1) << 1) & ~UINT64_C(0) >> (64 - n);
         }
         i += run;
     }
-    return wait;
+    return 0;
 }

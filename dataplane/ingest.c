@@ -737,6 +737,8 @@ static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
         len += burst->buffer[i].len;
     if (likely(room_for(in, len, len / 2 + burst->n) == REASON_NONE))
         return true;
+    if (room_for(in, len, burst->n) != REASON_NONE) /* one line each is the least */
+        return false;
     for (uint32_t i = 0; i < burst->n; i++)
         n += lines_breaks(burst->buffer[i].ptr, burst->buffer[i].len) + 1;
     return room_for(in, len, n) == REASON_NONE;
