@@ -59,6 +59,7 @@ static ssize_t read_at(struct inspection *i, int fd, size_t len, uint64_t offset
     }
     for (; got < len && n > 0; got += n > 0 ? (size_t)n : 0)
         n = s->ops->pread(s->ctx, fd, i->buf + got, len - got, offset + got);
+    ASSERT(got <= len && len <= i->room);
     return n < 0 ? n : (ssize_t)got;
 }
 
@@ -70,6 +71,8 @@ static ssize_t block_at(struct inspection *i, const struct walk *w, lsn_t lsn,
     struct block_mark mark;
     struct block_view v;
     uint32_t len;
+
+    ASSERT(lsn_segment(lsn) == w->number && lsn < w->limit);
 
     if (n < 0)
         return n;
@@ -91,6 +94,7 @@ static ssize_t block_at(struct inspection *i, const struct walk *w, lsn_t lsn,
 static void block_check(struct inspection *i, struct walk *w, lsn_t lsn,
                         const struct block_header *h)
 {
+    ASSERT(h->lsn == lsn && h->len % BLOCK_ALIGN == 0); /* block_peek() says so */
     if (w->prev_end != 0 && h->prev_end != w->prev_end)
         problem(i, w->number, lsn_offset(lsn), "this block does not follow the one before it");
     if (h->events_before != w->events)
@@ -103,6 +107,7 @@ static void block_check(struct inspection *i, struct walk *w, lsn_t lsn,
 /* A valid block behind the last segment's end that knew of a durable end beyond it. */
 static void tail_check(struct inspection *i, struct walk *w, lsn_t end)
 {
+    ASSERT(w->limit == LSN_MAX && lsn_segment(end) == w->number);
     for (lsn_t at = end + BLOCK_ALIGN;; at += BLOCK_ALIGN) {
         ssize_t n = read_at(i, w->fd, BLOCK_ALIGN, lsn_offset(at));
         struct block_header h;
@@ -155,6 +160,7 @@ static void segment_inspect(struct inspection *i, uint32_t number, const struct 
     const struct storage *s = i->j.storage;
     char path[JOURNAL_PATH_BYTES + 16];
 
+    ASSERT(limit == LSN_MAX || lsn_segment(limit) == number);
     segment_path(&i->j, number, path, sizeof(path));
     w.fd = s->ops->open(s->ctx, path, O_RDONLY, 0);
     if (w.fd < 0) {
@@ -184,6 +190,7 @@ static void chain_inspect(struct inspection *i, const struct segment_list *l)
 {
     lsn_t limit = LSN_MAX; /* of the next on the chain */
 
+    ASSERT(i->out->durable == 0);
     for (size_t k = l->n; k-- > 0;) {
         uint32_t number = l->number[k];
         struct segment_header h;

@@ -15,6 +15,7 @@
 
 static int journal_allocate(struct journal *j)
 {
+    ASSERT(j->config.limit_bytes / j->config.segment_bytes <= UINT32_MAX - SPARES_MAX);
     j->files_max = (uint32_t)(j->config.limit_bytes / j->config.segment_bytes);
     j->free_segment = calloc(j->files_max + SPARES_MAX, sizeof(*j->free_segment));
     j->spares = ring_create("spares", RING_ITEMS, RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -107,6 +108,8 @@ static void ring_drop(const struct storage *s, struct rte_ring *r)
 
     while (r != NULL && rte_ring_sc_dequeue(r, &item) == 0) {
         struct segment *seg = item;
+
+        ASSERT(seg->fd >= 0 && seg->number != 0);
 
         s->ops->close(s->ctx, seg->fd);
         free(seg);

@@ -32,6 +32,7 @@
 
 static bool has_time(const struct journal *j)
 {
+    ASSERT(j->config.spares <= SPARES_MAX);
     return rte_ring_count(j->spares) * 2 >= j->config.spares;
 }
 
@@ -51,6 +52,7 @@ static int write_zeros(const struct journal *j, int fd)
     int rc = zeros == NULL ? -ENOMEM : 0;
     uint64_t at = 0;
 
+    ASSERT(fd >= 0 && j->config.segment_bytes % STORAGE_ALIGN == 0);
     if (rc == 0)
         rc = s->ops->allocate(s->ctx, fd, j->config.segment_bytes);
     while (rc == 0 && at < j->config.segment_bytes) {
@@ -76,6 +78,7 @@ static int segment_make(struct journal *j, uint32_t number)
     char path[JOURNAL_PATH_BYTES + 16], temporary[JOURNAL_PATH_BYTES + 16];
     int fd, rc;
 
+    ASSERT(number > lsn_segment(journal_durable(j))); /* ahead of all that counts */
     segment_path(j, number, path, sizeof(path));
     snprintf(temporary, sizeof(temporary), "%s/new", j->dir);
     fd = s->ops->open(s->ctx, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_DIRECT, 0600);
@@ -95,6 +98,7 @@ static int segment_recycle(struct journal *j, uint32_t from, uint32_t number)
     const struct storage *s = j->storage;
     char old[JOURNAL_PATH_BYTES + 16], path[JOURNAL_PATH_BYTES + 16];
 
+    ASSERT(from < number && number > lsn_segment(journal_durable(j)));
     segment_path(j, from, old, sizeof(old));
     segment_path(j, number, path, sizeof(path));
     return s->ops->rename(s->ctx, old, path);
@@ -108,6 +112,7 @@ static int segment_hand_over(struct journal *j, uint32_t number)
     struct segment *seg;
     int fd;
 
+    ASSERT(number + 1 == j->next_segment);
     segment_path(j, number, path, sizeof(path));
     fd = s->ops->open(s->ctx, path, O_WRONLY | O_DIRECT, 0);
     if (fd < 0)
@@ -130,6 +135,7 @@ static int spare_add(struct journal *j)
     bool recycled = j->n_free > 0;
     int rc;
 
+    ASSERT(j->n_free <= j->files_max + SPARES_MAX);
     if (!recycled && j->n_files >= j->files_max)
         return -EDQUOT;
     rc = recycled ? segment_recycle(j, j->free_segment[j->n_free - 1], number)
@@ -156,6 +162,7 @@ static int spare_add(struct journal *j)
 
 void segment_free(struct journal *j, uint32_t number)
 {
+    ASSERT(number != 0);
     for (uint32_t i = 0; i < j->n_free; i++) {
         if (j->free_segment[i] == number)
             return;
@@ -186,6 +193,7 @@ static uint32_t free_below(struct journal *j, lsn_t free_lsn)
             freed++;
         }
     }
+    ASSERT(first <= lsn_segment(durable)); /* the segment that holds the durable end stays */
     atomic_store_explicit(&j->first_segment, first, memory_order_release);
     return freed;
 }
@@ -196,6 +204,8 @@ static void close_retired(struct journal *j)
 
     while (rte_ring_sc_dequeue(j->retired, &item) == 0) {
         struct segment *seg = item;
+
+        ASSERT(seg->fd >= 0 && seg->number < j->next_segment);
 
         j->storage->ops->close(j->storage->ctx, seg->fd);
         /* A disk that fails for long must not use up the limit with segments that hold nothing. Its
@@ -238,6 +248,7 @@ int journal_keep(struct journal *j, lsn_t free_lsn)
     int rc = 0;
     uint32_t idle;
 
+    ASSERT(rte_ring_count(j->spares) <= SPARES_MAX);
     close_retired(j);
     for (uint32_t n = 0; n < j->config.spares && rc == 0; n++) { /* then the other journals */
         if (rte_ring_count(j->spares) >= j->config.spares)

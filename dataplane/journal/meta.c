@@ -32,6 +32,7 @@ static int meta_write(struct journal *j, const char *machine_id, char *error, si
     n = snprintf(text, sizeof(text),
                  "penstock-journal 1\nuuid %s\nmachine %.64s\ncheck %08" PRIx32 "\n", hex,
                  machine_id, meta_sum(hex));
+    ASSERT(n > 0 && (size_t)n < sizeof(text));
     snprintf(path, sizeof(path), "%s/meta", j->dir);
     snprintf(temporary, sizeof(temporary), "%s/meta.new", j->dir);
     fd = s->ops->open(s->ctx, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);

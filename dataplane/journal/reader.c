@@ -16,6 +16,7 @@ void reader_fini(struct reader *r)
 {
     const struct storage *s = r->_journal->storage;
 
+    ASSERT((r->_segment != 0) == (r->_fd >= 0));
     if (r->_segment != 0)
         s->ops->close(s->ctx, r->_fd);
     r->_segment = 0;
@@ -54,6 +55,7 @@ static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durab
     uint32_t found = 0;
     bool named = false;
 
+    ASSERT(segment < lsn_segment(durable));
     for (uint32_t number = segment + 1; number <= lsn_segment(durable) && !named; number++) {
         struct segment_header h;
         int rc = segment_read_header(j, number, &h);
@@ -74,6 +76,7 @@ static int segment_follow(const struct journal *j, uint32_t segment, lsn_t durab
     *follower = found;
     if (found == 0)
         return -ENOENT;
+    ASSERT(found > segment && lsn_segment(*end) == segment);
     return named || found == lsn_segment(durable) ? 0 : -EUCLEAN;
 }
 
@@ -90,6 +93,7 @@ int reader_segment_end(struct reader *r, uint32_t segment, lsn_t durable, lsn_t 
         r->_ended = segment;
         r->_next = lsn_make(follower, JOURNAL_HEADER_BYTES);
     }
+    ASSERT(lsn_segment(r->_end) == segment && r->_next > r->_end);
     *end = r->_end;
     *next = r->_next;
     return 0;

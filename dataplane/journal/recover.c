@@ -32,6 +32,7 @@ static int tail_open(const struct tail_scan *t, int flags)
 {
     char path[JOURNAL_PATH_BYTES + 16];
 
+    ASSERT(t->number != 0);
     segment_path(t->j, t->number, path, sizeof(path));
     return t->j->storage->ops->open(t->j->storage->ctx, path, flags, 0);
 }
@@ -49,6 +50,7 @@ static int tail_read(struct tail_scan *t)
     for (; t->len < t->room && n > 0; t->len += n > 0 ? (size_t)n : 0)
         n = s->ops->pread(s->ctx, fd, t->buf + t->len, t->room - t->len, t->len);
     s->ops->close(s->ctx, fd);
+    ASSERT(t->len <= t->room);
     return n < 0 ? (int)n : 0;
 }
 
@@ -64,6 +66,7 @@ static void tail_walk(struct tail_scan *t)
         t->known = v.header->durable;
         offset += v.header->len;
     }
+    ASSERT(offset % BLOCK_ALIGN == 0 && offset <= t->len); /* a block that verifies is whole */
     t->end = lsn_make(t->number, offset);
 }
 
@@ -83,6 +86,8 @@ static int tail_look_again(struct tail_scan *t)
     char *again = len > 0 ? aligned_alloc(STORAGE_ALIGN, align_up(len, STORAGE_ALIGN)) : NULL;
     ssize_t n = 1;
     int fd, rc;
+
+    ASSERT(lsn_segment(t->end) == t->number && from <= t->len);
 
     if (again == NULL)
         return len > 0 ? -ENOMEM : 0;
@@ -139,6 +144,7 @@ static int tail_secure(struct tail_scan *t)
 /* A valid block behind the tear that knew of a durable end beyond it: acknowledged data is gone. */
 static bool tail_damaged(const struct tail_scan *t)
 {
+    ASSERT(lsn_segment(t->end) == t->number && lsn_offset(t->end) >= JOURNAL_HEADER_BYTES);
     for (uint32_t offset = lsn_offset(t->end); offset + BLOCK_ALIGN <= t->len;
          offset += BLOCK_ALIGN) {
         struct block_view v;
@@ -171,6 +177,8 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
         memset(t.buf, 0, JOURNAL_HEADER_BYTES);
         memcpy(t.buf, h, sizeof(*h));
     }
+    if (rc == 0 && t.len < JOURNAL_HEADER_BYTES)
+        rc = -EIO; /* it was there when the header was read */
     if (rc == 0)
         rc = tail_find_end(&t);
     if (rc == 0 && tail_damaged(&t)) {
@@ -187,6 +195,7 @@ static int tail_recover(struct journal *j, uint32_t number, const struct segment
             snprintf(error, error_len, "segment %08x of journal %s cannot be read and secured: %s",
                      number, j->dir, strerror(-rc));
     }
+    ASSERT(rc < 0 || (lsn_segment(t.end) == number && t.events >= h->events_before));
     atomic_store(&j->durable, t.end);
     atomic_store(&j->events_total, t.events);
     free(t.buf);
@@ -200,6 +209,8 @@ static int spare_look(const struct journal *j, uint32_t number, size_t room, boo
     struct tail_scan t = {
         .j = j, .number = number, .room = room, .end = lsn_make(number, JOURNAL_HEADER_BYTES)};
     int rc;
+
+    ASSERT(room % STORAGE_ALIGN == 0 && room > JOURNAL_HEADER_BYTES);
 
     t.buf = aligned_alloc(STORAGE_ALIGN, room);
     if (t.buf == NULL)
@@ -222,6 +233,7 @@ static int spare_check(const struct journal *j, uint32_t number, char *error, si
     bool block, acknowledged = false;
     int rc = spare_look(j, number, JOURNAL_HEADER_BYTES + BLOCK_ALIGN, &block, &acknowledged);
 
+    ASSERT(atomic_load(&j->durable) == 0); /* the last segment is still to be found */
     if (rc == 0 && block)
         rc = spare_look(j, number, j->config.segment_bytes, &block, &acknowledged);
     if (rc == 0 && acknowledged) {
@@ -250,6 +262,9 @@ static int chain_recover(struct journal *j, const struct segment_list *l, char *
     for (size_t i = l->n; i-- > 0;) {
         uint32_t number = l->number[i];
         int rc;
+
+        ASSERT(i + 1 == l->n ||
+               number < l->number[i + 1]); /* each once, or one on the chain is freed */
 
         if (expect != 0 && number != expect) {
             segment_free(j, number);
@@ -294,6 +309,8 @@ int journal_recover(struct journal *j, char *error, size_t error_len)
         rc = chain_recover(j, &l, error, error_len);
         j->n_files = (uint32_t)l.n;
         j->next_segment = l.n > 0 ? l.number[l.n - 1] + 1 : 1;
+        ASSERT(rc < 0 || lsn_segment(atomic_load(&j->durable)) < j->next_segment);
+        ASSERT(rc < 0 || atomic_load(&j->first_segment) <= lsn_segment(atomic_load(&j->durable)));
     }
     if (rc == 0 && l.n > 0)
         log_info("journal", "%s: %zu segments, durable to %08x:%08x, %llu events ever", j->dir, l.n,

@@ -29,6 +29,9 @@ void segment_fill_header(const struct journal *j, uint32_t number, lsn_t prev_en
         .bytes = j->config.segment_bytes,
     };
 
+    /* A header vouches for where its predecessor ends: in front of it, behind a whole block. */
+    ASSERT(number > lsn_segment(prev_end) && lsn_offset(prev_end) % STORAGE_ALIGN == 0);
+
     memcpy(h.uuid, j->uuid.byte, sizeof(h.uuid));
     h.crc32c = crc32c(0, &h, sizeof(h));
     memset(buf, 0, JOURNAL_HEADER_BYTES);
@@ -84,6 +87,7 @@ static int compare_numbers(const void *a, const void *b)
 
 static int list_add(struct segment_list *l, uint32_t number)
 {
+    ASSERT(l->n <= l->room && number != 0);
     if (l->n == l->room) {
         size_t room = l->room ? l->room * 2 : 64;
         uint32_t *p = realloc(l->number, room * sizeof(*p));
@@ -97,15 +101,17 @@ static int list_add(struct segment_list *l, uint32_t number)
     return 0;
 }
 
-/* Takes a name of the directory if it is a segment's. */
+/* Takes a name of the directory if it is one that segment_path() makes, to the letter: another spelling
+ * of a number ("0000000A.seg") would be a second file of it, and one of the two would be free. */
 static int list_visit(void *arg, const char *name)
 {
     unsigned number;
-    int used = 0;
+    char same[16];
 
-    if (sscanf(name, "%8x.seg%n", &number, &used) == 1 && used == 12 && name[12] == 0)
-        return list_add(arg, number);
-    return 0;
+    if (sscanf(name, "%8x.seg", &number) != 1 || number == 0 || number == UINT32_MAX)
+        return 0;
+    snprintf(same, sizeof(same), "%08x.seg", number);
+    return strcmp(name, same) == 0 ? list_add(arg, number) : 0;
 }
 
 int segment_list(const struct journal *j, struct segment_list *l)

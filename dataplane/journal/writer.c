@@ -62,6 +62,7 @@ static void durable_advance(struct writer *w);
 
 static struct slot *slot_at(const struct writer *w, uint32_t index)
 {
+    ASSERT_HOT(w->n_slots != 0 && (w->n_slots & (w->n_slots - 1)) == 0); /* indexes wrap */
     return &w->slot[index % w->n_slots];
 }
 
@@ -71,6 +72,7 @@ int writer_create(struct journal *j, uint32_t queue_max, uint32_t block_bytes_ma
     struct writer *w = calloc(1, sizeof(*w));
 
     ASSERT((user_data & SLOT_BITS) == 0 && queue_max <= BLOCKS_MAX);
+    ASSERT(j->config.segment_bytes >= JOURNAL_HEADER_BYTES + block_bytes_max);
     if (w == NULL)
         return -ENOMEM;
     w->n_slots = 1;
@@ -99,6 +101,7 @@ static void segment_retire(struct writer *w, struct segment *seg)
 {
     int rc;
 
+    ASSERT(seg->fd >= 0 && !seg->dead); /* left once */
     seg->dead = lsn_segment(w->durable_end) < seg->number;
     rc = rte_ring_sp_enqueue(w->journal->retired, seg);
     ASSERT(rc == 0); /* the keeper empties it; there are never more than SPARES_MAX */
@@ -108,6 +111,7 @@ void writer_destroy(struct writer *w)
 {
     if (w == NULL)
         return;
+    ASSERT(w->tail - w->head <= w->n_slots);
     for (uint32_t i = w->head; i != w->tail; i++) {
         if (slot_at(w, i)->leaving != NULL)
             segment_retire(w, slot_at(w, i)->leaving);
@@ -122,6 +126,7 @@ void writer_destroy(struct writer *w)
 /* Bytes left in the current segment. */
 static uint64_t segment_left(const struct writer *w)
 {
+    ASSERT(w->segment == NULL || w->offset <= w->journal->config.segment_bytes);
     return w->segment == NULL ? 0 : w->journal->config.segment_bytes - w->offset;
 }
 
@@ -132,6 +137,8 @@ uint64_t writer_room(const struct writer *w)
     uint64_t taken = (w->open != NULL ? 2u : 1u) *
                      (uint64_t)w->block_bytes_max; /* the open block; waste at the end */
     uint32_t spares = rte_ring_count(w->journal->spares);
+
+    ASSERT(w->headers_used <= HEADERS_MAX);
 
     here = here > taken ? here - taken : 0;
     if (spares > HEADERS_MAX - w->headers_used)
@@ -147,6 +154,7 @@ bool writer_failed(const struct writer *w)
 
 uint32_t writer_queued(const struct writer *w)
 {
+    ASSERT_HOT(w->tail - w->head <= w->n_slots);
     return w->tail - w->head;
 }
 
@@ -169,6 +177,7 @@ static int segment_switch(struct writer *w)
 
     if (w->headers_used == HEADERS_MAX || rte_ring_sc_dequeue(w->journal->spares, &item) != 0)
         return -ENOSPC;
+    ASSERT(((struct segment *)item)->number > lsn_segment(w->end)); /* never used again */
     s = slot_push(w);
     *s = (struct slot){.segment = item, .leaving = w->segment};
     s->header = w->headers + (size_t)(w->headers_next++ % HEADERS_MAX) * JOURNAL_HEADER_BYTES;
@@ -186,6 +195,7 @@ int writer_open(struct writer *w, struct block *b, uint64_t seq)
     ASSERT(w->open == NULL);
     if (w->failed)
         return -ENOSPC;
+    ASSERT(w->n_moved == w->n_moving); /* none waits for a place in front of it */
     if (segment_left(w) < w->block_bytes_max && segment_switch(w) != 0)
         return -ENOSPC;
     block_open(b, seq, lsn_make(w->segment->number, w->offset));
@@ -206,6 +216,10 @@ static void queue_block(struct writer *w, struct block *b, bool again)
     };
     struct slot *s = slot_push(w);
 
+    /* Its lines say where it lies: it goes there and nowhere else. */
+    ASSERT(w->segment != NULL && b->lsn == lsn_make(w->segment->number, w->offset));
+    ASSERT(w->durable_end <= w->end && w->durable_events <= w->events);
+
     if (again)
         block_reseal(b, &seal);
     else
@@ -224,6 +238,7 @@ void writer_seal(struct writer *w)
     struct block *b = w->open;
 
     ASSERT(b != NULL && b->n_entries > 0);
+    ASSERT(!w->failed); /* its place is not known before the others have theirs */
     w->open = NULL;
     queue_block(w, b, false);
 }
@@ -234,6 +249,7 @@ static int slot_write_unflushed(const struct writer *w, struct slot *s,
 {
     const struct storage *storage = w->journal->storage;
 
+    ASSERT(!s->done);
     s->submitted = s->done = storage->ops->pwrite(storage->ctx, write->fd, write->buf, write->len,
                                                   write->offset) == (ssize_t)write->len;
     return s->done ? 0 : -EIO;
@@ -260,6 +276,10 @@ static int slot_submit(struct writer *w, struct io_uring *ring, uint32_t index)
     };
     int rc;
 
+    ASSERT(!s->submitted && !s->done);
+    ASSERT(write.len % STORAGE_ALIGN == 0 && write.offset % STORAGE_ALIGN == 0);
+    ASSERT(write.offset + write.len <= w->journal->config.segment_bytes);
+
     if (CANARY(CANARY_EARLY_ACK))
         return slot_write_unflushed(w, s, &write);
     rc = w->journal->storage->ops->write_async(w->journal->storage->ctx, ring, &write);
@@ -280,6 +300,7 @@ static bool submit_queued(struct writer *w, struct io_uring *ring)
 {
     uint32_t before = w->in_flight;
 
+    ASSERT(w->in_flight <= WRITER_IN_FLIGHT_MAX && w->in_flight <= w->tail - w->head);
     for (uint32_t i = w->head; i != w->tail && w->in_flight < WRITER_IN_FLIGHT_MAX; i++) {
         const struct slot *s = slot_at(w, i);
 
@@ -299,6 +320,9 @@ static void collect_blocks(struct writer *w)
     struct block *rest[BLOCKS_MAX];
     uint32_t n = 0;
 
+    ASSERT(w->failed && w->in_flight == 0);
+    ASSERT(w->head == w->tail || !slot_at(w, w->head)->done); /* else it would be durable */
+
     for (uint32_t i = w->head; i != w->tail; i++) {
         const struct slot *s = slot_at(w, i);
 
@@ -309,6 +333,9 @@ static void collect_blocks(struct writer *w)
     }
     for (; w->n_moved < w->n_moving; w->n_moved++) /* an earlier move had not ended */
         rest[n++] = w->moving[w->n_moved];
+    ASSERT(n <= BLOCKS_MAX);
+    for (uint32_t i = 1; i < n; i++)
+        ASSERT(rest[i - 1]->seq < rest[i]->seq); /* as they were taken */
     memcpy(w->moving, rest, n * sizeof(rest[0]));
     w->n_moving = n;
     w->n_moved = 0;
@@ -328,6 +355,7 @@ static void collect_blocks(struct writer *w)
  * new place. */
 static void move_blocks(struct writer *w)
 {
+    ASSERT(!w->collect && w->n_moved <= w->n_moving);
     while (w->n_moved < w->n_moving) {
         struct block *b = w->moving[w->n_moved];
 
@@ -355,6 +383,7 @@ int64_t writer_due_us(const struct writer *w)
 {
     if (w->open == NULL || w->opened_us == 0 || w->failed || w->head != w->tail)
         return INT64_MAX;
+    ASSERT(w->opened_us > 0 && w->age_us >= 0);
     return w->opened_us + (w->age_us != 0 ? w->age_us : WRITER_GATHER_US);
 }
 
@@ -363,6 +392,7 @@ static bool open_is_due(struct writer *w, bool more)
 {
     int64_t now;
 
+    ASSERT(w->open != NULL && w->head == w->tail);
     if (w->age_us == 0 && !more)
         return true;
     now = clock_monotonic_us();
@@ -375,6 +405,7 @@ bool writer_pump(struct writer *w, struct io_uring *ring, bool more)
 {
     bool written;
 
+    ASSERT(!w->collect || w->failed);
     if (w->collect) {
         if (w->in_flight > 0)
             return false;
@@ -396,6 +427,10 @@ static void durable_advance(struct writer *w)
 {
     while (w->head != w->tail && slot_at(w, w->head)->done) {
         struct slot s = *slot_at(w, w->head);
+
+        /* Forward only, and nobody else moves it. */
+        ASSERT(s.submitted && s.end > w->durable_end && s.end <= w->end);
+        ASSERT(w->durable_end == journal_durable(w->journal));
 
         w->head++;
         w->durable_end = s.end;
@@ -420,6 +455,8 @@ void writer_complete(struct writer *w, uint64_t user_data, int result)
 {
     struct slot *s = slot_at(w, (uint32_t)(user_data & SLOT_BITS));
     uint32_t len = s->block != NULL ? s->block->len : JOURNAL_HEADER_BYTES;
+
+    ASSERT((user_data & ~(uint64_t)SLOT_BITS) == w->user_data);
 
     ASSERT(s->submitted && !s->done && w->in_flight > 0);
     w->in_flight--;

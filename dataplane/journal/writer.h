@@ -67,7 +67,8 @@ uint32_t writer_queued(const struct writer *w);
  */
 int writer_open(struct writer *w, struct block *b, uint64_t seq) WARN_UNUSED;
 
-/** Seals the open block and queues it. */
+/** Seals the open block, which has lines, and queues it. Not while writer_failed(): its place is not
+ * known then. */
 void writer_seal(struct writer *w);
 
 /** The open block, or NULL. */
