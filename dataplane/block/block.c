@@ -76,6 +76,7 @@ bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t l
     uint32_t runs = b->_n_runs + (touched ? 0 : 1);
     uint32_t names = b->_names_bytes + (touched ? 0 : (uint32_t)ring->name.len);
 
+    ASSERT_HOT(b->n_entries <= BLOCK_ENTRIES_MAX && b->len == 0);
     if (b->n_entries == BLOCK_ENTRIES_MAX)
         return false;
     return (uint64_t)b->_data_end + len + directory_bytes(b->n_entries + 1, runs, names) <=
@@ -84,6 +85,7 @@ bool block_fits(const struct block *b, const struct block_ring *ring, uint32_t l
 
 bool block_has_room(const struct block *b, uint64_t bytes, uint32_t lines, uint32_t runs)
 {
+    ASSERT_HOT(b->n_entries <= BLOCK_ENTRIES_MAX && b->_n_runs <= b->n_entries);
     if (b->n_entries + lines > BLOCK_ENTRIES_MAX)
         return false;
     return b->_data_end + bytes +
@@ -214,6 +216,8 @@ static void header_write(struct block *b, const struct block_seal *seal)
 {
     struct block_header *h = (struct block_header *)b->buf;
 
+    /* Nothing in front of a block lies behind it. */
+    ASSERT(seal->prev_end <= b->lsn && seal->durable <= b->lsn);
     h->magic = BLOCK_MAGIC;
     h->version = BLOCK_VERSION;
     h->header_bytes = sizeof(*h);
@@ -274,6 +278,7 @@ void block_move(struct block *b, lsn_t lsn)
     for (uint32_t i = 0; i < b->n_entries; i++) {
         const struct block_entry *e = &b->_entries[i];
 
+        ASSERT_HOT(e->offset + e->len <= b->_data_end);
         event_patch_lsn(b->buf + e->offset, e->len, lsn + e->offset);
     }
 }
@@ -281,6 +286,7 @@ void block_move(struct block *b, lsn_t lsn)
 void block_reseal(struct block *b, const struct block_seal *seal)
 {
     ASSERT(b->len > 0);
+    ASSERT(b->n_entries > 0 && b->events <= b->n_entries);
     header_write(b, seal);
 }
 

@@ -24,6 +24,7 @@ static uint32_t block_crc(const char *buf, uint32_t len)
     struct block_header h;
     uint32_t crc;
 
+    ASSERT(len >= sizeof(h));
     memcpy(&h, buf, sizeof(h));
     h.crc32c = 0;
     crc = crc32c(0, &h, sizeof(h));
