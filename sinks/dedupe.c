@@ -85,6 +85,7 @@ static bool decided_take(struct dedupe *d, struct feed *f, const struct block_ru
     memcpy(f->removed, found->removed, (run->n_entries + 7) / 8);
     for (uint32_t i = 0; i < (run->n_entries + 7) / 8; i++)
         f->n_removed += (uint32_t)__builtin_popcount(f->removed[i]);
+    ASSERT(f->n_removed <= run->n_entries);
     *at = found->next;
     free(found);
     return true;
@@ -139,6 +140,7 @@ static struct json_value walk_to_id(const struct dedupe *d, struct span line)
 {
     struct json_value v = json_value_at(line.ptr, line.len);
 
+    ASSERT_HOT(d->n_keys > 0 && d->n_keys <= JSON_PATH_KEYS_MAX);
     for (uint32_t i = 0; i < d->n_keys; i++) {
         struct json_value object = v;
 
@@ -168,6 +170,7 @@ static bool id_text(struct dedupe *d, struct span line, size_t readable, struct 
         line.len + JSON_PADDING_BYTES <= readable ? parse_to_id(d, line) : walk_to_id(d, line);
     struct sink *s = d->sink;
 
+    ASSERT_HOT(line.len <= readable);
     *out = (struct span){NULL, 0};
     if (v.type == JSON_NUMBER)
         *out = (struct span){v.ptr, v.len};
@@ -198,6 +201,8 @@ static bool ids_hash(struct dedupe *d, const struct feed *f, const struct block_
 {
     const uint8_t *key = id_log_key(d->log);
 
+    ASSERT(run->n_entries <= BLOCK_ENTRIES_MAX); /* room for so many hashes */
+    ASSERT(run->first + run->n_entries <= f->view.header->n_entries);
     for (uint32_t i = 0; i < run->n_entries; i++) {
         const struct block_entry *e = &f->view.entries[run->first + i];
         struct id_hash *h = &d->sink->dedupe_ids[i];
@@ -240,6 +245,7 @@ static uint32_t run_decide(struct dedupe *d, struct feed *f, const struct block_
         id_window_add(&d->window, id[i], f->block_us, f->block_us);
         id[taken++] = id[i];
     }
+    ASSERT(taken + f->n_removed + without == run->n_entries);
     stat_add(&d->stats.without_id, without);
     stat_add(&d->stats.removed, f->n_removed);
     return taken;
@@ -276,6 +282,8 @@ bool dedupe_hold(struct delivery *p)
     if (d == NULL || p->plan.key.kind != PLAN_EVENTS || CANARY(CANARY_DECISION_SYNC))
         return false;
     p->decisions = id_log_appended(d->log);
+    ASSERT((d->first == NULL) == (d->n_waiting == 0));
+    ASSERT(d->first == NULL || d->last->decisions <= p->decisions); /* they wait in order */
     if (id_log_durable(d->log) >= p->decisions && d->first == NULL)
         return false;
     p->next_undecided = NULL;
@@ -293,6 +301,8 @@ static void plans_release(struct dedupe *d)
 {
     while (d->first != NULL && d->first->decisions <= id_log_durable(d->log)) {
         struct delivery *p = d->first;
+
+        ASSERT(d->n_waiting > 0 && p->route->dedupe == d);
 
         d->first = p->next_undecided;
         d->n_waiting--;
@@ -318,6 +328,7 @@ static int64_t low_time(const struct sink *s)
 
 static void log_shrunk(struct dedupe *d)
 {
+    ASSERT(d->window.evicted >= d->logged_evicted);
     if (d->window.evicted == d->logged_evicted || d->sink->now_us - d->logged_us < LOG_US)
         return;
     log_warn("dedupe",
@@ -333,6 +344,8 @@ static void gauges_set(struct dedupe *d)
 {
     const struct id_log_stats *log = id_log_stats(d->log);
     int64_t known = clock_wall_us() - d->window.evicted_us;
+
+    ASSERT(d->window.next - d->window.tail <= d->window.ids_max);
 
     if (d->window.evicted == 0 || known > d->config->dedupe_window_us || known < 0)
         known = d->config->dedupe_window_us;
@@ -352,6 +365,7 @@ static void look(struct dedupe *d, int64_t low_us, const lsn_t *floor)
     id_window_expire(&d->window, low_us);
     if (pressure > d->window.tail)
         id_window_drop(&d->window, pressure, clock_wall_us());
+    ASSERT(d->window.tail >= pressure);
     id_log_reclaim(d->log, d->window.tail, floor, d->sink->n_feeds);
     gauges_set(d);
     log_shrunk(d);
@@ -365,6 +379,7 @@ void dedupes_run(struct sink *s)
 
     if (s->dedupes == NULL)
         return;
+    ASSERT(s->n_feeds <= JOURNALS_MAX);
     if (looks) {
         s->dedupe_next_us = s->now_us + LOOK_US;
         low_us = low_time(s);
@@ -390,6 +405,7 @@ static void path_split(struct dedupe *d)
         ASSERT(d->n_keys < JSON_PATH_KEYS_MAX); /* the configuration was checked */
         d->key[d->n_keys] = (struct span){.ptr = p, .len = strcspn(p, ".")};
     }
+    ASSERT(d->n_keys > 0);
 }
 
 static int dedupe_create(struct sink *s, const struct type_config *config, struct dedupe **out,
@@ -410,6 +426,7 @@ static int dedupe_create(struct sink *s, const struct type_config *config, struc
         free(d);
         return -ENOMEM;
     }
+    ASSERT(route->dedupe == NULL && config->dedupe_window_us > 0);
     memset(d, 0, sizeof(*d));
     *out = d; /* freed with the others from here on */
     d->sink = s;
@@ -438,6 +455,7 @@ int dedupes_create(struct sink *s, char *error, size_t error_len)
     struct dedupe **at = &s->dedupes;
     char table[TABLE_NAME_BYTES_MAX];
 
+    ASSERT(s->dedupes == NULL);
     for (uint32_t i = 0; i < s->types->n_types; i++) {
         const struct type_config *c = &s->types->type[i];
         int rc;

@@ -4,6 +4,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "dataplane/base/compiler.h"
+
 struct sip {
     uint64_t v0, v1, v2, v3;
 };
@@ -64,6 +66,7 @@ struct id_hash id_hash(const uint8_t key[ID_KEY_BYTES], struct span text)
 
     for (; i + 8 <= text.len; i += 8)
         sip_word(&s, load(text.ptr + i));
+    ASSERT_HOT(text.len - i < sizeof(last));
     if (i < text.len)
         memcpy(&last, text.ptr + i, text.len - i);
     sip_word(&s, le64toh(last) | (uint64_t)text.len << 56);

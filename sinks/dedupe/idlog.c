@@ -24,6 +24,7 @@ void id_reach_raise(struct id_reach *to, const struct id_reach *by)
     to->ids_end = by->ids_end > to->ids_end ? by->ids_end : to->ids_end;
     for (uint32_t f = 0; f < ID_FEEDS_MAX; f++)
         to->block[f] = by->block[f] > to->block[f] ? by->block[f] : to->block[f];
+    ASSERT(to->ids_end >= by->ids_end);
 }
 
 static int buffer_room(struct id_buffer *b, size_t bytes)
@@ -31,6 +32,7 @@ static int buffer_room(struct id_buffer *b, size_t bytes)
     size_t need = (b->len == 0 ? ID_FRAME_BYTES : b->len) + bytes + ID_FRAME_ALIGN;
     uint8_t *larger;
 
+    ASSERT(b->len <= b->room && (b->len == 0 || b->len >= ID_FRAME_BYTES));
     if (need <= b->room)
         return 0;
     need = align_up(need, 65536);
@@ -75,6 +77,7 @@ void id_log_append(struct id_log *l, const struct id_decision *d, uint64_t ids_e
     size_t bitmap = (d->n_entries + 7) / 8;
 
     ASSERT(feed < ID_FEEDS_MAX && d->n_ids <= d->n_entries);
+    ASSERT(ids_end >= b->reach.ids_end); /* decided in the order of taking */
     if (b->len == 0)
         b->len = ID_FRAME_BYTES;
     put32(b, d->n_entries);
@@ -94,6 +97,7 @@ void id_log_append(struct id_log *l, const struct id_decision *d, uint64_t ids_e
     b->reach.ids_end = ids_end;
     b->reach.block[feed] = d->block > b->reach.block[feed] ? d->block : b->reach.block[feed];
     l->appended++;
+    ASSERT(l->durable < l->appended);
 }
 
 uint64_t id_log_appended(const struct id_log *l)
@@ -103,6 +107,7 @@ uint64_t id_log_appended(const struct id_log *l)
 
 uint64_t id_log_durable(const struct id_log *l)
 {
+    ASSERT(l->durable <= l->appended);
     return l->durable;
 }
 
@@ -148,6 +153,7 @@ static int segments_room(struct id_log *l)
 
 struct id_segment *id_log_add_segment(struct id_log *l, uint64_t number)
 {
+    ASSERT(l->n_segments <= l->segments_room);
     if (segments_room(l) != 0)
         return NULL;
     l->segment[l->n_segments] = (struct id_segment){.number = number};
@@ -156,6 +162,7 @@ struct id_segment *id_log_add_segment(struct id_log *l, uint64_t number)
 
 int id_log_add_spare(struct id_log *l, uint64_t number)
 {
+    ASSERT(l->n_spare <= l->spare_room && l->segment_bytes > 0);
     if (l->n_spare == l->spare_room) {
         size_t room = l->spare_room > 0 ? 2 * l->spare_room : 16;
         uint64_t *larger = realloc(l->spare, room * sizeof(*larger));
@@ -175,6 +182,8 @@ int id_log_make_spare(struct id_log *l)
     char path[ID_LOG_PATH_BYTES];
     uint64_t number = l->next_number++;
     int fd, rc;
+
+    ASSERT(l->segment_bytes >= ID_SEGMENT_MIN);
 
     id_log_path(l, number, "free", path);
     fd = st->ops->open(st->ctx, path, O_RDWR | O_CREAT | O_EXCL, 0640);
@@ -200,6 +209,7 @@ static int write_header(const struct id_log *l, int fd, uint64_t number)
     size_t len = strlen(l->type);
     int rc;
 
+    ASSERT(fd >= 0 && len > 0 && 48 + len <= sizeof(head));
     memcpy(head, "PSTKIDS1", 8);
     memcpy(head + 16, &le, 8);
     memcpy(head + 24, l->key, ID_KEY_BYTES);
@@ -272,6 +282,8 @@ void id_frame_seal(uint8_t *data, size_t payload, uint32_t n_decisions, uint64_t
     uint64_t place[3] = {htole64(segment), htole64(offset), htole64(frame_no)};
     uint32_t crc;
 
+    ASSERT(payload > 0 && n_decisions > 0 && offset >= ID_HEADER_BYTES);
+
     memset(data, 0, ID_FRAME_BYTES);
     memcpy(word, "PIDF", 4);
     memcpy(data, word, sizeof(word));
@@ -289,6 +301,7 @@ static void file_close(struct id_log *l)
 
 static void write_failed(struct id_log *l, int rc)
 {
+    ASSERT(!l->busy && rc != 0 && l->writing.len > 0);
     stat_add(&l->stats.errors, 1);
     log_error("dedupe",
               "the ids of type %s cannot be written to %s (%s): its events wait; trying again",
@@ -301,6 +314,8 @@ static void write_done(struct loop_read *w, int result)
 {
     struct id_log *l = container_of(w, struct id_log, write);
 
+    ASSERT(l->busy && l->fd == w->fd && l->offset == w->offset);
+
     l->busy = false;
     if (result != (int)w->len) {
         write_failed(l, result < 0 ? result : -EIO);
@@ -311,6 +326,7 @@ static void write_done(struct loop_read *w, int result)
     l->offset += w->len;
     l->frame_no++;
     l->durable += l->writing.n_decisions;
+    ASSERT(l->durable + l->pending.n_decisions == l->appended); /* each is in one place */
     id_reach_raise(&l->segment[l->n_segments - 1].reach, &l->writing.reach);
     l->writing.len = 0;
 }
@@ -322,12 +338,14 @@ static int write_start(struct id_log *l)
     int rc = 0;
 
     ASSERT(b->len > ID_FRAME_BYTES && whole <= b->room);
+    ASSERT(!l->busy && b->n_decisions > 0);
     if (l->fd >= 0 && l->offset + whole > l->segment_bytes)
         file_close(l);
     if (l->fd < 0)
         rc = id_log_next_segment(l);
     if (rc != 0)
         return rc;
+    ASSERT(l->offset % ID_FRAME_ALIGN == 0 && l->offset + whole <= l->segment_bytes);
     memset(b->data + b->len, 0, whole - b->len);
     id_frame_seal(b->data, b->len - ID_FRAME_BYTES, b->n_decisions,
                   l->segment[l->n_segments - 1].number, l->offset, l->frame_no);
@@ -346,6 +364,7 @@ void id_log_run(struct id_log *l, bool wanted, int64_t now_us)
     bool enough = wanted || l->pending.len >= ID_PENDING_WRITE;
     int rc;
 
+    ASSERT(!l->again || l->writing.len > 0); /* what is written again is still here */
     if (l->busy || now_us < l->retry_us)
         return;
     if (!l->again) {
@@ -391,6 +410,7 @@ int id_log_found(struct id_log *l, struct span payload, uint32_t n_decisions,
 static bool segment_is_free(const struct id_segment *s, uint64_t tail, const lsn_t *floor,
                             uint32_t n_feeds)
 {
+    ASSERT(n_feeds <= ID_FEEDS_MAX);
     if (s->reach.ids_end > tail)
         return false;
     for (uint32_t f = 0; f < n_feeds; f++) {
@@ -407,6 +427,7 @@ static int segment_retire(struct id_log *l, const struct id_segment *s, bool eno
     char from[ID_LOG_PATH_BYTES], to[ID_LOG_PATH_BYTES];
     int rc;
 
+    ASSERT(s->number < l->next_number);
     id_log_path(l, s->number, "ids", from);
     if (enough)
         return st->ops->unlink(st->ctx, from);
@@ -429,6 +450,7 @@ void id_log_reclaim(struct id_log *l, uint64_t tail, const lsn_t *floor, uint32_
             continue;
         l->segment[kept++] = *s;
     }
+    ASSERT(l->n_segments == 0 || kept > 0); /* the one that is written stays */
     l->n_segments = kept;
     count_bytes(l);
 }
@@ -437,6 +459,7 @@ uint64_t id_log_pressure(const struct id_log *l)
 {
     if (l->n_segments < 2 || l->n_segments <= 4 * (size_t)l->reserve)
         return 0;
+    ASSERT(l->segment[0].number < l->segment[1].number); /* the oldest one */
     return l->segment[0].reach.ids_end;
 }
 
@@ -533,6 +556,7 @@ static void size_segments(struct id_log *l, uint32_t ids_max)
     each = each < ID_SEGMENT_MIN ? ID_SEGMENT_MIN : each;
     l->segment_bytes = (uint32_t)(each < ID_SEGMENT_MAX ? each : ID_SEGMENT_MAX);
     l->reserve = (uint32_t)(bytes / l->segment_bytes) + 3;
+    ASSERT(l->segment_bytes >= ID_SEGMENT_MIN && l->segment_bytes % ID_FRAME_ALIGN == 0);
 }
 
 static int log_start(struct id_log *l, const struct id_log_config *c, id_decision_visitor visit,

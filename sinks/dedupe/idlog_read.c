@@ -114,6 +114,7 @@ static void frame_visit(struct reading *r, const struct frame *f)
         }
         r->visit(r->ctx, &d, &reach);
         at += n;
+        ASSERT(at <= f->len);
     }
     id_reach_raise(&r->segment->reach, &reach);
     r->last = *f;
@@ -133,6 +134,7 @@ static size_t next_frame(const uint8_t *data, size_t len, size_t at, uint64_t nu
 {
     struct frame f;
 
+    ASSERT(at % ID_FRAME_ALIGN == 0 && at >= ID_HEADER_BYTES);
     for (; at + ID_FRAME_BYTES <= len; at += ID_FRAME_ALIGN) {
         if (frame_at(data, len, at, number, &f))
             return at;
@@ -255,6 +257,8 @@ int id_log_read(struct id_log *l, id_decision_visitor visit, void *ctx)
 
     for (size_t i = 0; i < l->n_segments; i++) {
         int rc = segment_load(l, &l->segment[i], visit, ctx);
+
+        ASSERT(kept <= i);
 
         if (rc < 0)
             return rc;

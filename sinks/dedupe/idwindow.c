@@ -59,6 +59,7 @@ int id_window_populate(struct id_window *w, const _Atomic bool *stop)
 
 void id_window_destroy(struct id_window *w)
 {
+    ASSERT(w->next - w->tail <= w->ids_max);
     mem_release(w->ring, ring_bytes(w));
     mem_release(w->slot, slots_bytes(w));
     w->ring = NULL;
@@ -101,6 +102,7 @@ bool id_window_has(const struct id_window *w, struct id_hash h, int64_t time_us)
         if ((uint32_t)(w->slot[i] >> 32) != tag)
             continue;
         e = &w->ring[(uint32_t)w->slot[i] - 1];
+        ASSERT_HOT((uint32_t)w->slot[i] <= w->ids_max);
         apart = time_us > e->time_us ? time_us - e->time_us : e->time_us - time_us;
         if (id_hash_equal(e->hash, h) && apart < w->window_us)
             return true;
@@ -113,6 +115,7 @@ static void slot_remove(struct id_window *w, uint64_t i)
 {
     uint64_t mask = mask_of(w);
 
+    ASSERT_HOT(w->slot[i] != 0);
     for (uint64_t j = (i + 1) & mask; w->slot[j] != 0; j = (j + 1) & mask) {
         uint64_t home = home_of(w, (uint32_t)(w->slot[j] >> 32));
 
@@ -133,8 +136,10 @@ static void evict(struct id_window *w)
 
     ASSERT_HOT(w->tail < w->next);
     __builtin_prefetch(&w->slot[home_of(w, tag_of(w->ring[place_of(w, w->tail + AHEAD)].hash))], 1);
-    while (w->slot[i] != want)
+    while (w->slot[i] != want) {
+        ASSERT_HOT(w->slot[i] != 0); /* each id of the ring is in the index */
         i = (i + 1) & mask_of(w);
+    }
     slot_remove(w, i);
     w->tail++;
 }
@@ -157,6 +162,7 @@ void id_window_add(struct id_window *w, struct id_hash h, int64_t time_us, int64
 
     if (w->next - w->tail == w->ids_max)
         evict_counted(w, now_us);
+    ASSERT_HOT(w->next - w->tail < w->ids_max);
     place = place_of(w, w->next++);
     w->ring[place] = (struct id_entry){.hash = h, .time_us = time_us};
     i = home_of(w, tag);
