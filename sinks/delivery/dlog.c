@@ -92,6 +92,7 @@ static void on_record(void *ctx, const uint8_t *bytes, const struct record_view 
     *s = (struct submission){.seq = r->seq, .len = r->len};
     memcpy(s->bytes, bytes, r->len);
     record_set_flags(s->bytes, 0);
+    ASSERT(o->d->unshown.tail != NULL && r->seq > 0);
     list_push(&o->d->unshown, s);
 }
 
@@ -183,6 +184,7 @@ static int read_images(struct dlog *d, struct log_image *image, char *error, siz
 
 static void take_recovered(struct dlog *d, const struct recovered *r)
 {
+    ASSERT(r->state != NULL && r->winner < DLOG_FILES);
     d->state = r->state;
     d->newest = r->winner;
     d->file_seq = r->file_seq_max;
@@ -212,6 +214,7 @@ static void ids_skip(struct dlog *d)
 /* A ledger ahead of the log means that the log lost its end. */
 static int check_ahead(struct dlog *d, char *error, size_t error_len)
 {
+    ASSERT(d->state != NULL);
     if (d->ledger_seq <= d->last_seq)
         return 0;
     snprintf(error, error_len,
@@ -238,6 +241,7 @@ static int recover(struct dlog *d, char *error, size_t error_len)
         free(image[i].data);
     if (rc != 0)
         return rc;
+    ASSERT(r.state != NULL && r.last_seq >= r.records);
     take_recovered(d, &r);
     if (d->adopt && r.winner >= 0)
         ids_skip(d);
@@ -256,6 +260,7 @@ static int begin_files(struct dlog *d, char *error, size_t error_len)
     bool fresh = d->newest < 0;
     int rc = 0;
 
+    ASSERT(d->active < 0 && d->pending.count == 0);
     for (int i = 0; i < DLOG_FILES && rc == 0 && fresh; i++)
         rc = d->bytes[i] >= d->file_bytes ? 0 : dlog_file_fresh(d, i, d->file_bytes);
     if (rc == 0)
@@ -392,6 +397,7 @@ static void port_free(struct dlog_port *p)
 {
     void *s;
 
+    ASSERT(p->in_flight <= p->log->ring_records);
     while (p->submit != NULL && rte_ring_sc_dequeue(p->submit, &s) == 0)
         free(s);
     free(p->submit);
@@ -489,6 +495,7 @@ static int journal_look(const struct dlog *d, const struct journal_uuid *u)
 {
     uint32_t n = atomic_load_explicit(&d->n_journals, memory_order_acquire);
 
+    ASSERT(n <= JOURNALS_MAX);
     for (uint32_t i = 0; i < n; i++) {
         if (memcmp(&d->journal[i].uuid, u, sizeof(*u)) == 0)
             return (int)i;
@@ -512,6 +519,7 @@ static int journal_register(struct dlog *d, const struct journal_uuid *u)
         atomic_store_explicit(&d->n_journals, n + 1, memory_order_release);
         i = (int)n;
     }
+    ASSERT(i < (int)JOURNALS_MAX);
     pthread_mutex_unlock(&d->journals_lock);
     return i;
 }

@@ -103,6 +103,7 @@ int dlog_file_read(struct dlog *d, int slot, uint64_t len_max, struct log_image 
     int fd = d->storage.ops->open(d->storage.ctx, d->path[slot], O_RDONLY, 0);
     int rc;
 
+    ASSERT(slot >= 0 && slot < DLOG_FILES && len_max > 0);
     *out = (struct log_image){0};
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
@@ -244,6 +245,7 @@ static void snapshot_flush(struct snapshot_writer *w, enum frame_kind kind)
         .kind = (uint8_t)kind,
     };
 
+    ASSERT(w->used <= FRAME_PAYLOAD_MAX && (w->used > 0) == (w->records > 0));
     if (w->rc == 0)
         w->rc = dlog_write_frame(w->d, w->slot, &w->offset, &h);
     w->used = 0;
@@ -266,6 +268,7 @@ static uint8_t *snapshot_put(struct snapshot_writer *w, const uint8_t *record, s
 
 static void snapshot_visit(void *ctx, const uint8_t *record, size_t len)
 {
+    ASSERT(len >= RECORD_HEADER_BYTES);
     snapshot_put(ctx, record, len);
 }
 
@@ -283,6 +286,7 @@ static uint64_t snapshot_need(const struct dlog *d)
 
     state_snapshot(d->state, d->last_seq, d->ledger_seq, count_visit, &bytes);
     frames = bytes / (FRAME_PAYLOAD_MAX - RECORD_BYTES_MAX) + 2;
+    ASSERT(bytes >= d->unshown.bytes);
     return FILE_HEADER_BYTES + bytes + frames * (FRAME_HEADER_BYTES + STORAGE_ALIGN);
 }
 
@@ -294,6 +298,7 @@ static int make_room(struct dlog *d, int slot)
     uint64_t want = d->bytes[slot] > d->file_bytes ? d->bytes[slot] : d->file_bytes;
     int rc = 0;
 
+    ASSERT(slot != d->newest && d->active < 0); /* what counts is not touched */
     while (want < 2 * need)
         want *= 2;
     if (want > d->bytes[slot] || d->suspect[slot])
@@ -327,6 +332,7 @@ static int write_snapshot(struct dlog *d, int slot)
 {
     struct snapshot_writer w = {.d = d, .slot = slot, .offset = FILE_HEADER_BYTES};
 
+    ASSERT(slot != d->newest && d->active < 0);
     state_snapshot(d->state, d->last_seq, d->ledger_seq, snapshot_visit, &w);
     for (const struct submission *s = d->unshown.head; s != NULL; s = s->next)
         record_set_flags(snapshot_put(&w, s->bytes, s->len), RECORD_FLAG_LEDGER_ONLY);
@@ -335,6 +341,7 @@ static int write_snapshot(struct dlog *d, int slot)
     snapshot_flush(&w, FRAME_END_SNAPSHOT);
     if (w.rc == 0)
         w.rc = d->storage.ops->sync(d->storage.ctx, d->fd[slot]);
+    ASSERT(w.offset % STORAGE_ALIGN == 0 && w.offset <= d->bytes[slot]);
     d->offset = w.offset;
     return w.rc;
 }
@@ -363,6 +370,7 @@ int dlog_switch(struct dlog *d)
         slot_close(d, slot);
         return rc;
     }
+    ASSERT(slot != d->newest && d->offset > FILE_HEADER_BYTES);
     d->active = slot;
     d->newest = slot;
     d->secured = true;

@@ -60,6 +60,7 @@ static void file_inspect(struct inspection *i, int file, const struct log_image 
     if (!f->there)
         return;
     dlog_scan_file(image, &scan);
+    ASSERT(!scan.has_header || (scan.end >= FILE_HEADER_BYTES && scan.last <= scan.end));
     f->header = scan.has_header;
     f->complete = scan.complete;
     f->seq = scan.has_header ? scan.header.file_seq : 0;
@@ -117,6 +118,7 @@ static void log_inspect(struct inspection *i, const struct log_image *image)
             problem(i, image[0].data != NULL ? 0 : 1, 0, why);
         return;
     }
+    ASSERT(r.state != NULL);
     i->out->id = r.log;
     i->out->last_seq = r.last_seq;
     i->out->records = r.records;

@@ -24,6 +24,7 @@ static int set_aside(const struct dlog *d, const char *why)
     char to[PATH_MAX + 64];
     char side[PATH_MAX + 32];
 
+    ASSERT(d->ledger == NULL); /* nobody has it open */
     snprintf(to, sizeof(to), "%s.old-%lld", d->ledger_path, (long long)clock_wall_us());
     if (rename(d->ledger_path, to) != 0)
         return -errno;
@@ -102,6 +103,7 @@ static int apply_all(struct dlog *d)
         ASSERT(rc == 0);
         rc = ledger_apply(d->ledger, &d->view);
     }
+    ASSERT(d->unshown.head == NULL || d->unshown.head->seq > d->ledger_seq); /* each counts once */
     if (rc != 0) {
         ledger_rollback(d->ledger);
         return rc;
@@ -112,6 +114,7 @@ static int apply_all(struct dlog *d)
 static void tell_progress(struct dlog *d)
 {
     pthread_mutex_lock(&d->ledger_lock);
+    ASSERT(d->ledger_seq >= d->ledger_shown);
     d->ledger_shown = d->ledger_seq;
     pthread_cond_broadcast(&d->ledger_moved);
     pthread_mutex_unlock(&d->ledger_lock);
@@ -121,6 +124,7 @@ int dlog_ledger_flush(struct dlog *d)
 {
     int rc;
 
+    ASSERT(d->ledger_seq <= d->last_seq);
     d->ledger_at_us = 0;
     if (d->ledger_seq == d->last_seq) {
         ASSERT(d->unshown.count == 0);
@@ -156,6 +160,8 @@ void dlog_ledger_queue(struct dlog *d, struct submission *s)
         free(s); /* of no interest to it */
         return;
     }
+    ASSERT(d->unshown.head == NULL ||
+           container_of(d->unshown.tail, struct submission, next)->seq < s->seq);
     list_push(&d->unshown, s);
     if (d->ledger_at_us == 0)
         d->ledger_at_us = clock_monotonic_us() + DLOG_LEDGER_US;

@@ -95,6 +95,7 @@ static int choose_without_winner(const struct log_image *image, const struct fil
         bool lost = scan[i].has_header ? (scan[i].header.flags & FILE_FIRST) == 0
                                        : image[i].data != NULL && holds_frames(&image[i], NULL, 0);
 
+        ASSERT(!scan[i].complete);
         if (lost) {
             snprintf(error, error_len,
                      "neither file of the delivery log is complete, and dlog-%d is not the first "
@@ -129,6 +130,7 @@ static int choose(const struct log_image *image, const struct file_scan *scan, c
     }
     if (winner < 0)
         return choose_without_winner(image, scan, error, error_len);
+    ASSERT(scan[winner].has_header && scan[winner].damage == 0);
     if (!scan[1 - winner].has_header && image[1 - winner].data != NULL &&
         holds_frames(&image[1 - winner], &scan[winner].header.log, scan[winner].header.file_seq)) {
         snprintf(error, error_len,
@@ -199,6 +201,7 @@ static int replay_file(const struct log_image *im, const struct file_scan *s, st
     uint64_t at = FILE_HEADER_BYTES;
     struct frame_header f;
 
+    ASSERT(s->has_header && s->complete && s->end <= im->len);
     while (at < s->end) {
         bool good = frame_at(im, &s->header, at, &f);
         int rc;
@@ -250,6 +253,7 @@ int dlog_recover(const struct log_image image[DLOG_FILES], const struct recover_
     if (out->winner < 0)
         return 0;
     out->log = scan[out->winner].header.log;
+    ASSERT(out->winner < DLOG_FILES && scan[out->winner].complete);
     r = must_malloc(sizeof(*r));
     r->hooks = hooks;
     r->out = out;

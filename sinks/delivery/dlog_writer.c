@@ -53,6 +53,7 @@ static bool rings_empty(const struct dlog *d)
     for (uint32_t i = 0; i < d->n_ports; i++) {
         const struct rte_ring *r = d->port[i]->submit;
 
+        ASSERT(d->n_ports <= d->ports_max);
         if (__atomic_load_n(&r->prod.tail, __ATOMIC_ACQUIRE) != r->cons.tail)
             return false;
     }
@@ -89,6 +90,7 @@ static void queue_floors(struct dlog *d, int64_t now_us)
 
         if (min <= recorded || min <= d->floor_queued[i])
             continue;
+        ASSERT(min != LSN_MAX);
         s = must_malloc(sizeof(*s) + RECORD_HEADER_BYTES + 24);
         *s = (struct submission){.port = NULL};
         s->len = (uint32_t)record_encode_floor(&d->journal[i].uuid, min, clock_wall_us(), s->bytes);
@@ -112,6 +114,7 @@ static struct frame_header build_frame(struct dlog *d, uint64_t offset)
     for (struct submission *s = d->pending.head; s != NULL; s = s->next) {
         if (h.payload_len + s->len > FRAME_PAYLOAD_MAX)
             break;
+        ASSERT(s->len >= RECORD_HEADER_BYTES && s->len <= FRAME_PAYLOAD_MAX);
         s->seq = d->last_seq + 1 + h.n_records;
         record_set_seq(s->bytes, s->seq);
         memcpy(d->buf + FRAME_HEADER_BYTES + h.payload_len, s->bytes, s->len);
@@ -128,10 +131,14 @@ void dlog_publish_free(struct dlog *d)
 
     ASSERT(n <= JOURNALS_MAX);
     for (uint32_t i = 0; i < n; i++) {
-        atomic_store_explicit(&d->journal[i].free_lsn,
-                              state_free_lsn(d->state, &d->journal[i].uuid), memory_order_release);
-        atomic_store_explicit(&d->journal[i].floor, state_floor(d->state, &d->journal[i].uuid),
-                              memory_order_release);
+        struct dlog_journal *j = &d->journal[i];
+        lsn_t lsn = state_free_lsn(d->state, &j->uuid), floor = state_floor(d->state, &j->uuid);
+
+        /* Never back: what was free may have been recycled. */
+        ASSERT(lsn >= atomic_load_explicit(&j->free_lsn, memory_order_relaxed));
+        ASSERT(floor >= atomic_load_explicit(&j->floor, memory_order_relaxed) && lsn <= floor);
+        atomic_store_explicit(&j->free_lsn, lsn, memory_order_release);
+        atomic_store_explicit(&j->floor, floor, memory_order_release);
     }
 }
 
@@ -153,10 +160,12 @@ static void apply_first(struct dlog *d, uint32_t n_records)
 {
     struct submission *s = d->pending.head;
 
+    ASSERT(n_records <= d->pending.count);
     for (uint32_t i = 0; i < n_records; i++, s = s->next) {
         int rc = record_decode(s->bytes, s->len, &d->view);
 
         ASSERT(rc == 0);
+        ASSERT(s->seq == d->last_seq + 1 + i && d->view.seq == s->seq); /* as in the frame */
         if (apply_view(d) != 0)
             log_error("delivery", "the record %s with number %llu does not fit the state; ignored",
                       record_type_name(d->view.type), (unsigned long long)s->seq);
@@ -182,6 +191,8 @@ static void complete(struct dlog *d, uint32_t n_records)
     dlog_publish_free(d);
     for (uint32_t i = 0; i < n_records; i++) {
         struct submission *s = list_pop(&d->pending);
+
+        ASSERT(s != NULL && s->seq <= d->last_seq);
 
         if (s->port != NULL) {
             int rc = rte_ring_sp_enqueue(s->port->done, s->cookie);
@@ -227,6 +238,7 @@ static int write_pending(struct dlog *d)
     }
     if (d->offset + frame_span(h.payload_len) > d->bytes[d->active])
         return fail(d, -ENOSPC);
+    ASSERT(h.first_seq == d->last_seq + 1 && d->active == d->newest);
     rc = dlog_write_frame(d, d->active, &d->offset, &h);
     if (rc != 0) {
         d->active = -1;
@@ -245,6 +257,7 @@ static void sleep_us(int64_t us)
 {
     struct timespec t = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 
+    ASSERT(us >= 0);
     nanosleep(&t, NULL);
 }
 
@@ -297,6 +310,7 @@ static void wait_for_work(struct dlog *d)
 /* @return whether dlog_stop() is to be obeyed now. */
 static bool may_end(struct dlog *d, int64_t now_us)
 {
+    ASSERT((d->pending.head == NULL) == (d->pending.count == 0));
     if (!order_is(d, ORDER_STOP))
         return false;
     if (d->give_up_us == 0)
@@ -313,6 +327,7 @@ static bool may_end(struct dlog *d, int64_t now_us)
 
 static void end_thread(struct dlog *d)
 {
+    ASSERT(!d->writer_ended);
     if (order_is(d, ORDER_STOP) && dlog_ledger_flush(d) != 0)
         log_warn("ledger", "lacks the last %zu records; they follow at the next start",
                  d->unshown.count);

@@ -71,6 +71,7 @@ static uint32_t frame_crc(const uint8_t *buf, uint32_t payload_len, const struct
     uint64_t le = htole64(offset);
     uint32_t crc = crc32c(0, log->byte, sizeof(log->byte));
 
+    ASSERT(payload_len <= FRAME_PAYLOAD_MAX);
     crc = crc32c(crc, &le, sizeof(le));
     return crc32c(crc, buf + FRAME_CRC_END, FRAME_HEADER_BYTES - FRAME_CRC_END + payload_len);
 }

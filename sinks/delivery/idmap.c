@@ -15,6 +15,7 @@ void *must_malloc(size_t len)
 
 static size_t home(const struct idmap *m, uint64_t id)
 {
+    ASSERT(m->slots > 0 && (m->slots & (m->slots - 1)) == 0);
     return (size_t)hash_mix(id) & (m->slots - 1);
 }
 
@@ -31,6 +32,7 @@ void *idmap_get(const struct idmap *m, uint64_t id)
 {
     size_t i;
 
+    ASSERT(2 * m->count <= m->slots); /* or find() would not end */
     if (m->slots == 0 || id == 0)
         return NULL;
     i = find(m, id);
@@ -49,6 +51,7 @@ static void grow(struct idmap *m)
     }
     free(m->slot);
     *m = bigger;
+    ASSERT(2 * (m->count + 1) <= m->slots);
 }
 
 void idmap_put(struct idmap *m, uint64_t id, void *value)

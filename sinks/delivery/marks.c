@@ -30,6 +30,7 @@ static void use_unlink(struct marks *m, uint32_t i)
 {
     struct mark_entry *e = &m->entry[i];
 
+    ASSERT(i < m->n && (e->newer != MARK_NONE || m->newest == i));
     if (e->newer != MARK_NONE)
         m->entry[e->newer].older = e->older;
     else
@@ -44,6 +45,7 @@ static void use_link(struct marks *m, uint32_t i)
 {
     struct mark_entry *e = &m->entry[i];
 
+    ASSERT(i < m->n && (m->newest == MARK_NONE) == (m->oldest == MARK_NONE));
     e->newer = MARK_NONE;
     e->older = m->newest;
     if (m->newest != MARK_NONE)
@@ -69,6 +71,7 @@ static uint32_t entry_take(struct marks *m)
 {
     uint32_t i = m->oldest;
 
+    ASSERT(m->n <= m->cap && m->n <= MARKS_MAX);
     if (m->n == 0) {
         m->bucket = calloc(MARKS_MAX, sizeof(*m->bucket));
         ASSERT(m->bucket != NULL);

@@ -14,6 +14,7 @@ static uint64_t hash_of(const struct plan_key *key, uint32_t journal)
     const uint8_t *p = (const uint8_t *)key;
     uint64_t h = 0xcbf29ce484222325ULL ^ journal;
 
+    ASSERT(key->type_len <= TYPE_NAME_BYTES_MAX);
     for (size_t i = 0; i < offsetof(struct plan_key, type) + key->type_len; i++)
         h = (h ^ p[i]) * 0x100000001b3ULL;
     return hash_mix(h);
@@ -30,6 +31,7 @@ static size_t find(const struct planned_map *m, uint64_t hash, const struct plan
 {
     size_t i = (size_t)hash & (m->slots - 1);
 
+    ASSERT(2 * m->count <= m->slots); /* there is an empty slot to end at */
     while (m->slot[i] != NULL && !same(m->slot[i], hash, key, journal))
         i = (i + 1) & (m->slots - 1);
     return i;
@@ -65,6 +67,7 @@ static void rebuild(struct planned_map *m, size_t slots, uint32_t journal, lsn_t
         next.slot[find(&next, e->hash, &e->key, e->journal)] = e;
         next.count++;
     }
+    ASSERT(next.count <= m->count && 2 * next.count <= slots);
     free(m->slot);
     *m = next;
 }

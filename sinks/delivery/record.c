@@ -99,6 +99,8 @@ static struct byte_writer begin(uint8_t *out, size_t cap, uint8_t type, int64_t 
 {
     struct byte_writer w = {.p = out, .left = cap};
 
+    ASSERT(cap >= RECORD_HEADER_BYTES && type != 0);
+
     put_u32(&w, 0); /* end() knows */
     put_u8(&w, type);
     put_u8(&w, RECORD_VERSION);
@@ -139,6 +141,7 @@ static void put_key(struct byte_writer *w, const struct plan_key *k)
 
 static void put_removed(struct byte_writer *w, const struct plan *p)
 {
+    ASSERT(p->key.encoding == ENCODING_ARCHIVE || p->removed == 0);
     put_u64(w, p->removed);
     for (uint32_t i = 0; i < p->n_ranges; i++) {
         put_u32(w, (uint32_t)p->range[i].skips_len);
@@ -153,6 +156,7 @@ static void put_plan(struct byte_writer *w, const struct plan *p)
 
     ASSERT(p->id != 0 && p->n_ranges <= JOURNALS_MAX);
     ASSERT(object_len < sizeof(p->object));
+    ASSERT((p->lines > 0) == (p->bytes > 0) && p->events <= p->lines);
     put_u64(w, p->id);
     put_key(w, &p->key);
     put_u8(w, (uint8_t)((p->to_load ? FORM_TO_LOAD : 0) | (p->gzip ? FORM_GZIP : 0) |
@@ -166,6 +170,7 @@ static void put_plan(struct byte_writer *w, const struct plan *p)
     put_bytes(w, p->object, object_len);
     put_u8(w, (uint8_t)p->n_ranges);
     for (uint32_t i = 0; i < p->n_ranges; i++) {
+        ASSERT(p->range[i].from < p->range[i].to);
         put_bytes(w, p->range[i].journal.byte, sizeof(p->range[i].journal.byte));
         put_u64(w, p->range[i].from);
         put_u64(w, p->range[i].to);
@@ -312,6 +317,7 @@ size_t record_encode(const struct record *r, int64_t time_us, uint8_t *out)
     struct byte_writer w = begin(out, record_encoded_max(r), (uint8_t)r->type, time_us);
 
     put_fields(&w, r);
+    ASSERT(w.p > out + RECORD_HEADER_BYTES);
     return end(&w, out);
 }
 
@@ -345,6 +351,7 @@ size_t record_encode_counters(const struct record_counters *c, uint8_t *out)
 
 size_t record_encode_snap_plan(const struct record_snap_plan *p, uint8_t *out)
 {
+    ASSERT(p->body_len >= PLAN_FIXED_BYTES); /* as it was decoded */
     struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_PLAN, 0);
 
     put_u8(&w, p->status);
@@ -359,6 +366,8 @@ size_t record_encode_snap_load(const struct load *l, uint8_t status, struct span
 {
     uint8_t type = l->root != 0 ? RECORD_SNAP_PART : RECORD_SNAP_LOAD;
     struct byte_writer w = begin(out, RECORD_BYTES_MAX, type, 0);
+
+    ASSERT(l->root != 0 || !l->piece); /* pieces are parts */
 
     if (l->root != 0) {
         put_u64(&w, l->root);
@@ -378,6 +387,8 @@ size_t record_encode_planned_to(const struct plan_key *key, const struct journal
                                 lsn_t to, uint8_t *out)
 {
     struct byte_writer w = begin(out, RECORD_BYTES_MAX, RECORD_SNAP_PLANNED_TO, 0);
+
+    ASSERT(to > 0);
 
     put_bytes(&w, journal->byte, sizeof(journal->byte));
     put_u64(&w, to);
@@ -407,6 +418,7 @@ static void get_text(struct byte_reader *r, struct record_view *v)
     v->text = (const char *)get_bytes(r, v->text_len);
     if (v->text_len > RECORD_TEXT_BYTES_MAX)
         r->bad = true;
+    ASSERT(r->bad || v->text_len == 0 || v->text != NULL);
 }
 
 static void get_journal(struct byte_reader *r, struct journal_uuid *out)
@@ -463,6 +475,7 @@ static void get_removed(struct byte_reader *r, struct plan *p, bool there)
 {
     size_t sum = 0;
 
+    ASSERT(r->bad || p->n_ranges <= JOURNALS_MAX);
     p->removed = there ? get_u64(r) : 0;
     for (uint32_t i = 0; i < p->n_ranges && !r->bad; i++) {
         struct plan_range *range = &p->range[i];
@@ -521,6 +534,7 @@ static void get_plan_body(struct byte_reader *r, struct record_view *v)
     v->body = r->p;
     get_plan(r, &v->plan);
     v->body_len = (uint32_t)(r->p - v->body);
+    ASSERT(r->bad || v->body_len >= PLAN_FIXED_BYTES);
     v->plan_id = v->plan.id;
 }
 
@@ -729,6 +743,7 @@ int record_decode(const uint8_t *buf, size_t len, struct record_view *out)
     if (version < RECORD_VERSION_MIN || version > RECORD_VERSION ||
         (out->flags & ~RECORD_FLAG_LEDGER_ONLY) != 0)
         return -EBADMSG;
+    ASSERT(r.p == buf + RECORD_HEADER_BYTES);
     r.left = out->len - RECORD_HEADER_BYTES;
     get_fields(&r, out);
     if (!r.bad && version < RECORD_VERSION &&

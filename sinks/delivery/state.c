@@ -43,6 +43,7 @@ static uint32_t journal_index(const struct delivery_state *s, const struct state
 
 static void sift_down(struct state_journal *j, size_t i)
 {
+    ASSERT(i < j->heap_count);
     struct range_start moving = j->heap[i];
 
     for (;;) {
@@ -71,6 +72,7 @@ static bool plan_holds(const struct delivery_state *s, uint64_t plan_id)
 {
     const struct state_plan *p = idmap_get(&s->plans, plan_id);
 
+    ASSERT(plan_id != 0);
     return p != NULL && holds_journal(p->status);
 }
 
@@ -96,6 +98,8 @@ static void heap_push(struct state_journal *j, lsn_t from, uint64_t plan_id)
 {
     size_t i = j->heap_count;
 
+    ASSERT(j->heap_count <= j->heap_cap && plan_id != 0);
+
     if (j->heap_count == j->heap_cap) {
         j->heap_cap = j->heap_cap == 0 ? 64 : 2 * j->heap_cap;
         j->heap = realloc(j->heap, j->heap_cap * sizeof(*j->heap));
@@ -112,6 +116,8 @@ static void heap_push(struct state_journal *j, lsn_t from, uint64_t plan_id)
 
 static void hold_ranges(struct delivery_state *s, const struct plan *p)
 {
+    ASSERT(p->lines > 0 &&
+           p->n_ranges <= JOURNALS_MAX); /* without lines there is nothing to read again */
     for (uint32_t i = 0; i < p->n_ranges; i++)
         heap_push(journal_get(s, &p->range[i].journal), p->range[i].from, p->id);
 }
@@ -173,6 +179,7 @@ static char *text_copy(const struct record_view *r)
 {
     char *t = must_malloc((size_t)r->text_len + 1);
 
+    ASSERT(r->text_len == 0 || r->text != NULL);
     if (r->text_len > 0)
         memcpy(t, r->text, r->text_len);
     t[r->text_len] = '\0';
@@ -203,6 +210,7 @@ static struct state_plan *plan_add(struct delivery_state *s, const struct record
         .to_load = r->plan.to_load,
     };
     memcpy(p->body, r->body, r->body_len);
+    ASSERT(r->plan.lines > 0); /* one without is finished at once */
     idmap_put(&s->plans, p->id, p);
     seen_id(s, p->id);
     return p;
@@ -254,6 +262,7 @@ static int apply_confirm(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding == ENCODING_INSERT)
         return -EINVAL;
+    ASSERT(p->load_id == 0 && p->pieces == 0); /* loads take only what is confirmed */
     p->generation = r->generation;
     plan_release(s, p, PLAN_CONFIRMED);
     set_text(&p->text, NULL);
@@ -268,6 +277,7 @@ static int apply_inserted(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status == PLAN_CONFIRMED || p->encoding != ENCODING_INSERT)
         return -EINVAL;
+    ASSERT(!p->to_load && p->load_id == 0); /* it has no object */
     plan_release(s, p, PLAN_CONFIRMED);
     plan_remove(s, p);
     return 0;
@@ -279,6 +289,7 @@ static int apply_parked(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status == PLAN_CONFIRMED)
         return -EINVAL;
+    ASSERT(p->load_id == 0);
     p->status = p->status == PLAN_SPOOLED ? PLAN_SPOOLED : PLAN_PARKED;
     set_text(&p->text, text_copy(r));
     return 0;
@@ -300,6 +311,7 @@ static int apply_resumed(struct delivery_state *s, const struct record_view *r)
 
     if (p == NULL || p->status != PLAN_PARKED)
         return -EINVAL;
+    ASSERT(p->text != NULL); /* why it was parked */
     p->status = PLAN_PENDING;
     set_text(&p->text, NULL);
     return 0;
@@ -311,6 +323,7 @@ static struct state_load *load_add(struct delivery_state *s, const struct record
 {
     struct state_load *l = must_malloc(sizeof(*l));
 
+    ASSERT(r->load.n_plans > 0 && r->load.n_plans <= PLAN_OBJECTS_PER_LOAD);
     *l = (struct state_load){.load = r->load, .status = LOAD_PENDING};
     l->load.plan_id = must_malloc(r->load.n_plans * sizeof(uint64_t));
     for (uint32_t i = 0; i < r->load.n_plans; i++)
@@ -329,6 +342,7 @@ static void load_free(struct state_load *l)
 
 static void load_remove_if_finished(struct delivery_state *s, struct state_load *l)
 {
+    ASSERT(l->remaining <= l->load.n_plans);
     if (l->status != LOAD_DONE || l->remaining > 0)
         return;
     idmap_remove(&s->loads, l->load.id);
@@ -357,6 +371,7 @@ static int apply_load(struct delivery_state *s, const struct record_view *r)
     }
     l = load_add(s, r);
     l->remaining = taken;
+    ASSERT(l->remaining == l->load.n_plans);
     return 0;
 }
 
@@ -396,6 +411,8 @@ static void load_settle(struct delivery_state *s, struct state_load *l)
     set_text(&l->text, NULL);
     for (uint32_t i = 0; i < l->load.n_plans; i++) {
         struct state_plan *p = idmap_get(&s->plans, l->load.plan_id[i]);
+
+        ASSERT(l->remaining > 0);
 
         if (p == NULL) /* a damaged snapshot may name a plan twice */
             l->remaining--;
@@ -449,6 +466,7 @@ static bool parts_fit(const struct delivery_state *s, const struct state_load *l
     const struct load_split *split = &r->split;
     uint64_t rows = 0;
 
+    ASSERT(split->n_parts >= 2 && split->n_parts <= LOAD_PARTS_MAX); /* record_decode() says so */
     for (uint32_t i = 0; i < split->n_parts; i++) {
         const struct load_part *p = &split->part[i];
 
@@ -474,6 +492,7 @@ static bool parts_take_plans(struct delivery_state *s, const struct state_load *
 {
     uint32_t taken = 0;
 
+    ASSERT(!r->split.part[0].piece);
     for (uint32_t i = 0; i < r->split.n_parts; i++) {
         for (uint32_t k = 0; k < r->split.part[i].n_plans; k++) {
             struct state_plan *p = idmap_get(&s->plans, record_part_id(r, i, k));
@@ -484,6 +503,7 @@ static bool parts_take_plans(struct delivery_state *s, const struct state_load *
             taken++;
         }
     }
+    ASSERT(taken > 0);
     if (taken == l->load.n_plans)
         return true;
 undo:
@@ -503,6 +523,7 @@ static void part_add(struct delivery_state *s, const struct state_load *parent,
     struct state_load *l = must_malloc(sizeof(*l));
 
     *l = (struct state_load){.load = parent->load, .status = LOAD_PENDING};
+    ASSERT(l->text == NULL && p->rows > 0);
     l->load.id = p->id;
     l->load.rows = p->rows;
     l->load.attempt = 0;
@@ -648,6 +669,7 @@ static int apply_snap_load(struct delivery_state *s, const struct record_view *r
         else if (r->status != LOAD_DONE)
             return -EINVAL;
     }
+    ASSERT(remaining <= r->load.n_plans);
     l = load_add(s, r);
     l->status = r->status;
     l->remaining = remaining;
@@ -758,6 +780,8 @@ static void snapshot_plans(const struct delivery_state *s, uint8_t *buf, snapsho
 
     for (size_t i = 0; i < s->plans.count; i++) {
         const struct state_plan *p = all[i];
+
+        ASSERT(p->status == PLAN_SPOOLED || (p->status == PLAN_PARKED) == (p->text != NULL));
         struct record_snap_plan r = {
             .body = p->body,
             .body_len = p->body_len,
@@ -782,6 +806,8 @@ static void snapshot_loads(const struct delivery_state *s, uint8_t *buf, snapsho
         const struct state_load *l = all[i];
         struct span text = {.ptr = l->text, .len = l->text == NULL ? 0 : strlen(l->text)};
 
+        ASSERT((l->status == LOAD_PARKED) == (l->text != NULL) && l->remaining <= l->load.n_plans);
+
         visit(ctx, buf, record_encode_snap_load(&l->load, l->status, text, buf));
     }
     free(all);
@@ -794,6 +820,8 @@ static void snapshot_planned(const struct delivery_state *s, uint8_t *buf, snaps
 
     for (size_t i = 0; i < s->planned.count; i++) {
         const struct planned_entry *e = all[i];
+
+        ASSERT(e->journal < s->n_journals);
 
         visit(ctx, buf,
               record_encode_planned_to(&e->key, &s->journal[e->journal].uuid, e->to, buf));

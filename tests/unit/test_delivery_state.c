@@ -95,7 +95,7 @@ static void test_removed(void **state)
         assert_int_not_equal(record_decode(buf, cut, v), 0);
     buf[RECORD_VERSION_AT] = 2; /* knew no such plan */
     assert_int_equal(record_decode(buf, len, v), -EBADMSG);
-    plan.lines = plan.events = 0;
+    plan.lines = plan.events = plan.bytes = 0;
     assert_int_equal(record_decode(buf, record_encode(&r, 77, buf), v), 0);
     assert_int_equal(state_apply(s, v), 0);
     assert_int_equal(state_planned_to(s, &plan.key, &j), 8);
