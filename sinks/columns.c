@@ -33,6 +33,7 @@ static struct columns *columns_add(struct sink *s, const char *table)
     struct columns **bucket = bucket_of(s, table);
     struct columns *c;
 
+    ASSERT(table_owned(s, table)); /* one thread writes its versions */
     for (c = *bucket; c != NULL; c = c->next) {
         if (strcmp(c->table, table) == 0)
             return c;
@@ -145,6 +146,8 @@ static void columns_sweep(struct columns *c)
     while (*at != NULL) {
         struct columns_version *v = *at;
         struct rows_file f;
+
+        ASSERT(v != c->newest);
 
         if (v->refs > 0) {
             at = &v->older;
@@ -262,6 +265,7 @@ static void log_growth(const struct columns *c, const struct rows *old)
 {
     char names[NAMES_BYTES + 8] = "";
 
+    ASSERT(c->newest->rows->n_columns >= old->n_columns); /* versions only add */
     names_added(&old->schema->root, &c->newest->rows->schema->root, names);
     log_info("sink", "table %s, version %u of its columns: %u new ones: %s", c->table,
              c->newest->number, c->newest->rows->n_columns - old->n_columns, names);
@@ -304,6 +308,7 @@ static void row_write(struct columns *c, struct group *g, struct chain *from, st
 /* Turns the waiting lines of a group into rows of the first version. */
 static void group_to_rows(struct columns *c, struct group *g, char *buf)
 {
+    ASSERT(is_waiting(g) && g->key.encoding == ENCODING_ROWS);
     for (uint32_t j = 0; j < g->n_journals; j++) {
         struct chain *chain = &g->chain[j];
         struct chain waiting = *chain;
@@ -393,6 +398,7 @@ static struct rows *grown(struct columns *c, const struct columns_line *line)
     const struct block_entry *entries = &line->view->entries[line->run->first];
     struct rows *rows = NULL;
 
+    ASSERT(line->entry < line->run->n_entries);
     if (rows_grow(c->newest->rows, line_of(line->view, &entries[line->entry]),
                   entries[line->entry].added, &rows) != 0)
         return NULL;
@@ -435,6 +441,7 @@ bool columns_row(struct sink *s, const struct columns_version *v, const struct b
 {
     size_t len;
 
+    ASSERT(v != NULL && v->refs > 0); /* its plan holds it */
     if (!encode_room(s, e->len))
         return false;
     (void)rows_encode(v->rows, line_of(view, e), e->added, s->wrap_buf, &len);
@@ -450,6 +457,7 @@ static bool take_row(struct columns *c, struct columns_line *line)
     struct sink *s = c->sink;
     size_t len;
 
+    ASSERT_HOT(c->newest != NULL && line->entry < line->run->n_entries);
     if (!encode_room(s, e->len))
         return false;
     if (rows_encode_counted(c->newest->rows, line_of(line->view, e), e->added, s->wrap_buf, &len,
@@ -472,6 +480,7 @@ static bool take_waiting(struct columns *c, struct columns_line *line)
     const struct block_entry *e = &line->view->entries[line->run->first + line->entry];
     struct waiting_line w = {.len = e->len, .added = e->added};
 
+    ASSERT(c->newest == NULL && e->len <= LEARN_BYTES);
     if (!wrap_room(c->sink, sizeof(w) + e->len))
         return false;
     memcpy(c->sink->wrap_buf, &w, sizeof(w));

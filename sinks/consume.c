@@ -95,6 +95,8 @@ int planned_remember(struct sink *s, const struct plan_key *key, uint32_t journa
     struct planned_before **bucket = planned_bucket(s, &k, journal);
     struct planned_before *p = planned_find(s, &k, journal);
 
+    ASSERT(journal < s->n_feeds && s->feed[journal].index == journal);
+
     if (p == NULL) {
         p = calloc(1, sizeof(*p));
         if (p == NULL)
@@ -118,6 +120,7 @@ static bool planned_already(struct sink *s, const struct plan_key *key, const st
         return false;
     k = planned_key(key);
     p = planned_find(s, &k, f->index);
+    ASSERT_HOT(p == NULL || p->to <= f->planned_max);
     return p != NULL && lsn < p->to;
 }
 
@@ -126,6 +129,7 @@ static bool planned_already(struct sink *s, const struct plan_key *key, const st
 void plan_key_of(const struct block_run *run, const struct type_route *route,
                  const struct block_entry *e, enum plan_encoding encoding, struct plan_key *key)
 {
+    ASSERT_HOT(encoding < ENCODINGS && route->name_len == run->name_len);
     plan_key_init(key, (struct span){route->name, route->name_len}, (enum plan_kind)run->kind);
     /* A line of which a row is still to be made is not loaded as it is. */
     key->schema_hash = (e->flags & BLOCK_ENTRY_ROWS) != 0 ? 0 : run->schema_hash;
@@ -149,6 +153,7 @@ void plan_key_of(const struct block_run *run, const struct type_route *route,
 void line_place(const struct block_view *v, const struct block_entry *e, uint32_t journal,
                 struct line_place *out)
 {
+    ASSERT_HOT(e->len > 0 && (uint64_t)e->offset + e->len <= v->header->entries_offset);
     *out = (struct line_place){
         .journal = journal,
         .block = v->header->lsn,
@@ -240,6 +245,7 @@ static bool line_prepare(struct sink *s, struct type_route *route, const struct 
     enum plan_encoding staging =
         s->config.bigquery_enabled ? line_encoding(l->run, l->e) : ENCODING_ARCHIVE;
 
+    ASSERT_HOT(f->in_block && lsn >= f->cursor); /* each line is passed once */
     l->text = (struct span){.ptr = f->view.buf + l->e->offset, .len = l->e->len};
     plan_key_of(l->run, route, l->e, ENCODING_ARCHIVE, &l->archive);
     l->to_archive = !planned_already(s, &l->archive, f, lsn);
@@ -279,6 +285,7 @@ static bool line_group(struct sink *s, struct type_route *route, const struct fe
         group_append(&s->pool, archive, &place, l.text);
     if (staging != NULL)
         group_append(&s->pool, staging, &place, l.staged);
+    ASSERT_HOT(s->pool.n_free >= PACK_CHUNKS + s->reload_reserved); /* others' are left */
     plan_if_full(s, archive);
     plan_if_full(s, staging);
     stat_add(&s->stats.events, (e->flags & BLOCK_ENTRY_PART) ? 0 : 1);
@@ -307,6 +314,7 @@ bool line_is_planned(struct sink *s, const struct feed *f, const struct block_ru
  * is the newest: groups of older ones take no more lines. */
 static struct group *staging_group(struct sink *s, struct type_route *route, struct plan_key *key)
 {
+    ASSERT_HOT(key->encoding != ENCODING_ARCHIVE);
     if (plan_has_rows(key)) {
         const struct columns *c = route_columns(s, route);
 
@@ -364,6 +372,8 @@ static inline bool is_removed(const struct feed *f)
 static bool run_consume(struct sink *s, struct type_route *route, struct feed *f,
                         const struct block_run *run)
 {
+    ASSERT_HOT(run->first + run->n_entries <= f->view.header->n_entries);
+    ASSERT_HOT(f->entry <= run->n_entries && (!f->judged || f->n_removed <= run->n_entries));
     if (!f->judged) {
         f->n_removed = 0;
         if (route->dedupe != NULL && run->kind == BLOCK_EVENT &&
@@ -386,6 +396,7 @@ static bool block_consume(struct sink *s, struct feed *f)
 {
     const struct block_header *h = f->view.header;
 
+    ASSERT(f->in_block && f->run <= h->n_runs);
     for (; f->run < h->n_runs; f->run++, f->entry = 0, f->judged = false) {
         const struct block_run *run = &f->view.runs[f->run];
         struct type_route *route = route_get(s, block_run_name(&f->view, run));
@@ -400,6 +411,11 @@ static bool block_consume(struct sink *s, struct feed *f)
 
 static void block_begin(struct feed *f, struct block *lent)
 {
+    const struct block_header *h = f->view.header;
+
+    /* Nothing is taken that a power cut could take away, and nothing twice. */
+    ASSERT(!f->in_block && f->lent == NULL && h->lsn >= f->cursor);
+    ASSERT(h->lsn + h->len <= journal_durable(f->journal));
     f->in_block = true;
     f->lent = lent;
     f->run = f->entry = 0;
@@ -409,6 +425,7 @@ static void block_begin(struct feed *f, struct block *lent)
 
 static void block_end(struct feed *f)
 {
+    ASSERT(f->in_block && f->run == f->view.header->n_runs); /* nothing is passed over */
     mark_note(f->sink, f);
     f->cursor = f->view.header->lsn + f->view.header->len;
     f->in_block = false;
@@ -432,6 +449,7 @@ static bool from_lane(struct feed *f)
     if (f->lane == NULL)
         return false;
     while ((b = lane_peek(f->lane)) != NULL && b->lsn < f->cursor) {
+        ASSERT(b->lsn + b->len <= f->cursor); /* it was read from disk, whole */
         lane_pop(f->lane);
         block_release(b);
     }
@@ -486,6 +504,8 @@ bool consume(struct sink *s)
     for (int n = 0; n < CONSUME_BLOCKS && idle < s->n_feeds;) {
         struct feed *f = &s->feed[s->next_feed];
 
+        ASSERT(s->next_feed < s->n_feeds && f->index == s->next_feed);
+
         s->next_feed = (s->next_feed + 1) % s->n_feeds;
         if (feed_step(s, f)) {
             idle = 0;
@@ -502,6 +522,7 @@ int feed_init(struct sink *s, uint32_t index, const struct journal *j, lsn_t flo
 {
     struct feed *f = &s->feed[index];
 
+    ASSERT(index < s->n_feeds);
     f->sink = s;
     f->index = index;
     f->journal = j;
@@ -523,6 +544,7 @@ void feed_fini(struct feed *f)
 {
     struct block *b;
 
+    ASSERT(f->lent == NULL || lane_peek(f->lane) == f->lent); /* the loop releases it */
     while (f->lane != NULL && (b = lane_peek(f->lane)) != NULL) {
         lane_pop(f->lane);
         block_release(b);
@@ -534,6 +556,7 @@ void feed_fini(struct feed *f)
 static lsn_t groups_floor(const struct group_table *t, uint32_t journal, lsn_t floor)
 {
     for (const struct group *g = t->oldest; g != NULL; g = g->next) {
+        ASSERT_HOT(g->chain[journal].from_block <= g->chain[journal].from);
         if (chain_used(&g->chain[journal]) && g->chain[journal].from_block < floor)
             floor = g->chain[journal].from_block;
     }
@@ -551,5 +574,6 @@ lsn_t feed_floor(const struct sink *s, const struct feed *f)
             d->content->chain[f->index].from_block < floor)
             floor = d->content->chain[f->index].from_block;
     }
+    ASSERT(floor <= f->cursor);
     return floor;
 }

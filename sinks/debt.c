@@ -23,6 +23,7 @@ struct debt *debt_new(const struct sink *s, const struct plan *plan)
     size_t name_len = strlen(plan->object);
     struct debt *d = calloc(1, sizeof(*d) + name_len + 1);
 
+    ASSERT(name_len < sizeof(plan->object));
     if (d == NULL)
         return NULL;
     d->plan_id = plan->id;
@@ -40,6 +41,7 @@ struct debt *debt_new(const struct sink *s, const struct plan *plan)
 
 void debt_push(struct debt_list *l, struct debt *d)
 {
+    ASSERT((l->last == NULL) == (l->n == 0));
     d->next = NULL;
     if (l->last != NULL)
         l->last->next = d;
@@ -53,6 +55,7 @@ struct debt *debt_pop(struct debt_list *l)
 {
     struct debt *d = l->first;
 
+    ASSERT((d == NULL) == (l->n == 0));
     if (d == NULL)
         return NULL;
     l->first = d->next;
@@ -78,10 +81,12 @@ void debt_move_load(struct debt_list *from, struct debt_list *to, uint64_t load_
 {
     struct debt_list all = *from;
     struct debt *d;
+    const uint32_t n = from->n + to->n;
 
     *from = (struct debt_list){0};
     while ((d = debt_pop(&all)) != NULL)
         debt_push(d->load_id == load_id ? to : from, d);
+    ASSERT(from->n + to->n == n);
 }
 
 bool debt_has_before(const struct debt_list *l, uint64_t id)
@@ -105,6 +110,7 @@ void debt_list_free(struct debt_list *l)
 
 static void staged_free(struct staged *g)
 {
+    ASSERT(g->prev != NULL || g->sink->staged == g);
     if (g->prev != NULL)
         g->prev->next = g->next;
     else
@@ -127,6 +133,8 @@ static void delete_done(struct gcs_delete *delete, enum gcs_result result, const
     struct staged *g = container_of(delete, struct staged, delete);
     struct record r = {.type = RECORD_STAGING_GONE, .plan_id = g->debt->plan_id};
 
+    ASSERT(delete->name == g->debt->object);
+
     if (result == GCS_DONE) {
         record_submit(g->sink, &r, gone_durable, g);
         return;
@@ -137,6 +145,7 @@ static void delete_done(struct gcs_delete *delete, enum gcs_result result, const
 
 static void delete_start(struct staged *g)
 {
+    ASSERT(encoding_is_staged(g->debt->encoding)); /* the archive stays */
     g->delete = (struct gcs_delete){.name = g->debt->object, .done = delete_done};
     if (gcs_delete_start(g->sink->gcs, &g->delete) < 0)
         loop_timer_set(g->sink->loop, &g->retry, g->sink->config.park_retry_us);

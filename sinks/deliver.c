@@ -32,6 +32,7 @@ void delivery_list_init(struct delivery_list *l)
 
 struct delivery *delivery_first(const struct delivery_list *l)
 {
+    ASSERT((l->n == 0) == (l->head.next == &l->head));
     return l->n > 0 ? l->head.next : NULL;
 }
 
@@ -47,6 +48,7 @@ static void list_remove(struct delivery_list *l, struct delivery *d)
 void delivery_move(struct delivery *d, struct delivery_list *from, struct delivery_list *to,
                    uint8_t state)
 {
+    ASSERT(from != NULL || d->next == NULL); /* it is in one list */
     if (from != NULL)
         list_remove(from, d);
     d->state = state;
@@ -110,6 +112,8 @@ void records_run(struct sink *s)
     while ((n = dlog_reap(s->port, cookie, (int)ARRAY_LEN(cookie))) > 0) {
         for (int i = 0; i < n; i++) {
             struct pending_record *p = cookie[i];
+
+            ASSERT(s->n_pending_records > 0);
 
             s->n_pending_records--;
             p->durable(s, p->ctx);
@@ -217,6 +221,8 @@ static void plan_fill(struct sink *s, const struct group *g, struct plan *p)
                 .skips_len = c->skips.len,
             };
     }
+    ASSERT(p->n_ranges > 0 && p->lines + p->removed > 0);
+    ASSERT((p->lines > 0) == (p->bytes > 0) && p->events <= p->lines);
     if (g->lines > 0)
         object_name(s, p);
 }
@@ -241,6 +247,7 @@ static bool skips_copy(struct delivery *d)
         r->skips = r->skips_len > 0 ? d->skips + at : NULL;
         at += r->skips_len;
     }
+    ASSERT(at == len);
     return true;
 }
 
@@ -252,6 +259,7 @@ struct delivery *delivery_new(struct sink *s, const struct plan *plan)
 
     if (d == NULL || route == NULL)
         goto fail;
+    ASSERT(route->owned && plan->id != 0);
     d->sink = s;
     d->route = route;
     d->plan = *plan;
@@ -292,6 +300,7 @@ void deliver_ready(struct delivery *d, struct delivery_list *from)
 {
     struct sink *s = d->sink;
 
+    ASSERT(d->plan.lines > 0);
     if (d->to_spool)
         shelf_write(d, from);
     else if (delivery_paused(d))
@@ -314,6 +323,7 @@ static void plan_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
+    ASSERT(d->state == DELIVERY_PLANNING && (d->content != NULL || d->plan.lines == 0));
     if (d->plan.lines == 0) { /* all of it was removed */
         delivery_finish(d, &s->planning);
         return;
@@ -417,6 +427,7 @@ void plan_for_memory(struct sink *s)
     held_free_memory(s);
     if (chunks < s->pool.n_total / 4)
         return; /* not groups but plans hold the memory: it comes back when they are sent */
+    ASSERT(s->groups.n + s->insert_groups.n > 0);
     chunks /= s->groups.n + s->insert_groups.n;
     plan_larger(s, &s->groups, chunks);
     plan_larger(s, &s->insert_groups, chunks);
@@ -427,6 +438,7 @@ void plan_for_memory(struct sink *s)
 /* The first plan's content is compressed; it must have been what was planned. */
 static void pack_finish(struct sink *s, struct delivery *d, const struct pack_summary *sum)
 {
+    ASSERT(d == delivery_first(&s->packing) && d->plan.gzip && !d->packed);
     d->packed = true;
     d->pack = *sum;
     stat_add(&s->stats.gzip_plain_bytes, sum->plain_bytes);
@@ -445,6 +457,7 @@ bool pack_run(struct sink *s)
 
     if (d == NULL)
         return false;
+    ASSERT(d->state == DELIVERY_PACKING && d->content != NULL);
     if (s->packer == NULL && packer_create(&s->pool, &s->packer) < 0)
         return false; /* without memory: at the next turn */
     if (!packer_busy(s->packer) && packer_begin(s->packer, d->content, s->config.gzip_level) < 0)
@@ -469,6 +482,7 @@ void content_drop(struct delivery *d)
 
 void delivery_finish(struct delivery *d, struct delivery_list *l)
 {
+    ASSERT(d->inserts == NULL || d->sink->n_inserts > 0);
     if (l != NULL)
         list_remove(l, d);
     content_drop(d);
@@ -486,6 +500,7 @@ static void confirm_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
+    ASSERT(d->state == DELIVERY_CONFIRMING && d->plan.to_load == (d->table != NULL));
     if (d->plan.key.encoding == ENCODING_ARCHIVE) {
         stat_add(&s->stats.confirmed_events, d->plan.events);
         stat_add(&s->stats.confirmed_dead, d->plan.key.kind == PLAN_DEAD ? d->plan.events : 0);
@@ -550,6 +565,7 @@ static void put_done(struct gcs_put *p, enum gcs_result result, int64_t generati
     struct sink *s = d->sink;
     struct record r = {.type = RECORD_CONFIRM, .plan_id = d->plan.id, .generation = generation};
 
+    ASSERT(d->state == DELIVERY_PUTTING && d->content != NULL);
     if (result != GCS_DONE) {
         deliver_park(d, &s->putting, text, false);
         return;

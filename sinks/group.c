@@ -56,6 +56,7 @@ void group_table_destroy(struct group_table *t)
         group_take(t, g);
         group_free(t->pool, g);
     }
+    ASSERT(t->n == 0);
     free(t->bucket);
     t->bucket = NULL;
 }
@@ -112,6 +113,8 @@ struct group *group_get(struct group_table *t, const struct plan_key *key, int64
     g = group_new(key, t->n_journals);
     if (g == NULL)
         return NULL;
+    ASSERT(t->newest == NULL ||
+           t->newest->opened_us <= now_us); /* plan_due() stops at a young one */
     g->opened_us = now_us;
     g->next_hash = *bucket;
     *bucket = g;
@@ -138,6 +141,7 @@ void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash)
 {
     struct group **bucket;
 
+    ASSERT(g->key.schema_hash != schema_hash);
     bucket_remove(t, g);
     g->key.schema_hash = schema_hash;
     bucket = &t->bucket[key_hash(&g->key) & t->mask];
@@ -149,6 +153,7 @@ void group_rename(struct group_table *t, struct group *g, uint32_t schema_hash)
 
 void group_take(struct group_table *t, struct group *g)
 {
+    ASSERT(t->n > 0 && (g->prev != NULL || t->oldest == g));
     bucket_remove(t, g);
     *(g->prev != NULL ? &g->prev->next : &t->oldest) = g->next;
     *(g->next != NULL ? &g->next->prev : &t->newest) = g->prev;
@@ -177,6 +182,7 @@ static struct chunk *chunk_get(struct chunk_pool *pool)
 {
     struct chunk *c = chunk_take(pool);
 
+    ASSERT_HOT(c != NULL || pool->n_free == 0);
     if (c == NULL) {
         c = malloc(sizeof(*c));
         ASSERT(c != NULL);
@@ -200,6 +206,7 @@ static struct chunk *chunk_add(struct chunk_pool *pool, struct group *g, struct 
 {
     struct chunk *c = chunk_get(pool);
 
+    ASSERT_HOT((chain->first == NULL) == (chain->last == NULL));
     c->next = NULL;
     c->used = c->taken = 0;
     if (chain->last != NULL)
@@ -261,6 +268,8 @@ void group_read(struct chunk_pool *pool, struct group *g, struct chain *from, ch
         struct chunk *c = from->first;
         size_t part = c->used - c->taken < n ? c->used - c->taken : n;
 
+        ASSERT_HOT(c->taken <= c->used);
+
         memcpy(buf, c->data + c->taken, part);
         c->taken += (uint32_t)part;
         buf += part;
@@ -280,6 +289,7 @@ static void chain_reach(struct chain *chain, const struct line_place *place)
 {
     lsn_t lsn = place->block + place->offset;
 
+    ASSERT_HOT(place->len > 0 && lsn >= chain->to); /* in the order of the journal */
     if (!chain_used(chain)) {
         chain->from = lsn;
         chain->from_block = place->block;
@@ -365,6 +375,7 @@ static uint64_t varint_take(struct skip_reader *r)
 
 bool skip_next(struct skip_reader *r)
 {
+    ASSERT_HOT(r->pairs <= r->end);
     while (r->_kept == 0 && r->_skipped == 0) {
         if (r->pairs >= r->end)
             return false;
@@ -414,6 +425,7 @@ uint32_t group_iovec(const struct group *g, struct iovec *iov)
 /* Moves the cursor on to the next byte there is. @return false at the end. */
 static bool cursor_settle(const struct group *g, struct group_cursor *c)
 {
+    ASSERT_HOT(c->_chunk == NULL || c->_at <= c->_chunk->used);
     if (!c->_begun) {
         c->_begun = true;
         c->_chunk = g->n_journals > 0 ? g->chain[0].first : NULL;
@@ -473,12 +485,16 @@ void group_line_take(const struct group *g, struct group_cursor *c, size_t len, 
 
 uint32_t group_crc32c(const struct group *g)
 {
+    uint64_t bytes = 0;
     uint32_t crc = 0;
 
     for (uint32_t j = 0; j < g->n_journals; j++) {
-        for (const struct chunk *c = g->chain[j].first; c != NULL; c = c->next)
+        for (const struct chunk *c = g->chain[j].first; c != NULL; c = c->next) {
             crc = crc32c(crc, c->data, c->used);
+            bytes += c->used;
+        }
     }
+    ASSERT(bytes == g->bytes);
     return crc;
 }
 

@@ -105,6 +105,7 @@ static void enqueue(struct insert_table *t)
     if (t->queued || !may_send(t))
         return;
     ASSERT(t->next_queued == NULL);
+    ASSERT((s->insert_first == NULL) == (s->insert_last == NULL));
     t->queued = true;
     if (s->insert_last != NULL)
         s->insert_last->next_queued = t;
@@ -119,6 +120,7 @@ static struct insert_table *dequeue(struct sink *s)
 
     if (t == NULL)
         return NULL;
+    ASSERT(t->queued && (t->next_queued != NULL) == (t != s->insert_last));
     s->insert_first = t->next_queued;
     if (s->insert_first == NULL)
         s->insert_last = NULL;
@@ -170,6 +172,7 @@ void insert_wait(struct delivery *d, struct delivery_list *from, bool first)
 {
     struct insert_table *t = d->inserts;
 
+    ASSERT(t != NULL && d->plan.lines > 0 && insert_job_left(d) <= d->plan.lines);
     if (d->state == DELIVERY_RELOADING)
         first = true;
     insert_read_over(d);
@@ -188,6 +191,7 @@ static void table_resume(struct loop_timer *timer)
 {
     struct insert_table *t = container_of(timer, struct insert_table, timer);
 
+    ASSERT(t->waits);
     t->waits = false;
     t->probing = true;
     if (t->state == INSERT_PARKED) {
@@ -250,6 +254,7 @@ static void table_lags(struct insert_table *t, const struct bq_insert_result *r)
 
 static void table_good(struct insert_table *t)
 {
+    ASSERT(t->requests > 0);
     t->answered = true;
     t->probing = false;
     t->lag_us = 0;
@@ -263,6 +268,7 @@ static void delivery_next(struct delivery *d, enum insert_next next, const char 
 {
     struct sink *s = d->sink;
 
+    ASSERT(d->state == DELIVERY_INSERTING);
     if (next == INSERT_STUCK)
         deliver_park(d, &s->inserting, why, false);
     else if (insert_job_left(d) == 0)
@@ -298,6 +304,7 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
 {
     struct insert_table *t = container_of(e, struct insert_table, ensure);
 
+    ASSERT(t->state != INSERT_OPEN);
     if (result != BQ_DONE) {
         table_park(t, text);
         return;
@@ -326,6 +333,7 @@ bool insert_columns_lag(const struct insert_table *t)
 
 static void table_ensure(struct insert_table *t)
 {
+    ASSERT(t->state == INSERT_NEW);
     if (t->ensure._op != NULL) { /* parked meanwhile by a request that was under way */
         t->state = INSERT_ENSURING;
         return;
@@ -352,6 +360,7 @@ static void table_send(struct insert_table *t)
     int rc;
 
     ASSERT(d != NULL && t->state == INSERT_OPEN);
+    ASSERT(t->waiting_rows >= insert_job_left(d));
     t->waiting_rows -= insert_job_left(d);
     if (delivery_paused(d)) {
         delivery_hold(d, &t->waiting);

@@ -63,6 +63,7 @@ static struct insert_job *job_new(struct delivery *d)
     struct insert_job *job = calloc(1, sizeof(*job));
     const uint32_t rows = d->sink->config.insert_rows;
 
+    ASSERT(d->plan.lines > 0 && rows > 0);
     if (job == NULL)
         return NULL;
     job->d = d;
@@ -81,6 +82,7 @@ static struct insert_job *job_new(struct delivery *d)
 
 static void whys_free(struct insert_job *job)
 {
+    ASSERT(job->n_sent <= job->rows_max);
     for (uint32_t i = 0; job->why != NULL && i < job->n_sent; i++) {
         free(job->why[i]);
         job->why[i] = NULL;
@@ -108,6 +110,7 @@ void insert_job_free(struct insert_job *job)
 
 uint64_t insert_job_left(const struct delivery *d)
 {
+    ASSERT(d->job == NULL || d->job->left <= d->plan.lines);
     return d->job != NULL ? d->job->left : d->plan.lines;
 }
 
@@ -220,6 +223,7 @@ static int letter_add(struct insert_job *job, uint64_t row, struct span line, co
 
 static void row_settle(struct insert_job *job, uint64_t row, bool refused)
 {
+    ASSERT(row < job->n_rows);
     ASSERT(!job->settled[row] && job->left > 0);
     job->settled[row] = true;
     job->left--;
@@ -262,6 +266,7 @@ static int row_append(struct insert_job *job, struct span line)
     struct event_facts facts;
     struct json_value row;
 
+    ASSERT(job->n_sent < job->rows_max); /* room in sent, verdict and why */
     if (!event_facts(line, &facts))
         return 0;
     row = row_of(d, line, facts.added);
@@ -325,6 +330,7 @@ static int request_fill(struct insert_job *job)
         line = line_take(d, &c);
         rc = line.ptr != NULL ? row_send(job, row, line) : -ENOMEM;
     }
+    ASSERT(job->n_sent <= job->limit && job->limit <= job->rows_max);
     if (rc >= 0 && job->n_sent > 0)
         bq_insert_end(&job->body);
     return rc < 0 || text_failed(&job->body) ? -ENOMEM : 0;
@@ -341,6 +347,8 @@ static void on_refused(struct bq_insert *call, uint32_t index, const char *text)
 static void on_done(struct bq_insert *call, const struct bq_insert_result *r)
 {
     struct insert_job *job = container_of(call, struct insert_job, call);
+
+    ASSERT(job->d->state == DELIVERY_INSERTING && job->n_sent > 0);
 
     insert_table_answered(job->d, r); /* may free job */
 }
@@ -389,6 +397,8 @@ static void refused_take(struct insert_job *job)
     for (row = job->first; i < job->n_sent; row++) {
         struct span line;
 
+        ASSERT(row < job->n_rows && row <= job->sent[i]);
+
         if (row < job->sent[i] || job->verdict[i] != BQ_ROW_REFUSED) {
             group_line_take(job->d->content, &c, group_line_len(job->d->content, &c), NULL);
             i += row == job->sent[i] ? 1 : 0;
@@ -427,6 +437,7 @@ static void answer_take(struct insert_job *job)
 {
     bool any_refused = false;
 
+    ASSERT(job->n_sent > 0 && job->n_sent <= job->rows_max);
     lag_forgive(job);
     for (uint32_t i = 0; i < job->n_sent; i++)
         any_refused |= job->verdict[i] == BQ_ROW_REFUSED;
@@ -459,6 +470,7 @@ static void only_row_refuse(struct insert_job *job, const char *why)
 static enum insert_next whole_refused(struct insert_job *job, const struct bq_insert_result *r,
                                       char *text)
 {
+    ASSERT(job->n_sent > 0);
     if (job->n_sent > 1) {
         halve(job);
         return INSERT_GOES_ON;
@@ -526,6 +538,8 @@ static void inserted_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
+    /* Each row is in its table, or a dead letter. */
+    ASSERT(d->job->outcome.rows + d->job->outcome.refused == d->plan.lines);
     stat_add(&s->stats.inserted_events, d->job->outcome.rows);
     stat_add(&s->stats.refused_events, d->job->outcome.refused);
     d->inserts->rows += d->job->outcome.rows;
@@ -540,6 +554,7 @@ static void record_outcome(struct delivery *d, struct delivery_list *from)
     struct record r = {.type = RECORD_INSERTED, .plan_id = d->plan.id, .outcome = &job->outcome};
 
     ASSERT(job->left == 0 && (job->refused > 0) == (job->outcome.objects > 0));
+    ASSERT(job->refused <= job->n_rows);
     snprintf(job->outcome.table, sizeof(job->outcome.table), "%s", d->inserts->name);
     job->outcome.rows = job->n_rows - job->refused;
     job->outcome.refused = job->refused;
@@ -561,6 +576,7 @@ static int dead_make(struct insert_job *job)
 {
     if (job->dead.len > 0)
         return 0;
+    ASSERT(job->n_letters == job->refused); /* one for each row */
     qsort(job->letter, job->n_letters, sizeof(*job->letter), letter_compare);
     text_reset(&job->dead);
     for (uint64_t i = 0; i < job->n_letters; i++)
@@ -587,6 +603,7 @@ static void dead_put_done(struct gcs_put *p, enum gcs_result result, int64_t gen
     struct delivery *d = job->d;
     int rc = 0;
 
+    ASSERT(d->state == DELIVERY_REFUSING && job->left == 0);
     (void)generation;
     if (result == GCS_DONE) {
         record_outcome(d, &d->sink->refusing);
@@ -605,6 +622,7 @@ static int dead_put(struct delivery *d)
 {
     struct insert_job *job = d->job;
 
+    ASSERT(job->dead.len > 0 && job->refused > 0);
     plan_dead_name(&d->plan, job->outcome.objects, job->name);
     job->put = (struct gcs_put){
         .name = job->name,

@@ -48,6 +48,7 @@ void mark_note(struct sink *s, const struct feed *f)
         *n = (struct noted_mark){.next = s->marks, .sink = s, .feed = f->index, .block = h->lsn};
         s->marks = n;
     }
+    ASSERT(n->block <= h->lsn && !n->recording);
     n->mark = h->mark;
 }
 
@@ -56,6 +57,7 @@ static void mark_durable(struct sink *s, void *ctx)
 {
     struct noted_mark *n = ctx, **at = &s->marks;
 
+    ASSERT(s->marks_recording > 0 && n->recording);
     while (*at != n) {
         ASSERT(*at != NULL);
         at = &(*at)->next;

@@ -86,6 +86,7 @@ static bool room(struct packer *p)
 {
     struct chunk *c;
 
+    ASSERT((p->first == NULL) == (p->last == NULL));
     if (p->z.avail_out > 0)
         return true;
     c = chunk_take(p->pool);

@@ -74,6 +74,7 @@ int part_take_over(struct table *t, const struct load *load, struct debt_list *p
     struct load copy = *load;
     struct part *p;
 
+    ASSERT(load->n_plans > 0 && load->id != 0);
     copy.plan_id = calloc(load->n_plans, sizeof(*copy.plan_id));
     if (copy.plan_id == NULL)
         return -ENOMEM;
@@ -190,8 +191,10 @@ static struct part *part_choose(struct table *t)
         if (part_may_go(t, p) && (best == NULL || goes_before(t, p, best)))
             best = p;
     }
-    while (best != NULL && *at != best)
+    while (best != NULL && *at != best) {
+        ASSERT(*at != NULL);
         at = &(*at)->next;
+    }
     if (best != NULL)
         *at = best->next;
     return best;
@@ -214,6 +217,7 @@ bool part_next(struct table *t)
     ASSERT(t->state == TABLE_IDLE && t->load.id == 0);
     if (p == NULL)
         return false;
+    ASSERT(t->loading.n == 0 && p->loading.n == p->load.n_plans);
     if (part_pays(p) && !part_is_out(p)) {
         t->split_used = budget_used(t) + 1;
         t->split_used_us = t->sink->now_us;
@@ -241,6 +245,7 @@ static void nothing_durable(struct sink *s, void *ctx)
 
 static void aside_durable(struct sink *s, void *ctx)
 {
+    ASSERT(((struct table *)ctx)->state == TABLE_CUTTING);
     struct table *t = ctx;
     struct load load = t->load;
     struct part *p = part_push(t, &load, &t->loading);
@@ -359,12 +364,15 @@ static void split_record(struct table *t)
 static void cut_start(struct table *t)
 {
     struct load_split *split = &t->cut->split;
+    uint64_t rows = 0;
 
     ASSERT(split->n_parts >= 2);
     for (uint32_t i = 0; i < split->n_parts; i++) {
         split->part[i].id = dlog_next_id(t->sink->dlog);
         split->part[i].plan_id = t->cut->plan_id[i];
+        rows += split->part[i].rows;
     }
+    ASSERT(rows == t->load.rows); /* each row is in one of them */
     log_warn("sink", "table %s: load %llu of %llu rows is refused and cut into %u parts: %s",
              t->name, (unsigned long long)t->load.id, (unsigned long long)t->load.rows,
              split->n_parts, t->text);
@@ -413,6 +421,7 @@ static void cut_objects(struct table *t)
     }
     for (i = 0; (d = debt_pop(&t->loading)) != NULL; i++)
         cut_give(c, named < n ? i == named : i >= n / 2, d);
+    ASSERT(i == n && t->loading.n == 0);
     cut_start(t);
 }
 
@@ -483,6 +492,7 @@ static void reject_record(struct table *t)
 
 void load_rejected(struct table *t)
 {
+    ASSERT(t->load.rows == 1 && t->load.n_plans == 1);
     t->state = TABLE_FINISHING;
     piece_delete(t, reject_record);
 }
@@ -509,6 +519,7 @@ void load_refused(struct table *t, const char *text)
     const struct sink_config *c = &t->sink->config;
     bool cut = c->split_jobs > 0;
 
+    ASSERT(t->state == TABLE_LOADING);
     if (!why->rows) {
         attempt_failed(t, text, true);
         return;

@@ -27,6 +27,7 @@ static const struct plan_range *range_in(const struct plan *p, const struct jour
 /* Chunks that a plan's lines need, wherever they break. */
 static uint64_t chunks_of(const struct sink *s, const struct plan *p)
 {
+    ASSERT(p->lines > 0 && p->n_ranges > 0);
     return p->bytes / (CHUNK_BYTES - 16) + 2 * (uint64_t)s->n_feeds + 4;
 }
 
@@ -69,6 +70,7 @@ static void take_up(struct sink *s)
         }
         if (need > room && s->reloading.n > 0)
             return;
+        ASSERT(d->content == NULL && d->state == DELIVERY_COLD);
         d->content = group_new(&d->plan.key, s->n_feeds);
         if (d->content == NULL)
             return;
@@ -83,6 +85,7 @@ static void feed_begin(struct sink *s)
 {
     const struct journal *j = s->feed[s->reload_feed].journal;
 
+    ASSERT(s->reload_feed < s->n_feeds);
     s->reload_cursor = LSN_MAX;
     s->reload_end = 0;
     for (struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
@@ -120,6 +123,7 @@ static void line_take(struct sink *s, struct delivery *d, const struct block_vie
         return; /* more than was planned: the check at the end says so */
     line_place(v, e, s->reload_feed, &place);
     group_append(&s->pool, d->content, &place, line); /* its chunks are reserved */
+    ASSERT(s->reload_reserved >= d->content->n_chunks - chunks);
     s->reload_reserved -= d->content->n_chunks - chunks;
 }
 
@@ -144,6 +148,7 @@ static void run_take(struct sink *s, const struct block_view *v, const struct bl
     const struct type_route *route = route_get(s, block_run_name(v, run));
     const struct journal *j = s->feed[s->reload_feed].journal;
 
+    ASSERT(run->first + run->n_entries <= v->header->n_entries);
     if (route == NULL || !route->owned)
         return;
     for (struct delivery *d = s->reloading.head.next; d != &s->reloading.head; d = d->next) {
@@ -169,6 +174,8 @@ static void reload_end(struct sink *s)
 
     while ((d = delivery_first(&s->reloading)) != NULL) {
         const struct group *g = d->content;
+
+        ASSERT(d->state == DELIVERY_RELOADING && g->bytes <= d->plan.bytes);
 
         if (g->lines == d->plan.lines && g->bytes == d->plan.bytes &&
             group_crc32c(g) == d->plan.crc32c) {
@@ -207,6 +214,7 @@ bool reload_run(struct sink *s)
         if (!scan_next(&s->reload_scan[s->reload_feed], &s->reload_cursor,
                        journal_durable(f->journal), s->now_us, &v))
             return false;
+        ASSERT(v.header->lsn >= s->reload_cursor && s->reloading.n > 0);
         for (uint32_t i = 0; i < v.header->n_runs; i++)
             run_take(s, &v, &v.runs[i]);
         s->reload_cursor = v.header->lsn + v.header->len;

@@ -123,6 +123,7 @@ static int pending_resume(struct resume *r, const struct plan *plan, const char 
     int rc = plan_version_check(r, plan, plan->key.schema_hash);
     struct delivery *d = rc == 0 ? delivery_new(s, plan) : NULL;
 
+    ASSERT(plan->lines > 0); /* or it was finished when it was durable */
     if (rc < 0)
         return rc;
     if (d == NULL)
@@ -146,6 +147,8 @@ static void plan_visit(void *ctx, const struct plan *plan, enum plan_status stat
 {
     struct resume *r = ctx;
     struct sink *s = r->sink;
+
+    ASSERT(load_id == 0 || status == PLAN_CONFIRMED);
     if (r->rc < 0)
         return;
     if (status == PLAN_CONFIRMED) {
@@ -195,6 +198,7 @@ static void load_visit(void *ctx, const struct load *load, enum load_status stat
     struct debt *d;
 
     plans_take(r, load, &mine);
+    ASSERT(mine.n <= load->n_plans);
     if (r->rc < 0 || mine.n == 0 || !table_owned(r->sink, load->table)) {
         debt_list_free(&mine); /* another thread takes them */
         return;
@@ -223,6 +227,7 @@ int feeds_resume(struct sink *s, char *error, size_t error_len)
 {
     int rc = 0;
 
+    ASSERT(s->n_feeds <= JOURNALS_MAX);
     for (uint32_t i = 0; rc == 0 && i < s->n_feeds; i++) {
         const struct journal *j = s->feed[i].journal;
         lsn_t floor = state_floor(dlog_state(s->dlog), journal_uuid(j));

@@ -87,6 +87,7 @@ static bool plain_take(struct rewrite *w, struct span s)
 {
     const struct load *l = &w->t->load;
 
+    ASSERT(w->t->loading.n == 1 && w->t->state == TABLE_READING);
     w->crc32c = crc32c(w->crc32c, s.ptr, s.len);
     while (s.len > 0) {
         const char *end = memchr(s.ptr, '\n', s.len);
@@ -112,6 +113,7 @@ static bool gzip_take(struct rewrite *w, struct span s)
 {
     char out[EXPAND_BYTES];
 
+    ASSERT(w->gzip && w->t->loading.first->gzip);
     w->zip.next_in = (Bytef *)(uintptr_t)s.ptr;
     w->zip.avail_in = (uInt)s.len;
     do {
@@ -144,6 +146,8 @@ static void piece_put_done(struct gcs_put *put, enum gcs_result result, int64_t 
 {
     struct rewrite *w = container_of(put, struct rewrite, put);
 
+    ASSERT(w->t->load.piece && w->t->reading == REWRITE_PIECE);
+
     (void)generation;
     if (result != GCS_DONE) {
         rewrite_failed(w, "cannot write", w->t->piece_name, text);
@@ -157,6 +161,8 @@ static void letter_put_done(struct gcs_put *put, enum gcs_result result, int64_t
                             const char *text)
 {
     struct rewrite *w = container_of(put, struct rewrite, put);
+
+    ASSERT(w->t->reading == REWRITE_REJECT);
 
     (void)generation;
     if (result != GCS_DONE)
@@ -217,6 +223,7 @@ static int letter_put(struct rewrite *w)
     struct event_facts facts = {0};
     int rc = letter_append(&w->letter, &row);
 
+    ASSERT(t->load.rows == 1 && t->reading == REWRITE_REJECT);
     if (rc < 0)
         return rc;
     (void)!event_facts(row.line, &facts);
@@ -233,6 +240,7 @@ static void read_use(struct rewrite *w)
     int64_t row = w->row;
     int rc = 0;
 
+    ASSERT(row < 0 || (uint64_t)row - first_line(&t->load) < t->load.rows);
     switch (t->reading) {
     case REWRITE_LOCATE:
         load_located(rewrite_leave(w), row);
@@ -253,6 +261,8 @@ static void read_done(struct gcs_get *get, enum gcs_result result, const char *t
     struct rewrite *w = container_of(get, struct rewrite, get);
     const struct debt *d = w->t->loading.first;
     bool changed = w->bytes > d->bytes;
+
+    ASSERT(w->t->state == TABLE_READING && w->t->loading.n == 1);
 
     if (result == GCS_DONE)
         changed = w->bytes != d->bytes || w->crc32c != d->crc32c || (w->gzip && !w->ended) ||

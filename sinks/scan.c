@@ -13,6 +13,7 @@
 
 int scan_init(struct scan *s, struct loop *l, const struct journal *j, _Atomic uint64_t *errors)
 {
+    ASSERT(l != NULL && errors != NULL);
     *s = (struct scan){._loop = l, ._journal = j, ._errors = errors};
     reader_init(&s->_reader, j);
     s->_buf = aligned_alloc(STORAGE_ALIGN, SCAN_BYTES);
@@ -22,6 +23,9 @@ int scan_init(struct scan *s, struct loop *l, const struct journal *j, _Atomic u
 
 void scan_fini(struct scan *s)
 {
+    if (s->_journal == NULL)
+        return; /* another feed could not be set up: the start is refused */
+    ASSERT(s->_buf_len <= s->_buf_bytes);
     reader_fini(&s->_reader);
     free(s->_buf);
     s->_buf = NULL;
@@ -41,6 +45,8 @@ static void read_done(struct loop_read *r, int result)
 {
     struct scan *s = container_of(r, struct scan, _read);
 
+    ASSERT(s->_reading && result <= (int)s->_buf_bytes);
+
     s->_reading = false;
     if (result > 0)
         s->_buf_len = (uint32_t)result;
@@ -56,6 +62,7 @@ static void read_start(struct scan *s, lsn_t cursor, lsn_t end)
     int rc = reader_open(&s->_reader, cursor);
 
     ASSERT(lsn_segment(cursor) == lsn_segment(end) && cursor < end);
+    ASSERT(!s->_reading); /* nothing else writes into the buffer */
     if (rc >= 0) {
         s->_buf_lsn = cursor;
         s->_buf_len = 0;
@@ -101,6 +108,7 @@ static bool grow(struct scan *s, uint64_t left)
     uint32_t need = block_len_hint(s->_buf, s->_buf_len);
     char *larger;
 
+    ASSERT(!s->_reading && s->_buf_len <= s->_buf_bytes);
     if (need <= s->_buf_bytes || need > left)
         return false;
     larger = aligned_alloc(STORAGE_ALIGN, need);
@@ -133,6 +141,7 @@ bool scan_next(struct scan *s, lsn_t *cursor, lsn_t durable, int64_t now_us, str
         uint32_t at = (uint32_t)(*cursor - s->_buf_lsn);
 
         rc = block_view(s->_buf + at, s->_buf_len - at, journal_uuid(s->_journal), *cursor, out);
+        ASSERT(rc != 0 || *cursor + out->header->len <= end);
         if (rc == 0)
             return true;
         if (at == 0 && (rc != -EAGAIN || !grow(s, end - *cursor)))

@@ -34,7 +34,7 @@ struct scan {
 int scan_init(struct scan *s, struct loop *l, const struct journal *j,
               _Atomic uint64_t *errors) WARN_UNUSED;
 
-/** Frees it; nothing is being read (the loop has ended). */
+/** Frees it; nothing is being read (the loop has ended). One that is zero, never set up, is allowed. */
 void scan_fini(struct scan *s);
 
 /**

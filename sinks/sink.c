@@ -146,6 +146,7 @@ static void list_destroy(struct delivery_list *l)
         d->version = NULL; /* the plan will want it at the next start */
         delivery_finish(d, l);
     }
+    ASSERT(l->n == 0);
 }
 
 static void maps_destroy(struct sink *s)
@@ -197,11 +198,11 @@ void sink_destroy(struct sink *s)
     marks_free(s);
     group_table_destroy(&s->groups);
     group_table_destroy(&s->insert_groups);
+    loop_destroy(s->loop); /* first: the kernel may still be reading into scans' buffers */
     for (uint32_t i = 0; i < s->n_feeds; i++) {
         feed_fini(&s->feed[i]);
         scan_fini(&s->reload_scan[i]);
     }
-    loop_destroy(s->loop);
     dedupes_destroy(s);
     chunk_pool_destroy(&s->pool);
     maps_destroy(s);
@@ -245,6 +246,7 @@ const struct bq_stats *sink_bq_stats(const struct sink *s)
 
 static void call_finish(struct sink *s, int result)
 {
+    ASSERT(atomic_load(&s->command) != 0); /* somebody waits */
     s->call_result = result;
     atomic_store(&s->command, 0);
     sem_post(&s->call_done); /* partner: sink_call()'s sem_wait */
@@ -262,6 +264,7 @@ static void table_report(const struct table *t, struct sink_table_report *out)
     const struct parts_report parts = parts_report(t);
     const char *why = t->text, *what = state[t->state];
 
+    ASSERT(t->state < ARRAY_LEN(state));
     if (parts.parked > 0) {
         what = "parked";
         why = parts.text;
@@ -408,6 +411,7 @@ static void commands_run(struct sink *s)
 {
     int command = atomic_load(&s->command) - 1;
 
+    ASSERT(command < SINK_IDLE + 1);
     switch (command) {
     case SINK_FLUSH:
         (void)flush(s); /* what could not be planned is when it is due */
@@ -452,6 +456,7 @@ int sink_call(struct sink *s, enum sink_command command, struct sink_report *out
 {
     int rc;
 
+    ASSERT(timeout_us >= 0);
     if (atomic_load(&s->ended))
         return -ETIMEDOUT;
     pthread_mutex_lock(&s->call_lock);
@@ -519,6 +524,7 @@ static void owner_follow(struct sink *s)
 
 static void tick(struct sink *s)
 {
+    ASSERT(s->pool.n_free <= s->pool.n_total && s->reload_reserved <= s->pool.n_total);
     s->next_tick_us = s->now_us + TICK_US;
     plan_due(s, false);
     if (s->config.bigquery_enabled && s->may_send)

@@ -13,6 +13,7 @@
 #include "sinks/sink_internal.h"
 
 #define MINUTES_A_DAY 1440
+static_assert(STAGED_MINUTES / MINUTES_A_DAY + 1 <= LOAD_PARTITION_MAX, "any object fits a job");
 
 #define ENSURE_US 2000000 /* between two changes of a table: BigQuery allows 5 in 10 s */
 
@@ -28,6 +29,7 @@ void table_spec_fill(struct bq_table_spec *spec, const char *name, const struct 
     spec->schema = wrapped ? set->json_schema : c->schema;
     spec->description =
         c != NULL && c->description != NULL ? c->description : "Events written by Penstock";
+    ASSERT(spec->schema != NULL);
     if (wrapped)
         return;
     spec->n_clustering = c->n_clustering;
@@ -56,6 +58,7 @@ void table_spec_renew(struct bq_table_spec *spec, struct columns *c,
 
 bool table_owned(const struct sink *s, const char *name)
 {
+    ASSERT(s->config.index < s->config.n_threads);
     return crc32c(0, name, strlen(name)) % s->config.n_threads == s->config.index;
 }
 
@@ -102,6 +105,7 @@ void table_owe(struct table *t, const struct plan *plan)
     struct debt *d = debt_new(t->sink, plan);
 
     ASSERT(d != NULL); /* a few hundred bytes; a restart finds the debt in the log */
+    ASSERT(d->encoding == t->encoding);
     debt_push(&t->debts, d);
     t->debt_events += d->events;
     t->flush |= d->plan_id < t->sink->flush_id;
@@ -149,6 +153,7 @@ static void table_timer(struct loop_timer *timer)
 {
     struct table *t = container_of(timer, struct table, timer);
 
+    ASSERT(t->recorded);
     load_begin(t);
 }
 
@@ -156,6 +161,7 @@ static void load_resumed(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
+    ASSERT(t->state == TABLE_PARKED);
     (void)s;
     t->text[0] = 0;
     load_begin(t);
@@ -166,6 +172,8 @@ static void park_timer(struct loop_timer *timer)
     struct table *t = container_of(timer, struct table, timer);
     struct record r = {.type = RECORD_LOAD_RESUMED, .load_id = t->load.id};
 
+    ASSERT(t->state == TABLE_PARKED);
+
     record_submit(t->sink, &r, load_resumed, t);
 }
 
@@ -173,6 +181,7 @@ static void parked_durable(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
+    ASSERT(t->state == TABLE_PARKED && t->load.id != 0);
     t->timer.fire = park_timer;
     loop_timer_set(s->loop, &t->timer, s->config.park_retry_us);
 }
@@ -182,6 +191,8 @@ static void parked_durable(struct sink *s, void *ctx)
 static void table_park(struct table *t, const char *text)
 {
     struct record r = {.type = RECORD_LOAD_PARKED, .load_id = t->load.id, .text = text};
+
+    ASSERT(t->recorded && t->load.id != 0);
 
     snprintf(t->text, sizeof(t->text), "%s", text);
     log_error("sink", "parked: table %s, load %llu of %u objects: %s", t->name,
@@ -195,6 +206,8 @@ static void attempt_failed_durable(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
     int64_t delay = retry_delay_us(&t->backoff, ANSWER_TRANSIENT, NULL);
+
+    ASSERT(t->load.attempt_done && (t->state == TABLE_FAILING || t->state == TABLE_PARKED));
 
     if (t->state == TABLE_PARKED)
         return;
@@ -229,6 +242,7 @@ void load_over(struct table *t)
 {
     struct debt *d;
 
+    ASSERT(t->recorded && t->loading.n == t->load.n_plans);
     while ((d = debt_pop(&t->loading)) != NULL) {
         bool more = t->load.piece && parts_have_plan(t, d->plan_id);
 
@@ -244,6 +258,7 @@ static void loaded_durable(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
+    ASSERT(t->state == TABLE_FINISHING);
     stat_add(&s->stats.loaded_events, t->load.rows);
     parts_prove(t);
     load_over(t);
@@ -261,6 +276,7 @@ static void load_finished(struct table *t, uint64_t rows)
 {
     char text[REASON_TEXT_BYTES];
 
+    ASSERT(t->load.attempt > 0 && !t->load.attempt_done);
     if (rows != t->load.rows) {
         snprintf(text, sizeof(text),
                  "job %s loaded %llu rows where %llu were expected: not confirmed", t->job_id,
@@ -278,6 +294,7 @@ static void job_done(struct bq_load *job, enum bq_result result, uint64_t rows, 
 {
     struct table *t = container_of(job, struct table, job);
 
+    ASSERT(t->state == TABLE_LOADING);
     if (result == BQ_DONE)
         load_finished(t, rows);
     else if (result == BQ_JOB_FAILED)
@@ -292,6 +309,8 @@ static void job_start(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
+    /* A job's id is in the log before the job is anywhere. */
+    ASSERT(t->load.attempt > 0 && !t->load.attempt_done && t->uris != NULL);
     snprintf(t->job_id, sizeof(t->job_id), "penstock_%s_%llu_a%u", dlog_id(s->dlog),
              (unsigned long long)t->load.id, t->load.attempt);
     t->job = (struct bq_load){
@@ -315,6 +334,8 @@ static void attempt_begin(struct table *t)
 {
     struct record r = {.type = RECORD_ATTEMPT, .load_id = t->load.id};
 
+    ASSERT(t->ensured && t->recorded);
+
     if (t->load.attempt > 0 && !t->load.attempt_done) {
         job_start(t->sink, t);
         return;
@@ -331,6 +352,7 @@ static void park_conflict(struct table *t, const char *text)
 {
     char more[REASON_TEXT_BYTES];
 
+    ASSERT(t->columns != NULL);
     snprintf(
         more, sizeof(more),
         "%.240s; ours were inferred from the events: rename that column (ALTER TABLE ... RENAME "
@@ -343,6 +365,7 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
 {
     struct table *t = container_of(e, struct table, ensure);
 
+    ASSERT(t->state == TABLE_ENSURING);
     t->next_ensure_us = t->sink->now_us + ENSURE_US;
     if (result == BQ_CONFLICT && t->columns != NULL) {
         park_conflict(t, text);
@@ -358,6 +381,7 @@ static void ensure_done(struct bq_ensure *e, enum bq_result result, const char *
 
 static void load_ensure(struct table *t)
 {
+    ASSERT(t->recorded && t->uris != NULL);
     t->state = TABLE_ENSURING;
     if (t->columns != NULL && t->columns->newest != t->ensures &&
         t->sink->now_us < t->next_ensure_us) {
@@ -443,6 +467,7 @@ static void load_durable(struct sink *s, void *ctx)
 {
     struct table *t = ctx;
 
+    ASSERT(t->state == TABLE_RECORDING && !t->recorded);
     (void)s;
     t->recorded = true;
     load_begin(t);
@@ -460,6 +485,8 @@ static bool day_add(struct day_set *set, int32_t day)
 {
     uint32_t mark = (uint32_t)day + 1 == 0 ? 1 : (uint32_t)day + 1;
     uint32_t at = (mark * 2654435761u) % ARRAY_LEN(set->used);
+
+    ASSERT(set->n <= LOAD_PARTITION_MAX);
 
     while (set->used[at] != 0 && set->used[at] != mark)
         at = (at + 1) % ARRAY_LEN(set->used);
@@ -494,8 +521,10 @@ static void load_choose(struct table *t)
     bool gzip = t->debts.first->gzip;
     uint64_t bytes = 0;
     struct debt *d;
+    uint32_t owed = t->debts.n;
 
     ASSERT(days != NULL); /* 32 KiB */
+    ASSERT(owed > 0 && t->loading.n == 0 && t->load.rows == 0);
     while ((d = t->debts.first) != NULL) {
         bool fits;
 
@@ -509,6 +538,7 @@ static void load_choose(struct table *t)
             break;
         bytes += d->bytes;
         t->load.rows += d->events;
+        ASSERT(t->debt_events >= d->events);
         t->debt_events -= d->events;
         debt_push(&t->loading, debt_pop(&t->debts));
     }
@@ -517,6 +547,7 @@ static void load_choose(struct table *t)
             debt_push(&other, d);
         t->debts = other;
     }
+    ASSERT(t->loading.n > 0 && t->loading.n + t->debts.n == owed); /* each in one place */
     free(days);
 }
 
@@ -525,6 +556,7 @@ static void load_record(struct table *t)
     struct record r = {.type = RECORD_LOAD};
     uint32_t i = 0;
 
+    ASSERT(t->state == TABLE_IDLE && t->load.id == 0);
     load_choose(t);
     t->load.id = dlog_next_id(t->sink->dlog);
     snprintf(t->load.table, sizeof(t->load.table), "%s", t->name);
@@ -533,6 +565,7 @@ static void load_record(struct table *t)
     ASSERT(t->load.plan_id != NULL);
     for (const struct debt *d = t->loading.first; d != NULL; d = d->next)
         t->load.plan_id[i++] = d->plan_id;
+    ASSERT(i == t->load.n_plans && i <= PLAN_OBJECTS_PER_LOAD);
     t->state = TABLE_RECORDING;
     t->flush = t->flush && t->debts.n > 0;
     t->next_load_us = t->sink->now_us + t->sink->config.load_cadence_us;

@@ -75,6 +75,16 @@ static int up(void **state)
     return scan_init(&rig.scan, rig.loop, rig.journal, &rig.errors);
 }
 
+/* A scan that was never set up, as after a start that was refused: nothing to free. */
+static void test_never_set_up(void **state)
+{
+    struct scan none = {0};
+
+    (void)state;
+    scan_fini(&none);
+    assert_null(none._buf);
+}
+
 static int down(void **state)
 {
     (void)state;
@@ -189,7 +199,8 @@ static void test_damage_is_tried_again(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {FRESH(test_all_sizes_over_segments), FRESH(test_superseded),
+    const struct CMUnitTest tests[] = {FRESH(test_never_set_up),
+                                       FRESH(test_all_sizes_over_segments), FRESH(test_superseded),
                                        FRESH(test_damage_is_tried_again)};
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
