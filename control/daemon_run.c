@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "control/door.h"
+#include "control/refuse.h"
 #include "control/totals.h"
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
@@ -117,6 +118,7 @@ bool daemon_run(struct daemon *d)
         now = clock_monotonic_us();
         if (now >= next_sample) {
             totals_sample(d);
+            refuse_tick(d);
             next_sample = now + SECOND_US;
         }
         if (now >= next_log) {

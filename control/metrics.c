@@ -125,6 +125,8 @@ static const struct series sink_series[] = {
     GAUGE(sink_stats, plans_parked, "sink_plans_parked",
           "Objects that wait for somebody to fix something."),
     GAUGE(sink_stats, plans_held, "sink_plans_held", "Objects that wait for the end of a pause."),
+    GAUGE(sink_stats, plans_spooled, "sink_plans_spooled",
+          "Objects whose lines lie in the spool, not in the journal."),
     GAUGE(sink_stats, loads_held, "sink_loads_held",
           "Tables whose loads wait for the end of a pause."),
     COUNTER(sink_stats, planned_events, "sink_planned_events", "Events planned."),
@@ -425,6 +427,11 @@ static void write_types(struct textbuf *b, const struct totals *t)
          "counter"},
         {"penstock_type_late_events_total", "Late events of a type since start.", TYPE_AT(late),
          NULL, "counter"},
+        {"penstock_type_parked_refusals_total",
+         "Requests and datagrams refused since start, because what waits of the type has no room.",
+         TYPE_AT(refused), NULL, "counter"},
+        {"penstock_type_spooled_bytes", "Bytes of a type in the spool.", TYPE_AT(spooled_bytes),
+         NULL, "gauge"},
         {"penstock_type_planned_events_total", "Events planned for a sink, ever, by the ledger.",
          TYPE_AT(gcs.planned), "gcs", "counter"},
         {"penstock_type_planned_events_total", NULL, TYPE_AT(bigquery.planned), "bigquery",
@@ -534,6 +541,29 @@ static void write_paused(struct daemon *d, struct textbuf *b)
     free(all);
 }
 
+static void write_spool(struct daemon *d, struct textbuf *b, const struct totals *t)
+{
+    const struct spool_stats *s = spool_stats(d->spool);
+    struct tuning_refused *refused;
+    uint32_t n = tuning_refusals(d->tuning, &refused);
+
+    ASSERT(t->spool.lost <= t->spool.plans);
+    free(refused);
+    one(b, "penstock_spool_bytes", "gauge", "Bytes of events in the spool.",
+        (double)t->spool.bytes);
+    one(b, "penstock_spool_limit_bytes", "gauge", "sinks.spool_bytes.",
+        (double)tuning_number(d->tuning, "sinks.spool_bytes"));
+    one(b, "penstock_spool_events", "gauge", "Events in the spool.", (double)t->spool.events);
+    one(b, "penstock_spool_files_lost", "gauge", "Files of the spool that are missing or damaged.",
+        (double)t->spool.lost);
+    one(b, "penstock_spool_refused_types", "gauge",
+        "Types that are refused because what waits of them has no room.", n);
+    one(b, "penstock_spool_written_bytes_total", "counter", "Bytes written to the spool.",
+        (double)READ(s->written_bytes));
+    one(b, "penstock_spool_errors_total", "counter",
+        "Files of the spool that could not be written, read or removed.", (double)READ(s->errors));
+}
+
 static void write_sums(struct daemon *d, struct textbuf *b, const struct totals *t)
 {
     ASSERT(d->config != NULL);
@@ -558,6 +588,7 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
     one(b, "penstock_owner_held", "gauge",
         "1 while the bucket says that this data directory may deliver, and no copy of it.",
         d->owner != NULL && owner_state(d->owner) == OWNER_HELD ? 1 : 0);
+    write_spool(d, b, t);
     one(b, "penstock_journals_failing", "gauge", "Journals with disk errors.", t->journals_failing);
     one(b, "penstock_ready", "gauge", "1 while events are taken.",
         atomic_load(&d->state) == DAEMON_READY);

@@ -18,15 +18,23 @@ int report_ask(struct daemon *d, uint32_t index, struct sink_report *out)
     int rc;
 
     ASSERT(out != NULL);
-    *out = (struct sink_report){.tables_max = REPORT_TABLES_MAX};
+    *out = (struct sink_report){.tables_max = REPORT_TABLES_MAX, .shelves_max = REPORT_SHELVES_MAX};
     out->table = calloc(REPORT_TABLES_MAX, sizeof(*out->table));
-    if (out->table == NULL)
+    out->shelf = calloc(REPORT_SHELVES_MAX, sizeof(*out->shelf));
+    if (out->table == NULL || out->shelf == NULL)
         return -ENOMEM;
     rc = daemon_sink_call(d, index, SINK_REPORT, out, ASK_TIMEOUT_US);
     if (rc != 0)
-        out->n_tables = 0;
+        out->n_tables = out->n_shelves = 0;
     ASSERT(out->n_tables <= REPORT_TABLES_MAX);
     return rc;
+}
+
+void report_free(struct sink_report *r)
+{
+    ASSERT(r != NULL);
+    free(r->table);
+    free(r->shelf);
 }
 
 static void json_total(struct textbuf *b, const char *name, const struct sink_total *t)
@@ -213,7 +221,22 @@ static void thread_json(const struct daemon *d, uint32_t i, const struct sink_re
                 READ(s->loads_parked), READ(s->inserts_waiting), READ(s->inserts_parked),
                 READ(s->blocks_memory), READ(s->blocks_disk), READ(s->lag_us));
     textbuf_json(b, span_of(r->gcs_waiting));
-    textbuf_add(b, ",\"tables\":[");
+    textbuf_add(b, ",\"spooled\":[");
+    for (uint32_t j = 0; j < r->n_shelves; j++) {
+        const struct sink_shelf_report *h = &r->shelf[j];
+
+        textbuf_add(b, "%s{\"type\":", j > 0 ? "," : "");
+        textbuf_json(b, (struct span){h->stats->type, h->stats->type_len});
+        textbuf_add(b,
+                    ",\"way\":\"%s\",\"plans\":%" PRIu64 ",\"events\":%" PRIu64
+                    ",\"bytes\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"sending\":%s,\"text\":",
+                    h->stats->way, READ(h->stats->plans), READ(h->stats->events),
+                    READ(h->stats->bytes), READ(h->stats->lost),
+                    READ(h->stats->open) != 0 ? "true" : "false");
+        textbuf_json(b, span_of(h->text));
+        textbuf_add(b, "}");
+    }
+    textbuf_add(b, "],\"tables\":[");
     for (uint32_t j = 0; j < r->n_tables; j++) {
         const struct sink_table_report *t = &r->table[j];
 
@@ -254,6 +277,17 @@ static void thread_text(const struct daemon *d, uint32_t i, const struct sink_re
     if (r->gcs_waiting[0] != '\0') {
         textbuf_add(b, "  uploads wait: ");
         textbuf_printable(b, span_of(r->gcs_waiting));
+        textbuf_add(b, "\n");
+    }
+    for (uint32_t j = 0; j < r->n_shelves; j++) {
+        const struct sink_shelf_report *h = &r->shelf[j];
+
+        textbuf_add(b, "  in the spool, %s: %" PRIu64 " events in %" PRIu64 " objects, %.1f MiB: ",
+                    READ(h->stats->open) != 0 ? "being sent" : "waiting", READ(h->stats->events),
+                    READ(h->stats->plans), (double)READ(h->stats->bytes) / (1 << 20));
+        textbuf_printable(b, span_of(h->what));
+        textbuf_add(b, ": ");
+        textbuf_printable(b, span_of(h->text));
         textbuf_add(b, "\n");
     }
     if (r->n_tables > 0)
@@ -302,7 +336,7 @@ void report_sinks(struct daemon *d, bool json, struct textbuf *body)
             thread_json(d, i, &r, rc, body);
         else
             thread_text(d, i, &r, rc, body);
-        free(r.table);
+        report_free(&r);
     }
     textbuf_add(body, json ? "]}\n" : "");
 }

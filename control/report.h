@@ -4,7 +4,8 @@
 
 #include "control/daemon.h"
 
-#define REPORT_TABLES_MAX 1024 /* per sink thread */
+#define REPORT_TABLES_MAX  1024 /* per sink thread */
+#define REPORT_SHELVES_MAX 256  /* the same */
 
 /** Everything at a glance. */
 void report_status(struct daemon *d, bool json, struct textbuf *body);
@@ -17,9 +18,12 @@ void report_sinks(struct daemon *d, bool json, struct textbuf *body);
 
 /**
  * Asks one sink thread.
- * Owner: caller frees out->table.
+ * Owner: caller, until report_free().
  * @return 0; -EBUSY or -ETIMEDOUT when it does not answer now; -ENOMEM.
  */
 int report_ask(struct daemon *d, uint32_t index, struct sink_report *out) WARN_UNUSED;
+
+/** Frees what it holds. */
+void report_free(struct sink_report *r);
 
 #endif

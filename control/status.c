@@ -70,8 +70,10 @@ static void collect_parked(struct status *s, bool json)
                 if (r.table[j].text[0] != '\0')
                     add_parked(&s->parked, json, r.table[j].table, r.table[j].text);
             }
+            for (uint32_t j = 0; j < r.n_shelves; j++)
+                add_parked(&s->parked, json, r.shelf[j].what, r.shelf[j].text);
         }
-        free(r.table);
+        report_free(&r);
     }
 }
 
@@ -128,6 +130,49 @@ static void json_sinks(const struct status *s, struct textbuf *b)
                 c->bigquery_enabled ? "true" : "false", t->bigquery.planned, t->bigquery.delivered,
                 t->bigquery.refused, t->bigquery.parked,
                 c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+}
+
+/* What lies in the spool, and the types of which nothing is taken for it. */
+static void json_spool(const struct status *s, struct textbuf *b)
+{
+    const struct spool_total *t = &s->t.spool;
+    struct tuning_refused *refused;
+    uint32_t n = tuning_refusals(s->d->tuning, &refused);
+
+    ASSERT(t->lost <= t->plans);
+    textbuf_add(b,
+                ",\"spool\":{\"plans\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+                ",\"limit_bytes\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"refused_types\":[",
+                t->plans, t->events, t->bytes, tuning_number(s->d->tuning, "sinks.spool_bytes"),
+                t->lost);
+    for (uint32_t i = 0; i < n; i++) {
+        textbuf_add(b, i > 0 ? "," : "");
+        textbuf_json(b, (struct span){refused[i].name, refused[i].len});
+    }
+    textbuf_add(b, "]}");
+    free(refused);
+}
+
+static void text_spool(const struct status *s, struct textbuf *b)
+{
+    const struct spool_total *t = &s->t.spool;
+    struct tuning_refused *refused;
+    uint32_t n = tuning_refusals(s->d->tuning, &refused);
+
+    if (t->plans > 0)
+        textbuf_add(
+            b, "spool          %.1f of %.1f MiB: %" PRIu64 " events in %" PRIu64 " objects%s\n",
+            (double)t->bytes / (1 << 20),
+            (double)tuning_number(s->d->tuning, "sinks.spool_bytes") / (1 << 20), t->events,
+            t->plans, t->lost > 0 ? ", FILES MISSING OR DAMAGED" : "");
+    for (uint32_t i = 0; i < n; i++) {
+        textbuf_add(b, "  refused      ");
+        textbuf_printable(b, refused[i].len > 0 ? (struct span){refused[i].name, refused[i].len}
+                                                : span_of("dead letters of no known type"));
+        textbuf_add(b, "\n");
+    }
+    ASSERT(n == 0 || refused != NULL);
+    free(refused);
 }
 
 static void json_inputs(const struct totals *t, struct textbuf *b)
@@ -216,6 +261,7 @@ static void status_json(const struct status *s, struct textbuf *b)
                 ",\"limit_bytes\":%" PRIu64 ",\"full\":%" PRIu32 ",\"disk_error\":%" PRIu32 "}",
                 t->journal_used, t->journal_total, s->d->config->journal_limit, t->journals_full,
                 t->journals_failing);
+    json_spool(s, b);
     json_owner(s->d, b);
     textbuf_add(b,
                 ",\"dlq\":{\"new\":%" PRIu64 ",\"replayed\":%" PRIu64 ",\"dropped\":%" PRIu64
@@ -348,6 +394,7 @@ static void status_text(const struct status *s, struct textbuf *b)
         b, "journal        %.1f of %.1f MiB used%s%s\n", (double)t->journal_used / (1 << 20),
         (double)s->d->config->journal_limit / (1 << 20), t->journals_full > 0 ? ", FULL" : "",
         t->journals_failing > 0 ? ", DISK ERROR" : "");
+    text_spool(s, b);
     text_owner(s->d, b);
     textbuf_add(b, "memory         %.1f MiB resident, %.1f MiB on the heap\n",
                 (double)s->rss / (1 << 20), (double)s->heap.allocated / (1 << 20));

@@ -138,6 +138,7 @@ static void list_worker(struct type_list *l, const struct worker *w)
         t->dead_letters = READ(types[i].dead_letters);
         t->sampled_out = READ(types[i].sampled_out);
         t->late = READ(types[i].late);
+        t->refused = READ(types[i].refused);
         t->watermark_us = READ(types[i].watermark_us);
     }
 }
@@ -150,6 +151,20 @@ static void list_configured(struct type_list *l, const struct type_set *set)
 
         if (t != NULL)
             t->configured = true;
+    }
+}
+
+static void list_spooled(struct type_list *l, const struct sink *s)
+{
+    const struct sink_spool_stats *stats;
+
+    ASSERT(l != NULL);
+    for (uint32_t i = 0; (stats = sink_spool_stats(s, i)) != NULL; i++) {
+        struct type_total *t =
+            stats->type_len > 0 ? list_add(l, stats->type, stats->type_len) : NULL;
+
+        if (t != NULL)
+            t->spooled_bytes = READ(stats->bytes);
     }
 }
 
@@ -243,6 +258,8 @@ static void merge_types(struct type_list *l)
         to->events += from->events;
         to->dead_letters += from->dead_letters;
         to->late += from->late;
+        to->refused += from->refused;
+        to->spooled_bytes += from->spooled_bytes;
         to->sampled_out += from->sampled_out;
         to->watermark_us =
             from->watermark_us > to->watermark_us ? from->watermark_us : to->watermark_us;
@@ -276,14 +293,17 @@ static void collect(struct daemon *d, bool with_types, bool with_ledger, struct 
         add_worker(out, worker_stats(d->worker[i]));
     packets_total(d, out);
     add_journals(d, out);
+    out->spool = refuse_total(d);
     add_dlq(d, out);
     if (!with_types)
         return;
     list_configured(&list, &d->config->types);
     for (uint32_t i = 0; i < d->n_workers; i++)
         list_worker(&list, d->worker[i]);
-    for (uint32_t i = 0; i < d->n_sinks; i++)
+    for (uint32_t i = 0; i < d->n_sinks; i++) {
         list_dedupes(&list, d->sink[i].sink);
+        list_spooled(&list, d->sink[i].sink);
+    }
     merge_types(&list);
     out->type = list.item;
     out->n_types = list.n;

@@ -6,6 +6,7 @@
 #define PENSTOCK_CONTROL_TOTALS_H
 
 #include "control/daemon.h"
+#include "control/refuse.h"
 #include "control/dlq.h"
 
 /** What a sink is owed and has, ever, by the ledger. */
@@ -28,6 +29,8 @@ static inline uint64_t sink_total_pending(const struct sink_total *t)
 struct type_total {
     char name[TYPE_NAME_BYTES_MAX + 1];
     uint64_t events, dead_letters, late, sampled_out; /* since start */
+    uint64_t refused;       /* the same: requests and datagrams, for want of room in the spool */
+    uint64_t spooled_bytes; /* now */
     int64_t watermark_us;
     struct sink_total gcs, bigquery, dead;  /* ever */
     const struct sink_dedupe_stats *dedupe; /* NULL when its duplicates are not removed */
@@ -52,6 +55,7 @@ struct totals {
     uint64_t confirmed, loaded, inserted, refused;
     uint64_t plans_waiting, plans_parked, loads_waiting, loads_parked, groups_open, lag_us;
     uint64_t plans_held, loads_held; /* by a pause */
+    struct spool_total spool;
     uint64_t inserts_waiting, inserts_parked;
     uint64_t load_lag_us, chunks_free, chunks_total;
     /* now, by the journals */

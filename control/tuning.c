@@ -44,6 +44,7 @@ static uint32_t merge_live(struct live_type *type, uint32_t n)
         if (type[i].sampling_ppm != UINT32_MAX)
             type[kept - 1].sampling_ppm = type[i].sampling_ppm;
         type[kept - 1].paused |= type[i].paused;
+        type[kept - 1].refused |= type[i].refused;
     }
     ASSERT(kept <= n);
     return kept;
@@ -74,6 +75,10 @@ static uint32_t collect_types(const struct tuning *t, struct live_type *out)
             out[n++] = (struct live_type){
                 .name = span_of(t->pause[i].type), .sampling_ppm = UINT32_MAX, .paused = true};
     }
+    for (uint32_t i = 0; i < t->n_refused; i++)
+        out[n++] = (struct live_type){.name = {t->refused[i].name, t->refused[i].len},
+                                      .sampling_ppm = UINT32_MAX,
+                                      .refused = true};
     n = merge_live(out, n);
     for (uint32_t i = 0; i < n; i++) {
         if (out[i].sampling_ppm == UINT32_MAX)
@@ -86,7 +91,7 @@ static uint32_t collect_types(const struct tuning *t, struct live_type *out)
 /* One allocation: the settings, their types, the types' names. */
 static struct live_settings *settings_build(const struct tuning *t)
 {
-    uint32_t max = t->start->types.n_types + t->n_types + t->n_pauses, n;
+    uint32_t max = t->start->types.n_types + t->n_types + t->n_pauses + t->n_refused, n;
     struct live_type *found = calloc(max + 1, sizeof(*found));
     struct live_settings *s;
     size_t names = 0;
@@ -106,6 +111,7 @@ static struct live_settings *settings_build(const struct tuning *t)
     s->worker.keys = t->keys;
     s->types_version = t->types_version;
     s->n_types = n;
+    s->n_refused = t->n_refused;
     s->type = (struct live_type *)(s + 1);
     memcpy(s + 1, found, n * sizeof(*found));
     text = (char *)(s + 1) + n * sizeof(*found);
@@ -126,6 +132,43 @@ void tuning_publish(struct tuning *t, bool types)
     ASSERT(t->live != NULL);
     live_publish(t->live, settings_build(t));
     log_set_level((enum log_level)t->now.log_level);
+}
+
+int tuning_refuse(struct tuning *t, const struct tuning_refused *types, uint32_t n)
+{
+    struct tuning_refused *copy;
+    int rc = 0;
+
+    ASSERT(types != NULL || n == 0);
+    pthread_mutex_lock(&t->lock);
+    if (n != t->n_refused || (n > 0 && memcmp(types, t->refused, n * sizeof(*types)) != 0)) {
+        copy = calloc(n + 1, sizeof(*copy));
+        rc = copy == NULL ? -ENOMEM : 0;
+        if (rc == 0) {
+            if (n > 0)
+                memcpy(copy, types, n * sizeof(*types));
+            free(t->refused);
+            t->refused = copy;
+            t->n_refused = n;
+            tuning_publish(t, true);
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+    return rc;
+}
+
+uint32_t tuning_refusals(struct tuning *t, struct tuning_refused **out)
+{
+    uint32_t n;
+
+    pthread_mutex_lock(&t->lock);
+    *out = calloc(t->n_refused + 1, sizeof(**out));
+    n = *out != NULL ? t->n_refused : 0;
+    if (n > 0)
+        memcpy(*out, t->refused, n * sizeof(**out));
+    pthread_mutex_unlock(&t->lock);
+    ASSERT(n <= t->n_refused);
+    return n;
 }
 
 void tuning_publish_keys(struct tuning *t, const struct door_keys *keys)
@@ -180,6 +223,7 @@ void tuning_destroy(struct tuning *t)
     free(t->type);
     free(t->pause);
     free(t->pause_path);
+    free(t->refused);
     free(t);
 }
 

@@ -90,6 +90,19 @@ int tuning_pause(struct tuning *t, enum tuning_what what, const char *type,
 /** Ends a pause, durably. @return 0; -ENOENT when it is not paused; -errno as above. */
 int tuning_resume(struct tuning *t, enum tuning_what what, const char *type) WARN_UNUSED;
 
+/** A type of which nothing more is taken. */
+struct tuning_refused {
+    uint8_t len;
+    char name[TYPE_NAME_BYTES_MAX];
+};
+
+/** Sets the types of which nothing is taken, in byte order; publishes if that is a change. Thread:
+ * control. @return 0 or -ENOMEM. */
+int tuning_refuse(struct tuning *t, const struct tuning_refused *types, uint32_t n) WARN_UNUSED;
+
+/** The types of which nothing is taken now. Owner: caller frees *out. @return how many. */
+uint32_t tuning_refusals(struct tuning *t, struct tuning_refused **out);
+
 /** What is paused now. Owner: caller frees *out. @return how many. */
 uint32_t tuning_pauses(struct tuning *t, struct tuning_pause **out);
 

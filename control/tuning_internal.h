@@ -33,6 +33,8 @@ struct tuning {
     uint32_t n_pauses;
     struct tuning_pause *pause; /* room for TUNING_PAUSES_MAX */
     char *pause_path;
+    uint32_t n_refused;
+    struct tuning_refused *refused;
     uint64_t types_version;
     const struct door_keys *keys;
     struct live *live;

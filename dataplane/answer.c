@@ -77,6 +77,8 @@ static struct refusal refusal_of(enum reason reason)
                                 "Accept-Encoding: gzip, zstd\r\n"};
     case REASON_JOURNAL_FULL:
         return (struct refusal){429, "Too Many Requests", RETRY};
+    case REASON_TYPE_PARKED: /* somebody has to help first */
+        return (struct refusal){429, "Too Many Requests", "Retry-After: 30\r\n"};
     case REASON_HEADER_TOO_BIG:
         return (struct refusal){431, "Request Header Fields Too Large", ""};
     case REASON_BLOCKS_BUSY:

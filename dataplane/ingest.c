@@ -15,6 +15,8 @@
 #include "dataplane/input/lines.h"
 #include "dataplane/json/walk.h"
 #include "dataplane/peer.h"
+#include "dataplane/refusal.h"
+#include "dataplane/type_named.h"
 #include "dataplane/base/stats.h"
 
 #define BATCH         32
@@ -335,20 +337,6 @@ static enum reason reason_of_json(enum json_error error)
 }
 
 /* ---- routing ---- */
-
-/* The type that an event names, in its own bytes or unescaped into room of 6 * TYPE_NAME_BYTES_MAX.
- * Empty when it is not usable. */
-static inline struct span type_named(const struct json_event *ev, const struct json_field *f,
-                                     char *room)
-{
-    struct span raw = {.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
-
-    if (f->type != JSON_STRING || raw.len == 0 || raw.len > (size_t)6 * TYPE_NAME_BYTES_MAX)
-        return (struct span){0};
-    if (memchr(raw.ptr, '\\', raw.len) != NULL)
-        raw = (struct span){.ptr = room, .len = json_unescape(raw, room)};
-    return raw.len <= TYPE_NAME_BYTES_MAX ? raw : (struct span){0};
-}
 
 /* The slot of an event whose type was not found among others. */
 static struct type_slot *type_get(struct ingest *in, const struct json_event *ev,
@@ -679,6 +667,46 @@ static bool types_allowed(struct ingest *in, const struct ingest_body *body,
     return true;
 }
 
+/* Refuses a body for a type of which nothing is taken now. Lines of a stream only wait. */
+static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *body,
+                                  const struct live_type *type, struct ingest_result *out)
+{
+    struct type_slot *slot =
+        type->name.len > 0 ? types_get(in->types, type->name) : types_unknown(in->types);
+
+    ASSERT(type->refused);
+    if (slot != NULL && !body->lines)
+        stat_add(&slot->shown->refused, 1);
+    out->refused = REASON_TYPE_PARKED;
+    out->refused_type = type->name;
+    return false;
+}
+
+/*
+ * Whether nothing in the body is of a type of which nothing is taken now: a body is taken whole or not
+ * at all. It is parsed twice only when such a name stands in it.
+ */
+static bool types_open(struct ingest *in, const struct ingest_body *body, enum json_framing framing,
+                       struct ingest_result *out)
+{
+    const struct refusal_look look = {.settings = types_refusing(in->types),
+                                      .parser = in->parser,
+                                      .event = in->event,
+                                      .n_events = BATCH,
+                                      .type_path = in->type_path,
+                                      .types = in->config.types,
+                                      .event_bytes_max = in->config.event_bytes_max};
+    const struct live_type *type;
+
+    if (likely(look.settings == NULL))
+        return true;
+    if (body->type.len > 0)
+        type = refusal_find(look.settings, body->type);
+    else
+        type = refusal_in_body(&look, (struct span){body->buf, body->len}, framing);
+    return type == NULL || type_refuse(in, body, type, out);
+}
+
 /* Without the list of errors, which is as long as n_errors says. */
 static void result_clear(struct ingest_result *r)
 {
@@ -713,7 +741,7 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     else
         out->refused = admit(in, body, framing);
     if (out->refused != REASON_NONE || !types_allowed(in, body, framing, out) ||
-        !body_type_set(in, body, out))
+        !types_open(in, body, framing, out) || !body_type_set(in, body, out))
         return;
     in->body = body;
     in->result = out;
@@ -796,8 +824,13 @@ uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
 void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,
                  const char *detail, struct ingest_result *out)
 {
+    const struct live_type *type;
+
     ASSERT(reason > REASON_NONE && reason < REASON_DEAD_END && body->type.len == 0);
     *out = (struct ingest_result){.refused = room_for(in, body->len, 1)};
+    if (out->refused == REASON_NONE && types_refusing(in->types) != NULL &&
+        (type = refusal_find(types_refusing(in->types), body->type)) != NULL)
+        (void)type_refuse(in, body, type, out);
     if (out->refused != REASON_NONE)
         return;
     in->body = body;

@@ -53,6 +53,8 @@ struct ingest_result {
     uint32_t sampled_out; /* good, and left out as the type's sampling wants */
     uint64_t
         last_seq; /* durable when the block of this sequence number is; 0: nothing was stored */
+    struct span
+        refused_type; /* with REASON_TYPE_PARKED; "": none that is known. Until the settings change */
     uint32_t n_errors; /* of dead_lettered, in order */
     struct ingest_error {
         uint32_t index;

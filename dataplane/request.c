@@ -11,9 +11,10 @@
 #include "dataplane/json/walk.h"
 #include "dataplane/worker_internal.h"
 
-#define EVENTS_PATH "/v1/events"
-#define HEALTH_PATH "/healthz" /* for load balancers */
-#define STALL_US    1000000    /* a request waits at most this long for room, then hears 503 */
+#define EVENTS_PATH  "/v1/events"
+#define HEALTH_PATH  "/healthz" /* for load balancers */
+#define STALL_US     1000000    /* a request waits at most this long for room, then hears 503 */
+#define DETAIL_BYTES 200
 
 void request_refuse(struct worker *w, struct connection *c, enum reason reason, const char *detail)
 {
@@ -107,10 +108,22 @@ static bool request_stall(struct worker *w, struct connection *c, uint32_t body_
     return true;
 }
 
+/* The name of a type, as it may stand in an answer; one that is too long there is left out. */
+static void type_detail(struct span type, char detail[DETAIL_BYTES])
+{
+    char escaped[6 * TYPE_NAME_BYTES_MAX];
+    size_t len = json_escape(type, escaped);
+
+    if (type.len == 0)
+        snprintf(detail, DETAIL_BYTES, "dead letters of no known type");
+    else if (len < DETAIL_BYTES - 8)
+        snprintf(detail, DETAIL_BYTES, "type %.*s", (int)len, escaped);
+}
+
 /* Answers a request that was taken, or refused as a whole; its bytes are not needed any more. */
 static void request_answer(struct worker *w, struct connection *c, uint32_t used)
 {
-    char detail[64] = "";
+    char detail[DETAIL_BYTES] = "";
 
     lease_release(w->leases, &c->expanded);
     if (!request_consume(w, c, used)) {
@@ -124,6 +137,8 @@ static void request_answer(struct worker *w, struct connection *c, uint32_t used
             snprintf(detail, sizeof(detail), "event %u", w->result.error[0].index);
         else if (w->result.refused == REASON_BAD_ENCODING)
             snprintf(detail, sizeof(detail), "%s", expand_error(w->expander));
+        else if (w->result.refused == REASON_TYPE_PARKED)
+            type_detail(w->result.refused_type, detail);
         answer_refused(w, c, w->result.refused, detail);
         connection_send(w, c);
         return;

@@ -17,7 +17,8 @@
 #include "dataplane/base/mem.h"
 #include "dataplane/worker_internal.h"
 
-#define LINE_SLACK     64 /* white space around the largest event */
+#define TYPE_WAIT_US   100000 /* between two tries of a stream whose next line is refused */
+#define LINE_SLACK     64     /* white space around the largest event */
 #define LINGER_US      1000000
 #define BUFFERS_IN_USE 16       /* 1 MiB of 64 KiB each: 7 % more bytes a second than with all 64 */
 #define ACK_US         30000000 /* for a client to take its last acknowledgement */
@@ -433,6 +434,14 @@ static void count_taken(struct worker *w, struct stream *s, uint32_t n_lines)
     stat_add(&w->stats.tcp_lines, n_lines);
 }
 
+/* Nothing was taken: because of a type of which nothing is taken now? Then other streams need not
+ * wait, and this one need not try all the time. */
+static void type_wait(const struct worker *w, struct stream *s)
+{
+    s->type_refused = w->result.refused == REASON_TYPE_PARKED;
+    s->retry_us = w->now_us + TYPE_WAIT_US;
+}
+
 /* Takes as many whole lines as there is room for. @return their bytes; 0: no room. */
 static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct lines_piece *piece)
 {
@@ -450,8 +459,10 @@ static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct li
         if (w->result.refused == REASON_NONE)
             break;
         less = shorten(body.buf, (uint32_t)body.len);
-        if (less == body.len)
+        if (less == body.len) {
+            type_wait(w, s);
             return 0;
+        }
         body.len = less;
     }
     count_taken(w, s, body.n_lines);
@@ -465,8 +476,10 @@ static bool head_ingest(struct worker *w, struct stream *s, const struct lines_p
         .buf = piece->ptr, .len = piece->len, .source = s->source, .position = s->n_events};
 
     ingest_dead(w->ingest, &body, REASON_OVERSIZE, "only the head of the line is kept", &w->result);
-    if (w->result.refused != REASON_NONE)
+    if (w->result.refused != REASON_NONE) {
+        type_wait(w, s);
         return false;
+    }
     count_taken(w, s, 0);
     return true;
 }
@@ -560,9 +573,13 @@ static void stream_run(struct worker *w, struct stream *s)
 /* One stream tries again. @return false when it still waits. */
 static bool stream_unstall(struct worker *w, struct stream *s)
 {
-    bool done = lines_take(w, s);
+    bool done;
 
     ASSERT_HOT(s->state == STREAM_WAITING);
+    if (s->type_refused && w->now_us < s->retry_us)
+        return false;
+    s->type_refused = false;
+    done = lines_take(w, s);
     mark_set(w, s);
     if (!done)
         return false;
@@ -584,8 +601,8 @@ bool streams_unstall(struct worker *w)
         struct stream *next = s->next;
 
         s->next = NULL;
-        if ((no_room && !s->wants_lease) || !stream_unstall(w, s)) {
-            no_room |= !s->wants_lease;
+        if ((no_room && !s->wants_lease && !s->type_refused) || !stream_unstall(w, s)) {
+            no_room |= !s->wants_lease && !s->type_refused;
             queue_push(&t->stalled, &t->stalled_last, s);
         } else {
             t->n_waiting--;

@@ -38,7 +38,9 @@ struct stream {
     bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
     bool wants_buffer;            /* in the queue for a receive buffer */
     bool wants_lease;             /* what it is WAITING for; otherwise room in blocks or journal */
-    bool ended;                   /* the client has sent its last byte */
+    bool type_refused;            /* it waits for its next line's type; tries again at retry_us */
+    int64_t retry_us;
+    bool ended; /* the client has sent its last byte */
     bool holds_buffer;
     bool counted;    /* the line under way is among the dropped ones already */
     uint32_t buffer; /* the receive buffer that it holds */

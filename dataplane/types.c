@@ -247,6 +247,12 @@ struct type_slot *types_unknown(struct types *t)
     return &t->unknown;
 }
 
+const struct live_settings *types_refusing(const struct types *t)
+{
+    ASSERT_HOT(t != NULL);
+    return t->settings != NULL && t->settings->n_refused > 0 ? t->settings : NULL;
+}
+
 const struct worker_type *types_shown(const struct types *t, uint32_t *n)
 {
     *n = atomic_load_explicit(&t->n, memory_order_acquire); /* partner: slot_add() */

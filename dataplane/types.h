@@ -64,6 +64,9 @@ struct type_slot *types_unknown(struct types *t);
 /** Follows settings that changed; s stays valid until the next call. Thread: worker. */
 void types_follow(struct types *t, const struct live_settings *s);
 
+/** What is refused of each type; NULL when nothing is. Valid until types_follow(). Thread: worker. */
+const struct live_settings *types_refusing(const struct types *t);
+
 /** Shown slots for readers: *n are valid. Thread: any (acquire). */
 const struct worker_type *types_shown(const struct types *t, uint32_t *n);
 

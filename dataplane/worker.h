@@ -143,6 +143,7 @@ struct worker_type {
     _Atomic uint64_t dead_letters;
     _Atomic uint64_t sampled_out;
     _Atomic uint64_t late;
+    _Atomic uint64_t refused; /* requests and datagrams, because what waits of it has no room */
 };
 static_assert(offsetof(struct worker_type, name) + 32 <= CACHE_LINE_BYTES, "a line an event");
 

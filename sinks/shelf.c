@@ -780,18 +780,42 @@ int64_t shelves_oldest(const struct sink *s, int64_t now_us)
     return now_us;
 }
 
-const char *shelves_text(const struct sink *s, const struct shelf **which)
+uint64_t shelves_parked(const struct sink *s)
+{
+    const struct shelf *h = atomic_load_explicit(&s->shelves, memory_order_relaxed);
+    uint64_t n = 0;
+
+    for (; h != NULL; h = h->next)
+        n += h->open || h->route->paused ? h->n_lost : shelf_plans(h);
+    return n;
+}
+
+static const char *shelf_why(const struct shelf *h)
+{
+    if (h->n_lost > 0)
+        return h->lost_text;
+    if (h->open)
+        return "being sent";
+    if (h->route->paused)
+        return "the type is paused";
+    return h->text[0] != '\0' ? h->text : "waits for its table";
+}
+
+void shelves_report(const struct sink *s, struct sink_report *out)
 {
     const struct shelf *h = atomic_load_explicit(&s->shelves, memory_order_relaxed);
 
-    for (; h != NULL; h = h->next) {
-        *which = h;
-        if (h->n_lost > 0)
-            return h->lost_text;
-        if (!h->open && h->n > 0 && h->text[0] != '\0')
-            return h->text;
+    for (; h != NULL && out->n_shelves < out->shelves_max; h = h->next) {
+        struct sink_shelf_report *r;
+
+        if (shelf_plans(h) == 0)
+            continue;
+        r = &out->shelf[out->n_shelves++];
+        r->stats = &h->stats;
+        snprintf(r->what, sizeof(r->what), "type %.*s (%s)", h->stats.type_len, h->stats.type,
+                 h->stats.way);
+        snprintf(r->text, sizeof(r->text), "%s", shelf_why(h));
     }
-    return NULL;
 }
 
 const struct sink_spool_stats *sink_spool_stats(const struct sink *s, uint32_t i)

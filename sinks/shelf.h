@@ -72,8 +72,11 @@ bool shelves_have_before(const struct sink *s, uint64_t id);
 /** Monotonic time of the oldest plan on a shelf, or now_us. */
 int64_t shelves_oldest(const struct sink *s, int64_t now_us);
 
-/** Why a shelf is closed, and which. @return NULL when none is. */
-const char *shelves_text(const struct sink *s, const struct shelf **which);
+/** Spooled plans that wait for somebody to fix something. */
+uint64_t shelves_parked(const struct sink *s);
+
+/** Adds the shelves that hold something to a report. */
+void shelves_report(const struct sink *s, struct sink_report *out);
 
 /** Takes over a spooled plan of before the start. Thread: init. @return 0 or -ENOMEM. */
 int shelf_resume(struct sink *s, const struct plan *plan, const char *text) WARN_UNUSED;

@@ -296,8 +296,6 @@ static void table_report(const struct table *t, struct sink_table_report *out)
 static void report(struct sink *s, struct sink_report *out)
 {
     const struct delivery *d = s->putting.head.next;
-    const struct shelf *shelf;
-    const char *kept;
 
     out->n_tables = 0;
     out->gcs_waiting[0] = 0;
@@ -307,6 +305,7 @@ static void report(struct sink *s, struct sink_report *out)
             table_report(t, &out->table[out->n_tables++]);
     }
     inserts_report(s, out);
+    shelves_report(s, out);
     while (d != &s->putting.head && d->put.waiting == NULL)
         d = d->next;
     if (!s->may_send)
@@ -320,9 +319,6 @@ static void report(struct sink *s, struct sink_report *out)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "%s", d->put.waiting);
     else if ((d = delivery_first(&s->parked)) != NULL)
         snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: %.490s", d->text);
-    else if ((kept = shelves_text(s, &shelf)) != NULL)
-        snprintf(out->gcs_waiting, sizeof(out->gcs_waiting), "parked: type %.*s (%s): %.340s",
-                 shelf->stats.type_len, shelf->stats.type, shelf->stats.way, kept);
 }
 
 /* Plans everything. False when something must be tried again later. */
@@ -508,7 +504,7 @@ static void gauges_set(struct sink *s)
     stat_set(&s->stats.plans_waiting, s->planning.n + s->cold.n + s->reloading.n + s->packing.n +
                                           s->ready.n + s->putting.n + s->confirming.n + s->held.n);
     stat_set(&s->stats.plans_held, s->held.n);
-    stat_set(&s->stats.plans_parked, s->parked.n);
+    stat_set(&s->stats.plans_parked, s->parked.n + shelves_parked(s));
     stat_set(&s->stats.lag_us, lag(s));
 }
 

@@ -136,11 +136,21 @@ struct sink_table_report {
     char text[REASON_TEXT_BYTES]; /* why it waits or is parked */
 };
 
+/** Spooled plans of one type that go one way, as `penstock sinks` shows them. */
+struct sink_shelf_report {
+    const struct sink_spool_stats *stats;
+    char what[TYPE_NAME_BYTES_MAX + 24]; /* "type NAME (output)" */
+    char text[REASON_TEXT_BYTES];        /* why they are there */
+};
+
 /** What a sink thread says of itself when asked. */
 struct sink_report {
     uint32_t n_tables;
     uint32_t tables_max;
-    struct sink_table_report *table;     /* room for tables_max, given by the asker */
+    struct sink_table_report *table; /* room for tables_max, given by the asker */
+    uint32_t n_shelves;
+    uint32_t shelves_max;
+    struct sink_shelf_report *shelf;     /* room for shelves_max, given by the asker */
     char gcs_waiting[REASON_TEXT_BYTES]; /* why uploads wait, or "" */
 };
 

@@ -24,6 +24,7 @@ struct live_type {
     struct span name;      /* in the memory of its settings */
     uint32_t sampling_ppm; /* of its events are kept */
     bool paused;           /* its plans wait */
+    bool refused;          /* what waits of it has used up its room: no more is taken */
 };
 
 struct door_keys;
@@ -74,6 +75,7 @@ struct live_settings {
     struct live_worker worker;
     struct live_sink sink;
     uint32_t n_types;
+    uint32_t n_refused;           /* of type; an empty name: dead letters of no known type */
     const struct live_type *type; /* by name, in byte order; in the same allocation */
 };
 

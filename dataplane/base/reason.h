@@ -47,6 +47,7 @@
     X(EMPTY_BODY, "empty_body", "no event in the body")                                         \
     X(TOO_MANY_EVENTS, "too_many_events", "more events in a body than the block memory holds")  \
     X(JOURNAL_FULL, "journal_full", "the journal has no room: 429")                             \
+    X(TYPE_PARKED, "type_parked", "what waits of this type has used up sinks.spool_bytes: 429") \
     X(BLOCKS_BUSY, "blocks_busy", "no free commit block: 503")                                  \
     X(NO_LEASE, "no_lease", "no receive buffer for a body of this size: 503")                   \
     X(CONNECTIONS, "connections", "more connections than configured: closed at once")           \

@@ -70,6 +70,7 @@ struct spool {
     struct spool_port **port;
     int wake_fd;
     _Atomic bool stop;
+    _Atomic uint64_t room; /* bytes that may be written still */
     pthread_t thread;
     bool running;
     /* the thread's */
@@ -174,13 +175,17 @@ static int job_write(struct spool *s, struct spool_job *j)
 {
     const struct storage_ops *ops = s->storage.ops;
     char temp[PATH_BYTES], path[PATH_BYTES];
-    uint64_t bytes;
+    uint64_t bytes, room = atomic_load_explicit(&s->room, memory_order_relaxed);
     int fd, rc;
 
     ASSERT(j->plan != NULL && j->plan->id == j->id);
     if (lines_crc(j, &bytes) != j->plan->crc32c || bytes != j->plan->bytes) {
         snprintf(j->text, sizeof(j->text), "the planned bytes changed in memory");
         return -EUCLEAN;
+    }
+    if (bytes > room) {
+        snprintf(j->text, sizeof(j->text), "the disk has no room that the journals do not need");
+        return -ENOSPC;
     }
     path_of(s, j->id, SUFFIX_TEMP, temp);
     path_of(s, j->id, SUFFIX, path);
@@ -198,6 +203,8 @@ static int job_write(struct spool *s, struct spool_job *j)
         (void)ops->unlink(s->storage.ctx, temp);
     else
         stat_add(&s->stats.written_bytes, bytes);
+    if (rc == 0 && room != UINT64_MAX) /* what control has set meanwhile counts more */
+        (void)atomic_compare_exchange_strong(&s->room, &room, room - bytes);
     return rc;
 }
 
@@ -461,6 +468,12 @@ void spool_reap(struct spool_port *p)
     }
 }
 
+void spool_set_room(struct spool *s, uint64_t bytes)
+{
+    ASSERT(s != NULL);
+    atomic_store_explicit(&s->room, bytes, memory_order_relaxed);
+}
+
 /* ---- life ---- */
 
 /* The id in a name of this log's; 0: it is none. */
@@ -523,7 +536,8 @@ int spool_open(const struct spool_config *config, const struct storage *storage,
     int rc;
 
     ASSERT(config->ports_max > 0 && state != NULL);
-    *s = (struct spool){.storage = *storage, .ports_max = config->ports_max, .wake_fd = -1};
+    *s = (struct spool){
+        .storage = *storage, .ports_max = config->ports_max, .wake_fd = -1, .room = UINT64_MAX};
     snprintf(s->dir, sizeof(s->dir), "%s", config->dir);
     snprintf(s->log, sizeof(s->log), "%.*s", LOG_DIGITS, config->log_id);
     rc = journal_uuid_parse(config->log_id, &s->log_id);

@@ -81,6 +81,10 @@ void spool_clean(struct spool *s);
  * spool_start().  Owner: the spool. */
 struct spool_port *spool_port(struct spool *s, int event_fd);
 
+/** How many bytes more may be written before the next call: what the disk has that is nobody else's.
+ * Thread: control. */
+void spool_set_room(struct spool *s, uint64_t bytes);
+
 /** Starts the thread. Thread: init. @return 0 or -errno. */
 int spool_start(struct spool *s) WARN_UNUSED;
 

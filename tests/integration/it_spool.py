@@ -10,11 +10,11 @@ import glob
 import json
 import os
 import re
-import shutil
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import Place, equal, expect, run_tests, until  # noqa: E402
+from penstock import Place, equal, expect, free_port, run_tests, until  # noqa: E402
 
 FILL = "f" * 1000
 BODY = 400
@@ -68,7 +68,7 @@ def test_denied_prefix():
         cloud.fault(object_prefix="output/bad/", status=403, reason="forbidden", message="no storage.objects.create")
         sender = Sender(daemon)
         for turn in range(3):
-            for _ in range(30):  # 24 MB each time
+            for _ in range(24):  # 20 MB each time
                 sender.send("bad", "good")
             until(lambda: stored(cloud, "good") == sender.n["good"], 60, "the good type, all of it")
             equal(stored(cloud, "bad"), 0, "objects where none may be written")
@@ -89,8 +89,85 @@ def test_denied_prefix():
         daemon.stop()
 
 
+def post_some(daemon, kind, first, path="/v1/events", n=BODY):
+    return daemon.post(events(kind, first, n), path)
+
+
+def acked_lines(connection, n):
+    """Waits until so many lines are acknowledged."""
+    heard = b""
+    connection.settimeout(20)
+    while not heard.endswith(b"%d\n" % n):
+        heard += connection.recv(100)
+
+
+def other_ways_in(daemon, acked, udp):
+    """What TCP and UDP do with a refused type. @return events of the good type that were taken."""
+    tcp = [socket.create_connection(("127.0.0.1", acked)) for _ in range(2)]
+    tcp[0].sendall(events("good", 2 * 10**6, 10) + events("bad", 2 * 10**6, 5) + events("good", 3 * 10**6, 5))
+    acked_lines(tcp[0], 10)
+    tcp[1].sendall(events("good", 4 * 10**6, 10))
+    acked_lines(tcp[1], 10)
+    until(lambda: daemon.status()["tcp"]["waiting"] == 1, 10, "only one stream to wait")
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.sendto(events("bad", 1, 1), ("127.0.0.1", udp))
+    until(lambda: daemon.status()["udp"]["dropped"].get("type_parked") == 1, 10, "the datagram to be counted")
+    tcp[1].close()
+    return 20
+
+
+def refuse_bodies(daemon):
+    """What HTTP says of a refused type, however it is named. @return events of the good type that were taken."""
+    mixed = events("good", 10**6, 3) + events("bad", 10**6, 1)
+    equal(daemon.post(mixed).json()["error"]["reason"], "type_parked", "a body that holds one such event")
+    escaped = events("good", 10**6, 3) + b'{"event_type":"\\u0062ad","n":1}\n'
+    equal(daemon.post(escaped).status, 429, "its name in escapes")
+    equal(post_some(daemon, "x", 0, "/v1/events/bad").status, 429, "its name in the path")
+    equal(daemon.post(b'{"event_type":"good","n":5000000,"text":"bad"}\n').status, 200, "a mere mention of the name")
+    return 1
+
+
+def test_quota():
+    """Past sinks.spool_bytes only the bad type is refused, by every way in, until it is well."""
+    with Place() as place:
+        cloud = place.cloud()
+        acked, udp = free_port(), free_port()
+        daemon = small(place, cloud, bigquery={"enabled": False}, sinks={"spool_bytes": "8MiB", "park_retry": "1s"},
+                       tcp={"acked_listen": f"127.0.0.1:{acked}"}, udp={"listen": f"127.0.0.1:{udp}"})
+        cloud.fault(object_prefix="output/bad/", status=403, reason="forbidden", message="no rights")
+        sender, bad = Sender(daemon), 0
+
+        def refused():
+            nonlocal bad
+            answer = post_some(daemon, "bad", bad)
+            if answer.status == 200:
+                bad += BODY
+                sender.send("good")
+            return answer if answer.status == 429 and answer.json()["error"]["reason"] == "type_parked" else None
+
+        answer = until(refused, 90, "the bad type to be refused")
+        expect("type bad" in answer.json()["error"]["message"], answer.json())
+        expect(int(answer.headers["retry-after"]) >= 1, answer.headers)
+        equal(daemon.status()["spool"]["refused_types"], ["bad"], "refused types")
+        sender.send("good", bodies=5)
+        good = refuse_bodies(daemon) + other_ways_in(daemon, acked, udp)
+        expect('penstock_type_parked_refusals_total{type="bad"}' in daemon.admin("/metrics")[1], "no counter")
+        until(lambda: stored(cloud, "good") == sender.n["good"] + good, 60, "the good type")
+        daemon.kill()
+        daemon.start()
+        until(lambda: daemon.status()["spool"]["refused_types"] == ["bad"], 10, "it to be refused after a restart")
+        expect(daemon.status()["spool"]["bytes"] >= 8 << 20, daemon.status()["spool"])
+        cloud.clear_faults()
+        until(lambda: daemon.status()["spool"]["refused_types"] == [], 60, "the refusal to end")
+        equal(post_some(daemon, "bad", bad).status, 200, "the type when it is well")
+        daemon.settle()
+        equal(stored(cloud, "bad"), bad + BODY, "the bad type in the end")
+        until(lambda: not spool_files(daemon), 10, "the spool to be empty")
+        daemon.stop()
+
+
 def main():
-    return run_tests([test_denied_prefix])
+    return run_tests([test_denied_prefix, test_quota])
 
 
 if __name__ == "__main__":
