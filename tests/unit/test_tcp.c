@@ -203,6 +203,128 @@ static void test_no_room(void **state)
     tcore_bed_fini(&b);
 }
 
+/* ---- turns ---- */
+
+#define MODEST       63
+#define MODEST_LINES 100
+#define LINE_BYTES   1000
+#define TURN_BYTES   65536 /* that a receive brings at most */
+#define TURNS_MAX    8
+
+/* One line of LINE_BYTES. */
+static void line_write(char *out, const char *type)
+{
+    char text[LINE_BYTES + 1];
+    int head = snprintf(text, sizeof(text), "{\"event_type\":\"%s\",\"pad\":\"", type);
+
+    memset(text + head, 'x', (size_t)(LINE_BYTES - head));
+    memcpy(text + LINE_BYTES - 3, "\"}\n", 3);
+    memcpy(out, text, LINE_BYTES);
+}
+
+/* Sends as fast as it can until the other side is gone. */
+static void *send_greedily(void *arg)
+{
+    static char lines[64 * LINE_BYTES];
+
+    for (int i = 0; i < 64; i++)
+        line_write(lines + (size_t)i * LINE_BYTES, "greedy");
+    while (tcore_send(*(const int *)arg, lines, sizeof(lines)))
+        ;
+    return NULL;
+}
+
+/* Where lines lie in the journal. */
+static struct {
+    lsn_t first, last; /* of the modest ones */
+    unsigned n;
+    lsn_t greedy[100000];
+    unsigned n_greedy;
+} places;
+
+static void note_place(void *ctx, const struct block_view *v, const struct block_run *run,
+                       const struct block_entry *e)
+{
+    lsn_t at = v->header->lsn + e->offset;
+
+    (void)ctx;
+    if (run->kind != BLOCK_EVENT) /* a line of the greedy one that its end has cut */
+        return;
+    if (span_equal(block_run_name(v, run), span_of("greedy"))) {
+        assert_true(places.n_greedy < ARRAY_LEN(places.greedy));
+        places.greedy[places.n_greedy++] = at;
+        return;
+    }
+    places.first = places.n == 0 || at < places.first ? at : places.first;
+    places.last = at > places.last ? at : places.last;
+    places.n++;
+}
+
+static uint64_t events_of(const struct tcore_bed *b, const char *type)
+{
+    uint32_t n;
+    const struct worker_type *t = worker_types(b->worker, &n);
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (span_equal((struct span){t[i].name, t[i].name_len}, span_of(type)))
+            return atomic_load(&t[i].events);
+    }
+    return 0;
+}
+
+static void modest_send(const struct tcore_bed *b, int fd[MODEST])
+{
+    static char lines[MODEST_LINES * LINE_BYTES];
+
+    for (int i = 0; i < MODEST_LINES; i++)
+        line_write(lines + (size_t)i * LINE_BYTES, "modest");
+    for (int i = 0; i < MODEST; i++) {
+        fd[i] = tcore_connect_port(b->tcp_port);
+        assert_true(tcore_send(fd[i], lines, sizeof(lines)));
+    }
+}
+
+/* One stream that never stops sending, 63 that each have some more than a receive takes, and a single
+ * buffer: between the first and the last of the others' lines it had its turns and no more. */
+static void test_turns(void **state)
+{
+    struct tcore_bed b;
+    unsigned between = 0;
+    pthread_t thread;
+    int greedy, fd[MODEST];
+
+    (void)state;
+    memset(&places, 0, sizeof(places));
+    tcore_bed_init(&b, true);
+    b.config.stream_buffers = 1;
+    b.config.blocks = 8;
+    b.config.lane_blocks_max = 1;
+    tcore_bed_start(&b);
+    tcore_hold(b.disk, true);
+    greedy = tcore_connect_port(b.tcp_port);
+    assert_int_equal(pthread_create(&thread, NULL, send_greedily, &greedy), 0);
+    assert_true(tcore_wait(&worker_stats(b.worker)->tcp_waiting, 1, ANSWER_MS));
+    modest_send(&b, fd);
+    assert_true(tcore_wait(&worker_stats(b.worker)->recv_no_buffer, MODEST, ANSWER_MS));
+    tcore_release_all(b.disk);
+    for (int64_t end = clock_monotonic_us() + ANSWER_MS * 1000;
+         events_of(&b, "modest") < MODEST * MODEST_LINES && clock_monotonic_us() < end;)
+        usleep(500);
+    shutdown(greedy, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < MODEST; i++)
+        close(fd[i]);
+    close(greedy);
+    tcore_bed_stop(&b);
+    assert_true(tcore_bed_read(&b, note_place, NULL) >= 0);
+    assert_int_equal(places.n, MODEST * MODEST_LINES);
+    for (unsigned i = 0; i < places.n_greedy; i++)
+        between += places.greedy[i] > places.first && places.greedy[i] < places.last;
+    printf("between %u\n", between);
+    assert_true(between > 0 && between * LINE_BYTES < TURNS_MAX * TURN_BYTES);
+    tcore_bed_fini(&b);
+}
+
 /* Draining: what was read is confirmed, then the stream is closed by the worker. */
 static void test_drain(void **state)
 {
@@ -277,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_hole),
         cmocka_unit_test(test_write_fails),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_turns),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_no_malloc),
     };
