@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ class Report:
         if tree != self.commit:
             log(f"the programs say that they are of {self.commit}, the tree is at {tree}: make clean all")
         self.cpu = cpu_name()
-        self.compiler = first_line([os.environ.get("CC") or "gcc", "--version"])
+        self.compiler = first_line([*shlex.split(os.environ.get("CC") or "gcc"), "--version"])
 
     def line(self, bench, case, subject, metric, value, unit, runs, ratio_to, other, config,
              compiler=None, **more):
