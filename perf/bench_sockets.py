@@ -27,7 +27,7 @@ CASES = {  # bench, case: scheme, events a message, connections
     ("udp", "1/datagram"): ("udp", 1, 16),
 }
 OFFERED = (0.7, 0.8, 0.9)  # of what the bare loop takes of datagrams
-SETTLE_S = 30
+SETTLE_S, STUCK_S = 30, 5
 
 RSYSLOG = """
 global(workDirectory="{folder}" maxMessageSize="64k")
@@ -121,12 +121,16 @@ def rsyslog_path():
     return shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin")
 
 
-def settled(server):
-    """What has been received, once it does not change any more."""
-    last, end = -1, time.monotonic() + SETTLE_S
-    while (now := server.received()) != last and time.monotonic() < end:
-        last = now
-        time.sleep(0.3)
+def settled(server, expected=None):
+    """What has been received, once all that is expected is there, or once it does not change any more: for a while, if
+    something is missing, because a receiver may have to wait for its disk."""
+    last, changed, end = -1, time.monotonic(), time.monotonic() + SETTLE_S
+    while (now := server.received()) != expected and time.monotonic() < end:
+        if now != last:
+            last, changed = now, time.monotonic()
+        elif time.monotonic() - changed >= (0.3 if expected is None else STUCK_S):
+            break
+        time.sleep(0.1)
     return now
 
 
@@ -157,14 +161,16 @@ class Sender:
 def one_run(subject, case, seconds, rate=None):
     scheme = CASES[case][0]
     with workspace() as folder, subject.start(folder, scheme) as server:
-        sender = Sender(folder, case)
-        sender.send(server.url, 0.5, rate)
-        before = settled(server)
+        sender, streams, first_bytes = Sender(folder, case), case[0] == "tcp", server.received()
+        warmed = sender.send(server.url, 0.5, rate)
+        before = settled(server, first_bytes + warmed["bytes"] if streams else None)
         worker = server.worker_cpu()
         result = sender.send(server.url, seconds, rate)
         at_end = server.received() - before
-        received = settled(server) - before
+        received = settled(server, before + result["bytes"] if streams else None) - before
         worker = server.worker_cpu() - worker
+    if result["events"] == 0 or received <= 0:
+        raise BenchError(f"{case[0]} {case[1]} {subject.name}: nothing came through in {seconds} s")
     mean = result["bytes"] / result["events"]  # of an event with its line break
     found = rates(at_end / mean, at_end, received / mean, received, worker, result)
     return {**found, "received": received / result["bytes"]}
