@@ -617,6 +617,10 @@ static void types_ahead(struct ingest *in, uint32_t n)
             name[i] = (struct span){.ptr = ev->ptr + f->offset + 1, .len = f->len - 2};
     }
     types_find(in->types, name, n, in->found);
+    for (uint32_t i = 0; i < n; i++) {
+        if (in->found[i] != NULL && in->found[i]->schema != NULL)
+            program_expect(in->memory, in->found[i]->schema, &in->event[i]);
+    }
 }
 
 static bool body_type_set(struct ingest *in, const struct ingest_body *body,

@@ -222,6 +222,8 @@ void types_find(const struct types *t, const struct span *name, uint32_t n, stru
         out[i] = s != NULL && s->events.name.len == name[i].len ? s : NULL;
         if (s != NULL)
             __builtin_prefetch(&t->shown[s - t->slot], 1);
+        if (out[i] != NULL && s->schema != NULL)
+            __builtin_prefetch(&s->schema->program);
     }
     for (uint32_t i = 0; i < n; i++) {
         if (out[i] != NULL && !span_equal(out[i]->events.name, name[i]))

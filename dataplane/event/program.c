@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dataplane/base/mem.h"
 #include "dataplane/event/program_plan_internal.h"
 #include "dataplane/event/schema_internal.h"
 
@@ -162,7 +163,7 @@ void program_destroy(struct program *p)
 int program_memory_create(enum json_isa isa, struct program_memory **out)
 {
     ASSERT(json_isa_usable(isa));
-    *out = calloc(1, sizeof(**out));
+    *out = mem_reserve(sizeof(**out));
     if (*out == NULL)
         return -ENOMEM;
     (*out)->variant = plan_variant_of(isa);
@@ -171,7 +172,7 @@ int program_memory_create(enum json_isa isa, struct program_memory **out)
 
 void program_memory_destroy(struct program_memory *m)
 {
-    free(m);
+    mem_release(m, sizeof(*m));
 }
 
 size_t program_memory_bytes(void)

@@ -42,7 +42,8 @@ struct program;
 
 /**
  * What a thread remembers of the events that it has seen: a plan for each of their shapes. It saves
- * time and never changes a result. It is for events of one parser, whose shapes are unique.
+ * time and never changes a result. It is for events of one parser, whose shapes are unique, and for
+ * programs that live as long as it does.
  */
 struct program_memory;
 
@@ -80,6 +81,9 @@ size_t program_memory_bytes(void);
  */
 void program_check(const struct schema *s, struct program_memory *m, const struct json_event *ev,
                    bool keep_unknown, struct check_result *out);
+
+/** Has what program_check() will look for first brought into the cache. Thread: any.  Alloc: none. */
+void program_expect(struct program_memory *m, const struct schema *s, const struct json_event *ev);
 
 /**
  * Encodes an event as one row. Fields that the schema does not name go into COLUMN_OVERFLOW as

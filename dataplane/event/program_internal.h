@@ -66,7 +66,8 @@ struct program_op {
 static_assert(sizeof(struct program_op) == 8, "a plan is read from memory for each event");
 
 struct program_plan {
-    uint64_t shape; /* 0: none */
+    uint64_t shape;  /* 0: none */
+    uint64_t serial; /* counts the plans that the memory has made */
     const struct program *program;
     uint16_t n_ops; /* 0: events of this shape are walked */
     uint8_t misses; /* since it was last of use */
@@ -79,10 +80,28 @@ struct program_plan {
     struct program_op op[PROGRAM_OPS_MAX + 1];
 };
 
-struct program_memory {
-    uint8_t variant; /* enum plan_variant */
-    struct program_plan plan[JSON_SHAPES_MAX];
+#define PLAN_LINKS       65536
+#define PLAN_LINK_WAYS   4
+#define PLANS_OF_A_SHAPE 4 /* that may be of use to other programs */
+
+/* A program that checks events by a plan that another one has made. */
+struct plan_link {
+    const struct program *program;
+    uint64_t plan; /* its serial number, and below that its slot */
 };
+
+struct program_memory {
+    uint8_t variant;       /* enum plan_variant */
+    uint64_t plans;        /* made */
+    uint64_t links_pushed; /* out of their places by others */
+    /* Slots of the last plans for shapes. */
+    uint8_t of_shape[JSON_SHAPES_MAX][PLANS_OF_A_SHAPE];
+    struct program_plan plan[JSON_SHAPES_MAX];
+    /* Any of those in a row. */
+    alignas(CACHE_LINE_BYTES) struct plan_link link[PLAN_LINKS / PLAN_LINK_WAYS][PLAN_LINK_WAYS];
+};
+static_assert(sizeof(struct plan_link) * PLAN_LINK_WAYS == CACHE_LINE_BYTES, "one line an event");
+static_assert(JSON_SHAPES_MAX == 256, "slots are bytes");
 
 /* A value as its column takes it. */
 struct column_value {

@@ -11,7 +11,7 @@
  *
  * Plans are made of events without cuts only. They live in program_memory, in the slot that the shape
  * and the program give; parsers number shapes so that those in use do not meet there, unless they
- * belong to different programs.
+ * belong to different programs. A program may check by another one's plan.
  */
 #include "dataplane/event/program_steps_internal.h"
 
@@ -27,6 +27,118 @@ struct program_plan *plan_of(struct program_memory *m, const struct program *p,
     if (m == NULL || ev->shape == 0 || ev->token == NULL)
         return NULL;
     return &m->plan[slot % JSON_SHAPES_MAX];
+}
+
+/* ---- plans of other programs ---- */
+
+/*
+ * Types with thousands of schemas that hardly differ, such as one for each tenant, would need as many
+ * plans, and none of them nor of their columns would be in the cache. But a plan only says what its
+ * event has: so it is as good for every program that has the same columns for those members, whatever
+ * others it has. This is for checks: rows have the numbers of columns in them.
+ */
+static struct plan_link *links_of(struct program_memory *m, const struct program *p,
+                                  const struct json_event *ev)
+{
+    uint64_t hash = (((uintptr_t)p >> 4) + ev->shape * 0x51ED2701) * UINT64_C(0x9E3779B97F4A7C15);
+
+    return m->link[hash >> 40 & (PLAN_LINKS / PLAN_LINK_WAYS - 1)];
+}
+
+static uint64_t link_to(const struct program_memory *m, const struct program_plan *plan)
+{
+    return plan->serial << 8 | (uint64_t)(plan - m->plan);
+}
+
+void program_expect(struct program_memory *m, const struct schema *s, const struct json_event *ev)
+{
+    ASSERT_HOT(s != NULL);
+    __builtin_prefetch(links_of(m, s->program, ev));
+}
+
+struct program_plan *plan_adopted(struct program_memory *m, const struct run *r,
+                                  const struct json_event *ev)
+{
+    const struct plan_link *link = links_of(m, r->program, ev);
+
+    for (uint32_t i = 0; i < PLAN_LINK_WAYS; i++) {
+        struct program_plan *plan = &m->plan[link[i].plan & UINT8_MAX];
+
+        if (link[i].program == r->program && link[i].plan == link_to(m, plan) &&
+            plan->shape == ev->shape && plan->line == r->line) {
+            ASSERT_HOT(plan->n_ops > 0);
+            return plan;
+        }
+    }
+    return NULL;
+}
+
+static bool same_column(const struct program_column *a, const struct program_column *b)
+{
+    const struct schema_field *f = a->field, *g = b->field;
+
+    return a->type == b->type && a->mode == b->mode && a->added == b->added &&
+           a->limited == b->limited && f->max_length == g->max_length &&
+           f->precision == g->precision && f->scale == g->scale && f->range == g->range;
+}
+
+/* Whether each member finds a column as in the plan's own program, and none is missing. */
+static bool plan_suits(const struct program_plan *plan, const struct program *p)
+{
+    const struct program_column *record[SCHEMA_DEPTH_MAX + 1] = {&p->column[PROGRAM_ROOT]};
+    uint32_t required[SCHEMA_DEPTH_MAX + 1] = {0}, depth = 0;
+
+    for (const struct program_op *op = plan->op; op->kind != OP_END; op++) {
+        const struct program_column *theirs = op_column(plan->program, op), *ours;
+
+        if (op->kind == OP_CLOSE) {
+            if (required[depth] != record[depth]->field->n_required)
+                return false;
+            depth--;
+            continue;
+        }
+        ours = program_find(p, record[depth], (struct span){theirs->field->name, theirs->name_len});
+        if (ours == NULL || !same_column(ours, theirs))
+            return false;
+        required[depth] += !op_is_bare(op) && ours->mode == COLUMN_REQUIRED;
+        if ((op->kind & ~OP_BARE) == OP_OPEN) {
+            ASSERT(depth < SCHEMA_DEPTH_MAX);
+            record[++depth] = ours;
+            required[depth] = 0;
+        }
+        op += (op->kind & ~OP_BARE) == OP_JSON; /* that has two */
+    }
+    ASSERT(depth == 0);
+    return required[0] == record[0]->field->n_required;
+}
+
+/* Where a new link goes: what is free or has lost its plan, else one after the other. */
+static struct plan_link *link_take(struct program_memory *m, struct plan_link *of)
+{
+    ASSERT(of != NULL);
+    for (uint32_t i = 0; i < PLAN_LINK_WAYS; i++) {
+        if (of[i].program == NULL || of[i].plan != link_to(m, &m->plan[of[i].plan & UINT8_MAX]))
+            return &of[i];
+    }
+    return &of[m->links_pushed++ % PLAN_LINK_WAYS];
+}
+
+bool plan_adopt(struct program_memory *m, const struct run *r, const struct json_event *ev)
+{
+    const uint8_t *slot = m->of_shape[ev->shape % JSON_SHAPES_MAX];
+
+    ASSERT(ev->shape != 0);
+    for (uint32_t i = 0; i < PLANS_OF_A_SHAPE; i++) {
+        const struct program_plan *plan = &m->plan[slot[i]];
+
+        if (plan->shape != ev->shape || plan->line != r->line || plan->n_ops == 0 ||
+            !plan_suits(plan, r->program))
+            continue;
+        *link_take(m, links_of(m, r->program, ev)) =
+            (struct plan_link){.program = r->program, .plan = link_to(m, plan)};
+        return true;
+    }
+    return false;
 }
 
 /* ---- running ---- */
@@ -278,7 +390,7 @@ enum plan_variant plan_variant_of(enum json_isa isa)
     return isa == JSON_ISA_SCALAR ? PLAN_ANY : PLAN_AVX2;
 }
 
-void plan_learn(const struct program_memory *m, struct program_plan *plan, const struct run *r,
+void plan_learn(struct program_memory *m, struct program_plan *plan, const struct run *r,
                 const struct json_event *ev)
 {
     struct learner l = {
@@ -286,6 +398,9 @@ void plan_learn(const struct program_memory *m, struct program_plan *plan, const
 
     ASSERT(ev->token != NULL && ev->shape != 0);
     plan->shape = ev->shape;
+    plan->serial = ++m->plans;
+    m->of_shape[ev->shape % JSON_SHAPES_MAX][m->plans % PLANS_OF_A_SHAPE] =
+        (uint8_t)(plan - m->plan);
     plan->program = r->program;
     plan->line = r->line;
     plan->variant = m->variant;

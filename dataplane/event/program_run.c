@@ -754,31 +754,47 @@ static bool walk_event(struct run *r, const struct json_event *ev, bool emit)
     return walk_record(r, root, (struct way){.tokens = ev->token != NULL, .emit = emit});
 }
 
+/* Whether the event goes by a plan, which may be another program's. If not, the run is at its start. */
+static bool by_plan(struct run *r, struct program_plan *plan, const struct json_event *ev,
+                    bool emit)
+{
+    const struct program *own = r->program;
+    const struct cursor start = r->at;
+    bool fits;
+
+    r->program = plan->program;
+    fits = plan_run(plan, r, ev, emit);
+    r->program = own;
+    if (likely(fits)) {
+        plan->misses = 0;
+        return true;
+    }
+    r->at = start;
+    r->no_room = false;
+    check_result_reset(r->result);
+    return false;
+}
+
 /* By the plan of its shape, if there is one that fits; else by a walk, from which a plan comes. */
 static bool run_event(struct run *r, struct program_memory *m, const struct json_event *ev,
                       bool emit)
 {
-    struct program_plan *plan = plan_of(m, r->program, ev);
-    const struct cursor start = r->at;
-    bool fits, known;
+    struct program_plan *own = plan_of(m, r->program, ev), *plan = own;
+    bool fits;
 
-    if (plan == NULL)
+    if (own == NULL)
         return walk_event(r, ev, emit);
-    known = plan->shape == ev->shape && plan->program == r->program && plan->line == r->line;
-    if (likely(known && plan->n_ops > 0)) {
-        if (likely(plan_run(plan, r, ev, emit))) {
-            plan->misses = 0;
-            return true;
-        }
-        r->at = start;
-        r->no_room = false;
-        check_result_reset(r->result);
-    }
+    if (unlikely(own->shape != ev->shape || own->program != r->program || own->line != r->line))
+        plan = emit ? NULL : plan_adopted(m, r, ev);
+    if (likely(plan != NULL && plan->n_ops > 0) && likely(by_plan(r, plan, ev, emit)))
+        return true;
     fits = walk_event(r, ev, emit);
-    if (plan->shape != 0 && ++plan->misses < PLAN_MISSES)
+    if (plan == NULL && !emit && fits && r->result->n_cuts == 0 && plan_adopt(m, r, ev))
+        return fits;
+    if (own->shape != 0 && ++own->misses < PLAN_MISSES)
         return fits;
     if (fits && r->result->n_cuts == 0)
-        plan_learn(m, plan, r, ev);
+        plan_learn(m, own, r, ev);
     return fits;
 }
 

@@ -61,9 +61,18 @@ bool run_scalar(struct run *r, struct cursor *c, const struct program_column *co
  * JSON_PADDING_BYTES past its end. @return past it. */
 char *put_unescaped(char *out, struct span raw);
 
-/** Where the plan for an event's shape is or belongs; NULL when it cannot have one. */
+/** Where a program's own plan for an event's shape is or belongs; NULL when it cannot have one. */
 struct program_plan *plan_of(struct program_memory *m, const struct program *p,
                              const struct json_event *ev);
+
+/** Another program's plan that plan_adopt() has found for this run and event; NULL: none. */
+struct program_plan *plan_adopted(struct program_memory *m, const struct run *r,
+                                  const struct json_event *ev);
+
+/** Looks for another program's plan that says of events of this shape what this run's program would.
+ * The event has been walked without any finding. @return whether there is one from now on. */
+bool plan_adopt(struct program_memory *m, const struct run *r,
+                const struct json_event *ev) COLD_PATH;
 
 /**
  * Does what the plan says.
@@ -73,7 +82,7 @@ bool plan_run(const struct program_plan *plan, struct run *r, const struct json_
               bool emit);
 
 /** Makes the plan for an event that has been walked without any finding. */
-void plan_learn(const struct program_memory *m, struct program_plan *plan, const struct run *r,
+void plan_learn(struct program_memory *m, struct program_plan *plan, const struct run *r,
                 const struct json_event *ev) COLD_PATH;
 
 /** The column of a raw key in a RECORD, or NULL. */
