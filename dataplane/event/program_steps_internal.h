@@ -73,11 +73,16 @@ ALWAYS_INLINE bool starts_number(char c)
     return c == '-' || (uint8_t)(c - '0') < 10;
 }
 
+/* A check looks at few integers sooner one by one; of other numbers that are near there is nothing to read.
+ * */
+#define LONE_INTEGERS_MAX 4
+
 /* What the steps of an event share. */
 struct steps {
     const char *origin;
     bool far_numbers;
 #ifdef PROGRAM_AVX512
+    bool beside; /* numbers were read beside each other */
     struct plan_numbers numbers;
 #endif
 };
@@ -106,6 +111,8 @@ ALWAYS_INLINE bool number(const struct steps *s, const struct program_op *op, co
                           bool integer, bool emit, uint64_t *bits)
 {
 #ifdef PROGRAM_AVX512
+    if (!emit && !s->beside)
+        return lone_number(s, at, integer, emit, bits);
     *bits = s->numbers.value[op->number];
     if (likely((s->numbers.bad >> op->number & 1) == 0))
         return true;
@@ -194,7 +201,9 @@ ALWAYS_INLINE bool plan_steps(const struct program_plan *plan, struct run *r, co
     s.origin = origin;
     s.far_numbers = r->far_numbers;
 #ifdef PROGRAM_AVX512
-    numbers_read(plan, origin, token, &s.numbers);
+    s.beside = emit || r->far_numbers || __builtin_popcount(plan->integers) > LONE_INTEGERS_MAX;
+    if (s.beside)
+        numbers_read(plan, origin, token, &s.numbers);
 #endif
     for (const struct program_op *op = plan->op;; op++) {
         const struct program_column *col = op_column(program, op);
