@@ -149,6 +149,16 @@ def accounted(daemon, sent, port_counts=True):
     return dpdk
 
 
+def settle(daemon):
+    """Nobody acknowledges packets: what is flushed is what was durable before."""
+    def durable():
+        status = daemon.status()
+        return status["durable"] >= status["received"]
+
+    until(durable, 20, "events to be durable")
+    daemon.settle()
+
+
 def delivered(cloud):
     return collections.Counter(strip_added(line) for _, line in cloud.lines("output/"))
 
@@ -244,7 +254,7 @@ def test_pcap():
         dpdk = accounted(daemon, lambda: len(made))
         equal(dpdk["dropped"], dict(collections.Counter(why for _, _, why in made if why)), "drops")
         equal((dpdk["copied"], dpdk["fragments"], dpdk["dropped_lines"]), (40, 80, 0), "copied, fragments, lines")
-        daemon.settle()
+        settle(daemon)
         expect(delivered(cloud) == collections.Counter(e for _, events, _ in made for e in events), "delivered")
         metrics = daemon.admin("/metrics")[1]
         for line in ('penstock_packets_dropped_total{worker="0",reason="bad_checksum"} 120',
@@ -281,7 +291,7 @@ def from_kernel(device, workers=1, fragments=("fragment", 15)):
         equal({k: v for k, v in dpdk["dropped"].items() if k != "not_ours"},
               {fragments[0]: fragments[1], "bad_checksum": 11, "bad_header": 13}, "drops")
         expect(dpdk["dropped"]["not_ours"] >= 7, "not ours:", dpdk["dropped"])
-        daemon.settle()
+        settle(daemon)
         expect(delivered(cloud) == wanted, "delivered", sum(delivered(cloud).values()), "of", sum(wanted.values()))
         daemon.clean()
 
@@ -314,7 +324,7 @@ def stopped(device, lost):
         daemon.process.signal(signal.SIGCONT)
         dpdk = accounted(daemon, wire.sent)
         expect((dpdk["missed"] > 0) == lost and dpdk["taken"] + dpdk["missed"] >= 5000, dpdk)
-        daemon.settle()
+        settle(daemon)
         equal(sum(delivered(cloud).values()), dpdk["taken"], "delivered")
 
 
@@ -396,7 +406,7 @@ def test_exception():
         equal(dpdk["taken"], 500, "taken")
         expect(dpdk["forwarded"] > 100 and dpdk["returned"] > 50 and dpdk["fragments"] == 4, "counters", dpdk)
         equal((dpdk["dropped"], dpdk["send_full"]), ({}, 0), "drops")
-        daemon.settle()
+        settle(daemon)
         names = collections.Counter(json.loads(line)["name"] for line in delivered(cloud).elements())
         equal(names, {"http": 2000, "udp": 500}, "delivered")
         daemon.clean()
@@ -416,7 +426,7 @@ def test_ring():
                 s.sendto(data, ("10.77.0.9", PORT))
                 wanted[data] += 1
         until(lambda: daemon.status()["dpdk"]["taken"] == 300, 20, "datagrams to be taken")
-        daemon.settle()
+        settle(daemon)
         expect(delivered(cloud) == wanted, "delivered")
         daemon.clean()
 
@@ -465,7 +475,7 @@ def test_memif():
             equal((dpdk["taken"], dpdk["dropped"]), (10000 * (run + 1), {}), "taken")
             generator.end()
         equal(daemon.status()["dpdk"]["received"], 20000, "received after both have left")
-        daemon.settle()
+        settle(daemon)
         numbers = sorted(json.loads(line)["seq"] for line in delivered(cloud).elements())
         expect(numbers == sorted(2 * list(range(20000))), "numbers", len(numbers))
         daemon.clean()
@@ -524,7 +534,7 @@ def test_memif_full():
         equal(dpdk["dropped_lines"], sum(dpdk["dropped"].values()), "lines lost, one a packet")
         equal(daemon.status()["received"], dpdk["taken"], "events")
         cloud.clear_faults()
-        daemon.settle()
+        settle(daemon)
         equal(sum(delivered(cloud).values()), dpdk["taken"], "delivered")
 
 
@@ -562,7 +572,7 @@ def test_gaps():
         dpdk = accounted(daemon, lambda: sent["sent"])
         generator.end()
         equal(dpdk["dropped"], {"bad_checksum": 16}, "drops")
-        daemon.settle()
+        settle(daemon)
         found = gaps(place, cloud, 5000)
         equal(found["gaps"], [[7, 300 * n + 297, 300 * n + 299] for n in range(16)], "gaps")
         equal((found["missing"], found["arrived"], found["surplus"], found["unknown"]), (48, 4952, 0, 0), "checked")
@@ -603,7 +613,7 @@ def test_gaps_everywhere():
         reasons = set(dpdk["dropped"]) - {"not_ours"}
         expect(dpdk["missed"] > 0 and reasons >= {"bad_checksum", "journal_full"}, dpdk)
         cloud.clear_faults()
-        daemon.settle()
+        settle(daemon)
         found = gaps(place, cloud, count)
         equal((found["arrived"], found["surplus"], found["unknown"]), (dpdk["taken"], 0, 0), "arrived")
         others = dpdk["missed"] + sum(dpdk["dropped"].values()) + sent["refused_events"] - found["missing"]
