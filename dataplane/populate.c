@@ -51,6 +51,8 @@ int worker_populate(struct worker *w, const _Atomic bool *stop)
     ASSERT(stop != NULL);
     if (rc == 0)
         rc = mem_populate(w->streams.own, w->streams.own_bytes, stop);
+    if (rc == 0 && w->plain != NULL)
+        rc = mem_populate(w->plain, secure_memory_bytes(&w->config), stop);
     if (rc == 0)
         rc = mem_populate(w->list_memory, (size_t)LISTS * LIST_BYTES, stop);
     return rc < 0 ? rc : expander_populate(w->expander, stop);
