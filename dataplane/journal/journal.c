@@ -167,7 +167,8 @@ bool journal_half_full(const struct journal *j)
 
 bool journal_disk_error(const struct journal *j)
 {
-    return atomic_load_explicit(&j->disk_error, memory_order_relaxed);
+    return atomic_load_explicit(&j->keep_error, memory_order_relaxed) ||
+           atomic_load_explicit(&j->write_error, memory_order_relaxed) != 0;
 }
 
 struct journal_stats *journal_stats(struct journal *j)

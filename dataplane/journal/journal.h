@@ -75,7 +75,8 @@ bool journal_full(const struct journal *j);
 /** Whether more than half of limit_bytes holds blocks. Thread: any. */
 bool journal_half_full(const struct journal *j);
 
-/** True while preparing spares fails (no space, I/O error). Thread: any. */
+/** True while the disk stands in the way: a write has failed and none has become durable since, or no
+ * spare can be prepared. Thread: any. */
 bool journal_disk_error(const struct journal *j);
 
 /** Counters. Thread: any. */

@@ -48,6 +48,7 @@ struct journal {
     /* Written by the writer (at open: by init). */
     alignas(CACHE_LINE_BYTES) _Atomic lsn_t durable;
     _Atomic uint64_t events_total;
+    _Atomic int write_error; /* errno of the latest write, while it stands in the way; 0: none */
     /* Written by the keeper (at open: by init). */
     alignas(CACHE_LINE_BYTES) _Atomic uint32_t first_segment; /* with blocks */
     uint32_t next_segment;                                    /* number for the next file */
@@ -57,9 +58,14 @@ struct journal {
     uint32_t *free_segment;
     uint32_t files_max;
     _Atomic bool full;
-    _Atomic bool disk_error;
+    _Atomic bool keep_error; /* no segment can be prepared */
+    bool said_error;         /* in the log, of write_error */
     struct journal_stats stats;
 };
+
+/** How long a writer waits after its second failure in a row; then twice as long, up to a second. Tests
+ * set it. */
+extern int64_t writer_retry_us;
 
 /** Path of a segment file. */
 void segment_path(const struct journal *j, uint32_t number, char *out, size_t out_len);

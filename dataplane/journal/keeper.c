@@ -221,15 +221,16 @@ static void note_outcome(struct journal *j, int rc)
 {
     bool full = rc == -EDQUOT;
     bool error = rc < 0 && !full;
+    bool before = atomic_load_explicit(&j->keep_error, memory_order_relaxed);
 
     if (error) {
         atomic_fetch_add_explicit(&j->stats.errors, 1, memory_order_relaxed);
-        if (!journal_disk_error(j))
+        if (!before)
             log_error(
                 "journal",
                 "%s: cannot prepare a segment: %s; events are refused when the spares are used up",
                 j->dir, strerror(-rc));
-    } else if (rc >= 0 && journal_disk_error(j)) {
+    } else if (rc >= 0 && before) {
         log_info("journal", "%s: segments can be prepared again", j->dir);
     }
     if (full && !journal_full(j))
@@ -238,8 +239,22 @@ static void note_outcome(struct journal *j, int rc)
                  (unsigned long long)j->config.limit_bytes);
     else if (!full && journal_full(j))
         log_info("journal", "%s: has room again", j->dir);
-    atomic_store_explicit(&j->disk_error, error, memory_order_relaxed);
+    atomic_store_explicit(&j->keep_error, error, memory_order_relaxed);
     atomic_store_explicit(&j->full, full, memory_order_relaxed);
+}
+
+/* The same for what the writer meets, which has no log. */
+static void note_writes(struct journal *j)
+{
+    int error = atomic_load_explicit(&j->write_error, memory_order_relaxed);
+
+    ASSERT(error >= 0);
+    if (error != 0 && !j->said_error)
+        log_error("journal", "%s: cannot be written: %s; events are refused until it can", j->dir,
+                  strerror(error));
+    else if (error == 0 && j->said_error)
+        log_info("journal", "%s: can be written again", j->dir);
+    j->said_error = error != 0;
 }
 
 int journal_keep(struct journal *j, lsn_t free_lsn)
@@ -258,6 +273,7 @@ int journal_keep(struct journal *j, lsn_t free_lsn)
         close_retired(j);
     }
     note_outcome(j, rc);
+    note_writes(j);
     idle = rte_ring_count(j->spares) + j->n_free;
     atomic_store_explicit(&j->stats.total_bytes, (uint64_t)j->n_files * j->config.segment_bytes,
                           memory_order_relaxed);

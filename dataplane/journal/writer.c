@@ -14,6 +14,12 @@
 #define HEADERS_MAX 8    /* segment headers queued at once */
 #define BLOCKS_MAX  4096 /* of one worker */
 
+/* A first failure is answered at once, on another segment. When that one fails as well it is the disk:
+ * each try costs it a segment's renaming and opening, and clients are refused meanwhile anyway. */
+#define RETRY_DOUBLINGS 7
+
+int64_t writer_retry_us = 8000;
+
 /* A queued write: a block, or the header of a new segment. */
 struct slot {
     struct block *block;     /* NULL: a segment header */
@@ -51,8 +57,11 @@ struct writer {
     uint32_t headers_used;
     uint32_t headers_next;
     /* After a failure. */
-    bool failed;  /* until everything that was not durable is queued again */
-    bool collect; /* the queue is still to be emptied into moving */
+    bool says_error;   /* in the journal, for others */
+    bool failed;       /* until everything that was not durable is queued again */
+    bool collect;      /* the queue is still to be emptied into moving */
+    uint32_t failures; /* since the last block that became durable */
+    int64_t retry_us;  /* monotonic: no other segment is taken before */
     struct block *moving[BLOCKS_MAX];
     uint32_t n_moving, n_moved;
     struct writer_stats stats;
@@ -167,6 +176,14 @@ static struct slot *slot_push(struct writer *w)
 {
     ASSERT(w->tail - w->head < w->n_slots);
     return slot_at(w, w->tail++);
+}
+
+/* What the journal's disk says to a write: 0 when it takes it. */
+static void error_publish(struct writer *w, int error)
+{
+    ASSERT(error >= 0);
+    w->says_error = error != 0;
+    atomic_store_explicit(&w->journal->write_error, error, memory_order_relaxed);
 }
 
 /* Leaves the current segment for a spare; its header is queued in front of what follows. */
@@ -313,6 +330,16 @@ static bool submit_queued(struct writer *w, struct io_uring *ring)
     return w->in_flight > before;
 }
 
+static int64_t retry_delay_us(const struct writer *w)
+{
+    uint32_t doublings = w->failures - 2;
+
+    ASSERT(w->failures > 0);
+    if (w->failures == 1)
+        return 0;
+    return writer_retry_us << (doublings < RETRY_DOUBLINGS ? doublings : RETRY_DOUBLINGS);
+}
+
 /* Empties the queue after a failure: what is not durable will be moved, in order; its segments are
  * left. */
 static void collect_blocks(struct writer *w)
@@ -349,6 +376,8 @@ static void collect_blocks(struct writer *w)
     w->blocks_end = w->durable_blocks_end;
     w->events = w->durable_events;
     w->collect = false;
+    w->failures++;
+    w->retry_us = clock_monotonic_us() + retry_delay_us(w);
 }
 
 /* Queues collected blocks on fresh segments, as far as there are any; then the open block gets its
@@ -411,8 +440,10 @@ bool writer_pump(struct writer *w, struct io_uring *ring, bool more)
             return false;
         collect_blocks(w);
     }
-    if (w->failed)
+    if (w->failed && clock_monotonic_us() >= w->retry_us)
         move_blocks(w);
+    if (unlikely(w->says_error) && !w->failed && w->head == w->tail)
+        error_publish(w, 0); /* whatever failed, nothing is left of it */
     if (!w->failed && w->in_flight == 0 && w->head == w->tail && w->open != NULL &&
         w->open->n_entries > 0 && open_is_due(w, more))
         writer_seal(w);
@@ -435,6 +466,9 @@ static void durable_advance(struct writer *w)
         w->head++;
         w->durable_end = s.end;
         if (s.block != NULL) {
+            w->failures = 0;
+            if (unlikely(w->says_error) && !w->failed)
+                error_publish(w, 0);
             w->durable_events += s.block->events;
             w->durable_blocks_end = s.end;
         } else {
@@ -464,6 +498,7 @@ void writer_complete(struct writer *w, uint64_t user_data, int result)
         atomic_fetch_add_explicit(&w->stats.errors, 1, memory_order_relaxed);
         w->failed = true;
         w->collect = true;
+        error_publish(w, result < 0 ? -result : EIO);
         return;
     }
     s->done = true;

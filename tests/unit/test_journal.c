@@ -423,6 +423,38 @@ static void test_failing_headers(void **state)
     assert_int_equal(read_from(0).n, 5);
 }
 
+/* A write that fails is seen by all until a block is durable, or nothing is left to write; the second
+ * failure in a row is not answered at once. */
+static void test_write_error(void **state)
+{
+    (void)state;
+    put_durable(1);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_false(journal_disk_error(rig.journal));
+        writer_retry_us = i < 2 ? 0 : 3600 * INT64_C(1000000);
+        assert_true(block_put(1));
+        for (int failure = 0; failure < 2; failure++) {
+            (void)journal_keep(rig.journal, 0);
+            writer_pump(rig.writer, NULL, false); /* the second time another segment, at once */
+            assert_true(tcore_pending(rig.disk) > 0);
+            finish(0, TCORE_FAILED);
+            while (tcore_pending(rig.disk) > 0)
+                finish(0, TCORE_DONE);
+            assert_true(journal_disk_error(rig.journal) && writer_failed(rig.writer));
+        }
+        (void)journal_keep(rig.journal, 0);
+        writer_pump(rig.writer, NULL, false);
+        assert_int_equal(tcore_pending(rig.disk) > 0, i < 2); /* not yet */
+        while (tcore_pending(rig.disk) > 0)
+            finish(0, TCORE_DONE);
+        if (i < 2)
+            flush_all();
+    }
+    assert_true(journal_disk_error(rig.journal));
+    assert_int_equal(rig.durable, 3);
+    writer_retry_us = 0;
+}
+
 /* The file of a freed segment comes back under another number: its old blocks are there, and never
  * pass. */
 static void test_recycled_bytes(void **state)
@@ -570,15 +602,24 @@ static void test_wrong_bytes_at_start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FRESH(test_fresh_and_again), FRESH(test_other_machine),
-        FRESH(test_torn_tail),       FRESH(test_hole_is_damage),
-        FRESH(test_unreadable),      FRESH(test_superseded),
-        FRESH(test_failing_headers), FRESH(test_recycled_bytes),
-        FRESH(test_strange_names),   FRESH(test_limit),
-        FRESH(test_keeper_heals),    FRESH(test_wrong_bytes_on_read),
-        FRESH(test_rotted_header),   FRESH(test_wrong_bytes_at_start),
+        FRESH(test_fresh_and_again),
+        FRESH(test_other_machine),
+        FRESH(test_torn_tail),
+        FRESH(test_hole_is_damage),
+        FRESH(test_unreadable),
+        FRESH(test_superseded),
+        FRESH(test_failing_headers),
+        FRESH(test_recycled_bytes),
+        FRESH(test_strange_names),
+        FRESH(test_limit),
+        FRESH(test_write_error),
+        FRESH(test_keeper_heals),
+        FRESH(test_wrong_bytes_on_read),
+        FRESH(test_rotted_header),
+        FRESH(test_wrong_bytes_at_start),
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    writer_retry_us = 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,7 @@
 #include "dataplane/base/clock.h"
 #include "dataplane/base/log.h"
 #include "dataplane/event/assemble.h"
+#include "dataplane/journal/journal_internal.h"
 #include "dataplane/journal/writer.h"
 #include "tests/unit/tcore_read.h"
 #include "tests/unit/tcore_storage.h"
@@ -517,5 +518,6 @@ int main(void)
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    writer_retry_us = 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
