@@ -17,8 +17,8 @@ import struct
 import subprocess
 import time
 
-from bench_http import (CLIENT_CORE, CONFIG, SERVER_CORE, Penstock, end_with_parent, free_port, on_core, running,
-                        wait_for, wait_for_spares)
+from bench_http import (CLIENT_CORE, CONFIG, SERVER_CORE, TYPES, Penstock, end_with_parent, free_port, on_core,
+                        running, wait_for, wait_for_spares)
 from bench_lib import TICKS, BenchError, first, log, program, setting, task_cpu, tasks, workspace
 
 EVENT_BYTES, EVENTS = 512, 1024
@@ -181,11 +181,10 @@ class Daemon(Penstock):
             admin, cloud = free_port(), free_port()
             path = os.path.join(data, "bench.yaml")
             text = CONFIG.format(folder=data, core=SERVER_CORE, durability="disk", http=free_port(), admin=admin,
-                                 cloud=cloud, schemas=os.path.join(os.getcwd(), "config/schemas"))
+                                 cloud=cloud)
             text = text.replace(JOURNAL, f"limit: {gib}GiB, segment: 256MiB, spares: {2 * gib}")
-            if not self.listed:
-                text = text[:text.index("types:")] + "types:\n"
-            text = text.replace("types:\n", f"types:\n  sampling: {self.kept}\n")
+            types = TYPES.format(schemas=os.path.join(os.getcwd(), "config/schemas")) if self.listed else "types:\n"
+            text += types.replace("types:\n", f"types:\n  sampling: {self.kept}\n")
             with open(path, "w", encoding="ascii") as file:
                 file.write(text + DPDK.format(device=device, port=self.port, checksums=self.checksums))
             self.socket = f"{data}/data/penstock.sock"
@@ -286,6 +285,8 @@ def report_device(report, device, medians, runs, config):
         value, other = 1 / metrics["seconds"], None if name == Testpmd.name else base
         report.line("packets", device, name, "packets_per_core_s", value, "1/s", runs, Testpmd.name if other else None,
                     other, config)
+        report.line("packets", device, name, "cycles_per_packet", hertz() * metrics["seconds"], "cycles", runs,
+                    Testpmd.name if other else None, hertz() / base if other else None, config)
         report.line("packets", device, name, "share_of_core", metrics["share"], "cores", runs, None, None, config)
     for stage, cycles in stages(medians).items():
         report.line("packets", device, stage, "cycles_per_event", cycles, "cycles", runs, None, None, config)
