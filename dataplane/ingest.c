@@ -693,19 +693,21 @@ static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *b
 static bool types_open(struct ingest *in, const struct ingest_body *body, enum json_framing framing,
                        struct ingest_result *out)
 {
-    const struct refusal_look look = {.settings = types_refusing(in->types),
-                                      .parser = in->parser,
-                                      .event = in->event,
-                                      .n_events = BATCH,
-                                      .type_path = in->type_path,
-                                      .types = in->config.types,
-                                      .event_bytes_max = in->config.event_bytes_max};
+    const struct live_settings *settings = types_refusing(in->types);
+    struct refusal_look look;
     const struct live_type *type;
 
-    if (likely(look.settings == NULL))
+    if (likely(settings == NULL))
         return true;
+    look = (struct refusal_look){.settings = settings,
+                                 .parser = in->parser,
+                                 .event = in->event,
+                                 .n_events = BATCH,
+                                 .type_path = in->type_path,
+                                 .types = in->config.types,
+                                 .event_bytes_max = in->config.event_bytes_max};
     if (body->type.len > 0)
-        type = refusal_find(look.settings, body->type);
+        type = refusal_find(settings, body->type);
     else
         type = refusal_in_body(&look, (struct span){body->buf, body->len}, framing);
     return type == NULL || type_refuse(in, body, type, out);

@@ -27,7 +27,8 @@
 #endif
 #define LOOK_US        50000
 #define STOPPED_US     10000000 /* that a plan has waited for a stopped insertAll table */
-#define WRITE_AGAIN_US 5000000  /* after a file that could not be written */
+#define WRITE_AGAIN_US 15000000 /* after a file that could not be written: then one is tried */
+#define FAILING_US     60000000 /* for so long a failed file counts */
 
 static_assert(SPOOLING_MAX + FETCHES_MAX < SPOOL_JOBS_MAX, "all of them fit, and removals too");
 
@@ -108,6 +109,18 @@ static void shelf_stats(struct shelf *h)
     stat_set(&h->stats.events, h->events);
     stat_set(&h->stats.lost, h->n_lost);
     stat_set(&h->stats.open, h->open ? 1 : 0);
+}
+
+/* Behind all others: what was refused alone must not stand in front of what would be taken. */
+static void shelf_put_last(struct shelf *h, struct spooled *e)
+{
+    e->next = NULL;
+    if (h->last != NULL)
+        h->last->next = e;
+    else
+        h->first = e;
+    h->last = e;
+    h->n++;
 }
 
 /* In order of ids: older plans first. They come nearly in order. */
@@ -240,12 +253,15 @@ void shelf_give_up(struct delivery *d)
 }
 
 /* What is left of it is the entry. */
-static void demote(struct delivery *d, struct spooled *e, struct delivery_list *from)
+static void demote(struct delivery *d, struct spooled *e, struct delivery_list *from, bool refused)
 {
     struct shelf *h = e->shelf;
 
     ASSERT(d->job == NULL);
-    shelf_put(h, e);
+    if (refused)
+        shelf_put_last(h, e);
+    else
+        shelf_put(h, e);
     d->spooled = NULL;
     delivery_finish(d, from);
 }
@@ -271,7 +287,7 @@ static void spooled_durable(struct sink *s, void *ctx)
                  h->text[0] != '\0' ? h->text : "their way is paused, or stopped");
     }
     if (d->job == NULL) {
-        demote(d, e, &s->spooling);
+        demote(d, e, &s->spooling, false);
     } else {
         h->under_way++;
         d->spooled = e;
@@ -347,8 +363,8 @@ static void spool_begin(struct delivery *d, struct delivery_list *from)
 
 static bool may_begin(const struct sink *s)
 {
-    return s->spool_need && s->config.spool_bytes > 0 && s->n_to_spool < SPOOLING_MAX &&
-           s->now_us >= s->spool_again_us;
+    return s->spool_need && s->config.spool_bytes > 0 &&
+           s->n_to_spool < (s->spool_failing ? 1 : SPOOLING_MAX) && s->now_us >= s->spool_again_us;
 }
 
 bool shelf_takes(struct delivery *d)
@@ -641,7 +657,10 @@ static void shelves_look(struct sink *s)
     for (; h != NULL; h = h->next) {
         s->n_back += h->under_way;
         lost_look(h);
-        stat_set(&h->stats.failing, h->failed_us != 0 && s->spool_need && s->spool_failing ? 1 : 0);
+        stat_set(&h->stats.failing, h->failed_us != 0 && s->spool_need && s->spool_failing &&
+                                            s->now_us - h->failed_us < FAILING_US
+                                        ? 1
+                                        : 0);
         plans += shelf_plans(h);
         shelf_stats(h);
     }
@@ -679,14 +698,14 @@ void shelves_run(struct sink *s)
 /* ---- what becomes of those that came back ---- */
 
 /* Back to its shelf. */
-static void shelf_return(struct delivery *d, struct delivery_list *from)
+static void shelf_return(struct delivery *d, struct delivery_list *from, bool refused)
 {
     struct spooled *e = d->spooled;
 
     ASSERT(e != NULL && e->shelf->under_way > 0);
     e->shelf->under_way--;
     insert_read_over(d);
-    demote(d, e, from);
+    demote(d, e, from, refused);
     shelf_stats(e->shelf);
 }
 
@@ -708,7 +727,7 @@ void shelf_park(struct delivery *d, struct delivery_list *from, const char *text
                   (unsigned long long)d->plan.events, text);
     shelf_close(h, text);
     if (d->job == NULL) {
-        shelf_return(d, from);
+        shelf_return(d, from, true);
         return;
     }
     content_drop(d);
@@ -724,7 +743,7 @@ bool shelf_holds(struct delivery *d, struct delivery_list *from)
     if (d->spooled == NULL || d->job != NULL)
         return false;
     ASSERT(!d->to_spool);
-    shelf_return(d, from);
+    shelf_return(d, from, false);
     return true;
 }
 

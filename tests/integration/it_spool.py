@@ -166,8 +166,64 @@ def test_quota():
         daemon.stop()
 
 
+def rows(cloud, table):
+    found = [int(n) for (n,) in cloud.query(f"SELECT n FROM `test-project.test_events.{table}`")] \
+        if table in cloud.tables() else []
+    equal(len(found), len(set(found)), f"{table}: some rows twice")
+    return len(found)
+
+
+def test_rows_and_pauses():
+    """A table of insertAll that is refused, half of its first plan being in, and a type that is paused; a missing and
+    a damaged file are named, hold up nothing, and are taken when they are restored."""
+    with Place() as place:
+        cloud, schema = place.cloud(), place.file("n.json")
+        with open(schema, "w") as file:
+            json.dump([{"name": "event_type", "type": "STRING"}, {"name": "n", "type": "INTEGER"},
+                       {"name": "fill", "type": "STRING"}], file)
+        listed = [{"name": "rows", "schema": schema, "method": "insert_all"}, {"name": "still"}]
+        daemon = small(place, cloud, listed=listed, bigquery={"load_cadence": "1s"}, insert={"rows": 200})
+        sender = Sender(daemon)
+        sender.send("rows", "good")
+        until(lambda: rows(cloud, "rows") == BODY, 30, "the first rows")
+        cloud.fault(service="bigquery", path_contains="/tables/rows/insertAll", skip=3, status=403,
+                    reason="accessDenied")
+        daemon.cli("pause", "type", "still")
+        for _ in range(3):
+            sender.send("rows", "still", "good", bodies=11)
+            until(lambda: stored(cloud, "good") == sender.n["good"], 60, "the good type")
+        until(lambda: {(h["type"], h["way"]) for t in daemon.cli_json("sinks")["threads"] for h in t["spooled"]} >=
+              {("rows", "insert_all"), ("still", "output"), ("still", "staging")}, 30,
+              lambda: f"both to be spooled: {daemon.cli_json('sinks')}")
+        equal(stored(cloud, "rows"), sender.n["rows"], "the archive of the refused rows")
+        daemon.stop()
+        files = spool_files(daemon)
+        os.rename(files[0], files[0] + ".away")
+        with open(files[1], "r+b") as file:
+            whole = file.read()
+            file.seek(len(whole) // 2)
+            file.write(bytes([whole[len(whole) // 2] ^ 1]))
+        daemon.start()
+        cloud.clear_faults()
+        daemon.cli("resume", "type", "still")
+        until(lambda: daemon.status()["spool"]["plans"] == 2 and daemon.status()["spool"]["lost"] == 2, 90,
+              lambda: f"all but two: {daemon.status()['spool']}")
+        why = str(daemon.status()["parked"]["problems"])
+        expect("missing" in why or "not the planned ones" in why, why)
+        os.rename(files[0] + ".away", files[0])
+        with open(files[1], "wb") as file:
+            file.write(whole)
+        until(lambda: daemon.pending() == 0, 60, lambda: f"the rest: {daemon.status()['spool']}")
+        loaded = int(list(cloud.query("SELECT COUNT(*) FROM `test-project.test_events.still`"))[0][0])
+        equal([stored(cloud, "still"), stored(cloud, "rows"), loaded],
+              [sender.n["still"], sender.n["rows"], sender.n["still"]], "stored and loaded")
+        equal(rows(cloud, "rows"), sender.n["rows"], "rows")
+        daemon.verify()
+        daemon.stop()
+
+
 def main():
-    return run_tests([test_denied_prefix, test_quota])
+    return run_tests([test_denied_prefix, test_quota, test_rows_and_pauses])
 
 
 if __name__ == "__main__":

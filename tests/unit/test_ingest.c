@@ -392,13 +392,62 @@ static void test_admission_holds(void **state)
 
 #define FRESH(f) cmocka_unit_test_setup_teardown(f, up, down)
 
+/* Types of which nothing is taken now: whatever would be stored of them refuses the whole body, however
+ * it is named; what only mentions a name does not. */
+static void test_refused_types(void **state)
+{
+    struct live_type type[] = {{.name = {"", 0}, .sampling_ppm = LIVE_SAMPLING_ALL},
+                               {.name = span_of("a/b"), .sampling_ppm = LIVE_SAMPLING_ALL},
+                               {.name = span_of("click"), .sampling_ppm = LIVE_SAMPLING_ALL},
+                               {.name = span_of("say \"hi\""), .sampling_ppm = LIVE_SAMPLING_ALL}};
+    struct live_settings s = {.version = 1, .types_version = 1, .n_types = 4, .type = type};
+    static const struct {
+        const char *body, *path;
+        int refused; /* which type; -1: none */
+    } cases[] = {
+        {"{\"event_type\":\"click\",\"a\":1}", NULL, 2},
+        {"{\"event_type\":\"other\"}\n{\"event_type\":\"click\"}\n", NULL, 2},
+        {"[{\"event_type\":\"other\"},{\"event_type\":\"cl\\u0069ck\"}]", NULL, 2},
+        {"{\"event_type\":\"a\\/b\"}", NULL, 1},
+        {"{\"event_type\":\"a/b\"}", NULL, 1},
+        {"{\"event_type\":\"say \\\"hi\\\"\"}", NULL, 3},
+        {"{\"event_type\":\"click\"", NULL, 0}, /* no JSON: of no known type */
+        {"{\"x\":1}", NULL, 0},
+        {"5", NULL, 0},
+        {"{\"event_type\":\"other\",\"text\":\"click\"}", NULL, -1},
+        {"{\"event_type\":\"clicks\"}", NULL, -1},
+        {"{\"event_type\":\"other\"}", "click", 2},
+        {"{\"event_type\":\"click\"}", "other", -1},
+    };
+
+    (void)state;
+    s.worker.sampling_ppm = LIVE_SAMPLING_ALL;
+    s.worker.block_bytes = t->block_bytes;
+    for (unsigned only = 0; only < 4; only++) {
+        for (unsigned i = 0; i < 4; i++)
+            type[i].refused = i == only;
+        s.n_refused = 1;
+        s.types_version++;
+        ingest_follow(t->ingest, &s);
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+            const struct ingest_result *r = take(cases[i].body, cases[i].path);
+            bool refused = cases[i].refused == (int)only;
+
+            assert_int_equal(r->refused, refused ? REASON_TYPE_PARKED : REASON_NONE);
+            assert_int_equal(r->accepted + r->dead_lettered > 0, !refused);
+            if (refused)
+                assert_true(span_equal(r->refused_type, type[only].name));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FRESH(test_table),           FRESH(test_line_is_kept), FRESH(test_times),
         FRESH(test_types_end),       FRESH(test_unlisted),     FRESH(test_rows),
         FRESH(test_oversize),        FRESH(test_error_list),   FRESH(test_refused_whole),
-        FRESH(test_admission_holds), FRESH(test_sampling),
+        FRESH(test_admission_holds), FRESH(test_sampling),     FRESH(test_refused_types),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
