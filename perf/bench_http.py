@@ -209,8 +209,10 @@ class Penstock:
     def find_threads(self):
         """The worker is the one thread on the server's core, beside those of the kernel that serve its io_uring; the
         sink thread steps back for the client."""
-        workers = [t for t in tasks(self.pid) if self.name_of(t).startswith("worker")
-                   and os.sched_getaffinity(t) == {SERVER_CORE}]
+        workers, end = [], time.monotonic() + 5
+        while len(workers) != 1 and time.monotonic() < end:  # one of the kernel's has our name for a moment
+            workers = [t for t in tasks(self.pid) if self.name_of(t).startswith("worker")
+                       and os.sched_getaffinity(t) == {SERVER_CORE}]
         if len(workers) != 1:
             raise BenchError(f"{len(workers)} threads on core {SERVER_CORE} where one worker was expected")
         self.worker = workers[0]
