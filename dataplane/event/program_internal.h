@@ -80,7 +80,7 @@ struct program_plan {
     struct program_op op[PROGRAM_OPS_MAX + 1];
 };
 
-#define PLAN_LINKS       65536
+#define PLAN_LINKS       131072
 #define PLAN_LINK_WAYS   4
 #define PLANS_OF_A_SHAPE 4 /* that may be of use to other programs */
 
