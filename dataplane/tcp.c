@@ -159,10 +159,23 @@ static void receive_next(struct worker *w, struct stream *s)
         receive_queue(w, s);
 }
 
+/* Receives that will find a buffer: completions that wait for the next turn may hold as many as there
+ * are of them. A quarter is tried in any case, since they may be another input's. */
+static uint32_t buffers_ready(struct worker *w)
+{
+    uint32_t ready = receive_pool_ready(&w->streams.receive);
+    uint32_t taken = io_uring_cq_ready(&w->ring);
+
+    ASSERT_HOT(ready <= w->config.stream_buffers);
+    if (ready - ready / 4 <= taken)
+        return (ready + 3) / 4;
+    return ready - taken;
+}
+
 void streams_serve(struct worker *w)
 {
     struct streams *t = &w->streams;
-    uint32_t n = t->unserved != NULL ? receive_pool_ready(&t->receive) : 0;
+    uint32_t n = t->unserved != NULL ? buffers_ready(w) : 0;
 
     while (n > 0 && t->unserved != NULL) {
         struct stream *s = queue_pop(&t->unserved, &t->unserved_last);
