@@ -33,7 +33,10 @@ class CannotRun(Exception):
 
 
 def run(*argv):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise CannotRun(f"{argv[0]} is not installed") from error
     if done.returncode != 0:
         raise CannotRun(f"{argv[0]}: {' '.join((done.stdout + done.stderr).split())[:200]}")
     return done.stdout
@@ -58,13 +61,10 @@ class Disk:
         os.makedirs(self.path)
         with open(self.file, "wb") as file:
             file.truncate(BYTES)
-        try:
-            run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-J", "size=8",
-                "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.file)
-            self.mount()
-            self.fill_kept()
-        except FileNotFoundError as error:
-            raise CannotRun(str(error)) from error
+        run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-J", "size=8",
+            "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.file)
+        self.mount()
+        self.fill_kept()
         return self
 
     def __exit__(self, *_):
