@@ -319,6 +319,24 @@ static int prepare_journals(struct daemon *d)
     return 0;
 }
 
+/* All at once: each takes the pages of its memory first. */
+static int start_workers(struct daemon *d)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < d->n_workers; i++) {
+        rc = worker_launch(d->worker[i]);
+        d->workers_running += rc == 0;
+    }
+    for (uint32_t i = 0; rc == 0 && i < d->n_workers; i++)
+        rc = worker_await(d->worker[i]);
+    ASSERT(rc != 0 || d->workers_running == d->n_workers);
+    if (rc == -ENOMEM)
+        return fail_with(
+            "worker", "out of memory: set block.count, input.receive_buffers or workers lower", rc);
+    return rc != 0 ? fail_with("worker", "", rc) : 0;
+}
+
 /* The threads, each after what it needs. */
 static int start_threads(struct daemon *d)
 {
@@ -351,18 +369,8 @@ static int start_threads(struct daemon *d)
         rc = start_nics(d);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 0; i < d->n_workers; i++) {
-        rc = worker_start(d->worker[i]);
-        if (rc == -ENOMEM)
-            return fail_with(
-                "worker", "out of memory: set block.count, input.receive_buffers or workers lower",
-                rc);
-        if (rc != 0)
-            return fail_with("worker", "", rc);
-        d->workers_running++;
-    }
     ASSERT(d->sinks_running == d->n_sinks);
-    return 0;
+    return start_workers(d);
 }
 
 static int start_servers(struct daemon *d)

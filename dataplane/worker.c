@@ -645,13 +645,20 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-int worker_start(struct worker *w)
+int worker_launch(struct worker *w)
 {
     int rc = pthread_create(&w->thread, NULL, thread_main, w);
 
-    if (rc != 0)
-        return -rc;
-    w->thread_started = true;
+    ASSERT(!w->thread_started);
+    w->thread_started = rc == 0;
+    return -rc;
+}
+
+int worker_await(struct worker *w)
+{
+    int rc;
+
+    ASSERT(w->thread_started);
     while ((rc = atomic_load(&w->start_result)) == 1)
         usleep(100);
     if (rc < 0) {
@@ -659,6 +666,14 @@ int worker_start(struct worker *w)
         w->thread_started = false;
     }
     return rc;
+}
+
+int worker_start(struct worker *w)
+{
+    int rc = worker_launch(w);
+
+    ASSERT(rc <= 0);
+    return rc < 0 ? rc : worker_await(w);
 }
 
 void worker_nudge(struct worker *w)

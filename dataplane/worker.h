@@ -170,7 +170,14 @@ int worker_create(const struct worker_config *config, const struct type_set *typ
  */
 int worker_populate(struct worker *w, const _Atomic bool *stop) WARN_UNUSED;
 
-/** Starts the thread. Thread: init. */
+/** Starts the thread, which sets itself up: with many workers, all of them at once. Thread: init. @return
+ * 0 or -errno. */
+int worker_launch(struct worker *w) WARN_UNUSED;
+
+/** Waits until it serves. Thread: init, after worker_launch(). @return 0; -errno: it has ended. */
+int worker_await(struct worker *w) WARN_UNUSED;
+
+/** Both. Thread: init. */
 int worker_start(struct worker *w) WARN_UNUSED;
 
 /** From now on answers 503 to events; what was admitted is still made durable and answered. Thread:
