@@ -108,6 +108,7 @@ static void send_start(struct worker *w, struct connection *c)
 
 void connection_send(struct worker *w, struct connection *c)
 {
+    ASSERT_HOT(c->state != CONNECTION_FREE && c->state != CONNECTION_CLOSED);
     c->state = CONNECTION_SENDING;
     c->deadline_us = w->now_us + (int64_t)w->config.request_timeout_ms * 1000;
     if (!c->secure || secure_seal(c))
@@ -132,6 +133,7 @@ static void connection_reap(struct worker *w, struct connection *c)
 {
     if (c->state != CONNECTION_CLOSED || c->receive_busy || c->send_busy)
         return;
+    ASSERT(w->n_connections > 0 && c->fd >= 0);
     close(c->fd);
     c->fd = -1;
     lease_release(w->leases, &c->lease);
@@ -181,6 +183,7 @@ void connection_open(struct worker *w, int fd, bool secure)
         stat_add(&w->stats.reason[REASON_CONNECTIONS], 1);
         return;
     }
+    ASSERT(c->state == CONNECTION_FREE && !c->receive_busy && !c->send_busy);
     w->free_connection = c->next;
     w->n_connections++;
     stat_set(&w->stats.connections, w->n_connections);
@@ -216,6 +219,7 @@ bool connection_gather(struct worker *w, struct connection *c, uint64_t need)
         w->leases_short = true;
         return false;
     }
+    ASSERT(c->len <= lease.bytes);
     memcpy(lease.buf, c->buf, c->len);
     lease_release(w->leases, &c->lease);
     c->lease = lease;
@@ -226,12 +230,15 @@ bool connection_gather(struct worker *w, struct connection *c, uint64_t need)
 void connection_acknowledge(struct worker *w, struct connection *c)
 {
     ASSERT_HOT(w->now_us >= c->taken_us);
+    ASSERT(c->wait_seq <= w->durable_seq); /* of what it waited for */
     histogram_add(&w->stats.answer_us, (uint64_t)(w->now_us - c->taken_us));
     connection_send(w, c);
 }
 
 void connection_wait(struct worker *w, struct connection *c, uint64_t seq)
 {
+    ASSERT_HOT(seq > w->durable_seq);
+    ASSERT_HOT(w->waiting_last == NULL || w->waiting_last->wait_seq <= seq); /* answered in order */
     c->state = CONNECTION_WAITING;
     c->wait_seq = seq;
     c->next = NULL;
@@ -323,6 +330,7 @@ static void linger_receive(struct worker *w, struct connection *c, const struct 
 
 void on_receive(struct worker *w, struct connection *c, const struct io_uring_cqe *cqe)
 {
+    ASSERT_HOT(c->receive_busy && c->state != CONNECTION_FREE);
     c->receive_busy = false;
     if (c->state == CONNECTION_CLOSED) {
         receive_drop(w, c, cqe);
@@ -352,6 +360,7 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
     }
     c->buf = c->lease.buf;
     c->len += (uint32_t)cqe->res;
+    ASSERT_HOT(c->len <= c->lease.bytes);
     connection_deadline(w, c, c->len - (uint32_t)cqe->res);
     connection_run(w, c);
 }
@@ -361,6 +370,7 @@ void on_receive(struct worker *w, struct connection *c, const struct io_uring_cq
 /* Closing with unread input resets the connection, and the answer may be lost on the way. */
 static void linger_start(struct worker *w, struct connection *c)
 {
+    ASSERT_HOT(!c->receive_busy && !c->send_busy);
     shutdown(c->fd, SHUT_WR);
     c->state = CONNECTION_LINGERING;
     c->deadline_us = w->now_us + LINGER_US;
@@ -369,6 +379,7 @@ static void linger_start(struct worker *w, struct connection *c)
 
 void on_send(struct worker *w, struct connection *c, int result)
 {
+    ASSERT_HOT(c->send_busy && c->state != CONNECTION_FREE);
     c->send_busy = false;
     if (c->state == CONNECTION_CLOSED) {
         connection_reap(w, c);
@@ -378,6 +389,7 @@ void on_send(struct worker *w, struct connection *c, int result)
         connection_close(w, c);
         return;
     }
+    ASSERT_HOT((uint32_t)result <= c->out_len - c->out_sent);
     c->out_sent += (uint32_t)result;
     if (c->out_sent < c->out_len) {
         if (!c->flushing)

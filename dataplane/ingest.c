@@ -191,6 +191,7 @@ static struct block *block_with_room(struct ingest *in, const struct block_ring 
 static void line_commit(struct ingest *in, struct block *b, struct block_ring *ring,
                         const struct block_line *line)
 {
+    ASSERT_HOT(b == writer_open_block(in->config.writer) && b->seq == in->seq);
     block_commit(b, ring, line);
     in->result->last_seq = b->seq;
     if (block_is_full(b) && in->doc == NULL) /* an injection sets its mark first */
@@ -203,6 +204,7 @@ static void error_note(struct ingest *in, enum reason reason)
 {
     struct ingest_result *r = in->result;
 
+    ASSERT(reason > REASON_NONE && reason < REASON_END);
     if (r->n_errors < INGEST_ERRORS_MAX)
         r->error[r->n_errors++] = (struct ingest_error){.index = in->position, .reason = reason};
     r->dead_lettered++;
@@ -323,6 +325,7 @@ static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enu
 
         line.len =
             (uint32_t)dead_format(&d, part, parts, block_tail_lsn(b), line_max, block_tail(b));
+        ASSERT(line.len > 0 && line.len <= line_max);
         line_commit(in, b, &slot->dead, &line);
     }
     error_note(in, reason);
@@ -487,6 +490,7 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
     line.len = (uint32_t)event_assemble(&parts, block_tail(b), &added);
     line.minute = time_minute(parts.event_us);
     line.added = (uint16_t)(added <= UINT16_MAX ? added : 0);
+    ASSERT_HOT(line.len <= event_assembled_max(&parts)); /* what room was made for */
     line_commit(in, b, &slot->events, &line);
     in->result->accepted++;
     stat_add(&stats->events, 1);
@@ -662,6 +666,7 @@ static bool types_allowed(struct ingest *in, const struct ingest_body *body,
                 type = type_named(ev, &ev->field[in->type_path], room);
             if (type.len == 0 || token_allows(body->token, type))
                 continue;
+            ASSERT(out->n_errors < INGEST_ERRORS_MAX);
             out->error[out->n_errors++] =
                 (struct ingest_error){.index = index, .reason = REASON_TYPE_REFUSED};
             out->refused = REASON_TYPE_REFUSED;
@@ -756,6 +761,9 @@ void ingest_body(struct ingest *in, const struct ingest_body *body, struct inges
     json_stream_init(&s, in->parser, body->buf, body->len, framing);
     while ((n = json_next(&s, in->event, BATCH)) > 0)
         events_take(in, (uint32_t)n);
+    /* Each document is an event, a dead letter, or left out. */
+    ASSERT_HOT(in->position - body->position ==
+               out->accepted + out->dead_lettered + out->sampled_out);
     if (in->position == body->position && framing != JSON_FRAMING_ARRAY && !body->lines)
         out->refused = REASON_EMPTY_BODY;
 }
@@ -940,6 +948,7 @@ static void inject_take(struct ingest *in, const struct inject_doc *doc)
     struct json_event *ev = &in->event[0];
     struct json_stream s;
 
+    ASSERT(in->doc == NULL && writer_open_block(in->config.writer) != NULL);
     in->doc = doc;
     if (!document_type(in, doc)) {
         in->position++;

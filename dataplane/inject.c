@@ -41,6 +41,7 @@ uint32_t worker_inject_fits(const struct worker *w, const struct inject_doc *doc
 
 static void list_append(struct injection **first, struct injection **last, struct injection *i)
 {
+    ASSERT((*first == NULL) == (*last == NULL));
     i->_next = NULL;
     if (*first == NULL)
         *first = i;
@@ -64,6 +65,7 @@ static void finish(struct injection *i, int status)
 {
     if (status != 0)
         i->status = status;
+    ASSERT(i->status != 0 || i->batch.taken == i->batch.n_docs); /* all of it is durable */
     sem_post(&i->done); /* the last touch: it is the submitter's again */
 }
 
@@ -109,6 +111,7 @@ void injections_run(struct worker *w)
 
 void injections_durable(struct worker *w)
 {
+    ASSERT(w->inject_waiting_first == NULL || w->inject_waiting_last != NULL);
     while (w->inject_waiting_first != NULL &&
            w->inject_waiting_first->result.last_seq <= w->durable_seq)
         finish(list_take(&w->inject_waiting_first, &w->inject_waiting_last), 0);

@@ -19,6 +19,7 @@ int lane_create(uint32_t blocks_max, int wake_fd, struct lane **out)
 {
     struct lane *l = calloc(1, sizeof(*l));
 
+    ASSERT(blocks_max > 0);
     if (l == NULL)
         return -ENOMEM;
     l->ring = ring_create("lane", blocks_max, RING_F_SP_ENQ | RING_F_SC_DEQ);

@@ -113,6 +113,7 @@ static void blocks_take_back(struct worker *w)
     void *item;
 
     while (rte_ring_sc_dequeue(w->returns, &item) == 0) {
+        ASSERT(w->n_lent > 0 && w->n_free_blocks < w->config.blocks);
         w->free_block[w->n_free_blocks++] = item;
         w->n_lent--;
     }
@@ -146,6 +147,7 @@ static void block_durable(void *ctx, struct block *b)
     uint32_t refused = 0;
 
     ASSERT(b->seq > w->durable_seq);
+    ASSERT(b->lsn + b->len <= journal_durable(w->journal));
     w->durable_seq = b->seq;
     stat_add(&w->stats.durable_events, b->events);
     stat_add(&w->stats.blocks_written, 1);
