@@ -394,6 +394,7 @@ int id_log_found(struct id_log *l, struct span payload, uint32_t n_decisions,
     struct id_buffer *b = &l->writing;
     int rc;
 
+    ASSERT(!l->busy);
     b->len = 0;
     rc = buffer_room(b, payload.len);
     if (rc != 0)

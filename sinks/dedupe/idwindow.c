@@ -148,6 +148,7 @@ static void evict_counted(struct id_window *w, int64_t now_us)
 {
     const struct id_entry *e = &w->ring[place_of(w, w->tail)];
 
+    ASSERT_HOT(w->tail < w->next);
     if (now_us - e->time_us < w->window_us) {
         w->evicted++;
         w->evicted_us = e->time_us > w->evicted_us ? e->time_us : w->evicted_us;

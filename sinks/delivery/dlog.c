@@ -116,6 +116,7 @@ static void drop_shown(struct dlog *d)
 
 static int new_log(struct dlog *d, char *error, size_t error_len)
 {
+    ASSERT(d->newest < 0 && d->last_seq == 0);
     if (getrandom(d->id.byte, sizeof(d->id.byte), 0) != (ssize_t)sizeof(d->id.byte))
         return -EIO;
     d->is_new = true;

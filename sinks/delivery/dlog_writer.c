@@ -65,6 +65,7 @@ static lsn_t floor_min(const struct dlog *d, uint32_t journal, lsn_t recorded)
 {
     lsn_t min = LSN_MAX;
 
+    ASSERT(journal < JOURNALS_MAX);
     for (uint32_t i = 0; i < d->n_ports; i++) {
         lsn_t f = atomic_load_explicit(&d->port[i]->floor[journal], memory_order_acquire);
 

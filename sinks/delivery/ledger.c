@@ -256,9 +256,10 @@ static sqlite3_stmt *statement(struct ledger *l, enum ledger_statement which)
 
 static int run(struct ledger *l, sqlite3_stmt *st)
 {
-    int rc = sqlite3_step(st);
+    int rc;
 
-    ASSERT(l != NULL);
+    ASSERT(sqlite3_get_autocommit(l->db) == 0); /* part of a batch, with its position */
+    rc = sqlite3_step(st);
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
     return ledger_errno(rc);
@@ -322,6 +323,7 @@ static int apply_load(struct ledger *l, const struct record_view *r)
 {
     int rc = insert_load(l, &r->load, r->time_us);
 
+    ASSERT(r->load.n_plans > 0);
     for (uint32_t i = 0; rc == 0 && i < r->load.n_plans; i++)
         rc = take_plan(l, STMT_LOAD_PLAN, record_load_id(r, i), r->load.id);
     return rc;
@@ -332,6 +334,8 @@ static int insert_part(struct ledger *l, const struct record_view *r, uint32_t i
     const struct load_part *p = &r->split.part[i];
     sqlite3_stmt *st = statement(l, STMT_PART);
     int rc;
+
+    ASSERT(i < r->split.n_parts);
 
     if (st == NULL)
         return ledger_errno(sqlite3_errcode(l->db));
@@ -432,6 +436,7 @@ static int apply_settled(struct ledger *l, enum ledger_statement which, const st
 {
     int rc = apply_update(l, which, r);
 
+    ASSERT(which == STMT_LOADED || which == STMT_REJECTED);
     if (rc == 0 && which == STMT_REJECTED)
         rc = insert_reject(l, r);
     if (rc == 0)
@@ -505,6 +510,7 @@ int ledger_commit(struct ledger *l, uint64_t applied_seq)
     char sql[96];
     int rc;
 
+    ASSERT(sqlite3_get_autocommit(l->db) == 0); /* counts and position together */
     snprintf(sql, sizeof(sql), "UPDATE meta SET applied_seq = %llu",
              (unsigned long long)applied_seq);
     rc = exec(l, sql);
@@ -565,6 +571,7 @@ static void rebuild_load(void *ctx, const struct load *load, enum load_status st
     struct rebuild *b = ctx;
     sqlite3_stmt *st = statement(b->l, STMT_REBUILD_LOAD);
 
+    ASSERT(status < ARRAY_LEN(name));
     if (b->rc == 0)
         b->rc = st == NULL ? -EIO : insert_load(b->l, load, 0);
     if (b->rc != 0)

@@ -115,6 +115,8 @@ static int file_append(struct spool_file *f, const uint8_t *bytes, size_t len)
     while (len > 0 && rc == 0) {
         size_t n = BUFFER_BYTES - f->fill < len ? BUFFER_BYTES - f->fill : len;
 
+        ASSERT(f->fill < BUFFER_BYTES);
+
         memcpy(f->s->buf + f->fill, bytes, n);
         f->fill += n;
         bytes += n;
@@ -161,11 +163,13 @@ static int file_fill(struct spool *s, int fd, const struct spool_job *j)
 {
     struct spool_file f = {.s = s, .fd = fd, .fill = head_make(s, j->plan)};
     int rc = s->storage.ops->allocate(s->storage.ctx, fd, f.fill + j->plan->bytes);
+    const uint64_t whole = f.fill + j->plan->bytes;
 
     for (uint32_t i = 0; rc == 0 && i < j->n_iov; i++)
         rc = file_append(&f, j->iov[i].iov_base, j->iov[i].iov_len);
     if (rc == 0 && f.fill > 0)
         rc = buffer_write(&f);
+    ASSERT(rc != 0 || (f.fill == 0 && f.offset == whole)); /* each line is there */
     if (rc == 0 && !CANARY(CANARY_SPOOL_SYNC))
         rc = s->storage.ops->sync(s->storage.ctx, fd);
     return rc;
