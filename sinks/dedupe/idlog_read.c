@@ -101,8 +101,13 @@ static void frame_visit(struct reading *r, const struct frame *f)
     struct id_reach reach = {0};
     size_t at = 0;
 
-    if (f->frame_no < r->log->frame_no)
-        return; /* written again after a failure that was none */
+    if (f->frame_no < r->log->frame_no) {
+        /* The latest one, written again after a failure: its first copy may be in memory only, so that
+         * this one's segment is needed as long. */
+        id_reach_raise(&r->segment->reach,
+                       r->last.payload != NULL ? &r->last_reach : &r->log->writing.reach);
+        return;
+    }
     r->log->frame_no = f->frame_no + 1;
     for (uint32_t i = 0; i < f->n_decisions; i++) {
         struct id_decision d;

@@ -225,6 +225,7 @@ void model_ids_lost(bool damaged)
 {
     model.forgets = true;
     model.damaged |= damaged;
+    sim_trace("  ids are lost%s", damaged ? ": a part of the log could not be read" : "");
 }
 
 /* The latest that the clock has shown since an event came. */
@@ -270,17 +271,19 @@ static bool may_be_forgotten(uint32_t a, uint32_t b)
            wall_high(first) - r->slack_us - low >= r->window_us;
 }
 
-/* Another one of the same id that is in an object, or may come to be in one, within the window. */
+/* Another one of the same id that is in an object, or may come to be in one, within the window. When
+ * decisions were forgotten, what an event was removed for may be decided anew and be removed for yet
+ * another one: that one is two windows away at most. */
 static uint32_t twin_find(uint32_t serial, bool in_object)
 {
     uint32_t kind = model.kind[serial];
+    int64_t within_us = model.rule[kind].window_us * (model.damaged ? 2 : 1);
 
     if (!has_id(serial) || model.id[serial] >= IDS)
         return 0;
     for (uint32_t t = model.last[kind][model.id[serial]]; t != 0; t = model.same[t]) {
         if (t != serial && model.known[t] && !model.replay[t] &&
-            (model.archived[t] > 0 || !in_object) &&
-            apart_min(t, serial) < model.rule[kind].window_us)
+            (model.archived[t] > 0 || !in_object) && apart_min(t, serial) < within_us)
             return t;
     }
     return 0;
