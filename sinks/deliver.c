@@ -515,7 +515,8 @@ static void parked_durable(struct sink *s, void *ctx)
 {
     struct delivery *d = ctx;
 
-    if (d->state == DELIVERY_PARKED) /* not on its way to the spool by now */
+    /* Not on its way to the spool by now; nor, from there, parked once more and tried again already. */
+    if (d->state == DELIVERY_PARKED && !d->resuming)
         loop_timer_set(s->loop, &d->retry, s->config.park_retry_us);
 }
 
