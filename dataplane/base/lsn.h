@@ -35,10 +35,10 @@ static inline uint32_t lsn_offset(lsn_t l)
     return (uint32_t)l;
 }
 
-/** Writes 32 lower-case hex digits, no NUL. */
+/** Writes 32 lower-case hex digits, no NUL. Thread: any. */
 void journal_uuid_hex(const struct journal_uuid *u, char *out);
 
-/** Reads 32 hex digits. @return 0 or -EINVAL. */
+/** Reads 32 hex digits. Thread: any. @return 0 or -EINVAL. */
 int journal_uuid_parse(const char *hex, struct journal_uuid *out);
 
 #endif

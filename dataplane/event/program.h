@@ -60,17 +60,17 @@ struct program_row {
 /** Compiles the columns of a schema. Thread: init.  Owner: the schema. @return 0; -ENOMEM. */
 int program_create(const struct schema_field *root, struct program **out) WARN_UNUSED;
 
-/** Frees it. NULL is allowed. */
+/** Frees it. NULL is allowed. Thread: init, control. */
 void program_destroy(struct program *p);
 
 /** Takes a thread's memory, for any number of programs. isa: of the parser whose events it is for, so
  * that nothing faster is used than what was asked for. Thread: init. @return 0; -ENOMEM. */
 int program_memory_create(enum json_isa isa, struct program_memory **out) WARN_UNUSED;
 
-/** Frees it. NULL is allowed. */
+/** Frees it. NULL is allowed. Thread: init, control. */
 void program_memory_destroy(struct program_memory *m);
 
-/** What program_memory_create() takes. */
+/** What program_memory_create() takes. Thread: any. */
 size_t program_memory_bytes(void);
 
 /**

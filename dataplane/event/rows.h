@@ -93,7 +93,7 @@ struct rows_counts {
 };
 
 /** Upper bound of what rows_encode() writes to, its own scratch included, for a line of this length.
- */
+ * Thread: any. */
 size_t rows_encoded_max(size_t line_len);
 
 /**

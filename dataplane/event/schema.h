@@ -86,12 +86,12 @@ struct schema {
 int schema_compile(struct span text, struct schema **out, char *error,
                    size_t error_len) WARN_UNUSED;
 
-/** Reads and compiles a schema file. Errors name the file. @return as schema_compile(), or the
- * read's -errno. */
+/** Reads and compiles a schema file. Errors name the file. Thread: init, control.  Owner: caller.
+ * @return as schema_compile(), or the read's -errno. */
 int schema_load(const char *file, struct schema **out, char *error, size_t error_len) WARN_UNUSED;
 
 /** The schema of tables for types without one: COLUMN_EVENT and the added columns but
- * COLUMN_OVERFLOW. */
+ * COLUMN_OVERFLOW. Thread: init, control.  Owner: caller. @return 0; -ENOMEM. */
 int schema_for_json(struct schema **out) WARN_UNUSED;
 
 /**
@@ -101,30 +101,30 @@ int schema_for_json(struct schema **out) WARN_UNUSED;
  */
 struct schema *schema_share(struct schema *s);
 
-/** Whether two schemas are the same in everything: columns, descriptions, limits, their order. */
+/** Whether two schemas are the same in everything: columns, descriptions, limits, order. Thread: any. */
 bool schema_same(const struct schema *a, const struct schema *b);
 
-/** Frees everything, unless others hold it. NULL is allowed. */
+/** Frees everything, unless others hold it. NULL is allowed. Thread: its holder's. */
 void schema_destroy(struct schema *s);
 
 /** The column of this name (exact case) in a RECORD, or NULL. Thread: any. */
 const struct schema_field *schema_field_find(const struct schema_field *record, struct span name);
 
-/** The top-level column of this name (exact case), or NULL. */
+/** The top-level column of this name (exact case), or NULL. Thread: any. */
 const struct schema_field *schema_find(const struct schema *s, struct span name);
 
-/** Whether a table may be clustered by a top-level column. */
+/** Whether a table may be clustered by a top-level column. Thread: any. */
 bool schema_may_cluster(const struct schema_field *f);
 
-/** Whether a RANGE may have elements of this type. */
+/** Whether a RANGE may have elements of this type. Thread: any. */
 bool schema_may_range(int type);
 
-/** BigQuery's legacy name of a type ("INTEGER", "RECORD", ...). */
+/** BigQuery's legacy name of a type ("INTEGER", "RECORD", ...). Thread: any. */
 const char *column_type_name(enum column_type type);
 
 /**
  * Compares with the "fields" array of an existing table. Names compare without case, types through
- * their aliases.
+ * their aliases. Thread: any.
  * @param patch receives the existing array with the missing NULLABLE or REPEATED columns added
  * (also nested), ready for tables.patch; heap memory that the caller frees; NULL when nothing is
  * missing.

@@ -14,7 +14,7 @@ struct ledger;
 /** Opens or creates the database. Thread: init. @return 0 or -errno (error says why). */
 int ledger_open(const char *path, struct ledger **out, char *error, size_t error_len) WARN_UNUSED;
 
-/** Closes it. NULL is allowed. */
+/** Closes it. NULL is allowed. Thread: whoever opened it. */
 void ledger_close(struct ledger *l);
 
 /** Totals of one type and sink. */
@@ -49,7 +49,7 @@ struct ledger_object {
 
 /**
  * Visits the objects that should now be in the bucket (confirmed, and not deleted staging ones), by
- * name in byte order. The visitor returns false to stop.
+ * name in byte order. The visitor returns false to stop. Thread: any, with a ledger of its own.
  */
 int ledger_each_object(struct ledger *l, bool (*visit)(void *ctx, const struct ledger_object *o),
                        void *ctx) WARN_UNUSED;
@@ -63,7 +63,7 @@ struct ledger_table {
     bool by_insert;    /* a plan of it went by insertAll: duplicates are possible */
 };
 
-/** Visits tables that loads or inserts went to. */
+/** Visits tables that loads or inserts went to. Thread: any, with a ledger of its own. */
 int ledger_each_table(struct ledger *l, void (*visit)(void *ctx, const struct ledger_table *t),
                       void *ctx) WARN_UNUSED;
 
