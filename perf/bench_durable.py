@@ -40,7 +40,7 @@ class Disk:
 
 
 def counters(server):
-    with urllib.request.urlopen(server.metrics, timeout=5) as answer:
+    with urllib.request.urlopen(server.metrics, timeout=60) as answer:
         text = answer.read().decode()
     return {name: sum(int(value) for value in re.findall(rf"^penstock_{name}_total\S* (\d+)$", text, re.M))
             for name in ("blocks_written", "journal_bytes")}

@@ -21,6 +21,7 @@ import urllib.request
 from bench_lib import BenchError, first, log, process_cpu, program, setting, task_cpu, tasks, workspace
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+START_S = 120  # of a daemon with 10,000 schemas, on a machine with other work
 CASES = {  # events a request, connections, bodies made up front
     "100/POST": (100, 64, 2000),
     "1/POST": (1, 256, 50000),
@@ -95,10 +96,10 @@ def on_core(core, idle=False, measured=False):
 
 
 def wait_for(url, child, good=200):
-    end = time.monotonic() + 30
+    end = time.monotonic() + START_S
     while time.monotonic() < end and child.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 if answer.status == good:
                     return
         except OSError:
@@ -112,7 +113,7 @@ def wait_for_spares(url):
     found, end = [], time.monotonic() + 30
     while time.monotonic() < end and (len(found) < 3 or len(set(found[-3:])) > 1):
         time.sleep(0.3)
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             found += [line for line in answer.read().decode().splitlines()
                       if line.startswith("penstock_journal_file_bytes")]
 

@@ -112,7 +112,7 @@ class Inputs(Penstock):
             yield self
 
     def received(self):
-        with urllib.request.urlopen(self.metrics, timeout=5) as answer:
+        with urllib.request.urlopen(self.metrics, timeout=60) as answer:
             found = re.findall(rf"^{self.counter}\S* (\d+)$", answer.read().decode(), re.M)
         return sum(int(value) for value in found)
 
