@@ -609,7 +609,7 @@ static void types_ahead(struct ingest *in, uint32_t n)
     struct span name[BATCH];
 
     static_assert(BATCH <= TYPES_AT_ONCE_MAX, "as many at once");
-    ASSERT_HOT(n <= BATCH && in->body_type == NULL);
+    ASSERT_HOT(n > 0 && n <= BATCH && in->body_type == NULL);
     for (uint32_t i = 0; i < n; i++) {
         const struct json_event *ev = &in->event[i];
         const struct json_field *f = &ev->field[in->type_path];

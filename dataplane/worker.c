@@ -337,12 +337,15 @@ static void blocks_register(struct worker *w)
 
 static void malloc_counter_find(struct worker *w)
 {
-#ifndef PENSTOCK_NO_JEMALLOC
-    size_t len = sizeof(w->malloc_counter);
+    uint64_t *counter = NULL;
 
-    if (mallctl("thread.allocatedp", &w->malloc_counter, &len, NULL, 0) != 0)
-        w->malloc_counter = NULL;
+#ifndef PENSTOCK_NO_JEMALLOC
+    size_t len = sizeof(counter);
+
+    if (mallctl("thread.allocatedp", &counter, &len, NULL, 0) != 0)
+        counter = NULL;
 #endif
+    w->malloc_counter = counter;
 }
 
 struct io_uring_sqe *worker_sqe(struct worker *w)
