@@ -82,20 +82,22 @@ static void header_make(const struct id_log *l, uint8_t *out)
     memcpy(out + 8, &crc, 4);
 }
 
-/* Frames [decisions, low and high byte of the length, payload]... of the input. @return where they end. */
+/* Frames [decisions - 1, low and high byte of the length - 1, payload]... of the input.
+ * @return where they end. */
 static size_t frames_make(uint8_t *out, const uint8_t *data, size_t size, struct seen *expected)
 {
     size_t at = ID_HEADER_BYTES;
 
-    for (uint64_t no = 0; size >= 3; no++) {
-        size_t len = data[1] | (size_t)data[2] << 8;
+    for (uint64_t no = 0; size > 3; no++) {
+        size_t len = 1 + (data[1] | (size_t)data[2] << 8);
+        uint32_t n = 1u + data[0]; /* nobody writes a frame of none */
 
         len = len < size - 3 ? len : size - 3;
         if (at + ID_FRAME_BYTES + len + ID_FRAME_ALIGN > BYTES_MAX)
             break;
         memcpy(out + at + ID_FRAME_BYTES, data + 3, len);
-        id_frame_seal(out + at, len, data[0], SEGMENT_NO, at, no);
-        expect_payload(expected, data + 3, len, data[0]);
+        id_frame_seal(out + at, len, n, SEGMENT_NO, at, no);
+        expect_payload(expected, data + 3, len, n);
         at += align_up(ID_FRAME_BYTES + len, ID_FRAME_ALIGN);
         data += 3 + len;
         size -= 3 + len;
