@@ -43,11 +43,12 @@ def run(*argv):
 
 
 def own_mounts():
-    """Mounts of this process and its children go with them, however they end."""
+    """Mounts of this process and its children go with them, however they end. Below chroot, where / is no mount
+    point, Disk.__exit__ alone takes them away."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) != 0:
         raise CannotRun(f"mount namespace: {os.strerror(ctypes.get_errno())}")
-    run("mount", "--make-rprivate", "/")
+    subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False)
 
 
 class Disk:

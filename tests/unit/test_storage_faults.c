@@ -411,5 +411,6 @@ int main(void)
     };
 
     log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    writer_retry_us = 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
