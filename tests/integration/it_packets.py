@@ -628,7 +628,7 @@ def test_drain():
         write_pcap(place.file("in.pcap"), [frame(ipv4(event("again", i))) for i in range(100)])
         daemon = start(place, cloud, f"net_pcap0,rx_pcap={place.file('in.pcap')},infinite_rx=1",
                        block={"bytes": "64KiB"}, http={"event_max": "64KiB", "body_max": "1MiB"},
-                       types={"sampling": 0.05})  # as fast as they come, more than a busy machine delivers soon
+                       types={"sampling": 0.01})  # as fast as they come, more than a busy machine delivers soon
         until(lambda: daemon.status()["dpdk"]["taken"] > 100, 20, "packets")
         status, text = daemon.cli("drain")
         expect(status == 0, "drain gave", status, text[:600])
