@@ -92,8 +92,9 @@ test-integration: all ## integration tests only: real daemon, real local cloud
 	$(Q)tests/run.sh integration
 
 SCHEDULES ?= 10000
-test-fault: all $(UNIT_BIN) $(SIM_BIN) ## simulated disk (SCHEDULES, SEED), kill -9, misbehaving cloud, failing disk
-	$(Q)PENSTOCK_SCHEDULES=$(SCHEDULES) $(if $(SEED),PENSTOCK_SEED=$(SEED)) tests/run.sh fault
+KILLS     ?= 100
+test-fault: all $(UNIT_BIN) $(SIM_BIN) ## simulated disk (SCHEDULES, SEED), kill -9 (KILLS), misbehaving cloud, failing disk
+	$(Q)PENSTOCK_SCHEDULES=$(SCHEDULES) PENSTOCK_KILLS=$(KILLS) TEST_TIMEOUT=$${TEST_TIMEOUT:-1800} $(if $(SEED),PENSTOCK_SEED=$(SEED)) tests/run.sh fault
 
 SOAK_SECONDS ?= 1800
 soak: all ## half an hour of mixed load, faults and restarts: memory flat, verify clean (SOAK_SECONDS)
