@@ -261,14 +261,6 @@ static void lost(struct owner *o, const struct gcs_claim_facts *f, const char *w
 
 /* ---- who is it? ---- */
 
-static bool is_known(const struct owner *o, const struct gcs_claim_facts *f)
-{
-    const struct owner_record *r = owner_file_record(o->file);
-
-    ASSERT(f->token[0] != '\0');
-    return strcmp(f->token, r->token) == 0 || strcmp(f->token, r->next) == 0;
-}
-
 /* Whether the object has seen a journal further than it was here at start: then this is an older copy. */
 static bool is_ahead(const struct owner *o, const struct gcs_claim_facts *f)
 {
@@ -325,15 +317,16 @@ static void claim_write(struct owner *o, int64_t now_us)
     struct owner_record *r = owner_file_record(o->file);
 
     ASSERT(!gcs_claim_busy(&o->claim));
-    if (strcmp(r->token, o->mine.token) != 0 && strcmp(r->next, o->mine.token) != 0) {
+    if (!owner_record_knows(r, o->mine.token)) {
+        struct owner_record before = *r;
         int rc;
 
-        snprintf(r->next, sizeof(r->next), "%s", o->mine.token);
+        owner_record_claim(r, o->mine.token);
         rc = owner_file_write(o->file);
         if (rc != 0) {
             char text[REASON_TEXT_BYTES];
 
-            snprintf(r->next, sizeof(r->next), "-");
+            *r = before;
             snprintf(text, sizeof(text), "%.400s/owner cannot be written: %s", o->config.data_dir,
                      strerror(-rc));
             say(o, owner_state(o), text);
@@ -376,8 +369,11 @@ static void watch(struct owner *o, const struct gcs_claim_facts *f, int64_t now_
 
 static void read_found(struct owner *o, const struct gcs_claim_facts *f, int64_t now_us)
 {
-    bool mine = strcmp(f->run, o->mine.run) == 0;
+    struct owner_record *r = owner_file_record(o->file);
+    bool mine = strcmp(f->run, o->mine.run) == 0, known = owner_record_knows(r, f->token);
 
+    if (known) /* its claim held, though no answer came; to be kept when ours is added to `next` */
+        snprintf(r->token, sizeof(r->token), "%s", f->token);
     o->generation = f->generation;
     o->retry_us = 0;
     ASSERT(owner_state(o) != OWNER_LOST);
@@ -387,7 +383,7 @@ static void read_found(struct owner *o, const struct gcs_claim_facts *f, int64_t
         lost(o, f, "this data directory has been taken over");
     else if (o->config.adopt)
         claim_write(o, now_us);
-    else if (!is_known(o, f))
+    else if (!known)
         lost(o, f, "a copy of this data directory has been in use");
     else if (is_ahead(o, f))
         lost(o, f, "this is an older state of a data directory");
@@ -404,7 +400,7 @@ static void held(struct owner *o, const struct gcs_claim_facts *f, int64_t now_u
     struct owner_record *r = owner_file_record(o->file);
 
     ASSERT(f != NULL);
-    if (strcmp(r->token, o->mine.token) != 0) {
+    if (strcmp(r->next, "-") != 0) {
         snprintf(r->token, sizeof(r->token), "%s", o->mine.token);
         snprintf(r->next, sizeof(r->next), "-");
         if (owner_file_write(o->file) != 0) /* `next` is there, and means the same */

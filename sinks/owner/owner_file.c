@@ -18,8 +18,8 @@
 #define PATH_BYTES 4400
 #define TEXT_BYTES 2048
 
-static_assert(OWNER_ID_BYTES + OWNER_NODE_BYTES + 2 * OWNER_BUCKET_BYTES + 5 * OWNER_TOKEN_BYTES +
-                      250 <
+static_assert(OWNER_ID_BYTES + OWNER_NODE_BYTES + 2 * OWNER_BUCKET_BYTES + 3 * OWNER_TOKEN_BYTES +
+                      2 * OWNER_CLAIMS_BYTES + 250 <
                   TEXT_BYTES,
               "a record fits its slot");
 
@@ -58,10 +58,43 @@ bool owner_record_read(const char *text, struct owner_record *out)
     return sscanf(text,
                   "penstock-owner 1\nseq %" SCNu64 "\ninode %" SCNu64 "\nborn %" SCNd64
                   "\nmachine %64s\nnode %127s\nlog %32s\nbucket %223s\ntoken %32s\nnext "
-                  "%32s\nbefore %223s %32s %32s\n",
+                  "%263s\nbefore %223s %32s %263s\n",
                   &out->seq, &out->inode, &out->born_ns, out->machine, out->node, out->log,
                   out->bucket, out->token, out->next, out->before_bucket, out->before_token,
                   out->before_next) == 12;
+}
+
+/* ---- tokens ---- */
+
+bool owner_record_knows(const struct owner_record *r, const char *token)
+{
+    size_t len = strlen(token);
+
+    ASSERT(len > 0);
+    if (strcmp(r->token, token) == 0)
+        return true;
+    for (const char *at = r->next; at != NULL && *at != '\0'; at += strcspn(at, ",")) {
+        at += *at == ',';
+        if (strcspn(at, ",") == len && memcmp(at, token, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+void owner_record_claim(struct owner_record *r, const char *token)
+{
+    size_t len = strcmp(r->next, "-") == 0 ? 0 : strlen(r->next);
+
+    ASSERT(strlen(token) == OWNER_TOKEN_BYTES - 1 && !owner_record_knows(r, token));
+    r->next[len] = '\0';
+    while (len + 1 + OWNER_TOKEN_BYTES > sizeof(r->next)) {
+        size_t oldest = strcspn(r->next, ",");
+
+        oldest += r->next[oldest] == ',';
+        len -= oldest;
+        memmove(r->next, r->next + oldest, len + 1);
+    }
+    snprintf(r->next + len, sizeof(r->next) - len, "%s%s", len > 0 ? "," : "", token);
 }
 
 /* ---- where it is ---- */

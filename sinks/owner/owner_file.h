@@ -14,6 +14,8 @@
 #include "dataplane/base/compiler.h"
 
 #define OWNER_TOKEN_BYTES  33 /* 32 hex digits and a NUL */
+#define OWNER_CLAIMS_MAX   8 /* starts that are killed one after the other, each with an answer due */
+#define OWNER_CLAIMS_BYTES (OWNER_CLAIMS_MAX * OWNER_TOKEN_BYTES) /* with commas between */
 #define OWNER_BUCKET_BYTES 224
 #define OWNER_NODE_BYTES   128
 #define OWNER_ID_BYTES     65
@@ -29,10 +31,10 @@ struct owner_record {
     char log[OWNER_TOKEN_BYTES];     /* the delivery log that the tokens are of */
     char bucket[OWNER_BUCKET_BYTES]; /* the bucket that the tokens are in */
     char token[OWNER_TOKEN_BYTES];   /* of the last claim that is known to have held, or "-" */
-    char next[OWNER_TOKEN_BYTES];    /* of a claim that may have been made, or "-" */
+    char next[OWNER_CLAIMS_BYTES]; /* of claims that may have been made, the oldest first, or "-" */
     char before_bucket[OWNER_BUCKET_BYTES]; /* the same of the bucket before this one */
     char before_token[OWNER_TOKEN_BYTES];
-    char before_next[OWNER_TOKEN_BYTES];
+    char before_next[OWNER_CLAIMS_BYTES];
 };
 
 struct owner_file;
@@ -55,6 +57,12 @@ struct owner_record *owner_file_record(struct owner_file *f);
 
 /** Writes the record, durably. @return 0 or -errno; then the file still says what it said. */
 int owner_file_write(struct owner_file *f) WARN_UNUSED;
+
+/** Whether a token that the object shows is this directory's: held, or of a claim that may have been made. */
+bool owner_record_knows(const struct owner_record *r, const char *token) WARN_UNUSED;
+
+/** Adds a claim that is going to be made; of OWNER_CLAIMS_MAX the oldest is forgotten. */
+void owner_record_claim(struct owner_record *r, const char *token);
 
 /** Reads one slot's text (NUL-terminated). @return false when it is none, or its check does not hold. */
 bool owner_record_read(const char *text, struct owner_record *out) WARN_UNUSED;

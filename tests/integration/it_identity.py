@@ -292,5 +292,29 @@ def test_bucket_away():
         daemon.stop()
 
 
+def test_killed_while_claiming():
+    """Starts that are killed one after the other, the first with its claim made and the answer lost, the others with a
+    claim that never came: what the bucket says is still known as this directory's."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = owned(place, cloud)
+        daemon.post_ok(body(0, 100))
+        daemon.flush()
+        daemon.kill()
+        for fault in [{"lose_answer": True}] + [{"reset": True}] * 12:
+            cloud.fault(method="POST", path_contains="/upload/", **fault)
+            daemon.process = daemon.launch()
+            until(lambda: cloud.faults()["faults"][0]["hits"] > 0, 30, "a claim")
+            daemon.kill()
+            cloud.clear_faults()
+        daemon.start()
+        daemon.post_ok(body(100, 100))
+        daemon.flush()
+        equal(archived(cloud), list(range(200)), "events")
+        equal(daemon.status()["owner"], {"state": "held", "text": ""}, "owner")
+        daemon.stop()
+
+
 sys.exit(run_tests([test_wiped, test_parts_wiped, test_older_copy, test_copied, test_cloned, test_other_machine,
-                    test_bucket_changes, test_older_backup, test_same_node, test_bucket_away]))
+                    test_bucket_changes, test_older_backup, test_same_node, test_bucket_away,
+                    test_killed_while_claiming]))
