@@ -472,6 +472,33 @@ def test_open_loop():
     server.stop()
 
 
+def test_warm_up():
+    """Requests meant for the warm-up are sent and counted, but have no latency. Half of 100 are."""
+    server = Server()
+    result = report("--target", server.url, "--rate", 100, "--duration", 1, "--warm-up", 0.5)
+    assert result["acked"] + result["unsent"] == 100 and server.received == result["requests"], result
+    measured = sum(count for _, count in result["latency_histogram_ms"])
+    assert measured == 50 - result["unsent"], result
+    for wrong in (["--duration", 1, "--warm-up", 1], ["--out", "-", "--warm-up", 1], ["--warm-up", -1]):
+        assert "--warm-up" in run(*wrong, check=2)[1]
+    server.stop()
+
+
+def test_lateness():
+    """What a client that is behind adds to latencies is told apart."""
+    def behave(*_):
+        time.sleep(0.05)
+        return "ok"
+
+    server = Server(behave)
+    result = report("--target", server.url, "--rate", 100, "--count", 5, "--batch", 1, "--connections", 1)
+    late, latency = result["lateness_ms"], result["latency_ms"]
+    assert late["max"] >= 160 and latency["max"] >= late["max"] + 50, result  # the last: 40 ms after the first
+    result = report("--target", server.url, "--count", 5, "--batch", 1, "--connections", 1)
+    assert result["lateness_ms"]["max"] == 0 and result["latency_ms"]["p50"] >= 50, result
+    server.stop()
+
+
 def test_behind():
     """A server that answers nothing cannot slow the schedule; what was not sent is counted."""
     server = Server(lambda *_: "silent")

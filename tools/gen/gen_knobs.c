@@ -210,6 +210,8 @@ const struct gen_knob gen_knobs[] = {
      PARSED(parse_types)},
     {"count", "N", "stop after N events (1000, unless --duration is given)", PARSED(parse_count)},
     {"duration", "S", "stop after S seconds", NUMBER(GEN_KNOB_DOUBLE, duration_s, 0.001, 1e7)},
+    {"warm-up", "S", "leave the first S seconds out of latencies (0)",
+     NUMBER(GEN_KNOB_DOUBLE, warm_up_s, 0, 1e7)},
     {"rate", "E", "open loop at E events a second; without it as fast as answers come",
      NUMBER(GEN_KNOB_DOUBLE, rate, 0.001, 1e9)},
     {"connections", "C", "connections in all (16)", NUMBER(GEN_KNOB_U32, connections, 1, 100000)},

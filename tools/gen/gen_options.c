@@ -130,6 +130,12 @@ static const char *find_conflict(const struct gen_options *o)
     if (o->log != NULL && o->pregenerate > 0) {
         return "--log does not go with --pregenerate, which sends the same ids again and again";
     }
+    if (o->warm_up_s > 0 && o->duration_s > 0 && o->warm_up_s >= o->duration_s) {
+        return "--warm-up is not shorter than --duration: nothing would be measured";
+    }
+    if (o->warm_up_s > 0 && o->out != NULL) {
+        return "--warm-up goes with a server: a file has no latencies";
+    }
     if (o->threads > o->connections) {
         return "--threads is more than --connections: each thread needs one at least";
     }

@@ -22,6 +22,7 @@ struct gen_options {
     /* How much and how fast. */
     uint64_t count;    /* events in all; UINT64_MAX: no limit */
     double duration_s; /* 0: no limit */
+    double warm_up_s;  /* requests of this long are in no latency */
     double rate;       /* events a second, open loop; 0: closed loop at full speed */
     uint32_t batch;    /* events a request */
 

@@ -46,6 +46,7 @@ void gen_plan_start_clock(struct gen_plan *p)
 {
     const struct gen_options *o = p->options;
     p->start_ns = gen_clock_ns();
+    p->measure_ns = p->start_ns + (int64_t)(o->warm_up_s * (double)GEN_NS_A_SECOND);
     p->send_end_ns = INT64_MAX;
     if (o->duration_s > 0) {
         p->send_end_ns = p->start_ns + (int64_t)(o->duration_s * (double)GEN_NS_A_SECOND) +

@@ -22,6 +22,7 @@ struct gen_plan {
     struct gen_acklog *log;   /* NULL: none */
     _Atomic int *stop;        /* enum gen_stop */
     int64_t start_ns;
+    int64_t measure_ns;  /* requests meant to go before this are in no latency: --warm-up */
     int64_t send_end_ns; /* nothing is sent after this; INT64_MAX: no limit */
     uint64_t seq_max;
     _Atomic uint64_t next_seq;

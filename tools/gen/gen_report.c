@@ -49,9 +49,9 @@ static const struct percentile percentiles[] = {
 
 enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
 
-static double percentile_ms(const struct gen_result *result, size_t i)
+static double percentile_ms(const struct gen_hist *h, size_t i)
 {
-    return (double)gen_hist_percentile(&result->latency, percentiles[i].percent) / 1e6;
+    return (double)gen_hist_percentile(h, percentiles[i].percent) / 1e6;
 }
 
 void gen_report_text(FILE *to, const struct gen_result *result)
@@ -83,7 +83,7 @@ void gen_report_text(FILE *to, const struct gen_result *result)
     if (result->latency.count > 0) {
         fprintf(to, "latency ms:");
         for (size_t i = 0; i < PERCENTILES; i++) {
-            fprintf(to, " %s %.3f", percentiles[i].name, percentile_ms(result, i));
+            fprintf(to, " %s %.3f", percentiles[i].name, percentile_ms(&result->latency, i));
         }
         fprintf(to, " max %.3f\n", (double)result->latency.max_ns / 1e6);
     }
@@ -114,6 +114,15 @@ static void put_json_statuses(FILE *to, const struct gen_stats *s)
     fputc('}', to);
 }
 
+static void put_json_percentiles(FILE *to, const char *name, const struct gen_hist *h)
+{
+    fprintf(to, ",\"%s\":{", name);
+    for (size_t i = 0; i < PERCENTILES; i++) {
+        fprintf(to, "\"%s\":%.6f,", percentiles[i].name, percentile_ms(h, i));
+    }
+    fprintf(to, "\"max\":%.6f}", (double)h->max_ns / 1e6);
+}
+
 /* Only the JSON report has it: milliseconds up to which, and how many above the one before. */
 static void put_json_histogram(FILE *to, const struct gen_hist *h)
 {
@@ -140,11 +149,8 @@ void gen_report_json(FILE *to, const struct gen_result *result)
             ",\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"events_per_s\":%.1f,\"mb_per_s\":%.3f",
             result->unsent, result->seconds, result->cpu_seconds,
             per_second(result, GEN_COUNT_acked), per_second(result, GEN_COUNT_acked_bytes) / 1e6);
-    fprintf(to, ",\"latency_ms\":{");
-    for (size_t i = 0; i < PERCENTILES; i++) {
-        fprintf(to, "\"%s\":%.6f,", percentiles[i].name, percentile_ms(result, i));
-    }
-    fprintf(to, "\"max\":%.6f}", (double)result->latency.max_ns / 1e6);
+    put_json_percentiles(to, "latency_ms", &result->latency);
+    put_json_percentiles(to, "lateness_ms", &result->lateness);
     put_json_histogram(to, &result->latency);
     fprintf(to, ",\"error\":");
     put_json_string(to, result->error);

@@ -23,9 +23,10 @@ enum gen_stop {
 
 struct gen_result {
     struct gen_stats stats;
-    struct gen_hist latency; /* of answered requests, from the intended send time */
-    double seconds;          /* from the first request to the last answer */
-    double cpu_seconds;      /* of this process meanwhile: how busy the generator was */
+    struct gen_hist latency;  /* of answered requests, from the intended send time */
+    struct gen_hist lateness; /* of the same, from there until they were sent: our own part of it */
+    double seconds;           /* from the first request to the last answer */
+    double cpu_seconds;       /* of this process meanwhile: how busy the generator was */
     uint64_t unsent; /* events whose send time came but that were not sent: open loop, behind */
     char error[GEN_ERROR_BYTES_MAX]; /* the first thing that went wrong on a connection or file */
 };
