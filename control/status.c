@@ -179,11 +179,13 @@ static void json_inputs(const struct totals *t, struct textbuf *b)
 {
     ASSERT(t != NULL);
     textbuf_add(b,
-                ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64
+                ",\"tcp\":{\"connections\":%" PRIu64 ",\"lines\":%" PRIu64 ",\"waiting\":%" PRIu64,
+                t->tcp_connections, t->tcp_lines, t->tcp_waiting);
+    json_reasons(t->tcp_dropped, "dropped_lines", REASON_DEAD_END + 1, REASON_END, b);
+    textbuf_add(b,
                 "},\"udp\":{\"datagrams\":%" PRIu64 ",\"kernel_drops\":%" PRIu64
                 ",\"dropped_lines\":%" PRIu64,
-                t->tcp_connections, t->tcp_lines, t->tcp_waiting, t->udp_datagrams,
-                t->udp_kernel_drops, t->udp_dropped_lines);
+                t->udp_datagrams, t->udp_kernel_drops, t->udp_dropped_lines);
     json_reasons(t->udp_dropped, "dropped", REASON_DEAD_END + 1, REASON_END, b);
     textbuf_add(b, "}");
 }
@@ -326,6 +328,7 @@ static void text_inputs(const struct status *s, struct textbuf *b)
                     "  by TCP       %12" PRIu64 "  lines on %" PRIu64 " connections now, %" PRIu64
                     " waiting for room\n",
                     t->tcp_lines, t->tcp_connections, t->tcp_waiting);
+    text_reasons(t->tcp_dropped, "TCP dropped", REASON_DEAD_END + 1, REASON_END, b);
     if (t->injections > 0)
         textbuf_add(b, "  injected     %12" PRIu64 "  documents in %" PRIu64 " batches\n",
                     t->injected, t->injections);

@@ -51,6 +51,7 @@ static void add_worker(struct totals *t, const struct worker_stats *s)
     t->packet_dropped_lines += READ(s->packet_dropped_lines);
     for (int i = 0; i < REASON_END; i++) {
         t->reason[i] += READ(s->reason[i]);
+        t->tcp_dropped[i] += READ(s->tcp_dropped[i]);
         t->udp_dropped[i] += READ(s->udp_dropped[i]);
         t->packet_dropped[i] += READ(s->packet_dropped[i]);
     }

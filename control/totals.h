@@ -43,7 +43,7 @@ struct totals {
     uint64_t requests, body_bytes, events, event_bytes, dead_letters, late, bad_time, normalized;
     uint64_t sampled_out;
     uint64_t durable, journal_bytes, journal_errors, connections, lane_skips;
-    uint64_t tcp_connections, tcp_lines, tcp_waiting;
+    uint64_t tcp_connections, tcp_lines, tcp_waiting, tcp_dropped[REASON_END];
     uint64_t injections, injected; /* batches and documents of backfill and replay */
     uint64_t udp_datagrams, udp_kernel_drops, udp_dropped_lines, udp_dropped[REASON_END];
     uint64_t packet_received, packet_datagrams, packet_forwarded, packet_returned, packet_send_full;

@@ -676,7 +676,7 @@ static bool types_allowed(struct ingest *in, const struct ingest_body *body,
     return true;
 }
 
-/* Refuses a body for a type of which nothing is taken now. Lines of a stream only wait. */
+/* Refuses a body for a type of which nothing is taken now. Of a stream's lines the one will come alone. */
 static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *body,
                                   const struct live_type *type, struct ingest_result *out)
 {
@@ -684,7 +684,7 @@ static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *b
         type->name.len > 0 ? types_get(in->types, type->name) : types_unknown(in->types);
 
     ASSERT(type->refused);
-    if (slot != NULL && !body->lines)
+    if (slot != NULL && (!body->lines || body->n_lines == 1))
         stat_add(&slot->shown->refused, 1);
     out->refused = REASON_TYPE_PARKED;
     out->refused_type = type->name;

@@ -4,6 +4,10 @@
  * holds its bytes and reads no more until there is, for as long as it takes. What it holds lies in
  * buffers of the TCP inputs' own, so that HTTP goes on.
  *
+ * A type of which nothing is taken now may stay so for days. No stream waits for it: where nobody counts
+ * lines, those of the type are dropped; an acked stream, whose client counts, ends in front of the first,
+ * so that the client can send again from there.
+ *
  * Whatever a stream holds or waits for, it cannot come to a standstill: who waits for a lease holds
  * receive buffers at most, and who has a lease receives into it and needs no buffer.
  */
@@ -17,8 +21,8 @@
 #include "dataplane/base/mem.h"
 #include "dataplane/worker_internal.h"
 
-#define TYPE_WAIT_US   100000 /* between two tries of a stream whose next line is refused */
-#define LINE_SLACK     64     /* white space around the largest event */
+#define LINE_SLACK     64      /* white space around the largest event */
+#define REFUSED_US     1000000 /* clients whose stream was ended for a type come again at once */
 #define LINGER_US      1000000
 #define BUFFERS_IN_USE 16       /* 1 MiB of 64 KiB each: 7 % more bytes a second than with all 64 */
 #define ACK_US         30000000 /* for a client to take its last acknowledgement */
@@ -283,7 +287,8 @@ static void linger_start(struct worker *w, struct stream *s)
 static void stream_settle(struct worker *w, struct stream *s)
 {
     ASSERT(s->state != STREAM_FREE);
-    if (s->state == STREAM_ENDING && s->n_marks == 0 && s->confirmed == s->sent && !s->send_busy)
+    if (s->state == STREAM_ENDING && s->n_marks == 0 && s->confirmed == s->sent && !s->send_busy &&
+        (w->now_us >= s->hold_us || worker_draining(w)))
         linger_start(w, s);
 }
 
@@ -291,18 +296,42 @@ static void stream_end(struct worker *w, struct stream *s)
 {
     ASSERT(s->state == STREAM_READING && !s->holds_buffer);
     s->state = STREAM_ENDING;
-    s->deadline_us = INT64_MAX;
+    s->deadline_us = s->send_busy ? w->now_us + ACK_US : INT64_MAX;
     if (!s->receive_busy) /* or the kernel may still write to it */
         lease_release(w->leases, &s->lease);
     stream_settle(w, s);
 }
 
+/* Lines that were received and are not taken. Those of an acked stream are not lost: its client knows. */
+static void count_dropped(struct worker *w, const struct stream *s, enum reason reason,
+                          uint32_t n_lines)
+{
+    ASSERT(reason > REASON_DEAD_END && reason < REASON_END);
+    stat_add(&w->stats.reason[reason], n_lines);
+    if (!s->acked)
+        stat_add(&w->stats.tcp_dropped[reason], n_lines);
+}
+
 /* The stream is ended by us, in the middle of a line perhaps. */
 static void stream_cut(struct worker *w, struct stream *s, enum reason reason)
 {
-    ASSERT(reason > REASON_DEAD_END);
     s->counted = lines_partial(&s->lines);
-    stat_add(&w->stats.reason[reason], s->counted ? 1 : 0);
+    s->cut_for = (uint8_t)reason;
+    count_dropped(w, s, reason, s->counted ? 1 : 0);
+    stream_end(w, s);
+}
+
+/*
+ * Ends an acked stream in front of a line of a refused type. What the client has not heard of it has to
+ * send again, so nothing is kept but the connection, for a while.
+ */
+static COLD_PATH void stream_refuse(struct worker *w, struct stream *s)
+{
+    ASSERT(s->acked && s->type_refused && !s->receive_busy);
+    count_dropped(w, s, REASON_TYPE_PARKED, lines_drop(&s->lines, &s->counted));
+    buffer_drop(w, s);
+    s->cut_for = REASON_TYPE_PARKED;
+    s->hold_us = w->now_us + REFUSED_US;
     stream_end(w, s);
 }
 
@@ -424,12 +453,15 @@ static uint32_t count_lines(const char *p, uint32_t len)
     return p[len - 1] == '\n' ? n : n + 1;
 }
 
-/* A shorter piece of whole lines; len itself when it is one line. */
-static uint32_t shorten(const char *p, uint32_t len)
+/* Whole lines of at most max bytes; but one at least. */
+static uint32_t shorten(const char *p, uint32_t len, uint32_t max)
 {
-    const char *newline = memrchr(p, '\n', len / 2);
+    const char *newline;
 
     ASSERT_HOT(len > 0);
+    if (len <= max)
+        return len;
+    newline = memrchr(p, '\n', max);
     if (newline == NULL)
         newline = memchr(p, '\n', len);
     return newline != NULL ? (uint32_t)(newline + 1 - p) : len;
@@ -447,19 +479,32 @@ static void count_taken(struct worker *w, struct stream *s, uint32_t n_lines)
     stat_add(&w->stats.tcp_lines, n_lines);
 }
 
-/* Nothing was taken: because of a type of which nothing is taken now? Then other streams need not
- * wait, and this one need not try all the time. */
-static void type_wait(const struct worker *w, struct stream *s)
+/*
+ * Nothing was taken of a line, for want of room or because of its type. @return true when it is dropped
+ * for its type. The next lines are tried one by one then, and again more and more at once: each look into
+ * a piece with such a line costs a parse.
+ */
+static bool line_dropped(struct worker *w, struct stream *s)
 {
-    s->type_refused = w->result.refused == REASON_TYPE_PARKED;
-    s->retry_us = w->now_us + TYPE_WAIT_US;
+    if (w->result.refused != REASON_TYPE_PARKED)
+        return false;
+    if (s->acked) {
+        s->type_refused = true;
+        return false;
+    }
+    ASSERT_HOT(w->result.last_seq == 0);
+    count_dropped(w, s, REASON_TYPE_PARKED, 1);
+    s->n_events++;
+    s->step = 1;
+    return true;
 }
 
-/* Takes as many whole lines as there is room for. @return their bytes; 0: no room. */
+/* Takes as many whole lines as there is room for, or drops one that is refused. @return their bytes; 0: it
+ * cannot go on. */
 static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct lines_piece *piece)
 {
     struct ingest_body body = {.buf = piece->ptr,
-                               .len = piece->len,
+                               .len = shorten(piece->ptr, piece->len, s->step),
                                .source = s->source,
                                .lines = true,
                                .position = s->n_events};
@@ -471,13 +516,13 @@ static uint32_t lines_ingest(struct worker *w, struct stream *s, const struct li
         ingest_body(w->ingest, &body, &w->result);
         if (w->result.refused == REASON_NONE)
             break;
-        less = shorten(body.buf, (uint32_t)body.len);
-        if (less == body.len) {
-            type_wait(w, s);
-            return 0;
-        }
+        less = shorten(body.buf, (uint32_t)body.len, (uint32_t)body.len / 2);
+        if (less == body.len)
+            return line_dropped(w, s) ? less : 0;
         body.len = less;
     }
+    if (unlikely(s->step != UINT32_MAX))
+        s->step = body.len > RECEIVE_BYTES ? UINT32_MAX : 2 * (uint32_t)body.len;
     count_taken(w, s, body.n_lines);
     return (uint32_t)body.len;
 }
@@ -489,11 +534,10 @@ static bool head_ingest(struct worker *w, struct stream *s, const struct lines_p
         .buf = piece->ptr, .len = piece->len, .source = s->source, .position = s->n_events};
 
     ingest_dead(w->ingest, &body, REASON_OVERSIZE, "only the head of the line is kept", &w->result);
-    if (w->result.refused != REASON_NONE) {
-        type_wait(w, s);
-        return false;
-    }
+    if (w->result.refused != REASON_NONE)
+        return line_dropped(w, s);
     count_taken(w, s, 0);
+    stat_add(&w->stats.tcp_lines, 1);
     return true;
 }
 
@@ -510,7 +554,7 @@ static bool lease_grow(struct worker *w, struct stream *s, uint32_t need)
     return true;
 }
 
-/* Takes what has been received. @return false when the stream has to wait. */
+/* Takes what has been received. @return false when the stream has to wait, or to end (type_refused). */
 static bool lines_take(struct worker *w, struct stream *s)
 {
     struct lines_piece piece;
@@ -536,7 +580,6 @@ static bool lines_take(struct worker *w, struct stream *s)
             break;
         case LINES_PASSED:
             s->n_lines++;
-            stat_add(&w->stats.tcp_lines, 1);
             break;
         case LINES_GROW:
             s->wants_lease = true;
@@ -570,6 +613,10 @@ static void stream_run(struct worker *w, struct stream *s)
 
     ASSERT_HOT(s->state == STREAM_READING);
     mark_set(w, s);
+    if (unlikely(s->type_refused)) {
+        stream_refuse(w, s);
+        return;
+    }
     if (!done) {
         s->state = STREAM_WAITING;
         queue_push(&t->stalled, &t->stalled_last, s);
@@ -589,14 +636,15 @@ static bool stream_unstall(struct worker *w, struct stream *s)
     bool done;
 
     ASSERT_HOT(s->state == STREAM_WAITING);
-    if (s->type_refused && w->now_us < s->retry_us)
-        return false;
-    s->type_refused = false;
     done = lines_take(w, s);
     mark_set(w, s);
-    if (!done)
+    if (!done && !s->type_refused)
         return false;
     s->state = STREAM_READING;
+    if (s->type_refused) {
+        stream_refuse(w, s);
+        return true;
+    }
     s->idle_us = s->line_us = w->now_us; /* the wait was ours */
     stream_continue(w, s);
     return true;
@@ -614,8 +662,8 @@ bool streams_unstall(struct worker *w)
         struct stream *next = s->next;
 
         s->next = NULL;
-        if ((no_room && !s->wants_lease && !s->type_refused) || !stream_unstall(w, s)) {
-            no_room |= !s->wants_lease && !s->type_refused;
+        if ((no_room && !s->wants_lease) || !stream_unstall(w, s)) {
+            no_room |= !s->wants_lease;
             queue_push(&t->stalled, &t->stalled_last, s);
         } else {
             t->n_waiting--;
@@ -642,7 +690,7 @@ void stream_open(struct worker *w, int fd, bool acked)
     }
     t->free = s->next;
     own = t->own + (size_t)(s - t->stream) * STREAM_OWN_BYTES;
-    *s = (struct stream){.fd = fd, .state = STREAM_READING, .acked = acked};
+    *s = (struct stream){.fd = fd, .state = STREAM_READING, .acked = acked, .step = UINT32_MAX};
     lines_init(&s->lines, own, STREAM_OWN_BYTES < t->line_max ? STREAM_OWN_BYTES : t->line_max,
                t->line_max);
     s->idle_us = w->now_us;
@@ -653,15 +701,14 @@ void stream_open(struct worker *w, int fd, bool acked)
     receive_start(w, s);
 }
 
-/* Bytes that nobody takes any more: while draining, or after a time-out. A line counts once, in how
- * many pieces it may come. */
-static void count_dropped(struct worker *w, struct stream *s, const char *p, uint32_t len)
+/* Bytes that come after the worker has ended the stream. A line counts once, in how many pieces it may
+ * come. */
+static void bytes_drop(struct worker *w, struct stream *s, const char *p, uint32_t len)
 {
     ASSERT(s->state == STREAM_ENDING || s->state == STREAM_LINGERING);
     if (len == 0)
         return;
-    stat_add(&w->stats.reason[worker_draining(w) ? REASON_DRAINING : REASON_TIMEOUT],
-             count_lines(p, len) - (s->counted ? 1 : 0));
+    count_dropped(w, s, (enum reason)s->cut_for, count_lines(p, len) - (s->counted ? 1 : 0));
     s->counted = p[len - 1] != '\n';
 }
 
@@ -675,11 +722,11 @@ static void receive_after_end(struct worker *w, struct stream *s, const struct i
         const char *p = receive_pool_take(&w->streams.receive, cqe, &index);
 
         if (s->state != STREAM_CLOSED && cqe->res > 0)
-            count_dropped(w, s, p, (uint32_t)cqe->res);
+            bytes_drop(w, s, p, (uint32_t)cqe->res);
         buffer_return(w, index);
     } else if (s->lease.buf != NULL) {
         if (s->state != STREAM_CLOSED && cqe->res > 0)
-            count_dropped(w, s, s->lines.tail + s->lines.tail_len, (uint32_t)cqe->res);
+            bytes_drop(w, s, s->lines.tail + s->lines.tail_len, (uint32_t)cqe->res);
         lease_release(w->leases, &s->lease);
     }
     if (s->state == STREAM_CLOSED) {
@@ -762,6 +809,17 @@ static void reading_tick(struct worker *w, struct stream *s)
         stream_cut(w, s, REASON_TIMEOUT);
 }
 
+static void ending_tick(struct worker *w, struct stream *s)
+{
+    ASSERT(s->state == STREAM_ENDING);
+    if (s->send_busy && w->now_us >= s->deadline_us) {
+        stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
+        stream_close(w, s);
+        return;
+    }
+    stream_settle(w, s); /* it may have been held for a while */
+}
+
 void streams_tick(struct worker *w)
 {
     struct streams *t = &w->streams;
@@ -773,10 +831,8 @@ void streams_tick(struct worker *w)
             reading_tick(w, s);
         else if (s->state == STREAM_LINGERING && w->now_us >= s->deadline_us)
             stream_close(w, s);
-        else if (s->state == STREAM_ENDING && s->send_busy && w->now_us >= s->deadline_us) {
-            stat_add(&w->stats.reason[REASON_TIMEOUT], 1);
-            stream_close(w, s);
-        }
+        else if (s->state == STREAM_ENDING)
+            ending_tick(w, s);
     }
     ASSERT_HOT(t->n_open <= w->config.streams_max);
 }

@@ -13,7 +13,8 @@
 
 /*
  *   READING ── no room, or no memory for a long line ──> WAITING ── there is ──> READING
- *      └─ the client's end, a timeout, draining ──> ENDING ── all acknowledged ──> LINGERING ──> CLOSED
+ *      └─ the client's end, a timeout, draining, a refused type ──> ENDING ── all acknowledged
+ *                                                   ──> LINGERING ──> CLOSED
  *   A reset, in any state, closes.
  */
 enum stream_state {
@@ -38,11 +39,12 @@ struct stream {
     bool receive_busy, send_busy; /* an operation is in the kernel: the slot cannot be freed */
     bool wants_buffer;            /* in the queue for a receive buffer */
     bool wants_lease;             /* what it is WAITING for; otherwise room in blocks or journal */
-    bool type_refused;            /* it waits for its next line's type; tries again at retry_us */
-    int64_t retry_us;
-    bool ended; /* the client has sent its last byte */
+    bool type_refused; /* acked, and of its next line's type nothing is taken now: it ends */
+    bool ended;        /* the client has sent its last byte */
     bool holds_buffer;
     bool counted;    /* the line under way is among the dropped ones already */
+    uint8_t cut_for; /* enum reason: why the worker ended it; what comes after is dropped for it */
+    uint32_t step;   /* bytes that are tried at once, a line at least: less behind a refused one */
     uint32_t buffer; /* the receive buffer that it holds */
     struct lines lines;
     struct lease lease; /* of a line longer than STREAM_OWN_BYTES */
@@ -58,6 +60,7 @@ struct stream {
     int64_t idle_us;     /* last time that bytes came */
     int64_t line_us;     /* when the unfinished line began, or its clock was stopped last */
     int64_t deadline_us; /* while lingering, or of the last acknowledgement */
+    int64_t hold_us;     /* not closed before */
     uint32_t out_len, out_sent;
     char out[STREAM_ACK_BYTES];
     char source[PEER_TEXT_BYTES];

@@ -107,6 +107,8 @@ struct worker_stats {
     _Atomic uint64_t tcp_straddled; /* of these, copied to be whole */
     _Atomic uint64_t tcp_waits;     /* streams that stopped reading for want of room or memory */
     _Atomic uint64_t tcp_waiting;   /* gauge */
+    _Atomic uint64_t
+        tcp_dropped[REASON_END];    /* lines received and dropped; none of acked streams */
     _Atomic uint64_t udp_datagrams; /* received, dropped ones included */
     _Atomic uint64_t udp_bytes;
     _Atomic uint64_t udp_waiting;                /* gauge: for room in commit blocks */

@@ -196,6 +196,17 @@ char *lines_target(const struct lines *l, uint32_t *room)
     return l->tail + l->tail_len;
 }
 
+uint32_t lines_drop(struct lines *l, bool *unfinished)
+{
+    uint32_t n = (uint32_t)lines_breaks(l->_data, l->_len) + (l->_phase == WHOLE ? 1 : 0);
+
+    ASSERT(l->_phase != PASSING);
+    *unfinished =
+        l->_len > 0 ? l->_data[l->_len - 1] != '\n' : l->tail_len > 0 && l->_phase != WHOLE;
+    lines_init(l, l->_own, l->_own_room, l->_line_max);
+    return n + (*unfinished ? 1 : 0);
+}
+
 bool lines_partial(const struct lines *l)
 {
     return l->tail_len > 0;

@@ -78,6 +78,13 @@ void lines_move(struct lines *l, char *buf, uint32_t room);
  * when it does not. What comes is fed from there. Only after LINES_RECEIVE. */
 char *lines_target(const struct lines *l, uint32_t *room);
 
+/**
+ * Gives up all that was fed and is not taken. The buffer of lines_move() is not used any more. Not while
+ * the rest of a long line passes.
+ * @return how many lines that is; *unfinished: the end of the last one has not come.
+ */
+uint32_t lines_drop(struct lines *l, bool *unfinished);
+
 /** True when part of a line is kept, and none of it has been handed out. */
 bool lines_partial(const struct lines *l);
 

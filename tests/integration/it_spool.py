@@ -101,19 +101,65 @@ def acked_lines(connection, n):
         heard += connection.recv(100)
 
 
-def other_ways_in(daemon, acked, udp):
+STREAMS = 8  # twice as many as there are receive buffers
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def mixed_lines(i):
+    """Lines of stream i: those before the refused ones, and the rest."""
+    first = 2 * 10**6 + 1000 * i
+    return events("good", first, 10), events("bad", first, 5) + events("good", first + 10, 5)
+
+
+def acked_streams(daemon, port):
+    """More than there are buffers come to a line of a refused type, and hold up nobody."""
+    streams = [connect(port) for _ in range(STREAMS)]
+    for i, stream in enumerate(streams):
+        stream.sendall(b"".join(mixed_lines(i)))
+        acked_lines(stream, 10)
+    with connect(port) as good:
+        good.sendall(events("good", 3 * 10**6, 100))
+        acked_lines(good, 100)
+    for stream in streams:
+        equal(stream.recv(100), b"", "the end of a stream")
+        stream.close()
+    until(lambda: daemon.status()["tcp"]["connections"] == 0, 10, "their slots to be free")
+    equal(daemon.status()["tcp"]["waiting"], 0, "streams that wait")
+    equal(daemon.status()["tcp"]["dropped_lines"], {}, "what acked streams lost")
+
+
+def resume(port):
+    """Each client goes on behind what it has heard. @return events of either type."""
+    for i in range(STREAMS):
+        with connect(port) as stream:
+            stream.sendall(mixed_lines(i)[1])
+            acked_lines(stream, 10)
+    return 5 * STREAMS
+
+
+def plain_stream(daemon, port):
+    """Where nothing is acknowledged, exactly the lines of the type are dropped."""
+    with connect(port) as plain:
+        for i in range(10):
+            plain.sendall(events("good", 6 * 10**6 + 10 * i, 10) + events("bad", 6 * 10**6, 3))
+        until(lambda: daemon.status()["tcp"]["dropped_lines"] == {"type_parked": 30}, 10, "lines to be dropped")
+    expect(re.search(r"TCP dropped +30 +type_parked", daemon.cli("status")[1]), daemon.cli("status"))
+    expect(re.search(r'penstock_tcp_dropped_lines_total\{.*"type_parked"\} 30\b', daemon.admin("/metrics")[1]),
+           "no counter")
+    return 100
+
+
+def other_ways_in(daemon, acked, plain, udp):
     """What TCP and UDP do with a refused type. @return events of the good type that were taken."""
-    tcp = [socket.create_connection(("127.0.0.1", acked)) for _ in range(2)]
-    tcp[0].sendall(events("good", 2 * 10**6, 10) + events("bad", 2 * 10**6, 5) + events("good", 3 * 10**6, 5))
-    acked_lines(tcp[0], 10)
-    tcp[1].sendall(events("good", 4 * 10**6, 10))
-    acked_lines(tcp[1], 10)
-    until(lambda: daemon.status()["tcp"]["waiting"] == 1, 10, "only one stream to wait")
+    acked_streams(daemon, acked)
+    good = 10 * STREAMS + 100 + plain_stream(daemon, plain)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.sendto(events("bad", 1, 1), ("127.0.0.1", udp))
     until(lambda: daemon.status()["udp"]["dropped"].get("type_parked") == 1, 10, "the datagram to be counted")
-    tcp[1].close()
-    return 20
+    return good
 
 
 def refuse_bodies(daemon):
@@ -131,9 +177,10 @@ def test_quota():
     """Past sinks.spool_bytes only the bad type is refused, by every way in, until it is well."""
     with Place() as place:
         cloud = place.cloud()
-        acked, udp = free_port(), free_port()
+        acked, plain, udp = free_port(), free_port(), free_port()
         daemon = small(place, cloud, bigquery={"enabled": False}, sinks={"spool_bytes": "8MiB", "park_retry": "1s"},
-                       tcp={"acked_listen": f"127.0.0.1:{acked}"}, udp={"listen": f"127.0.0.1:{udp}"})
+                       tcp={"acked_listen": f"127.0.0.1:{acked}", "listen": f"127.0.0.1:{plain}",
+                            "receive_buffers": STREAMS // 2}, udp={"listen": f"127.0.0.1:{udp}"})
         cloud.fault(object_prefix="output/bad/", status=403, reason="forbidden", message="no rights")
         sender, bad = Sender(daemon), 0
 
@@ -150,7 +197,7 @@ def test_quota():
         expect(int(answer.headers["retry-after"]) >= 1, answer.headers)
         equal(daemon.status()["spool"]["refused_types"], ["bad"], "refused types")
         sender.send("good", bodies=5)
-        good = refuse_bodies(daemon) + other_ways_in(daemon, acked, udp)
+        good = refuse_bodies(daemon) + other_ways_in(daemon, acked, plain, udp)
         expect('penstock_type_parked_refusals_total{type="bad"}' in daemon.admin("/metrics")[1], "no counter")
         until(lambda: stored(cloud, "good") == sender.n["good"] + good, 60, "the good type")
         daemon.kill()
@@ -160,8 +207,10 @@ def test_quota():
         cloud.clear_faults()
         until(lambda: daemon.status()["spool"]["refused_types"] == [], 60, "the refusal to end")
         equal(post_some(daemon, "bad", bad).status, 200, "the type when it is well")
+        more = resume(acked)
         daemon.settle()
-        equal(stored(cloud, "bad"), bad + BODY, "the bad type in the end")
+        equal(stored(cloud, "bad"), bad + BODY + more, "the bad type in the end")
+        equal(stored(cloud, "good"), sender.n["good"] + good + more, "the good type in the end")
         until(lambda: not spool_files(daemon), 10, "the spool to be empty")
         daemon.stop()
 

@@ -64,6 +64,37 @@ static void test_too_long(void **state)
     assert_int_equal(t.n_heads, 1);
 }
 
+/* What is given up in the middle, of the bytes that have come in two pieces. */
+static void test_drop(void **state)
+{
+    static const struct {
+        const char *first, *second;
+        uint32_t lines; /* dropped */
+        bool unfinished;
+    } cases[] = {
+        {"", "a\nbb\n", 2, false},     {"", "a\nbb\nc", 3, true},     {"a", "", 1, true},
+        {"a", "a\n\nb\n", 3, false},   {"a", "a\nb", 2, true},        {"aaaa", "aaaaa", 1, true},
+        {"aaaa", "aaaaa\nb", 2, true}, {"aaaa", "aaaaa\n", 1, false},
+    };
+    char own[8];
+    struct lines_piece p;
+    struct lines l;
+    bool unfinished;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        lines_init(&l, own, sizeof(own), sizeof(own));
+        lines_feed(&l, cases[i].first, (uint32_t)strlen(cases[i].first));
+        assert_int_equal(lines_next(&l, &p), LINES_RECEIVE);
+        lines_feed(&l, cases[i].second, (uint32_t)strlen(cases[i].second));
+        (void)lines_next(&l, &p);
+        assert_int_equal(lines_drop(&l, &unfinished), cases[i].lines);
+        assert_int_equal(unfinished, cases[i].unfinished);
+        assert_int_equal(lines_next(&l, &p), LINES_RECEIVE);
+        assert_false(lines_partial(&l));
+    }
+}
+
 static uint32_t piece_random(void *ctx)
 {
     uint64_t x = tcore_random(ctx);
@@ -121,8 +152,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_place), cmocka_unit_test(test_straddling),
-        cmocka_unit_test(test_too_long), cmocka_unit_test(test_breaks),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_too_long), cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_breaks),   cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

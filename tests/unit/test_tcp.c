@@ -1,7 +1,7 @@
 /*
  * Goal: a count on an acknowledged TCP stream never precedes the flush that covers it; streams that
- * find no room hold what they have read, hold up nobody else, and lose nothing; a worker allocates
- * nothing for them.
+ * find no room hold what they have read, hold up nobody else, and lose nothing; those that meet a refused
+ * type hold nothing; a worker allocates nothing for them.
  *
  * Method: a real worker, real sockets, and a disk that holds each journal write until the test lets
  * it go, so that "not durable yet" lasts as long as the test wants. What is in the journal is read
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "dataplane/base/clock.h"
+#include "dataplane/base/live.h"
 #include "dataplane/base/log.h"
 #include "tests/unit/tcore_bed.h"
 
@@ -260,16 +261,30 @@ static void note_place(void *ctx, const struct block_view *v, const struct block
     places.n++;
 }
 
-static uint64_t events_of(const struct tcore_bed *b, const char *type)
+static const struct worker_type *type_of(const struct tcore_bed *b, const char *type)
 {
     uint32_t n;
     const struct worker_type *t = worker_types(b->worker, &n);
 
     for (uint32_t i = 0; i < n; i++) {
         if (span_equal((struct span){t[i].name, t[i].name_len}, span_of(type)))
-            return atomic_load(&t[i].events);
+            return &t[i];
     }
-    return 0;
+    return NULL;
+}
+
+static uint64_t events_of(const struct tcore_bed *b, const char *type)
+{
+    const struct worker_type *t = type_of(b, type);
+
+    return t != NULL ? atomic_load(&t->events) : 0;
+}
+
+static uint64_t refused_of(const struct tcore_bed *b, const char *type)
+{
+    const struct worker_type *t = type_of(b, type);
+
+    return t != NULL ? atomic_load(&t->refused) : 0;
 }
 
 static void modest_send(const struct tcore_bed *b, int fd[MODEST])
@@ -320,7 +335,6 @@ static void test_turns(void **state)
     assert_int_equal(places.n, MODEST * MODEST_LINES);
     for (unsigned i = 0; i < places.n_greedy; i++)
         between += places.greedy[i] > places.first && places.greedy[i] < places.last;
-    printf("between %u\n", between);
     assert_true(between > 0 && between * LINE_BYTES < TURNS_MAX * TURN_BYTES);
     tcore_bed_fini(&b);
 }
@@ -351,6 +365,202 @@ static void test_drain(void **state)
         usleep(2000);
     assert_true(worker_drained(b.worker));
     tcore_bed_fini(&b);
+}
+
+/* ---- types of which nothing is taken ---- */
+
+#define REFUSED 24 /* streams: three times the receive buffers */
+
+/* Settings that refuse the type "bad", or none. */
+static struct live_settings *settings_of(const struct tcore_bed *b, bool refuse)
+{
+    struct live_settings *s = calloc(1, sizeof(*s) + sizeof(struct live_type));
+    struct live_type *type;
+
+    assert_non_null(s);
+    type = (struct live_type *)(s + 1);
+    *type = (struct live_type){
+        .name = span_of("bad"), .sampling_ppm = LIVE_SAMPLING_ALL, .refused = refuse};
+    s->types_version = refuse ? 1 : 2;
+    s->worker.sampling_ppm = LIVE_SAMPLING_ALL;
+    s->worker.block_bytes = b->config.block_bytes;
+    s->worker.lane_blocks = b->config.lane_blocks_max;
+    s->worker.idle_ms = s->worker.request_ms = 60000;
+    s->n_types = 1;
+    s->n_refused = refuse;
+    s->type = type;
+    return s;
+}
+
+/* A worker that refuses the type "bad". */
+static struct live *refusing_start(struct tcore_bed *b)
+{
+    struct live *live;
+
+    assert_int_equal(live_create(settings_of(b, true), &live), 0);
+    b->config.live = live_join(live);
+    tcore_bed_start(b);
+    return live;
+}
+
+static void refusing_end(struct tcore_bed *b, struct live *live)
+{
+    tcore_bed_fini(b);
+    live_destroy(live);
+}
+
+/* n lines of LINE_BYTES. */
+static void send_lines(int fd, const char *type, int n)
+{
+    char line[LINE_BYTES];
+
+    line_write(line, type);
+    for (int i = 0; i < n; i++)
+        assert_true(tcore_send(fd, line, sizeof(line)));
+}
+
+/* One line, by way of a lease. */
+static void send_long_bad(int fd)
+{
+    static const char head[] = "{\"event_type\" : \"\\u0062ad\",\"pad\":\"";
+
+    assert_true(tcore_send(fd, head, sizeof(head) - 1));
+    for (int i = 0; i < BIG_BYTES; i += 10)
+        assert_true(tcore_send(fd, "0123456789", 10));
+    assert_true(tcore_send(fd, "\"}\n", 3));
+}
+
+static void wait_closed(const struct tcore_bed *b, uint64_t open)
+{
+    const _Atomic uint64_t *now = &worker_stats(b->worker)->tcp_connections;
+    int64_t end_us = clock_monotonic_us() + ANSWER_MS * 1000;
+
+    while (atomic_load(now) != open) {
+        assert_true(clock_monotonic_us() < end_us);
+        usleep(1000);
+    }
+}
+
+/* More streams than there are buffers that come to a line of a refused type: each hears what was taken
+ * before it, then its end; a good stream is served meanwhile. */
+static void test_refused_acked(void **state)
+{
+    struct tcore_bed b;
+    struct live *live;
+    const struct worker_stats *s;
+    int good, fd[REFUSED];
+    char c;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    live = refusing_start(&b);
+    s = worker_stats(b.worker);
+    for (int i = 0; i < REFUSED; i++) {
+        fd[i] = tcore_connect_port(b.acked_port);
+        send_lines(fd[i], "fine", 2);
+        if (i % 2 == 0)
+            send_lines(fd[i], "bad", 1);
+        else
+            send_long_bad(fd[i]);
+        send_lines(fd[i], "fine", 20);
+        assert_int_equal(read_count(fd[i], 2), 2);
+    }
+    good = tcore_connect_port(b.acked_port);
+    for (uint64_t i = 1; i <= 200; i++) {
+        send_line(good, 3000, "\n");
+        assert_int_equal(read_count(good, i), i);
+    }
+    assert_int_equal(atomic_load(&s->tcp_waiting), 0);
+    for (int i = 0; i < REFUSED; i++) {
+        assert_true(tcore_readable(fd[i], ANSWER_MS));
+        assert_int_equal(recv(fd[i], &c, 1, 0), 0);
+        assert_int_equal(shutdown(fd[i], SHUT_WR), 0);
+    }
+    wait_closed(&b, 1);
+    for (int i = 0; i < REFUSED; i++)
+        close(fd[i]);
+    close(good);
+    assert_int_equal(atomic_load(&s->tcp_dropped[REASON_TYPE_PARKED]), 0);
+    assert_int_equal(refused_of(&b, "bad"), REFUSED);
+    assert_int_equal(atomic_load(&s->reason[REASON_TYPE_PARKED]), REFUSED * 21);
+    assert_int_equal(events_in_journal(&b), 200 + 2 * REFUSED);
+    refusing_end(&b, live);
+}
+
+/* Without acknowledgements exactly the lines of the type are dropped, whatever they lie between, until it
+ * is well. */
+static void test_refused_plain(void **state)
+{
+    struct tcore_bed b;
+    struct live *live;
+    const struct worker_stats *s;
+    uint64_t good = 0, bad = 0;
+    int fd;
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    live = refusing_start(&b);
+    s = worker_stats(b.worker);
+    fd = tcore_connect_port(b.tcp_port);
+    for (int i = 0; i < 40; i++) {
+        send_lines(fd, "fine", i);
+        send_lines(fd, "bad", i % 7);
+        assert_true(tcore_send(fd, "\n\n", 2));
+        good += (uint64_t)i;
+        bad += (uint64_t)(i % 7);
+    }
+    send_long_bad(fd);
+    send_lines(fd, "fine", 1);
+    assert_true(tcore_wait(&s->durable_events, good + 1, ANSWER_MS));
+    assert_int_equal(atomic_load(&s->tcp_dropped[REASON_TYPE_PARKED]), bad + 1);
+    assert_int_equal(atomic_load(&s->reason[REASON_TYPE_PARKED]), bad + 1);
+    assert_int_equal(refused_of(&b, "bad"), bad + 1);
+    assert_int_equal(atomic_load(&s->tcp_lines), good + 1 + 2 * 40);
+    assert_int_equal(atomic_load(&s->tcp_waits), 0);
+    live_publish(live, settings_of(&b, false));
+    while (live_behind(live) > 0)
+        usleep(1000);
+    send_lines(fd, "bad", 100);
+    assert_true(tcore_wait(&s->durable_events, good + 1 + 100, ANSWER_MS));
+    assert_int_equal(atomic_load(&s->tcp_dropped[REASON_TYPE_PARKED]), bad + 1);
+    close(fd);
+    assert_int_equal(events_in_journal(&b), good + 1 + 100);
+    refusing_end(&b, live);
+}
+
+/* Clients of refused streams that neither read nor close, or are gone, keep no slot; nor does a
+ * drain wait for them. */
+static void test_refused_mute(void **state)
+{
+    struct linger reset = {.l_onoff = 1};
+    struct tcore_bed b;
+    struct live *live;
+    int fd[8];
+
+    (void)state;
+    tcore_bed_init(&b, true);
+    b.config.streams_max = 4;
+    live = refusing_start(&b);
+    for (int i = 0; i < 4; i++) {
+        fd[i] = tcore_connect_port(b.acked_port);
+        send_lines(fd[i], "bad", 3);
+    }
+    assert_int_equal(setsockopt(fd[0], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    assert_true(tcore_wait(&worker_stats(b.worker)->reason[REASON_TYPE_PARKED], 12, ANSWER_MS));
+    close(fd[0]);
+    wait_closed(&b, 0);
+    for (int i = 4; i < 8; i++) {
+        fd[i] = tcore_connect_port(b.acked_port);
+        send_lines(fd[i], "bad", 1);
+    }
+    assert_true(tcore_wait(&worker_stats(b.worker)->reason[REASON_TYPE_PARKED], 16, ANSWER_MS));
+    worker_drain(b.worker);
+    for (int i = 0; i < ANSWER_MS && !worker_drained(b.worker); i++)
+        usleep(1000);
+    assert_true(worker_drained(b.worker));
+    for (int i = 1; i < 8; i++)
+        close(fd[i]);
+    refusing_end(&b, live);
 }
 
 static void send_mixed(int fd, int round)
@@ -401,6 +611,9 @@ int main(void)
         cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_turns),
         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_refused_acked),
+        cmocka_unit_test(test_refused_plain),
+        cmocka_unit_test(test_refused_mute),
         cmocka_unit_test(test_no_malloc),
     };
 
