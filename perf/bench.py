@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 
-from bench_durable import bench_durable, bench_latency
+from bench_durable import bench_durable
 from bench_http import bench_http
 from bench_instructions import bench_instructions
 from bench_json import bench_json
+from bench_latency import bench_latency
 from bench_lib import ROOT, BenchError, Report, log, program, setting, workspace
 from bench_packets import bench_packets
 from bench_restart import bench_restart

@@ -3,10 +3,11 @@
  * O_DIRECT with RWF_DSYNC from one registered buffer each, as the journal's are. No line, no copy, no
  * checksum.
  *
- *     bench_disk FILE FILE_BYTES WRITE_BYTES DEPTH SECONDS
+ *     bench_disk FILE FILE_BYTES WRITE_BYTES DEPTH SECONDS [RATE]
  *
  * The file is made and written through first. One line: bytes, nanoseconds, writes, and of a write's
- * latency p50, p99 and the largest, nanoseconds. The file is removed.
+ * latency p50, p99, p99.9 and the largest, nanoseconds. The file is removed. With a RATE so many writes a
+ * second are due, evenly spaced, whatever the disk does, and latency counts from when they were.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,8 @@ struct disk {
     uint64_t started[DEPTH_MAX];
     uint64_t file_bytes, write_bytes, at, done;
     uint32_t *latency, n_latency;
+    double interval_ns; /* 0: as fast as it goes */
+    uint64_t begun_ns, n_due;
 };
 
 static uint64_t now_ns(void)
@@ -47,6 +50,20 @@ static void die(const char *what, int error)
     exit(1);
 }
 
+/* Waits until the next write is due. @return when it was: what its latency counts from. */
+static uint64_t due_ns(struct disk *d)
+{
+    uint64_t due = d->begun_ns + (uint64_t)((double)d->n_due++ * d->interval_ns);
+    struct timespec t = {.tv_sec = (time_t)(due / 1000000000u),
+                         .tv_nsec = (long)(due % 1000000000u)};
+
+    if (d->interval_ns <= 0)
+        return now_ns();
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+        ;
+    return due;
+}
+
 static void submit(struct disk *d, unsigned slot)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&d->ring);
@@ -56,7 +73,7 @@ static void submit(struct disk *d, unsigned slot)
     io_uring_prep_write_fixed(sqe, d->fd, d->buf[slot], (unsigned)d->write_bytes, d->at, (int)slot);
     sqe->rw_flags = RWF_DSYNC;
     sqe->user_data = slot;
-    d->started[slot] = now_ns();
+    d->started[slot] = due_ns(d);
     d->at += d->write_bytes;
 }
 
@@ -130,8 +147,9 @@ static void show(struct disk *d, uint64_t ns)
     uint32_t n = d->n_latency;
 
     qsort(d->latency, n, sizeof(*d->latency), compare);
-    printf("%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%u\t%u\n", d->done * d->write_bytes, ns,
-           d->done, d->latency[n / 2], d->latency[(uint64_t)n * 99 / 100], d->latency[n - 1]);
+    printf("%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%u\t%u\t%u\n", d->done * d->write_bytes, ns,
+           d->done, d->latency[n / 2], d->latency[(uint64_t)n * 99 / 100],
+           d->latency[(uint64_t)n * 999 / 1000], d->latency[n - 1]);
 }
 
 int main(int argc, char **argv)
@@ -140,17 +158,22 @@ int main(int argc, char **argv)
     uint64_t start, end;
     unsigned depth;
 
-    if (argc != 6 || (depth = (unsigned)strtoul(argv[4], NULL, 10)) < 1 || depth > DEPTH_MAX) {
-        fprintf(stderr, "usage: bench_disk FILE FILE_BYTES WRITE_BYTES DEPTH SECONDS\n");
+    if (argc < 6 || argc > 7 || (depth = (unsigned)strtoul(argv[4], NULL, 10)) < 1 ||
+        depth > DEPTH_MAX) {
+        fprintf(stderr, "usage: bench_disk FILE FILE_BYTES WRITE_BYTES DEPTH SECONDS [RATE]\n");
         return 2;
     }
     d.file_bytes = strtoull(argv[2], NULL, 10) / HUGE * HUGE;
     d.write_bytes = strtoull(argv[3], NULL, 10);
     if (d.write_bytes == 0 || d.write_bytes % 4096 != 0 || d.write_bytes > d.file_bytes)
         die("sizes", EINVAL);
+    if (argc == 7 && depth != 1)
+        die("a RATE goes with DEPTH 1", EINVAL);
     set_up(&d, depth);
     file_make(&d, argv[1]);
-    start = now_ns();
+    start = d.begun_ns = now_ns();
+    if (argc == 7 && strtod(argv[6], NULL) > 0)
+        d.interval_ns = 1e9 / strtod(argv[6], NULL);
     end = start + (uint64_t)(strtod(argv[5], NULL) * 1e9);
     for (unsigned i = 0; i < depth; i++)
         submit(&d, i);

@@ -1,11 +1,9 @@
-"""What durability costs: the latency of a durable answer, and throughput beside memory and the disk's own limit.
+"""What durability costs: throughput beside memory and the disk's own limit.
 
-Both start their subjects as http does (bench_http.py). Latency is that of the way in: no cloud answers, so that sink
-threads soon stand still; they and a local cloud would take the client's core. For durable the local cloud is there, and
-keeps its objects in memory, so that only the journal and the delivery log are on the disk.
+Subjects start as for http (bench_http.py). The local cloud is there, and keeps its objects in memory, so that only the
+journal and the delivery log are on the disk.
 """
 
-import contextlib
 import os
 import re
 import statistics
@@ -16,11 +14,7 @@ from bench_http import CASES, CLIENT_CORE, SERVER_CORE, UNITS, Penstock, generat
 from bench_lib import BenchError, log, program, setting, workspace
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else None
-PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
-LONE = ("lone event", (1, 4, 2000), 50)  # events a request, connections and bodies; events a second
 DISK_FILE = 1 << 30
-WARM_UP = 1  # seconds at the same rate that are not in any figure
-EXCLUDED = f"{WARM_UP} s of warm-up before are not counted; null sinks: no cloud answers"
 
 
 class Disk:
@@ -29,14 +23,15 @@ class Disk:
     def __init__(self, size, depth=1):
         self.size, self.depth = size, depth
 
-    def run(self, folder, seconds):
+    def run(self, folder, seconds, rate=None):
+        """rate: of writes a second, open loop; else as fast as it goes."""
         argv = [program("bench_disk", "perf"), os.path.join(folder, "disk.dat"), str(DISK_FILE), str(self.size),
-                str(self.depth), str(seconds)]
+                str(self.depth), str(seconds), *([str(rate)] if rate else [])]
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True,
                               preexec_fn=on_core(SERVER_CORE, measured=True))
-        size, nanoseconds, _, p50, p99, worst = map(int, done.stdout.split())
+        size, nanoseconds, _, p50, p99, p999, worst = map(int, done.stdout.split())
         return {"mb_per_s": size / nanoseconds * 1e3, "write_p50": p50 / 1e6, "write_p99": p99 / 1e6,
-                "write_max": worst / 1e6}
+                "write_p99.9": p999 / 1e6, "write_max": worst / 1e6}
 
 
 def counters(server):
@@ -50,77 +45,6 @@ def two_cores(bench):
     if len(os.sched_getaffinity(0)) < 2:
         raise BenchError(f"{bench}: two cores are needed, one for the worker and one for the client")
 
-
-# ---- latency ----
-
-@contextlib.contextmanager
-def warm(case, *rate):
-    """A new daemon that has taken events for WARM_UP seconds: its memory is there, its connections are new ones."""
-    with workspace() as folder, Penstock("disk", cloud=False).start(folder) as server:
-        generate(server.url, case, "--duration", WARM_UP, *rate)
-        yield server
-
-
-def saturated(case, runs, seconds):
-    """Events a second at full load, the median of some runs."""
-    rates = []
-    for _ in range(runs):
-        with warm(case) as server:
-            rates.append(generate(server.url, case, "--duration", seconds)["events_per_s"])
-    return statistics.median(rates)
-
-
-def open_loop(case, rate, runs, seconds):
-    """Reports of the client of runs at a rate, each of a new daemon."""
-    found = []
-    for run in range(runs):
-        with warm(case, "--rate", int(rate)) as server:
-            found.append(generate(server.url, case, "--duration", seconds, "--rate", int(rate)))
-        shown = ", ".join(f"{p} {found[-1]['latency_ms'][p]:.3f}" for p in PERCENTILES)
-        log(f"latency {case} at {rate:,.0f} events/s, run {run + 1}/{runs}: {shown} ms")
-    return found
-
-
-def merged(results):
-    """One histogram of several: [up to ms, requests]."""
-    steps = {}
-    for result in results:
-        for top, count in result["latency_histogram_ms"]:
-            steps[top] = steps.get(top, 0) + count
-    return [[top, steps[top]] for top in sorted(steps)]
-
-
-def report_latency(report, case, found, config):
-    for p in PERCENTILES:
-        values = [result["latency_ms"][p] for result in found]
-        report.line("latency", case, "penstock", p, statistics.median(values), "ms", len(found), None, None, config)
-        report.line("latency", case, "penstock", f"{p}_best", min(values), "ms", len(found), None, None, config)
-    steps = merged(found)
-    report.line("latency", case, "penstock", "histogram", sum(count for _, count in steps), "requests", len(found),
-                None, None, config, up_to_ms_and_requests=steps)
-
-
-def bench_latency(report):
-    runs, seconds = setting("BENCH_RUNS", 5), setting("BENCH_SECONDS", 3)
-    two_cores("latency")
-    with workspace() as folder:
-        flushes = [Disk(4096).run(folder, 1) for _ in range(runs)]
-    for metric in ("write_p50", "write_p99", "write_max"):
-        report.line("latency", "disk", "writes of 4 KiB", metric, statistics.median(f[metric] for f in flushes), "ms",
-                    runs, None, None, "O_DIRECT, RWF_DSYNC, one at a time")
-    name, lone, rate = LONE
-    report_latency(report, name, open_loop(lone, rate, runs, seconds),
-                   f"{lone[1]} connections, {rate} events/s: the worker idles in between; {EXCLUDED}")
-    for case in CASES:
-        half = saturated(case, runs, seconds) / 2
-        batch, connections, _ = CASES[case]
-        config = (f"1 worker on core {SERVER_CORE}, client on core {CLIENT_CORE}, {batch} events a request, "
-                  f"{connections} connections, {seconds} s, open loop at half of the saturated rate: "
-                  f"{half:.0f} events/s; {EXCLUDED}")
-        report_latency(report, case, open_loop(case, half, runs, seconds), config)
-
-
-# ---- durable ----
 
 def full_load(subject, case, seconds):
     with workspace() as folder, subject.start(folder) as server:

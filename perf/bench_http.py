@@ -18,7 +18,7 @@ import subprocess
 import time
 import urllib.request
 
-from bench_lib import BenchError, first, log, process_cpu, program, setting, task_cpu, tasks, workspace
+from bench_lib import BenchError, first, log, long_slice, process_cpu, program, setting, task_cpu, tasks, workspace
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 START_S = 120  # of a daemon with 10,000 schemas, on a machine with other work
@@ -82,10 +82,12 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def on_core(core, idle=False, measured=False):
+def on_core(core, idle=False, measured=False, patient=False):
     """For a child before its program starts: its core, and whether it runs only when nobody else wants to, or is one
-    of those that a measurement is about."""
+    of those that a measurement is about. patient: see long_slice()."""
     def apply():
+        if patient:
+            long_slice()
         end_with_parent()
         os.sched_setaffinity(0, {core})
         if measured:
@@ -241,13 +243,14 @@ def nginx_path():
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
-def generate(url, case, *options):
-    """Runs the client on its core; returns its report. case: one of CASES, or events a message, connections, bodies."""
+def generate(url, case, *options, patient=False):
+    """Runs the client on its core; returns its report. case: one of CASES, or events a message, connections, bodies.
+    patient: whoever becomes ready on its core goes first, such as the kernel's threads that flush the disk."""
     batch, connections, bodies = case if isinstance(case, tuple) else CASES[case]
     argv = [program("penstock-gen"), "--target", url, "--events", EVENTS, "--batch", str(batch), "--connections",
             str(connections), "--pregenerate", str(bodies), "--json", *map(str, options)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                          preexec_fn=on_core(CLIENT_CORE, measured=True))
+                          preexec_fn=on_core(CLIENT_CORE, measured=True, patient=patient))
     if done.returncode != 0:
         raise BenchError(f"penstock-gen: {done.stderr.strip()}")
     result = json.loads(done.stdout)
