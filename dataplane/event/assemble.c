@@ -131,26 +131,34 @@ static char *put_overflow(const struct event_parts *parts, char *out)
     return out;
 }
 
+#define DATES_KEPT 32 /* a power of two */
+
 /*
- * The texts of the last date and time: one day for nearly all events, one processing time for all
- * of a body. Formatting them anew took an eighth of a worker's time.
+ * The texts of the last dates and time: a few days for nearly all events, one processing time for all
+ * of a body. Formatting them anew took an eighth of a worker's time; with one date only, that came back
+ * wherever events of two days take turns, as around midnight.
  */
 static _Thread_local struct {
-    int32_t days;
+    struct {
+        int32_t days;
+        bool known;
+        char text[DATE_TEXT_BYTES];
+    } date[DATES_KEPT];
     int64_t us;
-    bool has_date, has_time;
-    char date[DATE_TEXT_BYTES];
+    bool has_time;
     char time[TIME_TEXT_BYTES];
 } recent;
 
 static void put_date(int32_t days, char *out)
 {
-    if (!recent.has_date || recent.days != days) {
-        date_format(days, recent.date);
-        recent.days = days;
-        recent.has_date = true;
+    const uint32_t at = (uint32_t)days % DATES_KEPT;
+
+    if (unlikely(!recent.date[at].known || recent.date[at].days != days)) {
+        date_format(days, recent.date[at].text);
+        recent.date[at].days = days;
+        recent.date[at].known = true;
     }
-    memcpy(out, recent.date, sizeof(recent.date));
+    memcpy(out, recent.date[at].text, sizeof(recent.date[at].text));
 }
 
 static void put_time(int64_t us, char *out)

@@ -157,30 +157,30 @@ ALWAYS_INLINE void numbers_read(const struct program_plan *plan, const char *ori
     }
 }
 
-/* Of the day of YYYY-MM-DD, microseconds since 1970. Nearly all events are of the day of the one
- * before. @return false in the years at the ends, where a zone may lead out of the range. */
+/* Of the day of YYYY-MM-DD, microseconds since 1970. Nearly all events are of a few days. @return false
+ * in the years at the ends, where a zone may lead out of the range. */
 ALWAYS_INLINE bool read_day(const char *p, int64_t *us)
 {
-    static _Thread_local struct {
+    static _Thread_local struct recent {
         uint64_t text;
         int64_t us;
         uint16_t text_end;
-    } recent;
+    } kept[DAYS_KEPT];
+    struct recent *recent;
     uint64_t text;
     uint16_t text_end;
     unsigned form;
 
     memcpy(&text, p, sizeof(text));
     memcpy(&text_end, p + 8, sizeof(text_end));
-    if (unlikely(text != recent.text || text_end != recent.text_end)) {
+    recent = &kept[day_place(text_end)];
+    if (unlikely(text != recent->text || text_end != recent->text_end)) {
         if (time_parse_form((struct span){p, 10}, us, &form) != 0 || *us < TIME_US_MIN + DAY_US ||
             *us > TIME_US_MAX - 2 * DAY_US)
             return false;
-        recent.us = *us;
-        recent.text = text;
-        recent.text_end = text_end;
+        *recent = (struct recent){.text = text, .us = *us, .text_end = text_end};
     }
-    *us = recent.us;
+    *us = recent->us;
     return true;
 }
 

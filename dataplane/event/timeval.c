@@ -262,21 +262,23 @@ static inline bool usual_fraction(const char *p, size_t at, int64_t *micros)
     return true;
 }
 
-/* The day of YYYY-MM-DD. Nearly all events are of the day of the one before. */
+/* The day of YYYY-MM-DD. Nearly all events are of a few days. */
 static inline bool usual_date(const char *p, int32_t *days)
 {
-    static _Thread_local struct {
+    static _Thread_local struct recent {
         uint64_t text;
         uint16_t text_end;
         int32_t days;
-    } recent;
+    } kept[DAYS_KEPT];
     uint64_t text = load_text(p), date, rest;
     unsigned year, month, day;
+    struct recent *recent;
     uint16_t text_end;
 
     memcpy(&text_end, p + 8, sizeof(text_end));
-    if (likely(text == recent.text && text_end == recent.text_end)) {
-        *days = recent.days;
+    recent = &kept[day_place(text_end)];
+    if (likely(text == recent->text && text_end == recent->text_end)) {
+        *days = recent->days;
         return true;
     }
     if (!digit_pairs(text, CLASS('0', '0', '0', '0', '-', '0', '0', '-'),
@@ -291,9 +293,7 @@ static inline bool usual_date(const char *p, int32_t *days)
         day > (unsigned)days_in_month((int)year, (int)month))
         return false; /* in the years at the ends a zone may lead out of the range */
     *days = days_from_civil((int)year, (int)month, (int)day);
-    recent.text = text;
-    recent.text_end = text_end;
-    recent.days = *days;
+    *recent = (struct recent){.text = text, .text_end = text_end, .days = *days};
     return true;
 }
 

@@ -18,6 +18,17 @@ enum time_form {
     TIME_FORM_LOWER_T = 1 << 5,
 };
 
+#define DAYS_KEPT 32 /* days that are remembered with their texts */
+
+/**
+ * Where a day is remembered, by the last two bytes of YYYY-MM-DD: those of one month each have a place, so
+ * that events of several days, as around midnight, do not push each other's out. Thread: any.
+ */
+static inline unsigned day_place(uint16_t text_end)
+{
+    return ((text_end & 15u) * 10 + (text_end >> 8 & 15u)) % DAYS_KEPT;
+}
+
 /** As time_parse(); also tells the form, a set of enum time_form. */
 int time_parse_form(struct span text, int64_t *us, unsigned *form) WARN_UNUSED;
 

@@ -269,6 +269,26 @@ static void dates_of_other_days(void **state)
         78);
 }
 
+/* Days of the same and of other places among those that are remembered, in turns. */
+static void dates_in_turns(void **state)
+{
+    static const int32_t days[] = {20778, 20779, 20778 + 32, 20778, 0, -32, -1, 20779, 20778 - 320};
+    struct event_parts parts = parts_of("{}");
+    char out[512], expected[DATE_TEXT_BYTES];
+    uint32_t added;
+
+    (void)state;
+    for (size_t i = 0; i < 10 * ARRAY_LEN(days); i++) {
+        int32_t day = days[i * 7 % ARRAY_LEN(days)];
+
+        parts.event_us = day * INT64_C(86400000000) + 1;
+        date_format(day, expected);
+        (void)event_assemble(&parts, out, &added);
+        assert_memory_equal(out, "{\"event_date\":\"", 15);
+        assert_memory_equal(out + 15, expected, sizeof(expected));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +298,7 @@ int main(void)
         cmocka_unit_test(wrapped),
         cmocka_unit_test(lsn_is_patched_in_place),
         cmocka_unit_test(dates_of_other_days),
+        cmocka_unit_test(dates_in_turns),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

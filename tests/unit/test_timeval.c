@@ -268,6 +268,25 @@ static void every_day_round_trips(void **state)
     assert_int_equal(expected, 2932897);
 }
 
+/* Days of the same and of other months in turns: those that are remembered do not stand for others. */
+static void days_in_turns(void **state)
+{
+    uint32_t random = 1;
+
+    (void)state;
+    for (uint32_t i = 0; i < 200000; i++) {
+        char text[] = "2026-11-21T00:00:00Z";
+        int32_t days, spread = i % 3 == 0 ? 40 : i % 3 == 1 ? 400 : 400000;
+        int64_t us;
+
+        random = random * 1103515245u + 12345u;
+        days = 20778 + (int32_t)(random >> 8) % spread;
+        date_format(days, text);
+        assert_int_equal(time_parse(span_of(text), &us), 0);
+        assert_true(us == days * DAY);
+    }
+}
+
 static void times_are_written(void **state)
 {
     static const struct {
@@ -318,6 +337,7 @@ int main(void)
         cmocka_unit_test(seconds),
         cmocka_unit_test(dates),
         cmocka_unit_test(every_day_round_trips),
+        cmocka_unit_test(days_in_turns),
         cmocka_unit_test(times_are_written),
         cmocka_unit_test(days_and_minutes_round_down),
     };
