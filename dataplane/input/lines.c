@@ -15,22 +15,38 @@ typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
 #define LANES 4 /* vectors at a time */
 
-/* Of a multiple of 64 bytes, at most 255 times as many: what a byte of a vector can count. */
-static size_t breaks_in(const char *p, size_t len)
+static inline bytes16 bytes_at(const char *p)
 {
-    bytes16 found[LANES] = {{0}}, now;
+    bytes16 v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static size_t bytes_sum(bytes16 v)
+{
     size_t n = 0;
 
-    ASSERT_HOT(len % sizeof(found) == 0 && len / sizeof(found) <= UINT8_MAX);
-    for (const char *end = p + len; p < end; p += sizeof(found)) {
-        for (size_t i = 0; i < LANES; i++) {
-            memcpy(&now, p + i * sizeof(now), sizeof(now));
-            found[i] -= (bytes16)(now == '\n'); /* true is -1 */
-        }
-    }
-    for (size_t i = 0; i < sizeof(found); i++)
-        n += ((const uint8_t *)found)[i];
+    for (size_t i = 0; i < sizeof(v); i++)
+        n += v[i];
     return n;
+}
+
+/* Of a multiple of 64 bytes, at most 255 times as many: what a byte of a vector can count. The lanes have
+ * names because gcc keeps an array of them in memory, which is a third as fast. */
+static size_t breaks_in(const char *p, size_t len)
+{
+    bytes16 a = {0}, b = {0}, c = {0}, d = {0};
+    const size_t step = sizeof(bytes16);
+
+    ASSERT_HOT(len % (LANES * step) == 0 && len / (LANES * step) <= UINT8_MAX);
+    for (const char *end = p + len; p < end; p += LANES * step) {
+        a -= (bytes16)(bytes_at(p) == '\n'); /* true is -1 */
+        b -= (bytes16)(bytes_at(p + step) == '\n');
+        c -= (bytes16)(bytes_at(p + 2 * step) == '\n');
+        d -= (bytes16)(bytes_at(p + 3 * step) == '\n');
+    }
+    return bytes_sum(a) + bytes_sum(b) + bytes_sum(c) + bytes_sum(d);
 }
 
 size_t lines_breaks(const char *p, size_t len)
