@@ -1,5 +1,4 @@
-/* HOT. See ingest.h. One pass over the documents of a body; the only copy is the one into the
- * block. */
+/* HOT. See ingest.h. One pass over the documents of a body; the only copy is the one into the block. */
 #include "dataplane/ingest.h"
 
 #include <errno.h>
@@ -8,6 +7,7 @@
 
 #include "dataplane/base/clock.h"
 #include "dataplane/base/crc32c.h"
+#include "dataplane/base/digits.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/event/dead.h"
 #include "dataplane/event/program.h"
@@ -19,9 +19,8 @@
 #include "dataplane/type_named.h"
 #include "dataplane/base/stats.h"
 
-#define BATCH         32
-#define DEAD_LINE_MIN 4096u /* dead_parts() */
-#define TIME_US_END   ((int64_t)INT32_MAX * 60000000)
+#define BATCH       32
+#define TIME_US_END ((int64_t)INT32_MAX * 60000000)
 #define LINE_OVERHEAD_MAX \
     640 /* added fields or a dead letter's frame, its entry, run and type name */
 #define SOURCE_BYTES 160
@@ -214,20 +213,6 @@ static void error_note(struct ingest *in, enum reason reason)
 
 /* ---- documents of an injection ---- */
 
-static size_t put_decimal(char *out, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0, len = 0;
-
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    while (n > 0)
-        out[len++] = digits[--n];
-    return len;
-}
-
 /* "SOURCE:LINE" of the document under way. */
 static const char *document_source(struct ingest *in)
 {
@@ -236,23 +221,18 @@ static const char *document_source(struct ingest *in)
     memcpy(in->source, in->doc->source, len);
     if (in->doc->line > 0) {
         in->source[len++] = ':';
-        len += put_decimal(in->source + len, in->doc->line);
+        len += digits_put(in->source + len, in->doc->line);
     }
     ASSERT(len < sizeof(in->source));
     in->source[len] = '\0';
     return in->source;
 }
 
-/* Lines that a dead letter of so many bytes takes at most, and their bytes. */
-static uint32_t letter_lines(uint64_t len, uint64_t line_max)
-{
-    return (uint32_t)(2 * len / (line_max - DEAD_HEAD_BYTES_MAX)) + 1;
-}
-
-static uint64_t document_bytes(uint64_t len, uint64_t line_max)
+/* Bytes that it takes at most, as an event or as the lines of a dead letter. */
+static uint64_t document_bytes(uint64_t len, size_t line_max)
 {
     return 2 * len + DOCUMENT_OVERHEAD_MAX +
-           (uint64_t)letter_lines(len, line_max) * DEAD_FRAME_BYTES_MAX;
+           (uint64_t)dead_parts_max(len, line_max) * DEAD_FRAME_BYTES_MAX;
 }
 
 /*
@@ -268,16 +248,16 @@ static void document_cut(struct ingest *in, struct dead_letter *d, size_t line_m
 
     ASSERT(b != NULL);
     while (!block_has_room(b, document_bytes(d->raw.len, line_max),
-                           letter_lines(d->raw.len, line_max), 1)) {
+                           dead_parts_max(d->raw.len, line_max), 1)) {
         ASSERT(d->raw.len > 0); /* an empty one fits */
         d->raw.len -= d->raw.len / 16 + 1;
     }
     if (d->raw.len == whole)
         return;
     memcpy(detail, "the first ", 10);
-    len = 10 + put_decimal(detail + 10, d->raw.len);
+    len = 10 + digits_put(detail + 10, d->raw.len);
     memcpy(detail + len, " of ", 4);
-    len += 4 + put_decimal(detail + len + 4, whole);
+    len += 4 + digits_put(detail + len + 4, whole);
     memcpy(detail + len, " bytes", sizeof(" bytes"));
     d->detail = detail;
 }
@@ -297,8 +277,7 @@ static const char *source_of(struct ingest *in)
 static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
                                   const char *detail, uint32_t error_offset, struct span raw)
 {
-    size_t line_max =
-        in->config.event_bytes_max > DEAD_LINE_MIN ? in->config.event_bytes_max : DEAD_LINE_MIN;
+    size_t line_max = dead_line_max(in->config.event_bytes_max);
     struct dead_letter d = {
         .reason = reason,
         .detail = detail,
@@ -563,22 +542,31 @@ static size_t count_elements(struct ingest *in, const char *buf, size_t len)
     return n;
 }
 
+/* Why the journal has no room for so many bytes now. */
+static enum reason journal_takes(const struct ingest_config *c, uint64_t bytes)
+{
+    if (writer_failed(c->writer))
+        return REASON_DISK_ERROR;
+    if (bytes <= writer_room(c->writer))
+        return REASON_NONE;
+    if (journal_full(c->journal))
+        return REASON_JOURNAL_FULL;
+    return journal_disk_error(c->journal) ? REASON_DISK_ERROR : REASON_BLOCKS_BUSY;
+}
+
 /* Whether n documents of len bytes in all certainly fit into free blocks and journal. */
 static enum reason room_for(struct ingest *in, size_t len, size_t n)
 {
     const struct ingest_config *c = &in->config;
     uint64_t bytes = 2 * (uint64_t)len + n * (uint64_t)LINE_OVERHEAD_MAX;
     uint64_t blocks = bytes / c->block_bytes + n / BLOCK_ENTRIES_MAX + 2;
+    enum reason reason;
 
     if (blocks > c->blocks_total)
         return REASON_TOO_MANY_EVENTS;
-    if (writer_failed(c->writer))
-        return REASON_DISK_ERROR;
-    if (bytes + blocks * BLOCK_ALIGN > writer_room(c->writer)) {
-        if (journal_full(c->journal))
-            return REASON_JOURNAL_FULL;
-        return journal_disk_error(c->journal) ? REASON_DISK_ERROR : REASON_BLOCKS_BUSY;
-    }
+    reason = journal_takes(c, bytes + blocks * BLOCK_ALIGN);
+    if (reason != REASON_NONE)
+        return reason;
     return blocks > c->blocks_free(c->ctx) ? REASON_BLOCKS_BUSY : REASON_NONE;
 }
 
@@ -691,30 +679,32 @@ static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *b
     return false;
 }
 
-/*
- * Whether nothing in the body is of a type of which nothing is taken now: a body is taken whole or not
- * at all. It is parsed twice only when such a name stands in it.
- */
+/* The first type in the body of which nothing is taken now, or NULL. It is parsed only when such a name
+ * stands in it. */
+static const struct live_type *type_refused(struct ingest *in, const struct ingest_body *body,
+                                            enum json_framing framing)
+{
+    const struct refusal_look look = {.settings = types_refusing(in->types),
+                                      .parser = in->parser,
+                                      .event = in->event,
+                                      .n_events = BATCH,
+                                      .type_path = in->type_path,
+                                      .types = in->config.types,
+                                      .event_bytes_max = in->config.event_bytes_max};
+
+    if (likely(look.settings == NULL))
+        return NULL;
+    if (body->type.len > 0)
+        return refusal_find(look.settings, body->type);
+    return refusal_in_body(&look, (struct span){body->buf, body->len}, framing);
+}
+
+/* Whether nothing in the body is of such a type: a body is taken whole or not at all. */
 static bool types_open(struct ingest *in, const struct ingest_body *body, enum json_framing framing,
                        struct ingest_result *out)
 {
-    const struct live_settings *settings = types_refusing(in->types);
-    struct refusal_look look;
-    const struct live_type *type;
+    const struct live_type *type = type_refused(in, body, framing);
 
-    if (likely(settings == NULL))
-        return true;
-    look = (struct refusal_look){.settings = settings,
-                                 .parser = in->parser,
-                                 .event = in->event,
-                                 .n_events = BATCH,
-                                 .type_path = in->type_path,
-                                 .types = in->config.types,
-                                 .event_bytes_max = in->config.event_bytes_max};
-    if (body->type.len > 0)
-        type = refusal_find(settings, body->type);
-    else
-        type = refusal_in_body(&look, (struct span){body->buf, body->len}, framing);
     return type == NULL || type_refuse(in, body, type, out);
 }
 
@@ -858,15 +848,11 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
 
 /* ---- injections ---- */
 
-static uint64_t letter_line_max(uint32_t event_bytes_max)
-{
-    return event_bytes_max > DEAD_LINE_MIN ? event_bytes_max : DEAD_LINE_MIN;
-}
-
 uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
                      const struct inject_doc *doc, uint32_t n_docs)
 {
-    uint64_t line_max = letter_line_max(event_bytes_max), bytes = 0, lines = 0;
+    size_t line_max = dead_line_max(event_bytes_max);
+    uint64_t bytes = 0, lines = 0;
     struct block empty = {.capacity = block_capacity};
     uint32_t n;
 
@@ -874,7 +860,7 @@ uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
     block_open(&empty, 0, 0);
     for (n = 0; n < n_docs; n++) {
         bytes += document_bytes(doc[n].raw.len, line_max);
-        lines += letter_lines(doc[n].raw.len, line_max);
+        lines += dead_parts_max(doc[n].raw.len, line_max);
         if (lines > BLOCK_ENTRIES_MAX || !block_has_room(&empty, bytes, (uint32_t)lines, n + 1))
             break;
     }
@@ -885,31 +871,27 @@ uint32_t ingest_fits(uint32_t event_bytes_max, uint32_t block_capacity,
 static enum reason block_available(struct ingest *in)
 {
     const struct ingest_config *c = &in->config;
+    enum reason reason = journal_takes(c, 1);
 
-    if (writer_failed(c->writer))
-        return REASON_DISK_ERROR;
-    if (writer_room(c->writer) == 0) {
-        if (journal_full(c->journal))
-            return REASON_JOURNAL_FULL;
-        return journal_disk_error(c->journal) ? REASON_DISK_ERROR : REASON_BLOCKS_BUSY;
-    }
+    if (reason != REASON_NONE)
+        return reason;
     return c->blocks_free(c->ctx) <= c->blocks_total / 4 ? REASON_BLOCKS_BUSY : REASON_NONE;
 }
 
-/* Opens a block with room for the next document, or for the whole batch, if the open one has none.
- */
+/* Opens a block with room for the next document, or for the whole batch, if the open one has none. */
 static enum reason batch_open(struct ingest *in, const struct ingest_batch *b,
                               const struct block_mark *mark)
 {
     uint32_t n = b->whole ? b->n_docs - b->taken : 1, lines = 0;
-    uint64_t line_max = letter_line_max(in->config.event_bytes_max), bytes = 0;
+    size_t line_max = dead_line_max(in->config.event_bytes_max);
+    uint64_t bytes = 0;
     struct block *open = writer_open_block(in->config.writer);
     enum reason reason;
     int rc;
 
     for (uint32_t i = b->taken; i < b->taken + n; i++) {
         bytes += document_bytes(b->doc[i].raw.len, line_max);
-        lines += letter_lines(b->doc[i].raw.len, line_max);
+        lines += dead_parts_max(b->doc[i].raw.len, line_max);
     }
     if (writer_failed(in->config.writer))
         return REASON_DISK_ERROR;

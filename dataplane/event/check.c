@@ -104,22 +104,6 @@ bool run_fail_missing(struct run *r, const struct program_column *record, const 
     return false;
 }
 
-static size_t put_index(char *out, uint32_t index)
-{
-    char digits[10];
-    size_t n = 0, len = 0;
-
-    do {
-        digits[n++] = (char)('0' + index % 10);
-        index /= 10;
-    } while (index > 0);
-    out[len++] = '[';
-    while (n > 0)
-        out[len++] = digits[--n];
-    out[len++] = ']';
-    return len;
-}
-
 /* Writes the path of a nested member into scratch. @return false when there is no room. */
 static COLD_PATH bool nested_name(struct run *r, struct span key, struct span *name)
 {
@@ -135,7 +119,7 @@ static COLD_PATH bool nested_name(struct run *r, struct span key, struct span *n
         memcpy(start + len, f->field->name, f->field->name_len);
         len += f->field->name_len;
         if (f->index != NO_INDEX)
-            len += put_index(start + len, f->index);
+            len += text_index(start + len, f->index);
         start[len++] = '.';
     }
     if (room - len < key.len)

@@ -44,20 +44,6 @@ static char *put(char *p, const char *text)
     return p + len;
 }
 
-static char *put_number(char *p, uint32_t v)
-{
-    char digits[10];
-    size_t n = 0;
-
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    while (n > 0)
-        *p++ = digits[--n];
-    return p;
-}
-
 /* Bytes that one raw byte takes in a JSON string; 0 for a control character that sends raw to
  * base64. */
 static size_t escaped_bytes(char c)
@@ -192,18 +178,18 @@ static char *put_head(char *p, const struct dead_letter *d, uint32_t part, uint3
     p = put(p, "\",\"event_type\":\"");
     p = put_shown(p, d->event_type, TYPE_BYTES_MAX);
     p = put(p, "\",\"position\":");
-    p = put_number(p, d->position);
+    p += digits_put(p, d->position);
     p = put(p, ",\"error_offset\":");
-    p = put_number(p, d->error_offset);
+    p += digits_put(p, d->error_offset);
     p = put(p, ",\"source\":\"");
     p = put_shown(p, span_of(d->source), SOURCE_BYTES_MAX);
     p = put(p, "\",\"received_at\":\"");
     time_format(d->received_us, p);
     p += TIME_TEXT_BYTES;
     p = put(p, "\",\"part\":");
-    p = put_number(p, part + 1);
+    p += digits_put(p, part + 1);
     p = put(p, ",\"parts\":");
-    return put_number(p, parts);
+    return p + digits_put(p, parts);
 }
 
 static char *put_text(char *p, struct span raw, struct piece piece)

@@ -18,6 +18,7 @@
 #include "dataplane/base/reason.h"
 #include "dataplane/event/assemble.h"
 
+#define DEAD_LINE_MIN        4096u
 #define DEAD_HEAD_BYTES_MAX  3328 /* that are kept free of raw in each line, whatever they hold */
 #define DEAD_FRAME_BYTES_MAX 1536 /* that a line really takes beside its raw */
 
@@ -34,9 +35,19 @@ struct dead_letter {
     const char *journal_hex; /* 32 digits */
 };
 
-/**
- * How many lines of at most line_max bytes raw needs. line_max is at least 4096.
- */
+/** The longest line of a dead letter, where events are at most so large. */
+static inline size_t dead_line_max(uint32_t event_bytes_max)
+{
+    return event_bytes_max > DEAD_LINE_MIN ? event_bytes_max : DEAD_LINE_MIN;
+}
+
+/** How many lines dead_parts() may ask for, of whatever len bytes. */
+static inline uint32_t dead_parts_max(uint64_t len, size_t line_max)
+{
+    return (uint32_t)(2 * len / (line_max - DEAD_HEAD_BYTES_MAX)) + 1;
+}
+
+/** How many lines of at most line_max bytes raw needs. line_max is at least DEAD_LINE_MIN. */
 uint32_t dead_parts(const struct dead_letter *d, size_t line_max);
 
 /**

@@ -290,22 +290,6 @@ static bool put_json(struct encoder *e, struct part *to, struct json_value v)
 
 /* ---- What is set aside ---- */
 
-static size_t put_index(char *out, uint32_t index)
-{
-    char digits[10];
-    size_t n = 0, len = 0;
-
-    do {
-        digits[n++] = (char)('0' + index % 10);
-        index /= 10;
-    } while (index > 0);
-    out[len++] = '[';
-    while (n > 0)
-        out[len++] = digits[--n];
-    out[len++] = ']';
-    return len;
-}
-
 /* Takes the bytes of a key from what keys may take. */
 static bool reserve_key(struct encoder *e, size_t len)
 {
@@ -339,7 +323,7 @@ static COLD_PATH bool set_aside(struct encoder *e, struct span key, struct json_
 
         put(to, e->frame[i].key.ptr, e->frame[i].key.len);
         if (e->frame[i].index != NO_INDEX)
-            put(to, index, put_index(index, e->frame[i].index));
+            put(to, index, text_index(index, e->frame[i].index));
         put_char(to, '.');
     }
     put(to, key.ptr, key.len);

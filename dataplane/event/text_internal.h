@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "dataplane/base/compiler.h"
+#include "dataplane/base/digits.h"
 #include "dataplane/base/span.h"
 
 #define TEXT_END (-1)
@@ -34,6 +35,16 @@ bool text_equal(struct span a, struct span b);
 /** Length of the UTF-8 sequence that p starts with, or 0 when it is not a valid one. left is at
  * least 1. */
 size_t text_utf8_length(const char *p, size_t left);
+
+/** Writes "[7]", a step of a path; up to 12 bytes. @return how many. */
+static inline size_t text_index(char *out, uint32_t index)
+{
+    size_t len = 1 + digits_put(out + 1, index);
+
+    out[0] = '[';
+    out[len] = ']';
+    return len + 1;
+}
 
 /** Writes v as n lower-case hex digits. */
 static inline void text_hex(char *out, uint64_t v, unsigned n)
