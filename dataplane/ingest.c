@@ -776,6 +776,20 @@ static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
     return room_for(in, len, n) == REASON_NONE;
 }
 
+/* Whether nothing in any of them is of a type of which nothing is taken now. */
+static bool burst_open(struct ingest *in, const struct ingest_burst *burst)
+{
+    if (likely(types_refusing(in->types) == NULL))
+        return true;
+    for (uint32_t i = 0; i < burst->n; i++) {
+        const struct ingest_body body = {.buf = burst->buffer[i].ptr, .len = burst->buffer[i].len};
+
+        if (type_refused(in, &body, JSON_FRAMING_LINES) != NULL)
+            return false;
+    }
+    return true;
+}
+
 /* The same as events_take() for those of a burst: *at is the body that the event before was of. A body whose
  * first line is no event may be a single document over several lines: then it is left. */
 static uint64_t burst_events_take(struct ingest *in, const struct ingest_burst *burst,
@@ -812,7 +826,7 @@ uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
 
     ASSERT_HOT(burst->n > 0 && burst->n <= JSON_BUFFERS_MAX);
     result_clear(out);
-    if (!burst_fits(in, burst))
+    if (!burst_fits(in, burst) || !burst_open(in, burst))
         return ~UINT64_C(0) >> (64 - burst->n);
     in->body = &body;
     in->result = out;

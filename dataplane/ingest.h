@@ -133,7 +133,8 @@ static inline bool ingest_joins(const char *buf, size_t len)
 /**
  * Takes the bodies of a burst in as ingest_body() does each, but parsed together. out counts for all of them.
  * Thread: worker.
- * @return a bit for each that is left as it was, for ingest_body(): all when room is short.
+ * @return a bit for each that is left as it was, for ingest_body(): all when room is short, or one of
+ * them holds an event of a type of which nothing is taken now.
  */
 uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
                       struct ingest_result *out) WARN_UNUSED;

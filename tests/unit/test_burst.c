@@ -1,8 +1,8 @@
 /*
  * Goal: datagrams that are taken together leave the lines, dead letters and counts that each alone would:
  * events of several lines, wrong and truncated ones, arrays, documents over several lines, empty and large
- * datagrams, types of all kinds, in any mixture. When room is short each is on its own again; a drain drops
- * them all.
+ * datagrams, types of all kinds, in any mixture. When room is short, or one of them is of a type of which
+ * nothing is taken, each is on its own again; a drain drops them all.
  *
  * Method: tburst_take(), on lists made by hand and on random mixtures. PENSTOCK_SEED replays those.
  */
@@ -91,11 +91,10 @@ static int take(struct datagram *d, uint32_t n)
 }
 
 /* Each between each. */
-static void test_neighbours(void **state)
+static void take_neighbours(void)
 {
     struct datagram d[3];
 
-    (void)state;
     for (uint32_t a = 0; a < ARRAY_LEN(texts); a++) {
         for (uint32_t b = 0; b < ARRAY_LEN(texts); b++) {
             for (uint32_t i = 0; i < 3; i++)
@@ -103,8 +102,47 @@ static void test_neighbours(void **state)
             take(d, 3);
         }
     }
+}
+
+static void test_neighbours(void **state)
+{
+    (void)state;
+    take_neighbours();
     assert_true(both.together.core->stats.events > 1000);
     assert_true(both.together.core->stats.dead_letters > 1000);
+}
+
+/* A type of which nothing is taken now: its datagrams are dropped whole, those beside them are taken. */
+static void test_refused(void **state)
+{
+    struct live_type type[] = {{.name = {"", 0}, .sampling_ppm = LIVE_SAMPLING_ALL},
+                               {.name = span_of("a"), .sampling_ppm = LIVE_SAMPLING_ALL}};
+    struct live_settings s = {.n_types = 2, .type = type, .n_refused = 1};
+    const _Atomic uint64_t *dropped =
+        &both.together.worker->stats.packet_dropped[REASON_TYPE_PARKED];
+    const char *const refused[] = {texts[7], texts[5]};
+    struct datagram d[3];
+
+    (void)state;
+    s.worker.sampling_ppm = LIVE_SAMPLING_ALL;
+    s.worker.block_bytes = both.alone.core->block_bytes;
+    for (uint32_t only = 0; only < 2; only++) {
+        const uint64_t before = *dropped;
+
+        type[only].refused = true;
+        type[1 - only].refused = false;
+        s.types_version++;
+        ingest_follow(both.alone.core->ingest, &s);
+        ingest_follow(both.together.core->ingest, &s);
+        for (uint32_t i = 0; i < 3; i++) {
+            const char *text = i == 1 ? refused[only] : texts[0];
+
+            d[i] = made(i, text, strlen(text));
+        }
+        assert_int_equal(take(d, 3), 2);
+        assert_int_equal(*dropped, before + 1);
+        take_neighbours();
+    }
 }
 
 /* Full bursts of good ones: their events and no more. */
@@ -191,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_neighbours, start, stop),
+        cmocka_unit_test_setup_teardown(test_refused, start, stop),
         cmocka_unit_test_setup_teardown(test_good, start, stop),
         cmocka_unit_test_setup_teardown(test_random, start, stop),
         cmocka_unit_test_setup_teardown(test_no_room, start, stop),
