@@ -134,9 +134,9 @@ static char *put_overflow(const struct event_parts *parts, char *out)
 #define DATES_KEPT 32 /* a power of two */
 
 /*
- * The texts of the last dates and time: a few days for nearly all events, one processing time for all
- * of a body. Formatting them anew took an eighth of a worker's time; with one date only, that came back
- * wherever events of two days take turns, as around midnight.
+ * The texts of the last dates, and the added members with the last processing time: a few days for nearly
+ * all events, one processing time for all of a body. Formatting them anew took an eighth of a worker's
+ * time; with one date only, that came back wherever events of two days take turns, as around midnight.
  */
 static _Thread_local struct {
     struct {
@@ -145,8 +145,8 @@ static _Thread_local struct {
         char text[DATE_TEXT_BYTES];
     } date[DATES_KEPT];
     int64_t us;
-    bool has_time;
-    char time[TIME_TEXT_BYTES];
+    bool made;
+    char text[ADDED_BYTES];
 } recent;
 
 static void put_date(int32_t days, char *out)
@@ -161,23 +161,19 @@ static void put_date(int32_t days, char *out)
     memcpy(out, recent.date[at].text, sizeof(recent.date[at].text));
 }
 
-static void put_time(int64_t us, char *out)
+static char *put_added(const struct event_parts *parts, char *out)
 {
-    if (!recent.has_time || recent.us != us) {
-        time_format(us, recent.time);
-        recent.us = us;
-        recent.has_time = true;
+    if (unlikely(recent.us != parts->processed_us || !recent.made)) {
+        memcpy(recent.text, added_template, ADDED_BYTES);
+        time_format(parts->processed_us, recent.text + TIME_AT);
+        recent.us = parts->processed_us;
+        recent.made = true;
     }
-    memcpy(out, recent.time, sizeof(recent.time));
-}
-
-static char *put_template(const struct event_parts *parts, char *out)
-{
-    memcpy(out, added_template, ADDED_BYTES);
+    ASSERT_HOT(recent.text[ADDED_BYTES - 1] == '\n');
+    memcpy(out, recent.text, ADDED_BYTES);
     put_date(time_days(parts->event_us), out + DATE_AT);
-    put_time(parts->processed_us, out + TIME_AT);
     memcpy(out + UUID_AT, parts->journal_hex, UUID_DIGITS);
-    text_hex(out + LSN_AT, parts->lsn, LSN_DIGITS);
+    text_hex_16(out + LSN_AT, parts->lsn);
     return out + ADDED_BYTES;
 }
 
@@ -199,7 +195,7 @@ size_t event_assemble(const struct event_parts *parts, char *out, uint32_t *adde
         *p++ = ',';
     if (unlikely(parts->n_cuts > 0))
         p = put_overflow(parts, p);
-    p = put_template(parts, p);
+    p = put_added(parts, p);
     *added = (uint32_t)(p - 2 - first_added);
     ASSERT_HOT((size_t)(p - out) <= event_assembled_max(parts));
     return (size_t)(p - out);
@@ -211,7 +207,7 @@ void event_patch_lsn(char *line, size_t len, uint64_t lsn)
 
     ASSERT(len > LINE_END + EVENT_ID_BYTES && at[-1] == '-' &&
            memcmp(line + len - LINE_END, "\"}\n", LINE_END) == 0);
-    text_hex(at, lsn, LSN_DIGITS);
+    text_hex_16(at, lsn);
 }
 
 /* The number of hex digits at p. @return false when they are none. */

@@ -226,7 +226,7 @@ static char *put_tail(char *p, const char *journal_hex, uint64_t lsn)
     memcpy(p, journal_hex, UUID_DIGITS);
     p += UUID_DIGITS;
     *p++ = '-';
-    text_hex(p, lsn, 16);
+    text_hex_16(p, lsn);
     return put(p + 16, "\"}\n");
 }
 

@@ -7,6 +7,7 @@
 #define PENSTOCK_EVENT_TEXT_INTERNAL_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/base/compiler.h"
 #include "dataplane/base/digits.h"
@@ -53,6 +54,26 @@ static inline void text_hex(char *out, uint64_t v, unsigned n)
 
     for (unsigned i = 0; i < n; i++)
         out[i] = digits[(v >> (4 * (n - 1 - i))) & 15];
+}
+
+/** Writes v as 8 lower-case hex digits, all at once. */
+static inline void text_hex_8(char *out, uint32_t v)
+{
+    uint64_t x = __builtin_bswap32(v), letters;
+
+    x = (x | x << 16) & UINT64_C(0x0000FFFF0000FFFF);
+    x = (x | x << 8) & UINT64_C(0x00FF00FF00FF00FF);
+    x = (x >> 4 | x << 8) & UINT64_C(0x0F0F0F0F0F0F0F0F); /* a digit a byte, the highest first */
+    letters = (x + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
+    x += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+    memcpy(out, &x, sizeof(x));
+}
+
+/** Writes v as 16 of them: for what every event has. */
+static inline void text_hex_16(char *out, uint64_t v)
+{
+    text_hex_8(out, (uint32_t)(v >> 32));
+    text_hex_8(out + 8, (uint32_t)v);
 }
 
 #endif
