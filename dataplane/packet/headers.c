@@ -62,21 +62,27 @@ static inline uint64_t sum_few(const uint8_t *p, size_t len)
     return sum;
 }
 
+#ifdef __x86_64__
 /* The same of many. */
+static uint64_t sum_avx2(const uint8_t *p, size_t len)
+{
+    const size_t whole = len - len % PACKET_WORDS_BYTES;
+
+    ASSERT_HOT(whole <= len);
+    return packet_words_avx2(p, whole) + sum_few(p + whole, len - whole);
+}
+#endif
+
 static uint64_t sum_words(const uint8_t *p, size_t len)
 {
-    uint64_t sum = 0;
-
 #ifdef __x86_64__
-    if (len >= PACKET_WORDS_BYTES && __builtin_cpu_supports("avx2")) {
-        const size_t whole = len - len % PACKET_WORDS_BYTES;
-
-        sum = packet_words_avx2(p, whole);
-        p += whole;
-        len -= whole;
-    }
+    if (likely(__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) &&
+        len <= PACKET_BYTES_MAX)
+        return packet_bytes_avx512(p, len);
+    if (len >= PACKET_WORDS_BYTES && __builtin_cpu_supports("avx2"))
+        return sum_avx2(p, len);
 #endif
-    return sum + sum_few(p, len);
+    return sum_few(p, len);
 }
 
 static inline uint16_t fold(uint64_t sum)

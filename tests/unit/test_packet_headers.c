@@ -15,7 +15,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
-#include "dataplane/packet/headers.h"
+#include "dataplane/packet/headers.c"
 #include "tests/unit/tpackets.h"
 
 #define TO 8083
@@ -236,12 +236,41 @@ static void test_checksums(void **state)
     }
 }
 
+/* Each way to sum that this CPU has, in memory that ends with the last byte. */
+static void test_sum_variants(void **state)
+{
+    static const uint32_t larger[] = {1023, 1024, 1500, 9000, 65535, 65536, 65537, 200001};
+
+    (void)state;
+    for (uint32_t i = 0; i < 700 + ARRAY_LEN(larger); i++) {
+        uint32_t len = i < 700 ? i : larger[i - 700];
+        uint8_t *bytes = malloc(len > 0 ? len : 1);
+
+        assert_non_null(bytes);
+        for (int all = 0; all < 2; all++) {
+            uint16_t want;
+
+            for (uint32_t k = 0; k < len; k++)
+                bytes[k] = all == 1 ? 0xff : (uint8_t)rand();
+            want = htons(tpackets_sum(0, bytes, len));
+            assert_int_equal(packet_sum(0, bytes, len), want);
+            assert_int_equal(fold(sum_few(bytes, len)), want);
+            if (__builtin_cpu_supports("avx2"))
+                assert_int_equal(fold(sum_avx2(bytes, len)), want);
+            if (len <= PACKET_BYTES_MAX && __builtin_cpu_supports("avx512vnni"))
+                assert_int_equal(fold(packet_bytes_avx512(bytes, len)), want);
+        }
+        free(bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms), cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_flips), cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_link),  cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_forms),        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_flips),        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_link),         cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_sum_variants),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
