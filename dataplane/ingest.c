@@ -352,9 +352,9 @@ static struct type_slot *route(struct ingest *in, const struct json_event *ev,
     return slot;
 }
 
-/* The event's time; false when it has none that can be used: after the year 6052, minutes overflow.
- */
-static bool event_time(const struct type_slot *slot, const struct json_event *ev, int64_t *us)
+/* The event's time; false when it has none that can be used: after the year 6052, minutes overflow. */
+static bool event_time(const struct type_slot *slot, const struct json_event *ev,
+                       const struct check_result *check, int64_t *us)
 {
     const struct json_field *f;
     struct span text;
@@ -362,6 +362,8 @@ static bool event_time(const struct type_slot *slot, const struct json_event *ev
     if (slot->time_path < 0)
         return false;
     f = &ev->field[slot->time_path];
+    if (likely(check_time_at(check, f->offset + 1, us)))
+        return *us < TIME_US_END;
     text = (struct span){.ptr = ev->ptr + f->offset, .len = f->len};
     if (f->type == JSON_NUMBER) {
         if (time_parse_seconds(text, us) != 0)
@@ -373,8 +375,7 @@ static bool event_time(const struct type_slot *slot, const struct json_event *ev
     return *us < TIME_US_END;
 }
 
-/* Sets late against the type's watermark, which follows event time but never runs ahead of the
- * clock. */
+/* Sets late against the type's watermark, which follows event time but never runs ahead of the clock. */
 static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
 {
     int64_t mark = atomic_load_explicit(&slot->shown->watermark_us, memory_order_relaxed);
@@ -417,8 +418,7 @@ static bool event_check(struct ingest *in, struct type_slot *slot, const struct 
 {
     struct json_value doc = {.ptr = ev->ptr, .len = ev->len, .type = JSON_OBJECT};
 
-    in->check.reason = REASON_NONE;
-    in->check.n_cuts = 0;
+    check_result_clear(&in->check);
     if (slot->schema == NULL) {
         check_without_schema(in, slot, ev, doc);
     } else {
@@ -451,7 +451,7 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
 
     if (in->doc != NULL && in->replay)
         line.flags |= BLOCK_ENTRY_REPLAY;
-    if (!event_time(slot, ev, &parts.event_us)) {
+    if (!event_time(slot, ev, &in->check, &parts.event_us)) {
         parts.event_us = in->now_us;
         if (slot->time_path >= 0) {
             line.flags |= BLOCK_ENTRY_BAD_TIME;

@@ -12,10 +12,9 @@
 
 void check_result_reset(struct check_result *out)
 {
-    out->reason = REASON_NONE;
+    check_result_clear(out);
     out->error_offset = 0;
     out->detail[0] = '\0';
-    out->n_cuts = 0;
     out->scratch_used = 0;
 }
 

@@ -22,6 +22,7 @@
 #define CHECK_CUTS_MAX      64
 #define CHECK_SCRATCH_BYTES 4096
 #define CHECK_DETAIL_BYTES  200
+#define CHECK_TIMES_MAX     4
 
 /** A member that must leave the object: "key":value, without its comma. */
 struct event_cut {
@@ -32,16 +33,44 @@ struct event_cut {
     struct span name; /* raw string body; nested: its path, "metadata.browser", "items[2].sku" */
 };
 
+/** A time that a check has read: whoever wants it need not read it again. */
+struct check_time {
+    uint32_t offset; /* from the start of the document, of the text behind its quote */
+    int64_t us;      /* as time_parse() would have it */
+};
+
 /** What a check found. Large: keep one per thread. */
 struct check_result {
     enum reason reason;              /* REASON_NONE when the event fits */
     uint32_t error_offset;           /* from the start of the document */
     char detail[CHECK_DETAIL_BYTES]; /* "items.price: expected FLOAT, found a string" */
-    uint32_t n_cuts;
-    struct event_cut cut[CHECK_CUTS_MAX]; /* in document order, never one inside another */
+    uint32_t n_cuts, n_times;
+    struct check_time time[CHECK_TIMES_MAX]; /* the first ones, of an event that fits; or fewer */
+    struct event_cut cut[CHECK_CUTS_MAX];    /* in document order, never one inside another */
     uint32_t scratch_used;
     char scratch[CHECK_SCRATCH_BYTES]; /* names of nested cuts */
 };
+
+/** Begins a result without a finding. */
+static inline void check_result_clear(struct check_result *out)
+{
+    out->reason = REASON_NONE;
+    out->n_cuts = 0;
+    out->n_times = 0;
+}
+
+/** The time whose text begins at offset, if the check has read it. @return false: it has not. */
+static inline bool check_time_at(const struct check_result *check, uint32_t offset, int64_t *us)
+{
+    ASSERT_HOT(check->n_times <= CHECK_TIMES_MAX);
+    for (uint32_t i = 0; i < check->n_times; i++) {
+        if (check->time[i].offset == offset) {
+            *us = check->time[i].us;
+            return true;
+        }
+    }
+    return false;
+}
 
 /** Checks one object. The result is valid until the next check into it; its spans point into doc
  * and scratch. */

@@ -135,6 +135,15 @@ ALWAYS_INLINE void put_number_bits(char **out, const struct program_tag *tag, bo
     }
 }
 
+/* Keeps a time that a check has read. */
+ALWAYS_INLINE void note_time(struct run *r, const char *text, int64_t us)
+{
+    struct check_result *c = r->result;
+
+    if (likely(c->n_times < CHECK_TIMES_MAX))
+        c->time[c->n_times++] = (struct check_time){.offset = (uint32_t)(text - r->base), .us = us};
+}
+
 /* One of the less frequent steps, its key apart. @return false when the event is to be walked. */
 ALWAYS_INLINE bool rare_step(struct run *r, const struct steps *s, const struct program_op *op,
                              const struct program_column *col, const uint32_t *at, bool emit,
@@ -152,6 +161,8 @@ ALWAYS_INLINE bool rare_step(struct run *r, const struct steps *s, const struct 
             break;
         if (emit)
             put_number_bits(out, &col->tag, true, bits);
+        else
+            note_time(r, v.ptr + 1, (int64_t)bits);
         return true;
     case OP_BOOLEAN:
         if (unlikely(*p != 't' && *p != 'f'))

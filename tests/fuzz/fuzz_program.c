@@ -352,6 +352,20 @@ static void same_finding(void)
                span_equal(found.cut[i].name, expected.cut[i].name));
 }
 
+static void same_times(const struct json_event *ev)
+{
+    ASSERT(found.n_times <= CHECK_TIMES_MAX);
+    for (uint32_t i = 0; i < found.n_times; i++) {
+        const char *text = ev->ptr + found.time[i].offset;
+        const char *past = memchr(text, '"', ev->len - found.time[i].offset);
+        int64_t us;
+
+        ASSERT(found.time[i].offset < ev->len && text[-1] == '"' && past != NULL);
+        ASSERT(time_parse((struct span){text, (size_t)(past - text)}, &us) == 0);
+        ASSERT(us == found.time[i].us);
+    }
+}
+
 static const struct program_row what = {
     .event_us = INT64_C(86400000000), .processed_us = 2, .id = {"id", 2}};
 
@@ -389,6 +403,7 @@ static void one_event(const struct schema *s, struct program_memory *m, const st
 
     program_check(s, m, ev, false, &found);
     same_finding();
+    same_times(ev);
     for (int twice = 0; twice < 2; twice++) {
         rc = program_encode(s, m, ev, &what, other, sizeof(other), &got, &found);
         same_finding();

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "dataplane/event/program.h"
+#include "dataplane/event/timeval.h"
 
 #define DOC_BYTES_MAX 65536
 #define TOKENS_MAX    8192
@@ -22,8 +23,9 @@
 static char doc_buf[DOC_BYTES_MAX + JSON_PADDING_BYTES];
 static char row[ROW_BYTES_MAX], other[ROW_BYTES_MAX];
 static size_t row_len;
-static uint64_t shape;  /* of the last document: each has its own here */
-static bool same_shape; /* as the one before: its plan is used */
+static uint64_t shape;      /* of the last document: each has its own here */
+static uint32_t times_seen; /* that checks by plans have read */
+static bool same_shape;     /* as the one before: its plan is used */
 static uint32_t tokens[TOKENS_MAX + 1];
 static struct check_result result, expected;
 static struct program_memory *memories[JSON_ISA_AVX512 + 1]; /* what this CPU runs */
@@ -82,6 +84,22 @@ static void same_result(const char *how)
 static const struct program_row event_row = {.event_us = 0, .processed_us = 1, .id = {"id", 2}};
 static const struct program_row line_row = {.line = true};
 
+/* The times that a check has read are what time_parse() reads there. @return how many. */
+static uint32_t same_times(const struct json_event *ev)
+{
+    for (uint32_t i = 0; i < result.n_times; i++) {
+        const char *text = ev->ptr + result.time[i].offset, *past = strchr(text, '"');
+        int64_t us = 0, found = 0;
+
+        assert_true(text[-1] == '"' && past != NULL);
+        assert_int_equal(time_parse((struct span){text, (size_t)(past - text)}, &us), 0);
+        assert_int_equal(us, result.time[i].us);
+        assert_true(check_time_at(&result, result.time[i].offset, &found) && found == us);
+        assert_false(check_time_at(&result, result.time[i].offset - 1, &found));
+    }
+    return result.n_times;
+}
+
 /* Encodes doc in every way; all must agree. The row and its length stay in row and row_len. */
 static enum reason encode(const struct schema *s, const char *doc, const struct program_row *what)
 {
@@ -115,6 +133,7 @@ static enum reason encode(const struct schema *s, const char *doc, const struct 
         if (!what->line) {
             program_check(s, m, &ev, false, &result);
             same_result("check by tokens");
+            times_seen += same_times(&ev);
         }
     }
     return expected.reason;
@@ -447,6 +466,7 @@ static void by_plan(const struct schema *s, const char *first, const char *secon
         return;
     program_check(s, memory, &ev, false, &result);
     same_result("check by plan");
+    times_seen += same_times(&ev);
 }
 
 /* Events of one shape whose keys or values are not those of the event that the plan came from. */
@@ -634,6 +654,7 @@ static void many(void **state)
     }
     same_shape = false;
     assert_in_range(taken, 500, 2900); /* or it is no test of both */
+    assert_true(times_seen > 1000);
     schema_destroy(s);
 }
 
