@@ -6,7 +6,7 @@
 #include "dataplane/event/program.h"
 
 #define PROGRAM_KEY_BYTES 32  /* of a key that are compared at once */
-#define PROGRAM_OPS_MAX   246 /* of a plan; with its head 2 KiB */
+#define PROGRAM_OPS_MAX   246 /* of a plan */
 #define PROGRAM_NUMBERS   32  /* of a plan that are read side by side */
 #define PROGRAM_NAME_MAX  300 /* BigQuery */
 #define PROGRAM_ROOT      0
@@ -77,7 +77,10 @@ struct program_plan {
     bool line;       /* of lines: see program_row */
     uint32_t integers;                /* which of the numbers are */
     uint16_t number[PROGRAM_NUMBERS]; /* their tokens */
+    uint16_t n_keys;                  /* of check[] */
     struct program_op op[PROGRAM_OPS_MAX + 1];
+    /* Of that what concerns a check: the keys (token is the key's), then the steps that look at values. */
+    struct program_op check[2 * PROGRAM_OPS_MAX + 1];
 };
 
 #define PLAN_LINKS       131072

@@ -383,6 +383,38 @@ static void learn_numbers(struct program_plan *plan)
     plan->n_numbers = (uint8_t)n;
 }
 
+/* Whether a check looks at the value: what the shape has proved it need not. */
+static bool is_looked_at(const struct program_op *op)
+{
+    const unsigned kind = op->kind & ~(unsigned)OP_BARE;
+
+    return kind != OP_STRING && kind != OP_OPEN && op->kind != OP_CLOSE && kind != OP_KEY;
+}
+
+/* The steps of a check, from those of all. */
+static void learn_check(struct program_plan *plan)
+{
+    struct program_op *out = plan->check;
+
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        const struct program_op *op = &plan->op[i];
+
+        if (!op_is_bare(op)) {
+            *out = *op;
+            out->token = (uint16_t)(op->token - 2);
+            out++;
+        }
+        i += (op->kind & ~OP_BARE) == OP_JSON; /* that has two */
+    }
+    plan->n_keys = (uint16_t)(out - plan->check);
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        if (is_looked_at(&plan->op[i]))
+            *out++ = plan->op[i];
+    }
+    *out = (struct program_op){.kind = OP_END};
+    ASSERT(out < plan->check + ARRAY_LEN(plan->check) && plan->n_keys <= plan->n_ops);
+}
+
 enum plan_variant plan_variant_of(enum json_isa isa)
 {
     if (isa == JSON_ISA_AVX512 && __builtin_cpu_supports("avx512dq"))
@@ -414,4 +446,5 @@ void plan_learn(struct program_memory *m, struct program_plan *plan, const struc
     if (m->variant == PLAN_AVX512)
         learn_numbers(plan);
     plan->op[plan->n_ops] = (struct program_op){.kind = OP_END};
+    learn_check(plan);
 }

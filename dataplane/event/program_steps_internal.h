@@ -194,9 +194,22 @@ ALWAYS_INLINE bool long_key_differs(const char *key, size_t len, const struct pr
            key[col->name_len] != '"';
 }
 
+/* Whether all keys are those of the plan: in a row of their own, in which nothing is to be foreseen. */
+ALWAYS_INLINE bool plan_keys(const struct program_plan *plan, const struct program *program,
+                             const char *origin, const uint32_t *token)
+{
+    const struct program_op *op = plan->check, *const end = op + plan->n_keys;
+    struct differences differences = {0};
+
+    ASSERT_HOT(plan->n_keys <= plan->n_ops);
+    for (; op < end; op++)
+        key_compare(&differences, origin + token[op->token] + 1, op_column(program, op));
+    return !any_differs(&differences);
+}
+
 /*
- * Keys are compared on the way and judged at the end: until then a value may be taken for that of
- * another column, which does no harm. For strings the shape has proved that they are.
+ * With emit, keys are compared on the way and judged at the end: until then a value may be taken for that
+ * of another column, which does no harm. For strings the shape has proved that they are.
  */
 ALWAYS_INLINE bool plan_steps(const struct program_plan *plan, struct run *r, const uint32_t *token,
                               bool emit)
@@ -216,13 +229,15 @@ ALWAYS_INLINE bool plan_steps(const struct program_plan *plan, struct run *r, co
     if (s.beside)
         numbers_read(plan, origin, token, &s.numbers);
 #endif
-    for (const struct program_op *op = plan->op;; op++) {
+    if (!emit && unlikely(!plan_keys(plan, program, origin, token)))
+        return false;
+    for (const struct program_op *op = emit ? plan->op : plan->check + plan->n_keys;; op++) {
         const struct program_column *col = op_column(program, op);
         const uint32_t *at = token + op->token;
         const unsigned kind = op->kind;
         uint64_t bits;
 
-        if (likely((kind & OP_BARE) == 0))
+        if (emit && likely((kind & OP_BARE) == 0))
             key_compare(&differences, origin + at[-2] + 1, col);
         if (likely(kind <= (OP_STRING | OP_BARE))) {
             if (emit)
