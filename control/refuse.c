@@ -22,9 +22,10 @@ struct waiting {
     bool closed, failing;
 };
 
+/* A growing list. */
 struct waiting_list {
     struct waiting *item;
-    uint32_t n;
+    uint32_t n, room;
 };
 
 static int compare(const struct tuning_refused *a, const struct tuning_refused *b)
@@ -42,11 +43,18 @@ static int compare_waiting(const void *a, const void *b)
 
 static void list_add(struct waiting_list *l, const struct sink_spool_stats *s)
 {
-    struct waiting *larger = realloc(l->item, (l->n + 1) * sizeof(*larger)), *w;
+    struct waiting *w;
 
-    if (larger == NULL)
-        return; /* the next look finds it */
-    l->item = larger;
+    ASSERT(l->n <= l->room);
+    if (l->n == l->room) {
+        uint32_t room = l->room > 0 ? 2 * l->room : 64;
+        struct waiting *larger = realloc(l->item, room * sizeof(*larger));
+
+        if (larger == NULL)
+            return; /* the next look finds it */
+        l->item = larger;
+        l->room = room;
+    }
     w = &l->item[l->n++];
     *w = (struct waiting){
         .type = {.len = s->type_len},
@@ -65,9 +73,9 @@ static struct waiting_list collect(const struct daemon *d)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < d->n_sinks; i++) {
-        const struct sink_spool_stats *s;
+        const struct sink_spool_stats *s = NULL;
 
-        for (uint32_t k = 0; (s = sink_spool_stats(d->sink[i].sink, k)) != NULL; k++)
+        while ((s = sink_spool_next(d->sink[i].sink, s)) != NULL)
             list_add(&l, s);
     }
     if (l.n > 0)
@@ -94,9 +102,9 @@ struct spool_total refuse_total(const struct daemon *d)
 
     ASSERT(d != NULL);
     for (uint32_t i = 0; i < d->n_sinks; i++) {
-        const struct sink_spool_stats *s;
+        const struct sink_spool_stats *s = NULL;
 
-        for (uint32_t k = 0; (s = sink_spool_stats(d->sink[i].sink, k)) != NULL; k++) {
+        while ((s = sink_spool_next(d->sink[i].sink, s)) != NULL) {
             t.plans += READ(s->plans);
             t.bytes += READ(s->bytes);
             t.events += READ(s->events);
@@ -106,14 +114,14 @@ struct spool_total refuse_total(const struct daemon *d)
     return t;
 }
 
-static bool contains(const struct tuning_refused *list, uint32_t n,
-                     const struct tuning_refused *type)
+/* Whether a type is the next of a list, both being gone through in order. */
+static bool is_next(const struct tuning_refused *list, uint32_t n, uint32_t *at,
+                    const struct tuning_refused *type)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (compare(&list[i], type) == 0)
-            return true;
-    }
-    return false;
+    while (*at < n && compare(&list[*at], type) < 0)
+        ++*at;
+    ASSERT(*at == 0 || compare(&list[*at - 1], type) < 0); /* types do not come twice */
+    return *at < n && compare(&list[*at], type) == 0;
 }
 
 static void say(const struct waiting *w, bool refused, uint64_t limit)
@@ -152,13 +160,13 @@ void refuse_tick(struct daemon *d)
     bool eased = total.bytes < limit - limit / 8 && total.plans < SPOOL_PLANS_MAX / 8 * 7;
     struct waiting_list l = collect(d);
     struct tuning_refused *was, *now = calloc(l.n + 1, sizeof(*now));
-    uint32_t n_was = tuning_refusals(d->tuning, &was), n = 0;
+    uint32_t n_was = tuning_refusals(d->tuning, &was), at = 0, n = 0;
 
     ASSERT(d->spool != NULL);
     room_set(d);
     for (uint32_t i = 0; now != NULL && i < l.n; i++) {
         const struct waiting *w = &l.item[i];
-        bool before = contains(was, n_was, &w->type);
+        bool before = is_next(was, n_was, &at, &w->type);
         bool refused =
             limit > 0 && (w->failing || (w->plans > 0 && (before ? !eased : full && w->closed)));
 

@@ -157,10 +157,10 @@ static void list_configured(struct type_list *l, const struct type_set *set)
 
 static void list_spooled(struct type_list *l, const struct sink *s)
 {
-    const struct sink_spool_stats *stats;
+    const struct sink_spool_stats *stats = NULL;
 
     ASSERT(l != NULL);
-    for (uint32_t i = 0; (stats = sink_spool_stats(s, i)) != NULL; i++) {
+    while ((stats = sink_spool_next(s, stats)) != NULL) {
         struct type_total *t =
             stats->type_len > 0 ? list_add(l, stats->type, stats->type_len) : NULL;
 

@@ -93,7 +93,7 @@ static struct shelf *shelf_of(struct sink *s, const struct plan_key *key, bool m
                                           : "staging";
     h->next = atomic_load_explicit(&s->shelves, memory_order_relaxed);
     route->shelf[kind] = h;
-    atomic_store_explicit(&s->shelves, h, memory_order_release); /* partner: sink_spool_stats() */
+    atomic_store_explicit(&s->shelves, h, memory_order_release); /* partner: sink_spool_next() */
     return h;
 }
 
@@ -837,13 +837,16 @@ void shelves_report(const struct sink *s, struct sink_report *out)
     }
 }
 
-const struct sink_spool_stats *sink_spool_stats(const struct sink *s, uint32_t i)
+const struct sink_spool_stats *sink_spool_next(const struct sink *s,
+                                               const struct sink_spool_stats *after)
 {
-    /* partner: shelf_of() */
-    const struct shelf *h = atomic_load_explicit(&s->shelves, memory_order_acquire);
+    const struct shelf *h;
 
-    for (; h != NULL && i > 0; i--)
-        h = h->next;
+    if (after == NULL) /* partner: shelf_of() */
+        h = atomic_load_explicit(&s->shelves, memory_order_acquire);
+    else
+        h = container_of(after, const struct shelf, stats)->next;
+    ASSERT(h == NULL || h->sink == s);
     return h != NULL ? &h->stats : NULL;
 }
 

@@ -210,9 +210,10 @@ const struct sink_stats *sink_stats(const struct sink *s);
 /** Counters of the i-th type that it deduplicates. Thread: any. @return NULL past the last one. */
 const struct sink_dedupe_stats *sink_dedupe_stats(const struct sink *s, uint32_t i);
 
-/** Spooled plans: the i-th of the types and ways that ever had some. Thread: any. @return NULL past
- * the last one. */
-const struct sink_spool_stats *sink_spool_stats(const struct sink *s, uint32_t i);
+/** Spooled plans: the type and way behind one of those that ever had some, or the first (NULL). Thread:
+ * any. @return NULL behind the last one. */
+const struct sink_spool_stats *sink_spool_next(const struct sink *s,
+                                               const struct sink_spool_stats *after);
 
 /** Counters of its Cloud Storage client. Thread: any. */
 const struct gcs_stats *sink_gcs_stats(const struct sink *s);
