@@ -102,13 +102,22 @@ static uint64_t shelf_plans(const struct shelf *h)
     return (uint64_t)h->n + h->n_lost + h->under_way;
 }
 
+/* Whether nothing of it goes before a pause ends, or a stopped table's time comes. */
+static bool shelf_is_stopped(const struct shelf *h)
+{
+    ASSERT((h->inserts != NULL) == (h->kind >= SHELF_INSERT));
+    if (h->route->paused)
+        return true;
+    return h->inserts != NULL ? insert_is_stopped(h->inserts) : h->sink->gcs_paused;
+}
+
 static void shelf_stats(struct shelf *h)
 {
     stat_set(&h->stats.plans, shelf_plans(h));
     stat_set(&h->stats.bytes, h->bytes);
     stat_set(&h->stats.events, h->events);
     stat_set(&h->stats.lost, h->n_lost);
-    stat_set(&h->stats.open, h->open ? 1 : 0);
+    stat_set(&h->stats.open, h->open && !shelf_is_stopped(h) ? 1 : 0);
 }
 
 /* Behind all others: what was refused alone must not stand in front of what would be taken. */
@@ -599,11 +608,11 @@ static uint32_t shelf_share(const struct shelf *h)
     const struct sink *s = h->sink;
     uint32_t share = s->config.puts_max / 4;
 
-    if (h->route->paused)
+    if (shelf_is_stopped(h))
         return 0;
-    if (h->kind >= SHELF_INSERT)
-        return insert_is_stopped(h->inserts) ? 0 : insert_limit(h->inserts);
-    if (s->gcs_paused || !s->may_send)
+    if (h->inserts != NULL)
+        return insert_limit(h->inserts);
+    if (!s->may_send)
         return 0;
     if (!h->open)
         return s->now_us >= h->try_us ? 1 : 0;
@@ -813,10 +822,14 @@ static const char *shelf_why(const struct shelf *h)
 {
     if (h->n_lost > 0)
         return h->lost_text;
-    if (h->open)
-        return "being sent";
     if (h->route->paused)
         return "the type is paused";
+    if (h->inserts != NULL ? h->sink->bigquery_paused : h->sink->gcs_paused)
+        return h->inserts != NULL ? "bigquery is paused" : "gcs is paused";
+    if (h->inserts != NULL && shelf_is_stopped(h) && h->inserts->text[0] != '\0')
+        return h->inserts->text;
+    if (h->open && !shelf_is_stopped(h))
+        return "being sent";
     return h->text[0] != '\0' ? h->text : "waits for its table";
 }
 

@@ -215,6 +215,45 @@ def test_quota():
         daemon.stop()
 
 
+def shelf(daemon, kind):
+    """What `penstock sinks` says of one type's output in the spool."""
+    found = [h for t in daemon.cli_json("sinks")["threads"] for h in t["spooled"]
+             if (h["type"], h["way"]) == (kind, "output")]
+    return found[0] if found else {"sending": False, "text": "nothing"}
+
+
+def test_paused_on_the_way_out():
+    """What is being sent when its type is paused counts again as waiting: sinks.spool_bytes holds for it."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = small(place, cloud, bigquery={"enabled": False}, sinks={"spool_bytes": "8MiB", "park_retry": "1s"})
+        cloud.fault(object_prefix="output/bad/", status=403, reason="forbidden", message="no rights")
+        sender = Sender(daemon)
+        until(lambda: sender.send("bad", "good") or daemon.status()["spool"]["bytes"] > 6 << 20, 60, "a filled spool")
+        cloud.clear_faults()
+        cloud.fault(path_contains="/upload/", delay_ms=1500)
+        until(lambda: shelf(daemon, "bad")["sending"], 30, "it to be sent")
+        daemon.cli("pause", "type", "bad")
+        cloud.clear_faults()
+        until(lambda: not shelf(daemon, "bad")["sending"], 10, "the pause to be seen")
+        equal(shelf(daemon, "bad")["text"], "the type is paused", "why it waits")
+        answer, limit = None, sender.n["bad"] + 60 * BODY  # three journals
+        while (answer is None or answer.status != 429) and sender.n["bad"] < limit:
+            answer = until(lambda: post_some(daemon, "bad", sender.n["bad"]), 10, "an answer")
+            if answer.status == 429 and answer.json()["error"]["reason"] == "journal_full":
+                answer = None  # a moment too fast for the sinks
+            elif answer.status == 200:
+                sender.n["bad"] += BODY
+            sender.send("good")
+        equal(answer.status, 429, f"the paused type: {daemon.status()['spool']}")
+        equal(answer.json()["error"]["reason"], "type_parked", "reason")
+        daemon.cli("resume", "type", "bad")
+        until(lambda: daemon.status()["spool"]["refused_types"] == [], 60, "the refusal to end")
+        daemon.settle()
+        equal([stored(cloud, "bad"), stored(cloud, "good")], [sender.n["bad"], sender.n["good"]], "stored in the end")
+        daemon.stop()
+
+
 def rows(cloud, table):
     found = [int(n) for (n,) in cloud.query(f"SELECT n FROM `test-project.test_events.{table}`")] \
         if table in cloud.tables() else []
@@ -272,7 +311,7 @@ def test_rows_and_pauses():
 
 
 def main():
-    return run_tests([test_denied_prefix, test_quota, test_rows_and_pauses])
+    return run_tests([test_denied_prefix, test_quota, test_paused_on_the_way_out, test_rows_and_pauses])
 
 
 if __name__ == "__main__":
