@@ -6,18 +6,10 @@
  *
  * Method: tburst_take(), on lists made by hand and on random mixtures. PENSTOCK_SEED replays those.
  */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <inttypes.h>
 #include <netinet/in.h>
-#include <time.h>
 
 #include "tests/unit/tburst.h"
-#include "tests/unit/tjson.h"
+#include "tests/unit/tjson_proof.h"
 
 static const char *const texts[] = {
     "{\"event_type\":\"order\",\"order_id\":\"1\",\"total\":1.5,\"items\":[{\"sku\":\"a\"}]}",
@@ -161,12 +153,10 @@ static void test_good(void **state)
 
 static void test_random(void **state)
 {
-    const char *text = getenv("PENSTOCK_SEED");
-    const uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
+    const uint64_t seed = tjson_seed();
     static char buf[1 << 16];
 
     (void)state;
-    print_message("PENSTOCK_SEED=%" PRIu64 "\n", seed);
     for (unsigned round = 0; round < 3000; round++) {
         struct tjson_rng r = {seed + round};
         const uint32_t n = 1 + tjson_below(&r, 32);

@@ -6,19 +6,11 @@
  * arrays slide over the boundaries of scanning; 100,000 shapes follow one another; documents have up to 16
  * MiB. PENSTOCK_SEED replays the random part, PENSTOCK_LONG=1 takes every byte at every place.
  */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "tests/unit/tjson.h"
+#include "tests/unit/tjson_proof.h"
 
 #define KIB 1024u
 #define MIB (1024u * KIB)
@@ -67,23 +59,6 @@ static int unmap(void **state)
     (void)state;
     tjson_guard_fini(&guard);
     return 0;
-}
-
-static bool whole(void)
-{
-    return getenv("PENSTOCK_LONG") != NULL;
-}
-
-static uint64_t seed(void)
-{
-    static uint64_t chosen;
-    const char *fixed = getenv("PENSTOCK_SEED");
-
-    if (chosen == 0) {
-        chosen = fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL);
-        print_message("PENSTOCK_SEED=%" PRIu64 "\n", chosen);
-    }
-    return chosen;
 }
 
 /* ---- writing ---- */
@@ -174,27 +149,9 @@ static size_t write_events(const struct style *style, bool document, char *out)
 
 /* ---- reading ---- */
 
-static void show(const char *buf, size_t len)
-{
-    const size_t from = len > 900 ? len - 900 : 0;
-
-    print_error("%s\n%zu bytes%s: \"", all.what, len, from > 0 ? ", the end" : "");
-    for (size_t i = from; i < len; i++) {
-        const unsigned char c = (unsigned char)buf[i];
-
-        print_error(c >= 0x20 && c < 0x7F && c != '"' && c != '\\' ? "%c" : "\\%03o", c);
-    }
-    print_error("\"\n");
-}
-
 static int agree(const char *buf, size_t len, enum json_framing framing, unsigned flags)
 {
-    const int n = tjson_check(&all, buf, len, framing, flags);
-
-    if (n < 0)
-        show(buf, len);
-    assert_true(n >= 0);
-    return n;
+    return tjson_agree(&all, buf, len, framing, flags);
 }
 
 /* In front of the page that may not be read, and now and then behind one. */
@@ -237,8 +194,9 @@ static size_t other_bytes(uint8_t *out)
     size_t n = 0;
 
     for (unsigned c = 0; c < 256; c++) {
-        if (whole() || c < 2 || c == 0x1F || c >= 0xFE || c == 0x7F || c == 0x80 || c == 0xBF ||
-            c == 0xC3 || c == 0xED || c == 0xF4 || (c >= 0x20 && strchr(some, (int)c) != NULL))
+        if (tjson_whole() || c < 2 || c == 0x1F || c >= 0xFE || c == 0x7F || c == 0x80 ||
+            c == 0xBF || c == 0xC3 || c == 0xED || c == 0xF4 ||
+            (c >= 0x20 && strchr(some, (int)c) != NULL))
             out[n++] = (uint8_t)c;
     }
     return n;
@@ -310,7 +268,7 @@ static void test_boundaries(void **state)
 {
     const size_t room = 200 * KIB;
     char *text = malloc(room);
-    struct tjson_rng r = {seed()};
+    struct tjson_rng r = {tjson_seed()};
 
     (void)state;
     assert_non_null(text);
@@ -369,7 +327,7 @@ static void test_sizes(void **state)
 {
     (void)state;
     for (size_t i = 0; i < tjson_n_growths; i++) {
-        const bool large = whole() || i % 5 == seed() % 5;
+        const bool large = tjson_whole() || i % 5 == tjson_seed() % 5;
 
         for (size_t size = 2; size <= (large ? 16 * MIB : 128 * KIB);
              size = size < 80 ? size + 1 : 2 * size - size / 3) {
@@ -386,7 +344,7 @@ static void test_sizes(void **state)
 /* One document of 16 MiB and one array, of each style. */
 static void test_large(void **state)
 {
-    struct tjson_rng r = {seed()};
+    struct tjson_rng r = {tjson_seed()};
     char *text = malloc(18 * MIB);
 
     (void)state;
@@ -416,7 +374,7 @@ static void test_large_members(void **state)
         "\"meta\":[ {\"user\":{\"id\":7}} ]",
         "\"ts\":null",
     };
-    struct tjson_rng r = {seed()};
+    struct tjson_rng r = {tjson_seed()};
     char *text = malloc(2 * MIB);
 
     (void)state;
@@ -470,7 +428,7 @@ static void test_many_shapes(void **state)
 static void test_vectors_read(void **state)
 {
     const struct style *indented = &styles[1];
-    struct tjson_rng r = {seed()};
+    struct tjson_rng r = {tjson_seed()};
     char *text = malloc(4 * MIB);
 
     (void)state;

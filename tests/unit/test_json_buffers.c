@@ -9,19 +9,11 @@
  * side by side with whole ones, and slid over every boundary; random lines are cut anywhere. PENSTOCK_SEED
  * replays those.
  */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "tests/unit/tjson.h"
+#include "tests/unit/tjson_proof.h"
 
 #define GUARDS 4
 #define ROOM   (1u << 17)
@@ -40,18 +32,6 @@ static const char *const events[] = {
 
 static struct tjson all;
 static struct tjson_guard guard[GUARDS];
-
-static uint64_t seed(void)
-{
-    static uint64_t value;
-    const char *text = getenv("PENSTOCK_SEED");
-
-    if (value == 0) {
-        value = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
-        print_message("PENSTOCK_SEED=%" PRIu64 "\n", value);
-    }
-    return value;
-}
 
 static int start(void **state)
 {
@@ -182,7 +162,7 @@ static void test_sizes(void **state)
 {
     static char text[JSON_BUFFERS_MAX][JSON_BUFFER_BYTES_MAX + JSON_PADDING_BYTES];
     struct json_buffer b[JSON_BUFFERS_MAX];
-    struct tjson_rng r = {seed()};
+    struct tjson_rng r = {tjson_seed()};
 
     (void)state;
     for (unsigned round = 0; round < 40; round++) {
@@ -229,7 +209,7 @@ static void test_random(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 20000; i++) {
-        struct tjson_rng r = {seed() + i};
+        struct tjson_rng r = {tjson_seed() + i};
         const size_t len = tjson_changed_events(&r, tjson_below(&r, 64), text, sizeof(text));
         struct json_buffer b[JSON_BUFFERS_MAX];
         const uint32_t n = tjson_cut(&r, text, len, hostile[i % ARRAY_LEN(hostile)], b);

@@ -10,22 +10,14 @@
  * A failure prints the document and, where it is random, the seed; PENSTOCK_SEED replays it.
  * PENSTOCK_LONG=1 takes the time to do all of it, not the part that fits into seconds.
  */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #ifndef PENSTOCK_NO_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #endif
 
-#include "tests/unit/tjson.h"
+#include "tests/unit/tjson_proof.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLOW_BUILD 1
@@ -94,50 +86,9 @@ static int unmap(void **state)
     return 0;
 }
 
-static bool whole(void)
-{
-    return getenv("PENSTOCK_LONG") != NULL;
-}
-
-/* Of the random tests; printed once. */
-static uint64_t seed(void)
-{
-    static uint64_t chosen;
-    const char *fixed = getenv("PENSTOCK_SEED");
-
-    if (chosen == 0) {
-        chosen = fixed != NULL ? strtoull(fixed, NULL, 10) : (uint64_t)time(NULL);
-        print_message("PENSTOCK_SEED=%" PRIu64 "\n", chosen);
-    }
-    return chosen;
-}
-
-/* The end of a failing document, as C would write it. */
-static void show(const char *buf, size_t len)
-{
-    const size_t from = len > 900 ? len - 900 : 0;
-
-    print_error("%s\n%zu bytes%s: \"", all.what, len, from > 0 ? ", the end" : "");
-    for (size_t i = from; i < len; i++) {
-        const unsigned char c = (unsigned char)buf[i];
-
-        if (c >= 0x20 && c < 0x7F && c != '"' && c != '\\')
-            print_error("%c", c);
-        else
-            print_error("\\%03o", c);
-    }
-    print_error("\"\n");
-}
-
-/* buf has its padding. */
 static int agree(const char *buf, size_t len, enum json_framing framing, unsigned flags)
 {
-    const int n = tjson_check(&all, buf, len, framing, flags);
-
-    if (n < 0)
-        show(buf, len);
-    assert_true(n >= 0);
-    return n;
+    return tjson_agree(&all, buf, len, framing, flags);
 }
 
 /* The text in front of the page that may not be read. */
@@ -188,13 +139,13 @@ static void test_prefixes(void **state)
  * between the two, so that what is suspicious about one of them does not spoil the other. */
 static void test_single_bytes(void **state)
 {
-    const unsigned step = SLOW_BUILD && !whole() ? 17 : 1;
+    const unsigned step = SLOW_BUILD && !tjson_whole() ? 17 : 1;
     char buf[4096];
 
     (void)state;
     for (size_t e = 0; e < ARRAY_LEN(events); e++) {
         const size_t len = strlen(events[e]);
-        const unsigned flags = len < 120 || whole() ? TJSON_ORACLE : 0;
+        const unsigned flags = len < 120 || tjson_whole() ? TJSON_ORACLE : 0;
         const size_t n =
             (size_t)snprintf(buf, sizeof(buf), "%s\n%200s\n%s\n", events[e], "", events[e]);
 
@@ -344,7 +295,7 @@ static void test_boundaries(void **state)
     (void)state;
     assert_non_null(buf);
     for (size_t b = 0; b < ARRAY_LEN(sizes); b++) {
-        const unsigned hows = SLOW_BUILD && sizes[b] > 4 * KIB && !whole() ? 1 : 3;
+        const unsigned hows = SLOW_BUILD && sizes[b] > 4 * KIB && !tjson_whole() ? 1 : 3;
 
         for (size_t i = 0; i < ARRAY_LEN(straddlers); i++) {
             for (unsigned how = 0; how < hows; how++)
@@ -446,7 +397,8 @@ static void test_sizes(void **state)
             check_growth(&tjson_growths[i], size, 0);
             check_growth(&tjson_growths[i], size + 1, 0);
         }
-        check_growth(&tjson_growths[i], whole() || i % 5 == seed() % 5 ? 16 * MIB : MIB + 1, 0);
+        check_growth(&tjson_growths[i],
+                     tjson_whole() || i % 5 == tjson_seed() % 5 ? 16 * MIB : MIB + 1, 0);
     }
 }
 
@@ -561,12 +513,12 @@ static void test_moving_keys(void **state)
 
 static void test_changed_events(void **state)
 {
-    const unsigned rounds = whole() ? 2000000 : SLOW_BUILD ? 2000 : 20000;
+    const unsigned rounds = tjson_whole() ? 2000000 : SLOW_BUILD ? 2000 : 20000;
     static char buf[64 * KIB];
 
     (void)state;
     for (unsigned i = 0; i < rounds; i++) {
-        struct tjson_rng r = {seed() + i};
+        struct tjson_rng r = {tjson_seed() + i};
         const uint64_t shape = tjson_below(&r, 64); /* the same ones come back again and again */
         const size_t len = tjson_changed_events(&r, shape, buf, sizeof(buf));
 
@@ -578,14 +530,14 @@ static void test_changed_events(void **state)
 /* Streams of many chunks, whose lines of all kinds lie over the edges as it comes. */
 static void test_long_streams(void **state)
 {
-    const unsigned rounds = whole() ? 20000 : SLOW_BUILD ? 20 : 80;
+    const unsigned rounds = tjson_whole() ? 20000 : SLOW_BUILD ? 20 : 80;
     const size_t cap = 300 * KIB;
     char *buf = malloc(cap);
 
     (void)state;
     assert_non_null(buf);
     for (unsigned i = 0; i < rounds; i++) {
-        struct tjson_rng r = {seed() + i};
+        struct tjson_rng r = {tjson_seed() + i};
         const uint32_t shapes = 1 + tjson_below(&r, 40);
         size_t len = tjson_below(&r, 256);
 
@@ -614,14 +566,14 @@ static void test_exponents(void **state)
     };
     static const char *const wrong[] = {"1e",   "1e+", "1.e5", "01e5", "1e5.5",   "1e5e5", "-e5",
                                         "1e5-", "e5",  "1ee5", "1e 5", "1e5\x01", "1\x01", "+1e5"};
-    const unsigned rounds = whole() ? 20000 : SLOW_BUILD ? 40 : 400;
+    const unsigned rounds = tjson_whole() ? 20000 : SLOW_BUILD ? 40 : 400;
     const size_t cap = 160 * KIB;
     char *buf = malloc(cap);
 
     (void)state;
     assert_non_null(buf);
     for (unsigned i = 0; i < rounds; i++) {
-        struct tjson_rng r = {seed() + i};
+        struct tjson_rng r = {tjson_seed() + i};
         const uint32_t rare = i % 4 == 0 ? 200 : UINT32_MAX; /* one value of so many is wrong */
         size_t len = tjson_below(&r, 128);
 
