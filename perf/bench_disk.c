@@ -6,8 +6,8 @@
  *     bench_disk FILE FILE_BYTES WRITE_BYTES DEPTH SECONDS [RATE]
  *
  * The file is made and written through first. One line: bytes, nanoseconds, writes, and of a write's
- * latency p50, p99, p99.9 and the largest, nanoseconds. The file is removed. With a RATE so many writes a
- * second are due, evenly spaced, whatever the disk does, and latency counts from when they were.
+ * latency p50, p99, p99.9 and the largest, nanoseconds. The file is removed. With a RATE there are at
+ * most so many writes a second, evenly spaced.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +32,7 @@ struct disk {
     uint64_t started[DEPTH_MAX];
     uint64_t file_bytes, write_bytes, at, done;
     uint32_t *latency, n_latency;
-    double interval_ns; /* 0: as fast as it goes */
-    uint64_t begun_ns, n_due;
+    uint64_t interval_ns, due_ns; /* between two writes; 0: as fast as it goes */
 };
 
 static uint64_t now_ns(void)
@@ -50,18 +49,17 @@ static void die(const char *what, int error)
     exit(1);
 }
 
-/* Waits until the next write is due. @return when it was: what its latency counts from. */
-static uint64_t due_ns(struct disk *d)
+/* Waits until the next write is due, which is never sooner than one that was late allows: no burst. */
+static void pace(struct disk *d)
 {
-    uint64_t due = d->begun_ns + (uint64_t)((double)d->n_due++ * d->interval_ns);
-    struct timespec t = {.tv_sec = (time_t)(due / 1000000000u),
-                         .tv_nsec = (long)(due % 1000000000u)};
+    struct timespec t = {.tv_sec = (time_t)(d->due_ns / 1000000000u),
+                         .tv_nsec = (long)(d->due_ns % 1000000000u)};
+    uint64_t now;
 
-    if (d->interval_ns <= 0)
-        return now_ns();
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
         ;
-    return due;
+    now = now_ns();
+    d->due_ns = (now - d->due_ns > d->interval_ns ? now : d->due_ns) + d->interval_ns;
 }
 
 static void submit(struct disk *d, unsigned slot)
@@ -73,7 +71,9 @@ static void submit(struct disk *d, unsigned slot)
     io_uring_prep_write_fixed(sqe, d->fd, d->buf[slot], (unsigned)d->write_bytes, d->at, (int)slot);
     sqe->rw_flags = RWF_DSYNC;
     sqe->user_data = slot;
-    d->started[slot] = due_ns(d);
+    if (d->interval_ns > 0)
+        pace(d);
+    d->started[slot] = now_ns();
     d->at += d->write_bytes;
 }
 
@@ -171,9 +171,9 @@ int main(int argc, char **argv)
         die("a RATE goes with DEPTH 1", EINVAL);
     set_up(&d, depth);
     file_make(&d, argv[1]);
-    start = d.begun_ns = now_ns();
+    start = d.due_ns = now_ns();
     if (argc == 7 && strtod(argv[6], NULL) > 0)
-        d.interval_ns = 1e9 / strtod(argv[6], NULL);
+        d.interval_ns = (uint64_t)(1e9 / strtod(argv[6], NULL));
     end = start + (uint64_t)(strtod(argv[5], NULL) * 1e9);
     for (unsigned i = 0; i < depth; i++)
         submit(&d, i);

@@ -24,7 +24,7 @@ class Disk:
         self.size, self.depth = size, depth
 
     def run(self, folder, seconds, rate=None):
-        """rate: of writes a second, open loop; else as fast as it goes."""
+        """rate: of writes a second, at most; else as fast as it goes."""
         argv = [program("bench_disk", "perf"), os.path.join(folder, "disk.dat"), str(DISK_FILE), str(self.size),
                 str(self.depth), str(seconds), *([str(rate)] if rate else [])]
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True,
