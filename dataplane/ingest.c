@@ -16,18 +16,20 @@
 #include "dataplane/json/walk.h"
 #include "dataplane/peer.h"
 #include "dataplane/refusal.h"
+#include "dataplane/room.h"
 #include "dataplane/type_named.h"
 #include "dataplane/base/stats.h"
 
-#define BATCH       32
-#define TIME_US_END ((int64_t)INT32_MAX * 60000000)
-#define LINE_OVERHEAD_MAX \
-    640 /* added fields or a dead letter's frame, its entry, run and type name */
+#define BATCH        32
+#define TIME_US_END  ((int64_t)INT32_MAX * 60000000)
 #define SOURCE_BYTES 160
 #define DOCUMENT_OVERHEAD_MAX                      \
     (EVENT_ADDED_BYTES_MAX + CHECK_SCRATCH_BYTES + \
      16 * CHECK_CUTS_MAX) /* beside its bytes, twice */
 #define DEAD_DETAIL_BYTES 80
+#define UNKNOWN_SHOWN_MAX 64 /* bytes of an unknown field's name; each may be escaped */
+static_assert(2 * UNKNOWN_SHOWN_MAX + sizeof(": no such column") <= CHECK_DETAIL_BYTES,
+              "what room_bytes() counts for a detail");
 
 struct ingest {
     struct ingest_config config;
@@ -389,13 +391,15 @@ static bool event_is_late(struct ingest *in, struct type_slot *slot, int64_t us)
 /* What unknown_fields: dead_letter adds to the check of a type with a schema. */
 static void refuse_unknown(struct check_result *check)
 {
+    int shown = (int)check->cut[0].name.len;
+
     ASSERT_HOT(check->reason == REASON_NONE);
     if (check->n_cuts == 0 || !check->cut[0].overflow)
         return;
     check->reason = REASON_UNKNOWN_FIELD;
     check->error_offset = check->cut[0].offset;
     snprintf(check->detail, sizeof(check->detail), "%.*s: no such column",
-             (int)check->cut[0].name.len, check->cut[0].name.ptr);
+             shown < UNKNOWN_SHOWN_MAX ? shown : UNKNOWN_SHOWN_MAX, check->cut[0].name.ptr);
 }
 
 /* Without a schema only names and numbers can be wrong: of added fields, and of a JSON column. */
@@ -555,11 +559,13 @@ static enum reason journal_takes(const struct ingest_config *c, uint64_t bytes)
 }
 
 /* Whether n documents of len bytes in all certainly fit into free blocks and journal. */
-static enum reason room_for(struct ingest *in, size_t len, size_t n)
+static enum reason room_for(struct ingest *in, size_t len, size_t n, size_t type_len)
 {
     const struct ingest_config *c = &in->config;
-    uint64_t bytes = 2 * (uint64_t)len + n * (uint64_t)LINE_OVERHEAD_MAX;
-    uint64_t blocks = bytes / c->block_bytes + n / BLOCK_ENTRIES_MAX + 2;
+    size_t line_max = dead_line_max(c->event_bytes_max);
+    uint64_t bytes = room_bytes(len, n, type_len, line_max);
+    uint64_t lines = n + dead_parts_max(len, line_max);
+    uint64_t blocks = bytes / c->block_bytes + lines / BLOCK_ENTRIES_MAX + 2;
     enum reason reason;
 
     if (blocks > c->blocks_total)
@@ -570,25 +576,17 @@ static enum reason room_for(struct ingest *in, size_t len, size_t n)
     return blocks > c->blocks_free(c->ctx) ? REASON_BLOCKS_BUSY : REASON_NONE;
 }
 
-uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes)
-{
-    uint64_t bytes = ((uint64_t)(blocks - 2) * block_bytes - LINE_OVERHEAD_MAX) / 2;
-
-    ASSERT(blocks > 2 && block_bytes > LINE_OVERHEAD_MAX);
-    return bytes < UINT32_MAX / 2 ? (uint32_t)bytes : UINT32_MAX / 2;
-}
-
 static enum reason admit(struct ingest *in, const struct ingest_body *body,
                          enum json_framing framing)
 {
     size_t n = body->n_lines; /* an upper bound of the documents */
 
-    if (n == 0 && room_for(in, body->len, body->len / 2 + 1) == REASON_NONE)
+    if (n == 0 && room_for(in, body->len, body->len / 2 + 1, body->type.len) == REASON_NONE)
         return REASON_NONE; /* whatever it holds */
     if (n == 0)
         n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len)
                                           : lines_breaks(body->buf, body->len) + 1;
-    return room_for(in, body->len, n);
+    return room_for(in, body->len, n, body->type.len);
 }
 
 /* Finds the types that these events name, all at once. */
@@ -767,13 +765,13 @@ static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
 
     for (uint32_t i = 0; i < burst->n; i++)
         len += burst->buffer[i].len;
-    if (likely(room_for(in, len, len / 2 + burst->n) == REASON_NONE))
+    if (likely(room_for(in, len, len / 2 + burst->n, 0) == REASON_NONE))
         return true;
-    if (room_for(in, len, burst->n) != REASON_NONE) /* one line each is the least */
+    if (room_for(in, len, burst->n, 0) != REASON_NONE) /* one line each is the least */
         return false;
     for (uint32_t i = 0; i < burst->n; i++)
         n += lines_breaks(burst->buffer[i].ptr, burst->buffer[i].len) + 1;
-    return room_for(in, len, n) == REASON_NONE;
+    return room_for(in, len, n, 0) == REASON_NONE;
 }
 
 /* Whether nothing in any of them is of a type of which nothing is taken now. */
@@ -845,7 +843,7 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
     const struct live_type *type;
 
     ASSERT(reason > REASON_NONE && reason < REASON_DEAD_END && body->type.len == 0);
-    *out = (struct ingest_result){.refused = room_for(in, body->len, 1)};
+    *out = (struct ingest_result){.refused = room_for(in, body->len, 1, 0)};
     if (out->refused == REASON_NONE && types_refusing(in->types) != NULL &&
         (type = refusal_find(types_refusing(in->types), body->type)) != NULL)
         (void)type_refuse(in, body, type, out);

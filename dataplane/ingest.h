@@ -143,9 +143,6 @@ uint64_t ingest_burst(struct ingest *in, const struct ingest_burst *burst,
 void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason reason,
                  const char *detail, struct ingest_result *out);
 
-/** The longest document that room can be found for at all, when all blocks are free. Thread: any. */
-uint32_t ingest_document_max(uint32_t blocks, uint32_t block_bytes);
-
 /**
  * Takes documents of b from b->taken on, while there is room for them; live requests keep a quarter
  * of the blocks. out is added to: zero it before the first call.

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "dataplane/base/mem.h"
+#include "dataplane/room.h"
 #include "dataplane/worker_internal.h"
 
 #define LINE_SLACK     64      /* white space around the largest event */
@@ -48,7 +49,7 @@ int streams_create(struct worker *w, char *error, size_t error_len)
 {
     const struct worker_config *c = &w->config;
     struct streams *t = &w->streams;
-    uint32_t fits = ingest_document_max(c->blocks, c->block_bytes);
+    uint32_t fits = room_document_max(c->blocks, c->block_bytes, c->event_bytes_max);
 
     if (!streams_on(c))
         return 0;

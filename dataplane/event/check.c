@@ -107,8 +107,11 @@ bool run_fail_missing(struct run *r, const struct program_column *record, const 
 static COLD_PATH bool nested_name(struct run *r, struct span key, struct span *name)
 {
     char *start = r->result->scratch + r->result->scratch_used;
-    size_t room = CHECK_SCRATCH_BYTES - r->result->scratch_used;
+    size_t max = (size_t)(r->end - r->base) + CHECK_NAMES_SPARE;
+    size_t room = (max < CHECK_SCRATCH_BYTES ? max : CHECK_SCRATCH_BYTES) - r->result->scratch_used;
     size_t len = 0;
+
+    ASSERT(r->result->scratch_used <= max && r->end > r->base);
 
     for (uint32_t i = 0; i < r->n_frames; i++) {
         const struct frame *f = &r->frame[i];
@@ -174,7 +177,7 @@ bool run_unknown(struct run *r, const struct schema_field *f, const struct json_
         return list_cut(out, r->base, m, true, name);
     if (r->n_frames > 0 && !nested_name(r, m->key, &name))
         return run_fail(r, REASON_TOO_MANY_UNKNOWN, at, NULL,
-                        "names of unknown nested fields past 4 KiB");
+                        "names of unknown nested fields are longer than the event, or past 4 KiB");
     if (check_name_taken(out, name))
         return run_fail(r, REASON_DUPLICATE_KEY, at, NULL, "an unknown field appears twice");
     if (r->far_numbers && !check_json_numbers(m->value))

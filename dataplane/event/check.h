@@ -23,6 +23,7 @@
 #define CHECK_SCRATCH_BYTES 4096
 #define CHECK_DETAIL_BYTES  200
 #define CHECK_TIMES_MAX     4
+#define CHECK_NAMES_SPARE   256 /* beside the event's own bytes: for names of unknown nested fields */
 
 /** A member that must leave the object: "key":value, without its comma. */
 struct event_cut {
@@ -48,7 +49,9 @@ struct check_result {
     struct check_time time[CHECK_TIMES_MAX]; /* the first ones, of an event that fits; or fewer */
     struct event_cut cut[CHECK_CUTS_MAX];    /* in document order, never one inside another */
     uint32_t scratch_used;
-    char scratch[CHECK_SCRATCH_BYTES]; /* names of nested cuts */
+    /* Names of nested cuts, with their paths: no longer in all than the event and CHECK_NAMES_SPARE, so that
+     * a line is bounded by its event. */
+    char scratch[CHECK_SCRATCH_BYTES];
 };
 
 /** Begins a result without a finding. */

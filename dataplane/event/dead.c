@@ -14,6 +14,8 @@
 #define TYPE_BYTES_MAX   128 /* raw bytes that are shown of these three */
 #define SOURCE_BYTES_MAX 128
 #define UUID_DIGITS      32
+#define NUMBER_BYTES_MAX 10
+#define REASON_NAME_MAX  31 /* bytes */
 #define ESCAPE_MAX       6
 #define FIXED_BYTES_MAX  512 /* names, punctuation, numbers, times and penstock_id of one line */
 
@@ -29,6 +31,10 @@ static_assert(FIXED_BYTES_MAX +
 static_assert(FIXED_BYTES_MAX + 2 * (CHECK_DETAIL_BYTES + TYPE_BYTES_MAX + SOURCE_BYTES_MAX) <=
                   DEAD_FRAME_BYTES_MAX,
               "put_shown() escapes one byte by two at most");
+
+#define NAME_FITS(symbol, name, text) \
+    static_assert(sizeof(name) - 1 <= REASON_NAME_MAX, "as DEAD_FIXED_BYTES_MAX counts it");
+REASON_DEAD_LIST(NAME_FITS)
 
 /* A part of raw. */
 struct piece {
@@ -171,6 +177,13 @@ uint32_t dead_parts(const struct dead_letter *d, size_t line_max)
 
 static char *put_head(char *p, const struct dead_letter *d, uint32_t part, uint32_t parts)
 {
+    static_assert(sizeof("{\"reason\":\"\",\"detail\":\"\",\"event_type\":\"\",\"position\":,"
+                         "\"error_offset\":,\"source\":\"\",\"received_at\":\"\",\"part\":,"
+                         "\"parts\":,\"raw_base64\":\"\",\"" COLUMN_ID "\":\"\"}\n") +
+                          REASON_NAME_MAX + 4 * NUMBER_BYTES_MAX + TIME_TEXT_BYTES +
+                          EVENT_ID_BYTES <=
+                      DEAD_FIXED_BYTES_MAX,
+                  "as it is promised");
     p = put(p, "{\"reason\":\"");
     p = put(p, reason_name(d->reason));
     p = put(p, "\",\"detail\":\"");

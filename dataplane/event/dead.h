@@ -21,6 +21,7 @@
 #define DEAD_LINE_MIN        4096u
 #define DEAD_HEAD_BYTES_MAX  3328 /* that are kept free of raw in each line, whatever they hold */
 #define DEAD_FRAME_BYTES_MAX 1536 /* that a line really takes beside its raw */
+#define DEAD_FIXED_BYTES_MAX 320  /* of these, without detail, type and source */
 
 /** What is known of a dead letter. */
 struct dead_letter {

@@ -14,11 +14,12 @@
 #include "dataplane/ingest.h"
 #include "dataplane/journal/journal.h"
 
-#define TCORE_BLOCKS_MAX 64
+#define TCORE_BLOCKS_MAX 512
 
 /** Sizes, set before tcore_ingest_up(). */
 struct tcore_ingest {
     uint32_t blocks, block_bytes, event_bytes_max, types_max;
+    const char *source; /* of bodies */
     struct type_set types;
     struct type_config type[4];
     struct schema *schema;
@@ -127,6 +128,8 @@ static inline void tcore_ingest_up(struct tcore_ingest *t)
         "{\"name\":\"total\",\"type\":\"FLOAT\"},"
         "{\"name\":\"items\",\"type\":\"RECORD\",\"mode\":\"REPEATED\",\"fields\":["
         "{\"name\":\"sku\",\"type\":\"STRING\"}]},"
+        "{\"name\":\"address_that_the_customer_wants_it_at\",\"type\":\"RECORD\",\"fields\":["
+        "{\"name\":\"city\",\"type\":\"STRING\"}]},"
         "{\"name\":\"event_type\",\"type\":\"STRING\"},{\"name\":\"timestamp\",\"type\":"
         "\"TIMESTAMP\"}]";
     struct ingest_config c = {0};
@@ -135,6 +138,8 @@ static inline void tcore_ingest_up(struct tcore_ingest *t)
         block_capacity(t->block_bytes, t->event_bytes_max + EVENT_ADDED_BYTES_MAX + 4096);
 
     tcore_in = t;
+    if (t->source == NULL)
+        t->source = "http 127.0.0.1:1";
     if (schema_compile(span_of(schema), &t->schema, error, sizeof(error)) != 0)
         abort();
     t->type[0] = (struct type_config){.name = "order", .schema = t->schema};
@@ -188,7 +193,7 @@ static inline const struct ingest_result *tcore_ingest_body(struct tcore_ingest 
                                                             const char *path_type)
 {
     char *copy = calloc(1, len + JSON_PADDING_BYTES);
-    struct ingest_body b = {.buf = copy, .len = len, .source = "http 127.0.0.1:1"};
+    struct ingest_body b = {.buf = copy, .len = len, .source = t->source};
 
     if (path_type != NULL)
         b.type = span_of(path_type);
