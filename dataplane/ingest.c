@@ -677,8 +677,7 @@ static COLD_PATH bool type_refuse(struct ingest *in, const struct ingest_body *b
     return false;
 }
 
-/* The first type in the body of which nothing is taken now, or NULL. It is parsed only when such a name
- * stands in it. */
+/* The first type in the body of which nothing is taken now, or NULL. It is parsed for that. */
 static const struct live_type *type_refused(struct ingest *in, const struct ingest_body *body,
                                             enum json_framing framing)
 {

@@ -24,7 +24,7 @@ struct refusal_look {
 
 /**
  * The first refused type that an event of the body would be stored as, be it as a dead letter. The body
- * is parsed only when such a name may stand in it.
+ * is parsed for that: searching it for the names takes longer.
  * @return NULL when there is none.
  */
 const struct live_type *refusal_in_body(const struct refusal_look *l, struct span body,
