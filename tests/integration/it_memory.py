@@ -42,9 +42,6 @@ def send_all(daemon, tcp):
 
 
 def test_taken():
-    if machine("HugePages_Total") > 0:
-        print("skipped: huge pages, which are set aside here, are not counted as resident")
-        return
     with Place() as place:
         tcp = free_port()
         daemon = place.daemon(place.cloud(), listed=(), group={"memory": "128MiB", "age_max": "2s"},
@@ -76,4 +73,12 @@ def test_not_there():
         daemon.stop()
 
 
-sys.exit(run_tests([test_taken, test_not_there]))
+def here(test):
+    """Whether a test says anything on this machine; says so when not."""
+    if test is not test_taken or machine("HugePages_Total") == 0:
+        return True
+    print("skip taken huge pages are set aside here, which are not counted as resident", flush=True)
+    return False
+
+
+sys.exit(run_tests([t for t in (test_taken, test_not_there) if here(t)]))
