@@ -761,6 +761,9 @@ void shelf_delivered(struct delivery *d)
     struct spooled *e = d->spooled;
     struct shelf *h = shelf_of(d->sink, &d->plan.key, false);
 
+    /* Written before a crash, but not recorded: it went from the journals. */
+    if (e == NULL && d->sink->spool_port != NULL && spool_has(d->sink->config.spool, d->plan.id))
+        file_remove(d->sink, d->plan.id);
     if (h == NULL)
         return;
     if (!h->open && shelf_plans(h) > 0) {

@@ -201,8 +201,11 @@ static int job_write(struct spool *s, struct spool_job *j)
     ops->close(s->storage.ctx, fd);
     if (rc == 0)
         rc = ops->rename(s->storage.ctx, temp, path);
-    if (rc == 0 && !CANARY(CANARY_SPOOL_SYNC))
+    if (rc == 0 && !CANARY(CANARY_SPOOL_SYNC)) {
         rc = ops->sync_dir(s->storage.ctx, s->dir);
+        if (rc != 0) /* it never counted */
+            (void)ops->unlink(s->storage.ctx, path);
+    }
     if (rc != 0)
         (void)ops->unlink(s->storage.ctx, temp);
     else

@@ -70,7 +70,7 @@ int spool_open(const struct spool_config *config, const struct storage *storage,
                const struct delivery_state *state, struct spool **out, char *error,
                size_t error_len) WARN_UNUSED;
 
-/** Whether a plan's file was there at the start. Thread: init. */
+/** Whether a plan's file was there at the start. Thread: any. */
 bool spool_has(const struct spool *s, uint64_t id);
 
 /** Removes files of plans that are finished, and unfinished files. Thread: init, when everything that
