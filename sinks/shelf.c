@@ -653,7 +653,7 @@ static void lost_look(struct shelf *h)
 
         h->lost = e->next;
         h->n_lost--;
-        shelf_put(h, e);
+        shelf_put_last(h, e); /* however many are lost still: what is there goes first */
     }
 }
 
