@@ -25,10 +25,11 @@
 #ifndef PARKED_MANY      /* the simulation's is small */
 #define PARKED_MANY 1024u
 #endif
-#define LOOK_US        50000
-#define STOPPED_US     10000000 /* that a plan has waited for a stopped insertAll table */
-#define WRITE_AGAIN_US 15000000 /* after a file that could not be written: then one is tried */
-#define FAILING_US     60000000 /* for so long a failed file counts */
+#define LOOK_US         50000
+#define STOPPED_US      10000000 /* that a plan has waited for a stopped insertAll table */
+#define WRITE_AGAIN_US  15000000 /* after a file that could not be written: then one is tried */
+#define FAILING_US      20000000 /* for so long a plan counts that could not be written */
+#define FAILING_LOOK_US 1000000  /* how often those are looked for */
 
 static_assert(SPOOLING_MAX + FETCHES_MAX < SPOOL_JOBS_MAX, "all of them fit, and removals too");
 
@@ -453,6 +454,50 @@ static void spool_out(struct sink *s)
     }
 }
 
+/* Marks the shelves of plans that should be in the spool. @return whether there are any. */
+static bool list_failing(struct sink *s, const struct delivery_list *l, bool paused_only)
+{
+    bool any = false;
+
+    for (const struct delivery *d = l->head.next; d != &l->head; d = d->next) {
+        struct shelf *h;
+
+        if (d->spooled != NULL || (paused_only && !d->route->paused))
+            continue;
+        h = shelf_of(s, &d->plan.key, true);
+        if (h != NULL)
+            h->failed_us = s->now_us;
+        any = true;
+    }
+    return any;
+}
+
+/* While files cannot be written and a journal is in need: all that should go to the spool counts, not
+ * only what is tried; and what would go there next. */
+static void failing_look(struct sink *s)
+{
+    bool any;
+
+    if (!s->spool_failing || !s->spool_need || s->now_us < s->failing_look_us)
+        return;
+    ASSERT(s->spool_port != NULL);
+    s->failing_look_us = s->now_us + FAILING_LOOK_US;
+    any = list_failing(s, &s->parked, false);
+    if (!s->gcs_paused)
+        any |= list_failing(s, &s->held, true);
+    for (struct insert_table *t = s->insert_tables; t != NULL; t = t->next) {
+        const struct delivery *d = delivery_first(&t->waiting);
+
+        if (d != NULL && insert_is_stopped(t) && s->now_us - d->since_us >= STOPPED_US)
+            any |= list_failing(s, &t->waiting, false);
+    }
+    for (struct shelf *h = atomic_load_explicit(&s->shelves, memory_order_relaxed);
+         any && h != NULL; h = h->next) {
+        if (shelf_plans(h) > 0 && (!h->open || shelf_is_stopped(h)))
+            h->failed_us = s->now_us;
+    }
+}
+
 /* ---- back from the spool ---- */
 
 static void fetch_free(struct fetch *f)
@@ -699,6 +744,7 @@ void shelves_run(struct sink *s)
         return;
     s->shelf_look_us = s->now_us + LOOK_US;
     spool_out(s);
+    failing_look(s);
     shelves_look(s);
     fetch_kept(s);
     shelves_send(s);

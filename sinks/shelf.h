@@ -31,7 +31,7 @@ struct shelf {
     bool open;                    /* the last plan of its way was stored */
     int64_t try_us;               /* monotonic: while it is closed, the next try */
     int64_t lost_us;              /* monotonic: when lost files are looked for again */
-    int64_t failed_us;            /* monotonic: a plan of it could not be written; 0: never */
+    int64_t failed_us;            /* monotonic: a plan of it cannot be written; 0: never */
     struct spooled *first, *last; /* that wait, oldest first */
     struct spooled *lost;         /* whose files are missing or damaged */
     uint32_t n, n_lost;

@@ -435,7 +435,7 @@ struct sink {
     bool spool_need;        /* the journals need what parked plans hold */
     bool spool_failing;     /* the last file could not be written */
     int64_t spool_again_us; /* monotonic: not tried before */
-    int64_t shelf_look_us;
+    int64_t shelf_look_us, failing_look_us;
     struct noted_mark *marks; /* of injections, not in the log yet */
     uint32_t marks_recording;
     struct pending_record *backlog_first,

@@ -267,6 +267,32 @@ def test_paused_on_the_way_out():
         daemon.stop()
 
 
+def test_no_disk():
+    """While the spool cannot be written, all types that need it are refused, not only those that were tried."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = small(place, cloud, bigquery={"enabled": False}, sinks={"park_retry": "1s"})
+        spool = os.path.join(daemon.config["data_dir"], "spool")
+        os.rename(spool, spool + ".away")
+        refused, late = (lambda: daemon.status()["spool"]["refused_types"]), [f"late{i}" for i in range(6)]
+        cloud.fault(object_prefix="output/bad/", status=403, reason="forbidden", message="no rights")
+        n = 0
+        while refused() != ["bad"]:
+            expect(n < 60 * BODY, "three journals of a type that cannot be delivered", daemon.status()["spool"])
+            n += BODY if post_some(daemon, "bad", n).status == 200 else 0
+        cloud.fault(object_prefix="output/late", status=403, reason="forbidden", message="no rights")
+        for kind in late:
+            daemon.post_ok(events(kind, 0, 10))
+        until(lambda: refused() == ["bad", *late], 25, lambda: f"all to be refused: {refused()}")
+        daemon.post_ok(events("good", 0))
+        os.rename(spool + ".away", spool)
+        cloud.clear_faults()
+        until(lambda: refused() == [], 60, "the refusals to end")
+        daemon.settle()
+        equal([stored(cloud, kind) for kind in ("bad", "good", *late)], [n, BODY] + 6 * [10], "stored in the end")
+        daemon.stop()
+
+
 def rows(cloud, table):
     found = [int(n) for (n,) in cloud.query(f"SELECT n FROM `test-project.test_events.{table}`")] \
         if table in cloud.tables() else []
@@ -324,7 +350,7 @@ def test_rows_and_pauses():
 
 
 def main():
-    return run_tests([test_denied_prefix, test_quota, test_paused_on_the_way_out, test_rows_and_pauses])
+    return run_tests([test_denied_prefix, test_quota, test_paused_on_the_way_out, test_no_disk, test_rows_and_pauses])
 
 
 if __name__ == "__main__":
