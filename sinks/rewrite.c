@@ -145,6 +145,7 @@ static void piece_put_done(struct gcs_put *put, enum gcs_result result, int64_t 
                            const char *text)
 {
     struct rewrite *w = container_of(put, struct rewrite, put);
+    struct table *t;
 
     ASSERT(w->t->load.piece && w->t->reading == REWRITE_PIECE);
 
@@ -153,8 +154,10 @@ static void piece_put_done(struct gcs_put *put, enum gcs_result result, int64_t 
         rewrite_failed(w, "cannot write", w->t->piece_name, text);
         return;
     }
-    w->t->piece_stored = true;
-    load_begin(rewrite_leave(w));
+    t = rewrite_leave(w);
+    t->piece_stored = true;
+    t->state = TABLE_RECORDING; /* a pause may hold it so: its object is not to be read again */
+    load_begin(t);
 }
 
 static void letter_put_done(struct gcs_put *put, enum gcs_result result, int64_t generation,
