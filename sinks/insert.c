@@ -166,6 +166,7 @@ void insert_read_over(struct delivery *d)
         return;
     ASSERT(d->inserts->reading > 0);
     d->inserts->reading--;
+    enqueue(d->inserts);
 }
 
 void insert_wait(struct delivery *d, struct delivery_list *from, bool first)
