@@ -547,13 +547,13 @@ void deliver_park(struct delivery *d, struct delivery_list *from, const char *te
         shelf_park(d, from, text);
         return;
     }
+    insert_read_over(d); /* before it is forgotten that it was read for the spool */
     shelf_give_up(d);
     snprintf(d->text, sizeof(d->text), "%s", text);
     log_error("sink", "parked: object %s (%llu events): %s", d->plan.object,
               (unsigned long long)d->plan.events, text);
     if (drop || s->pool.n_free < s->pool.n_total / 2)
         content_drop(d);
-    insert_read_over(d);
     d->retry.fire = parked_retry;
     delivery_move(d, from, &s->parked, DELIVERY_PARKED);
     record_submit(s, &r, parked_durable, d);

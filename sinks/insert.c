@@ -162,7 +162,8 @@ bool insert_group_due(struct sink *s, const struct group *g)
 
 void insert_read_over(struct delivery *d)
 {
-    if (d->inserts == NULL || (d->state != DELIVERY_COLD && d->state != DELIVERY_RELOADING))
+    if (d->inserts == NULL || d->to_spool ||
+        (d->state != DELIVERY_COLD && d->state != DELIVERY_RELOADING))
         return;
     ASSERT(d->inserts->reading > 0);
     d->inserts->reading--;

@@ -333,7 +333,6 @@ void shelf_write(struct delivery *d, struct delivery_list *from)
     struct sink *s = d->sink;
 
     ASSERT(d->to_spool && d->content != NULL && d->spooled == NULL && !d->packed);
-    insert_read_over(d);
     free(d->iov);
     d->iov = calloc(d->content->n_chunks, sizeof(*d->iov));
     delivery_move(d, from, &s->spooling, DELIVERY_SPOOLING);
@@ -362,8 +361,6 @@ static void spool_begin(struct delivery *d, struct delivery_list *from)
         content_drop(d);
     d->to_spool = true;
     s->n_to_spool++;
-    if (d->inserts != NULL)
-        d->inserts->reading++; /* until it is written, or given up: insert_read_over() */
     d->state = DELIVERY_COLD;
     if (d->content != NULL)
         shelf_write(d, from);

@@ -325,7 +325,7 @@ struct insert_table {
     struct loop_timer timer;
     struct delivery_list waiting; /* oldest first */
     uint32_t sending;             /* requests under way */
-    uint32_t reading;             /* plans that are read again */
+    uint32_t reading;             /* plans that are read again to be sent */
     uint64_t waiting_rows;
     uint64_t rows, refused;
     uint32_t requests;
