@@ -170,6 +170,24 @@ void insert_read_over(struct delivery *d)
     enqueue(d->inserts);
 }
 
+/* Whether what it has is not sent before something else happens: to the table, or to memory. */
+static bool is_blocked(const struct insert_table *t)
+{
+    return insert_is_stopped(t) || t->state == INSERT_ENSURING ||
+           (t->sending == 0 && t->reading >= insert_limit(t));
+}
+
+void inserts_free_memory(struct sink *s, uint64_t chunks)
+{
+    for (struct insert_table *t = s->insert_tables; t != NULL; t = t->next) {
+        struct delivery *d = is_blocked(t) ? t->waiting.head.prev : &t->waiting.head;
+
+        for (; d != &t->waiting.head && s->pool.n_free < chunks; d = d->prev)
+            content_drop(d); /* the newest first, which are sent last */
+    }
+    ASSERT(s->pool.n_free <= s->pool.n_total);
+}
+
 void insert_wait(struct delivery *d, struct delivery_list *from, bool first)
 {
     struct insert_table *t = d->inserts;

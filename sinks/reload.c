@@ -35,20 +35,23 @@ static uint64_t chunks_of(const struct sink *s, const struct plan *p)
 static bool oldest_fits(struct sink *s)
 {
     struct delivery *d;
+    uint64_t need;
 
     while ((d = delivery_first(&s->cold)) != NULL && delivery_paused(d))
         delivery_hold(d, &s->cold);
     s->reload_hungry = false;
     if (d == NULL)
         return false;
-    if (chunks_of(s, &d->plan) + PACK_CHUNKS > s->pool.n_total) {
+    need = chunks_of(s, &d->plan) + PACK_CHUNKS;
+    if (need > s->pool.n_total) {
         deliver_park(d, &s->cold, "larger than group memory: raise group.memory", true);
         return false;
     }
-    if (chunks_of(s, &d->plan) + PACK_CHUNKS <= s->pool.n_free)
+    if (need <= s->pool.n_free)
         return true;
     s->reload_hungry = true;
     held_free_memory(s);
+    inserts_free_memory(s, need);
     plan_due(s, true);
     return false;
 }

@@ -823,6 +823,10 @@ enum insert_form insert_form_of(const struct plan_key *key);
 /** Whether a new plan of the table has to wait. */
 bool insert_is_behind(const struct insert_table *t);
 
+/** Takes bytes of plans out of memory that wait for tables that cannot send, until so many chunks are
+ * free: somebody needs them. */
+void inserts_free_memory(struct sink *s, uint64_t chunks);
+
 /** A plan waits for its table. The list gives it up. */
 void insert_wait(struct delivery *d, struct delivery_list *from, bool first);
 
