@@ -5,6 +5,7 @@
  *
  *     sim_main.c     schedules: seeds, shrinking of failed ones, the command line
  *     sim_machine.c  a machine that lives, crashes and recovers; the steps of a schedule
+ *     sim_settings.c its settings, and what somebody changes of them
  *     sim_model.c    what was promised, and the checks
  *     sim_cloud.c    Cloud Storage and BigQuery: objects by name, load jobs by id
  *     sim_stream.c   BigQuery's insertAll
@@ -56,7 +57,7 @@ struct sim_options {
     /* One planned failure in a schedule without others; op DISK_OPS: none. */
     enum disk_op fail_op;
     uint64_t fail_n, fail_times;
-    bool calm; /* no random faults, crashes stay */
+    bool calm; /* no random faults, crashes and changed settings stay */
 };
 
 /* What it came to. */
@@ -98,6 +99,29 @@ _Noreturn void sim_abort(void);
 
 /** Runs one schedule. @return true when all was well; else sim.error says what was not. */
 bool sim_run(const struct sim_options *options);
+
+/* ---- sim_settings.c ---- */
+
+struct live_sink;
+struct live_reader;
+
+/** A new schedule: nothing is paused. */
+void settings_reset(void);
+
+/** A process starts: what its sink threads are made with. Until settings_end(). */
+const struct live_sink *settings_begin(bool gzip);
+
+/** What a new sink thread follows. */
+struct live_reader *settings_reader(void);
+
+/** Somebody pauses something, ends a pause, or changes numbers. */
+void settings_change(void);
+
+/** Somebody ends all pauses. */
+void settings_resume(void);
+
+/** The process is gone, if there was one; its pauses stay. */
+void settings_end(void);
 
 /* ---- sim_model.c ---- */
 
@@ -191,6 +215,9 @@ void cloud_step(void);
 
 /** Objects with this prefix are refused from now on; NULL: none are. */
 void cloud_deny(const char *prefix);
+
+/** Somebody takes rights away, or gives them back. */
+void cloud_deny_some(void);
 
 /** Requests under way. */
 uint32_t cloud_pending(void);

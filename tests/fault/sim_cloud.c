@@ -533,6 +533,20 @@ void cloud_deny(const char *prefix)
     sim_trace("  cloud: %s may not be written", prefix != NULL ? prefix : "nothing");
 }
 
+void cloud_deny_some(void)
+{
+    static const char *const prefix[] = {"output/order/",
+                                         "output/",
+                                         "staging/click/",
+                                         "output/click/",
+                                         "dead_letter/",
+                                         "staging/",
+                                         NULL,
+                                         NULL};
+
+    cloud_deny(prefix[sim_below(ARRAY_LEN(prefix))]);
+}
+
 void cloud_step(void)
 {
     uint32_t pick = cloud.n_ops > 0 ? sim_below(cloud.n_ops) : 0;

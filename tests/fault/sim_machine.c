@@ -20,6 +20,7 @@
 #define BLOCK_BYTES         12288u
 #define BLOCKS              12u
 #define SINKS_MAX           2u
+#define SHORT_STEPS         400u
 #define LANE_BLOCKS         4u
 #define START_TRIES         60u
 #define SETTLE_ROUNDS       6000u
@@ -360,21 +361,6 @@ static void step_spool(void)
               atomic_load(&spool_stats(machine.spool)->errors));
 }
 
-/* Somebody takes rights away, for a while. */
-static void step_deny(void)
-{
-    static const char *const prefix[] = {"output/order/",
-                                         "output/",
-                                         "staging/click/",
-                                         "output/click/",
-                                         "dead_letter/",
-                                         "staging/",
-                                         NULL,
-                                         NULL};
-
-    cloud_deny(prefix[sim_below(ARRAY_LEN(prefix))]);
-}
-
 static void step_flush(void)
 {
     uint32_t i = sim_below(machine.n_sinks);
@@ -431,28 +417,32 @@ static int journal_up(struct sim_worker *w, char *error)
 
 static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
 {
+    const struct live_sink *l = settings_begin(machine.gzip);
+    uint64_t chunks = sim_below(2) == 0 ? 96 : 30; /* the largest plan needs 20 */
+
     for (uint32_t i = 0; i < machine.n_sinks; i++) {
         struct sink_config c = {
             .index = i,
             .n_threads = machine.n_sinks,
-            .group_memory_bytes = 96 * CHUNK_BYTES,
-            .group_bytes_max = 2048u << sim_below(4),
-            .group_age_us_max = 100000 << sim_below(5),
-            .puts_max = 1 + sim_below(6),
-            .gzip = machine.gzip,
-            .gzip_level = 1,
-            .load_cadence_us = 200000 << sim_below(4),
-            .load_bytes_max = 8192u << sim_below(4),
-            .split_jobs = 100000,
-            .insert_rows = 1u << sim_below(6),
-            .insert_bytes = 2500u << sim_below(3),
-            .insert_age_us_max = 50000 << sim_below(5),
-            .inserts_max = 1 + sim_below(3),
-            .table_inserts_max = 1 + sim_below(2),
-            .insert_wait_us = 5000000,
-            .park_retry_us = 1000000,
+            .live = settings_reader(),
+            .group_memory_bytes = chunks * CHUNK_BYTES,
+            .group_bytes_max = l->group_bytes_max,
+            .group_age_us_max = l->group_age_us_max,
+            .puts_max = l->puts_max,
+            .gzip = l->gzip,
+            .gzip_level = l->gzip_level,
+            .load_cadence_us = l->load_cadence_us,
+            .load_bytes_max = l->load_bytes_max,
+            .split_jobs = l->split_jobs,
+            .insert_rows = l->insert_rows,
+            .insert_bytes = l->insert_bytes,
+            .insert_age_us_max = l->insert_age_us_max,
+            .inserts_max = l->inserts_max,
+            .table_inserts_max = l->table_inserts_max,
+            .insert_wait_us = l->insert_wait_us,
+            .park_retry_us = l->park_retry_us,
             .spool = machine.spool,
-            .spool_bytes = sim_below(8) == 0 ? 0 : 1u << 30,
+            .spool_bytes = l->spool_bytes,
             .gcs_enabled = true,
             .bigquery_enabled = true,
             .node = "node",
@@ -576,6 +566,7 @@ static void life_end(void)
         sink_drop(machine.sink[i]);
         machine.sink[i] = NULL;
     }
+    settings_end();
     spool_close(machine.spool);
     machine.spool = NULL;
     if (machine.dlog != NULL)
@@ -712,6 +703,13 @@ static void step_crash(void)
     life_begin_again();
 }
 
+/* Less often in long schedules, in which something is to build up. */
+static void step_end(void)
+{
+    if (sim.options.n_steps <= SHORT_STEPS || sim_below(3) == 0)
+        step_crash();
+}
+
 static void step_disk(void)
 {
     static const char *const name[] = {"well", "full", "read-only", "dead"};
@@ -749,9 +747,10 @@ static const struct {
     uint32_t weight;
     void (*run)(void);
 } steps[] = {
-    {260, step_append}, {20, step_seal}, {140, step_pump}, {170, step_finish}, {60, step_keep},
-    {150, step_sink},   {90, step_dlog}, {80, cloud_step}, {8, step_time},     {4, step_flush},
-    {10, step_disk},    {8, step_crash}, {60, step_spool}, {6, step_deny},
+    {260, step_append}, {20, step_seal},       {140, step_pump},      {170, step_finish},
+    {60, step_keep},    {150, step_sink},      {90, step_dlog},       {120, cloud_step},
+    {22, step_time},    {4, step_flush},       {10, step_disk},       {12, step_end},
+    {160, step_spool},  {25, cloud_deny_some}, {14, settings_change},
 };
 
 static void step(void)
@@ -840,6 +839,7 @@ static void settle(void)
 
     sim.calm = true;
     cloud_deny(NULL);
+    settings_resume();
     disk_heal(sim.disk);
     for (uint32_t i = 0; i < SETTLE_ROUNDS && sim.error[0] == '\0' && !(done && freed); i++) {
         bool idle = settle_round();
@@ -949,6 +949,7 @@ static void run(void)
     model_reset();
     cloud_reset();
     engine_reset(sim.options.seed);
+    settings_reset();
     machine_reset();
     dedupe_choose();
     life_begin_again();

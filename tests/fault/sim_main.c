@@ -5,10 +5,10 @@
  * Method: seeded schedules of a simulated machine (sim.h). A schedule that fails is made as short as
  * it still fails, by leaving steps out, and its events are printed.
  *
- *     sim schedules N [FIRST]     N schedules, seeds from FIRST (PENSTOCK_SEED, or 1) on
- *     sim every-nth [SEED]        one schedule, again and again, with each operation failing in turn
- *     sim replay SEED [STEPS]     one schedule with its event log
- *     sim canary TRIES [FIRST]    exit 0 when one of so many schedules fails: a fault is built in
+ *     sim schedules N [FIRST [STEPS]]   N schedules, seeds from FIRST (PENSTOCK_SEED, or 1) on
+ *     sim every-nth [SEED]              one schedule, again and again, with each operation failing in turn
+ *     sim replay SEED [STEPS]           one schedule with its event log
+ *     sim canary TRIES [FIRST]          exit 0 when one of so many schedules fails: a fault is built in
  *
  * Prints what it did as one line of JSON, and for each failure a line "SEED=n: what".
  */
@@ -22,7 +22,16 @@
 #include "tests/fault/sim.h"
 
 #define STEPS        400u
+#define STEPS_LONG   1500u
+#define STEPS_MAX    4096u
+#define LONG_EVERY   8u /* one schedule in so many is a long one */
 #define FAILURES_MAX 3
+
+/* In few steps much goes wrong soon after a start; what takes long to build up needs more of them. */
+static uint32_t steps_of(uint64_t seed)
+{
+    return seed % LONG_EVERY == 0 ? STEPS_LONG : STEPS;
+}
 
 /* A crash of the code under test: say of which schedule, then die of it. */
 static void on_signal(int number)
@@ -64,7 +73,7 @@ static bool fails_without(const struct sim_options *o, const uint32_t *skip)
 /* Leaves out what is not needed for the failure: halves, quarters, and so on down to single steps. */
 static uint32_t shrink(const struct sim_options *o, uint32_t *skip)
 {
-    static uint32_t tried[4 * STEPS];
+    static uint32_t tried[STEPS_MAX];
     uint32_t left = 0;
 
     ASSERT(o->n_steps <= ARRAY_LEN(tried));
@@ -85,7 +94,7 @@ static uint32_t shrink(const struct sim_options *o, uint32_t *skip)
 /* Says what happened, shortly. */
 static void explain(const struct sim_options *failed)
 {
-    static uint32_t skip[4 * STEPS];
+    static uint32_t skip[STEPS_MAX];
     struct sim_options o = *failed;
     struct sim_totals totals = sim.totals;
     uint32_t left;
@@ -107,20 +116,23 @@ static bool one(const struct sim_options *o, bool explained)
     if (sim_run(o))
         return true;
     printf("SEED=%" PRIu64 ": %s\n", o->seed, sim.error);
+    fflush(stdout); /* making it short takes a while */
     if (explained)
         explain(o);
     fflush(stdout);
     return false;
 }
 
-static int run_schedules(uint64_t n, uint64_t first)
+/* n_steps: of each; 0: steps_of(). */
+static int run_schedules(uint64_t n, uint64_t first, uint32_t n_steps)
 {
     int failures = 0;
 
     printf("schedules: SEED=%" PRIu64 "\n", first);
     for (uint64_t i = 0; i < n && failures < FAILURES_MAX; i++) {
-        struct sim_options o = {.seed = first + i, .n_steps = STEPS, .fail_op = DISK_OPS};
+        struct sim_options o = {.seed = first + i, .fail_op = DISK_OPS};
 
+        o.n_steps = n_steps > 0 ? n_steps : steps_of(o.seed);
         failures += one(&o, failures == 0) ? 0 : 1;
     }
     report("schedules", failures);
@@ -153,7 +165,8 @@ static int run_every_nth(uint64_t seed)
 static int run_canary(uint64_t tries, uint64_t first)
 {
     for (uint64_t i = 0; i < tries; i++) {
-        struct sim_options o = {.seed = first + i, .n_steps = STEPS, .fail_op = DISK_OPS};
+        struct sim_options o = {
+            .seed = first + i, .n_steps = steps_of(first + i), .fail_op = DISK_OPS};
 
         if (!sim_run(&o)) {
             printf("caught after %" PRIu64 " schedules: SEED=%" PRIu64 ": %s\n", i + 1, o.seed,
@@ -163,6 +176,14 @@ static int run_canary(uint64_t tries, uint64_t first)
     }
     printf("not caught in %" PRIu64 " schedules\n", tries);
     return 1;
+}
+
+/* The n-th argument as a number of steps; 0: not given. */
+static uint32_t steps_given(int argc, char **argv, int n)
+{
+    unsigned long steps = argc > n ? strtoul(argv[n], NULL, 0) : 0;
+
+    return (uint32_t)(steps < STEPS_MAX ? steps : STEPS_MAX);
 }
 
 int main(int argc, char **argv)
@@ -176,20 +197,22 @@ int main(int argc, char **argv)
     signal(SIGABRT, on_signal);
     signal(SIGFPE, on_signal);
     if (strcmp(command, "schedules") == 0 && n > 0)
-        return run_schedules(n, argc > 3 ? strtoull(argv[3], NULL, 0) : seed);
+        return run_schedules(n, argc > 3 ? strtoull(argv[3], NULL, 0) : seed,
+                             steps_given(argc, argv, 4));
     if (strcmp(command, "canary") == 0 && n > 0)
         return run_canary(n, argc > 3 ? strtoull(argv[3], NULL, 0) : seed);
     if (strcmp(command, "every-nth") == 0)
         return run_every_nth(argc > 2 ? n : seed);
     if (strcmp(command, "replay") == 0) {
-        struct sim_options o = {.seed = argc > 2 ? n : seed,
-                                .n_steps = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : STEPS,
-                                .fail_op = DISK_OPS,
-                                .trace = true};
+        struct sim_options o = {.seed = argc > 2 ? n : seed, .fail_op = DISK_OPS, .trace = true};
 
+        o.n_steps = steps_given(argc, argv, 3);
+        if (o.n_steps == 0)
+            o.n_steps = steps_of(o.seed);
         return one(&o, false) ? 0 : 1;
     }
-    fprintf(stderr, "usage: sim schedules N [FIRST] | every-nth [SEED] | replay SEED [STEPS] | "
-                    "canary TRIES [FIRST]\n");
+    fprintf(stderr,
+            "usage: sim schedules N [FIRST [STEPS]] | every-nth [SEED] | replay SEED [STEPS] | "
+            "canary TRIES [FIRST]\n");
     return 2;
 }
