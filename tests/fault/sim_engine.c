@@ -110,7 +110,7 @@ void *mem_reserve(size_t len)
         if (pool[i].used || (pool[i].memory != NULL && pool[i].len != len))
             continue;
         if (pool[i].memory == NULL)
-            pool[i].memory = aligned_alloc(4096, len);
+            pool[i].memory = aligned_alloc(4096, align_up(len, 4096));
         ASSERT(pool[i].memory != NULL);
         if (len <= ZEROED_MAX)
             memset(pool[i].memory, 0, len);
