@@ -17,6 +17,7 @@
 #include "dataplane/peer.h"
 #include "dataplane/refusal.h"
 #include "dataplane/room.h"
+#include "dataplane/sampling.h"
 #include "dataplane/type_named.h"
 #include "dataplane/base/stats.h"
 
@@ -26,7 +27,7 @@
 #define DOCUMENT_OVERHEAD_MAX                      \
     (EVENT_ADDED_BYTES_MAX + CHECK_SCRATCH_BYTES + \
      16 * CHECK_CUTS_MAX) /* beside its bytes, twice */
-#define DEAD_DETAIL_BYTES 80
+#define DEAD_DETAIL_BYTES ROOM_DETAIL_BYTES
 #define UNKNOWN_SHOWN_MAX 64 /* bytes of an unknown field's name; each may be escaped */
 static_assert(2 * UNKNOWN_SHOWN_MAX + sizeof(": no such column") <= CHECK_DETAIL_BYTES,
               "what room_bytes() counts for a detail");
@@ -38,6 +39,7 @@ struct ingest {
     struct json_parser *parser;    /* picks paths */
     struct program_memory *memory; /* of the parser's events */
     int type_path;
+    uint32_t name_bytes;  /* room_name_bytes() of configured types, the most */
     int reserved_path[3]; /* fields that ours replace; -1 when there was no room for them */
     char uuid_hex[33];
     uint64_t seq;
@@ -98,6 +100,7 @@ int ingest_create(const struct ingest_config *config, struct ingest **out, char 
         return rc;
     in->config = *config;
     in->lateness_us = config->types->lateness_us;
+    in->name_bytes = room_names_most(config->types);
     journal_uuid_hex(journal_uuid(config->journal), in->uuid_hex);
     rc = types_create(config->types, config->types_max, &in->types);
     if (rc == 0)
@@ -276,14 +279,29 @@ static const char *source_of(struct ingest *in)
     return in->source;
 }
 
+/* Where the letter of an event goes that names its type itself: what nobody has configured has bounds. */
+static struct type_slot *letter_bound(struct ingest *in, struct type_slot *slot,
+                                      const char **detail, char *cut)
+{
+    if (slot->config != NULL || in->doc != NULL || in->body_type != NULL)
+        return slot;
+    ASSERT_HOT(in->body != NULL);
+    if (strlen(*detail) >= ROOM_DETAIL_BYTES) {
+        memcpy(cut, *detail, ROOM_DETAIL_BYTES - 1);
+        cut[ROOM_DETAIL_BYTES - 1] = '\0';
+        *detail = cut;
+    }
+    return room_name_bytes(slot->dead.name) <= ROOM_NAME_BYTES ? slot : types_unknown(in->types);
+}
+
 static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enum reason reason,
                                   const char *detail, uint32_t error_offset, struct span raw)
 {
     size_t line_max = dead_line_max(in->config.event_bytes_max);
+    char cut[DEAD_DETAIL_BYTES];
     struct dead_letter d = {
         .reason = reason,
         .detail = detail,
-        .event_type = slot->dead.name,
         .position = in->position,
         .error_offset = error_offset,
         .source = source_of(in),
@@ -291,9 +309,10 @@ static COLD_PATH void dead_letter(struct ingest *in, struct type_slot *slot, enu
         .raw = raw,
         .journal_hex = in->uuid_hex,
     };
-    char cut[DEAD_DETAIL_BYTES];
     uint32_t parts;
 
+    slot = letter_bound(in, slot, &d.detail, cut);
+    d.event_type = slot->dead.name;
     if (in->doc != NULL)
         document_cut(in, &d, line_max, cut);
     parts = dead_parts(&d, line_max);
@@ -481,20 +500,6 @@ static void event_take(struct ingest *in, struct type_slot *slot, const struct j
     stat_add(&slot->shown->events, 1);
 }
 
-/*
- * Whether a sampled type keeps this event. It follows from its bytes: the same event has the same
- * fate on every worker and when a client sends it again, and what a tenth keeps a fifth keeps too.
- */
-static bool sample_keeps(const struct type_slot *slot, const struct json_event *ev)
-{
-    uint32_t h = crc32c(0, ev->ptr, ev->len);
-
-    h = (h ^ (h >> 16)) * 0x85ebca6bu; /* a CRC is linear: this is murmur's last step */
-    h = (h ^ (h >> 13)) * 0xc2b2ae35u;
-    h ^= h >> 16;
-    return ((uint64_t)h * LIVE_SAMPLING_ALL) >> 32 < slot->sampling_ppm;
-}
-
 static COLD_PATH void event_leave_out(struct ingest *in, struct type_slot *slot)
 {
     ASSERT_HOT(slot->sampling_ppm < LIVE_SAMPLING_ALL);
@@ -524,7 +529,8 @@ static void document_take(struct ingest *in, const struct json_event *ev, struct
     } else if (event_check(in, slot, ev)) {
         /* A backfill or a replay asks for each of its documents, and its marks count on them. */
         if (slot->sampling_ppm == LIVE_SAMPLING_ALL || in->doc != NULL ||
-            (slot->sampling_ppm > 0 && sample_keeps(slot, ev)))
+            (slot->sampling_ppm > 0 &&
+             sampling_keeps(slot->sampling_ppm, (struct span){ev->ptr, ev->len})))
             event_take(in, slot, ev);
         else
             event_leave_out(in, slot);
@@ -559,11 +565,12 @@ static enum reason journal_takes(const struct ingest_config *c, uint64_t bytes)
 }
 
 /* Whether n documents of len bytes in all certainly fit into free blocks and journal. */
-static enum reason room_for(struct ingest *in, size_t len, size_t n, size_t type_len)
+static enum reason room_for(struct ingest *in, size_t len, size_t n, struct span type)
 {
     const struct ingest_config *c = &in->config;
     size_t line_max = dead_line_max(c->event_bytes_max);
-    uint64_t bytes = room_bytes(len, n, type_len, line_max);
+    size_t name_bytes = type.len > 0 ? 3 * type.len : in->name_bytes;
+    uint64_t bytes = room_bytes(len, n, name_bytes, line_max);
     uint64_t lines = n + dead_parts_max(len, line_max);
     uint64_t blocks = bytes / c->block_bytes + lines / BLOCK_ENTRIES_MAX + 2;
     enum reason reason;
@@ -581,12 +588,12 @@ static enum reason admit(struct ingest *in, const struct ingest_body *body,
 {
     size_t n = body->n_lines; /* an upper bound of the documents */
 
-    if (n == 0 && room_for(in, body->len, body->len / 2 + 1, body->type.len) == REASON_NONE)
+    if (n == 0 && room_for(in, body->len, body->len / 2 + 1, body->type) == REASON_NONE)
         return REASON_NONE; /* whatever it holds */
     if (n == 0)
         n = framing == JSON_FRAMING_ARRAY ? count_elements(in, body->buf, body->len)
                                           : lines_breaks(body->buf, body->len) + 1;
-    return room_for(in, body->len, n, body->type.len);
+    return room_for(in, body->len, n, body->type);
 }
 
 /* Finds the types that these events name, all at once. */
@@ -764,13 +771,14 @@ static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
 
     for (uint32_t i = 0; i < burst->n; i++)
         len += burst->buffer[i].len;
-    if (likely(room_for(in, len, len / 2 + burst->n, 0) == REASON_NONE))
+    if (likely(room_for(in, len, len / 2 + burst->n, (struct span){0}) == REASON_NONE))
         return true;
-    if (room_for(in, len, burst->n, 0) != REASON_NONE) /* one line each is the least */
+    if (room_for(in, len, burst->n, (struct span){0}) !=
+        REASON_NONE) /* one line each is the least */
         return false;
     for (uint32_t i = 0; i < burst->n; i++)
         n += lines_breaks(burst->buffer[i].ptr, burst->buffer[i].len) + 1;
-    return room_for(in, len, n, 0) == REASON_NONE;
+    return room_for(in, len, n, (struct span){0}) == REASON_NONE;
 }
 
 /* Whether nothing in any of them is of a type of which nothing is taken now. */
@@ -842,7 +850,7 @@ void ingest_dead(struct ingest *in, const struct ingest_body *body, enum reason 
     const struct live_type *type;
 
     ASSERT(reason > REASON_NONE && reason < REASON_DEAD_END && body->type.len == 0);
-    *out = (struct ingest_result){.refused = room_for(in, body->len, 1, 0)};
+    *out = (struct ingest_result){.refused = room_for(in, body->len, 1, body->type)};
     if (out->refused == REASON_NONE && types_refusing(in->types) != NULL &&
         (type = refusal_find(types_refusing(in->types), body->type)) != NULL)
         (void)type_refuse(in, body, type, out);
