@@ -5,9 +5,10 @@ doubles nothing.
 Method: fault_kill.py's, with orders by load jobs, inventory by insertAll and user activity into inferred columns, and
 with localcloud answering 503 and 429, cutting connections, losing answers of work that it did, keeping part of a
 chunk, losing sessions, not finding new tables, failing jobs, stopping rows, and refusing those rows for good in which
-a text ends in 777. PENSTOCK_KILLS (20) random moments. It all stays so until nothing is pending. Then, by id: every
-acknowledged event is one object, and one row or else one dead letter with BigQuery's word; rows of insertAll at least
-one, because Google knows an insertId for a minute only. Each fault must have been met.
+a text ends in 777. PENSTOCK_KILLS (20) random moments. It all stays so for 15 seconds more, or until nothing is
+pending. In the end, by id: every acknowledged event is one object, and one row or else one dead letter with
+BigQuery's word; rows of insertAll at least one, because Google knows an insertId for a minute only. Each fault must
+have been met.
 """
 import collections
 import os
@@ -100,7 +101,9 @@ def test_kills():
             daemon.start(seconds=120)
         gen.interrupt()
         gen.wait(60)
-        until(lambda: daemon.pending() == 0, 300, lambda: f"nothing pending: {daemon.status()}")
+        last = time.monotonic() + 15
+        while daemon.pending() > 0 and time.monotonic() < last:  # much is delivered in the storm yet
+            time.sleep(0.2)
         hits = {str(rule): rule["hits"] for rule in cloud.faults()["faults"]}
         cloud.clear_faults()
         daemon.settle(300)
