@@ -75,13 +75,13 @@ def program(name):
 
 
 def free_port():
-    """Below the ports that the kernel hands out itself: no client's own port can be in the way, and
-    none
-    that connects while nobody listens can meet itself."""
+    """Free for TCP and for UDP: daemons share ports on purpose. Below the ports that the kernel hands out itself: no
+    client's own port can be in the way, and none that connects while nobody listens can meet itself."""
     while True:
         port = random.SystemRandom().randrange(10000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
+        with socket.socket() as s, socket.socket(type=socket.SOCK_DGRAM) as d, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
+            d.bind(("127.0.0.1", port))
             return port
 
 

@@ -27,18 +27,28 @@ static const char order_schema[] =
     "{\"name\":\"order_id\",\"type\":\"STRING\",\"mode\":\"REQUIRED\"},"
     "{\"name\":\"total\",\"type\":\"FLOAT\"}]";
 
-/* A port that was free a moment ago. */
+/*
+ * A port that was free a moment ago, for TCP and for UDP: workers share ports on purpose (SO_REUSEPORT), so a
+ * datagram to one that is only free for TCP may end in another test's worker.
+ */
 static uint16_t free_port(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (;;) {
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof(a);
+        int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        bool both;
 
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    close(fd);
-    return ntohs(a.sin_port);
+        assert_true(tcp >= 0 && udp >= 0);
+        assert_int_equal(bind(tcp, (struct sockaddr *)&a, len), 0);
+        assert_int_equal(getsockname(tcp, (struct sockaddr *)&a, &len), 0);
+        both = bind(udp, (struct sockaddr *)&a, len) == 0;
+        close(tcp);
+        close(udp);
+        if (both)
+            return ntohs(a.sin_port);
+    }
 }
 
 static void types_init(struct tcore_bed *b)
