@@ -773,8 +773,8 @@ static bool burst_fits(struct ingest *in, const struct ingest_burst *burst)
         len += burst->buffer[i].len;
     if (likely(room_for(in, len, len / 2 + burst->n, (struct span){0}) == REASON_NONE))
         return true;
-    if (room_for(in, len, burst->n, (struct span){0}) !=
-        REASON_NONE) /* one line each is the least */
+    /* One line each is the least. */
+    if (room_for(in, len, burst->n, (struct span){0}) != REASON_NONE)
         return false;
     for (uint32_t i = 0; i < burst->n; i++)
         n += lines_breaks(burst->buffer[i].ptr, burst->buffer[i].len) + 1;

@@ -17,8 +17,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import (BUCKET, DATASET, LISTED, PROJECT, Place, equal, expect, free_port, program,  # noqa: E402
-                      run_tests, until)
+from penstock import (BUCKET, DATASET, PROJECT, Place, equal, expect, free_port, listed_mixed,  # noqa: E402
+                      program, run_tests, until)
 
 SECONDS = float(os.environ.get("PENSTOCK_FAULT_SECONDS", "1")) + 4
 FILE_EVENTS = 30000
@@ -26,20 +26,10 @@ TABLES = (("orders", "order_id"), ("inventory", "inventory_id"), ("user_activity
 HTTP, GZIP, ACKED, PLAIN, UDP, FILE = range(21, 27)  # seeds
 
 
-def types():
-    """Orders by load, inventory by insertAll, user activity inferred."""
-    listed = {entry["name"]: dict(entry) for entry in LISTED}
-    listed["inventory"]["method"] = "insert_all"
-    listed["user_activity"]["schema"] = "infer"
-    for key in ("clustering", "description"):
-        listed["user_activity"].pop(key, None)
-    return list(listed.values())
-
-
 def start(place):
     cloud = place.cloud()
     ports = [free_port() for _ in range(3)]
-    daemon = place.daemon(cloud, listed=types(), tcp={"acked_listen": f"127.0.0.1:{ports[0]}",
+    daemon = place.daemon(cloud, listed=listed_mixed(), tcp={"acked_listen": f"127.0.0.1:{ports[0]}",
                                                       "listen": f"127.0.0.1:{ports[1]}"},
                           udp={"listen": f"127.0.0.1:{ports[2]}"}, gcs={"resumable_bytes": "256KiB",
                                                                         "chunk_bytes": "256KiB"})

@@ -17,7 +17,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from penstock import EVENT_ID, LISTED, Delivered, Gen, Place, dead_letters, expect, run_tests, until  # noqa: E402
+from penstock import (EVENT_ID, Delivered, Gen, Place, dead_letters, expect, listed_mixed,  # noqa: E402
+                      run_tests, until)
 
 SEED = int(os.environ.get("PENSTOCK_SEED", random.SystemRandom().randrange(1 << 30)))
 KILLS = int(os.environ.get("PENSTOCK_KILLS", "20"))
@@ -39,15 +40,6 @@ FAULTS = (
     {"row_reason": "invalid", "row_contains": REFUSED, "path_contains": "/insertAll"},
     {"load_row": REFUSED, "path_contains": "/jobs"},
 )
-
-
-def types():
-    listed = {entry["name"]: dict(entry) for entry in LISTED}
-    listed["inventory"]["method"] = "insert_all"
-    listed["user_activity"]["schema"] = "infer"
-    for key in ("clustering", "description"):
-        listed["user_activity"].pop(key, None)
-    return list(listed.values())
 
 
 def check(gen, cloud):
@@ -83,7 +75,7 @@ def test_kills():
         cloud = place.cloud(arguments=["--table-delay", "1000"])
         for i, rule in enumerate(FAULTS):
             cloud.fault(**rule, **({"seed": (SEED + i) % 100000} if "probability" in rule else {}))
-        daemon = place.daemon(cloud, listed=types(), workers=2,
+        daemon = place.daemon(cloud, listed=listed_mixed(), workers=2,
                               gcs={"resumable_bytes": "256KiB", "chunk_bytes": "256KiB"},
                               group={"age_max": "1s", "bytes_max": "2MiB"}, sinks={"park_retry": "2s", "threads": 2},
                               bigquery={"load_cadence": "2s", "split_jobs": 1000})

@@ -367,6 +367,16 @@ LISTED = [
 ]
 
 
+def listed_mixed():
+    """LISTED with each way into BigQuery: orders by load, inventory by insertAll, user activity inferred."""
+    listed = {entry["name"]: dict(entry) for entry in LISTED}
+    listed["inventory"]["method"] = "insert_all"
+    listed["user_activity"]["schema"] = "infer"
+    for key in ("clustering", "description"):
+        listed["user_activity"].pop(key, None)
+    return list(listed.values())
+
+
 class Daemon:
     """penstockd with a generated configuration: short cadences, its own ports and folder."""
 
