@@ -41,7 +41,8 @@
     X(BAD_LENGTH, "length_required", "neither Content-Length nor chunked")                      \
     X(BODY_TOO_BIG, "body_too_big", "larger than the largest body")                             \
     X(HEADER_TOO_BIG, "header_too_big", "request line and headers past the limit")              \
-    X(BAD_MEDIA_TYPE, "unsupported_media_type", "a content type or encoding that is not taken") \
+    X(BAD_MEDIA_TYPE, "unsupported_media_type",                                                 \
+      "Content-Type: application/json or application/x-ndjson; plain, gzip or zstd")            \
     X(BAD_ENCODING, "bad_encoding", "the compressed body is corrupt or cut off")                \
     X(BAD_PATH_TYPE, "bad_path_type", "the event type in the path is not 1 to 128 bytes")       \
     X(EMPTY_BODY, "empty_body", "no event in the body")                                         \
