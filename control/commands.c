@@ -54,7 +54,7 @@ static int answer_pending(struct daemon *d, const struct cli_request *r, const c
 
     dlog_ledger_sync(d->dlog);
     totals_collect(d, true, &t);
-    gcs = d->config->gcs_enabled ? totals_pending_gcs(&t) : 0;
+    gcs = totals_pending_gcs(&t);
     bigquery = d->config->bigquery_enabled ? totals_pending_bigquery(&t) : 0;
     ASSERT(rc <= 0);
     if (r->json)
@@ -65,8 +65,8 @@ static int answer_pending(struct daemon *d, const struct cli_request *r, const c
                     error[0] == '\0' ? "true" : "false", seconds, t.durable_ever, gcs, bigquery,
                     error, textbuf_str(&paused));
     else if (error[0] == '\0')
-        textbuf_add(body, "%s in %.1f s: everything that was durable is delivered\n", done,
-                    seconds);
+        textbuf_add(body, "%s in %.1f s: everything that was durable is %s\n", done, seconds,
+                    t.discard ? "thrown away (sinks.discard)" : "delivered");
     else
         textbuf_add(body,
                     "%s after %.1f s; pending: %" PRIu64 " for Cloud Storage, %" PRIu64

@@ -107,6 +107,7 @@ struct config {
     const char *token_file, *key_file;
     uint64_t credentials_source; /* enum auth_source */
     uint64_t group_bytes_max, group_age_max, group_memory;
+    bool sinks_discard; /* then neither gcs_enabled nor bigquery_enabled */
     uint64_t sinks_threads, backlog_share, park_retry, spool_bytes, connect_timeout, stall_timeout;
     const char *ca_file;
     uint64_t delivery_log_file;

@@ -291,7 +291,7 @@ void config_fill_sink(const struct config *c, uint32_t index, struct bq_label *l
         .park_retry_us = (int64_t)c->park_retry,
         .spool_bytes = c->spool_bytes,
         .backlog_share_ppm = (uint32_t)c->backlog_share,
-        .gcs_enabled = c->gcs_enabled,
+        .discard = c->sinks_discard,
         .bigquery_enabled = c->bigquery_enabled,
         .node = c->node,
         .columns_max = (uint32_t)c->schema_columns_max,

@@ -265,7 +265,7 @@ static void log_pending(struct daemon *d)
     log_info("stop",
              "durable %" PRIu64 " ever; pending: %" PRIu64 " for Cloud Storage, %" PRIu64
              " for BigQuery; parked: %" PRIu64 " objects, %" PRIu64 " loads%s",
-             t.durable_ever, d->config->gcs_enabled ? totals_pending_gcs(&t) : 0,
+             t.durable_ever, totals_pending_gcs(&t),
              d->config->bigquery_enabled ? totals_pending_bigquery(&t) : 0, t.plans_parked,
              t.loads_parked,
              totals_pending_gcs(&t) + totals_pending_bigquery(&t) > 0

@@ -186,6 +186,8 @@ static int run_command(struct dlq_command *c)
         dlq_help(c->options.json, c->body);
         return PROTOCOL_OK;
     }
+    if (c->d->config->sinks_discard)
+        return dlq_fail(c, "sinks.discard: dead letters are thrown away, too");
     c->db = dlq_db_of(c->q, why, sizeof(why));
     if (c->db == NULL)
         return dlq_fail(c, "%s", why);

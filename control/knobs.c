@@ -289,6 +289,9 @@ static const struct knob table[] = {
       "Memory for open and unsent groups, per sink thread."),
     K("sinks.threads", COUNT, sinks_threads, 1, SINK_THREADS_MAX, "1", "",
       "Sink threads; tables are shared out."),
+    K("sinks.discard", BOOL, sinks_discard, 0, 0, "false", "",
+      "Throws all events away as soon as they are in the journal: to measure inputs without a "
+      "cloud, never for data. Only in a data_dir of its own."),
     R("sinks.backlog_share", FRACTION, backlog_share, 10000, 1000000, "0.5", "",
       "While events come in, the part of a sink thread's time for what it reads back from "
       "journals, "

@@ -118,6 +118,7 @@ static const struct series sink_series[] = {
     COUNTER(sink_stats, events, "sink_events", "Events consumed."),
     COUNTER(sink_stats, removed_events, "sink_duplicates_removed",
             "Events that were left out because their id was known."),
+    COUNTER(sink_stats, discarded_events, "sink_discarded", "Events thrown away: sinks.discard."),
     GAUGE(sink_stats, groups_open, "sink_groups_open", "Open groups."),
     GAUGE(sink_stats, chunks_free, "sink_chunks_free", "Free chunks of group memory."),
     GAUGE(sink_stats, chunks_total, "sink_chunks", "Chunks of group memory."),
@@ -571,8 +572,7 @@ static void write_sums(struct daemon *d, struct textbuf *b, const struct totals 
     one(b, "penstock_acknowledged_events", "gauge",
         "Events and dead letters ever acknowledged in these journals.", (double)t->durable_ever);
     head(b, "penstock_pending_events", "gauge", "Acknowledged and not yet delivered.");
-    textbuf_add(b, "penstock_pending_events{sink=\"gcs\"} %" PRIu64 "\n",
-                d->config->gcs_enabled ? totals_pending_gcs(t) : 0);
+    textbuf_add(b, "penstock_pending_events{sink=\"gcs\"} %" PRIu64 "\n", totals_pending_gcs(t));
     textbuf_add(b, "penstock_pending_events{sink=\"bigquery\"} %" PRIu64 "\n",
                 d->config->bigquery_enabled ? totals_pending_bigquery(t) : 0);
     write_paused(d, b);

@@ -14,9 +14,19 @@
 int ownership_check(struct daemon *d)
 {
     char error[PLACE_ERROR_BYTES] = "";
-    int rc = owner_file_open(d->config->data_dir, d->place.machine_id, d->adopt, &d->owner_file,
-                             error, sizeof(error));
+    bool discard = d->config->sinks_discard;
+    int rc = place_mark_discard(d->config->data_dir, discard, error, sizeof(error));
 
+    if (rc != 0) {
+        log_error("start", "%s", error);
+        return rc;
+    }
+    if (discard) {
+        log_warn("start", "sinks.discard: events are THROWN AWAY once they are in the journal");
+        return 0;
+    }
+    rc = owner_file_open(d->config->data_dir, d->place.machine_id, d->adopt, &d->owner_file, error,
+                         sizeof(error));
     if (rc == -EXDEV || rc == -EUCLEAN) {
         log_error("start", "%s", error);
         return rc;

@@ -234,6 +234,55 @@ int place_journals(const char *data_dir, uint32_t *out, uint32_t max)
     return (int)n;
 }
 
+/* Makes an empty file that a power cut does not take back. */
+static int make_mark(const char *data_dir, const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int dir = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd >= 0 && dir >= 0 && fsync(fd) == 0 && fsync(dir) == 0 ? 0 : -errno;
+
+    if (fd >= 0)
+        close(fd);
+    if (dir >= 0)
+        close(dir);
+    ASSERT(rc <= 0);
+    return rc;
+}
+
+int place_mark_discard(const char *data_dir, bool discard, char *error, size_t error_len)
+{
+    char path[PLACE_PATH_BYTES + 8];
+    bool marked;
+    uint32_t journal;
+    int rc;
+
+    ASSERT(data_dir[0] != '\0');
+    snprintf(path, sizeof(path), "%.4096s/discard", data_dir);
+    marked = access(path, F_OK) == 0;
+    if (marked && !discard) {
+        snprintf(
+            error, error_len,
+            "data_dir: %s is of measurements with sinks.discard, which threw its events away; set "
+            "another data_dir, or empty it",
+            data_dir);
+        return -EPERM;
+    }
+    if (marked || !discard)
+        return 0;
+    if (place_journals(data_dir, &journal, 1) > 0) {
+        snprintf(
+            error, error_len,
+            "data_dir: %s was used without sinks.discard, which would throw away what still waits "
+            "there; set another data_dir",
+            data_dir);
+        return -EPERM;
+    }
+    rc = make_mark(data_dir, path);
+    if (rc != 0)
+        snprintf(error, error_len, "cannot write %s: %s%s", path, strerror(-rc), hint(-rc));
+    return rc;
+}
+
 uint64_t place_free_bytes(const char *data_dir)
 {
     struct statvfs v;

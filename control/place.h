@@ -48,6 +48,15 @@ void place_journal(const char *data_dir, uint32_t index, char *out);
  */
 int place_journals(const char *data_dir, uint32_t *out, uint32_t max) WARN_UNUSED;
 
+/**
+ * Sees to it that a directory is used either with sinks.discard or without: what is thrown away
+ * is in no ledger. One that is new is marked, durably.
+ * Thread: init, with the lock.
+ * @return 0; -EPERM when it is of the other kind; another -errno: it cannot be marked. error says it.
+ */
+int place_mark_discard(const char *data_dir, bool discard, char *error,
+                       size_t error_len) WARN_UNUSED;
+
 /** Free bytes where the data directory is; UINT64_MAX when unknown. */
 uint64_t place_free_bytes(const char *data_dir);
 

@@ -123,13 +123,15 @@ static void json_sinks(const struct status *s, struct textbuf *b)
                 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}",
                 c->gcs_enabled ? "true" : "false", t->gcs.planned + t->gcs_dead.planned,
                 t->gcs.delivered, t->gcs_dead.delivered, t->gcs.removed,
-                t->gcs.parked + t->gcs_dead.parked, c->gcs_enabled ? totals_pending_gcs(t) : 0);
+                t->gcs.parked + t->gcs_dead.parked, totals_pending_gcs(t));
     textbuf_add(b,
                 ",\"bigquery\":{\"enabled\":%s,\"planned\":%" PRIu64 ",\"delivered\":%" PRIu64
-                ",\"refused\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64 "}}",
+                ",\"refused\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"pending\":%" PRIu64
+                "},\"discard\":{\"enabled\":%s,\"discarded\":%" PRIu64 "}}",
                 c->bigquery_enabled ? "true" : "false", t->bigquery.planned, t->bigquery.delivered,
                 t->bigquery.refused, t->bigquery.parked,
-                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+                c->bigquery_enabled ? totals_pending_bigquery(t) : 0,
+                c->sinks_discard ? "true" : "false", t->discarded);
 }
 
 /* What lies in the spool, and the types of which nothing is taken for it. */
@@ -314,6 +316,9 @@ static void text_sinks(const struct status *s, struct textbuf *b)
                     " rows refused: dead letters)\n",
                     "bigquery", t->bigquery.planned, t->bigquery.delivered,
                     totals_pending_bigquery(t), t->bigquery.parked, t->bigquery.refused);
+    if (s->d->config->sinks_discard)
+        textbuf_add(b, "  %-12s THROWN AWAY since start: %" PRIu64 " (sinks.discard)\n", "discard",
+                    t->discarded);
 }
 
 /* The inputs beside HTTP, when they are on. */

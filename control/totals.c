@@ -66,6 +66,7 @@ static void add_sink(struct totals *t, const struct sink_stats *s)
     t->loaded += READ(s->loaded_events);
     t->inserted += READ(s->inserted_events);
     t->refused += READ(s->refused_events);
+    t->discarded += READ(s->discarded_events);
     t->reason[REASON_REFUSED_BY_BIGQUERY] += READ(s->refused_events);
     t->inserts_waiting += READ(s->inserts_waiting);
     t->inserts_parked += READ(s->inserts_parked);
@@ -285,7 +286,7 @@ static void collect(struct daemon *d, bool with_types, bool with_ledger, struct 
     struct type_list list = {0};
 
     ASSERT(d->n_workers > 0);
-    *out = (struct totals){0};
+    *out = (struct totals){.discard = d->config->sinks_discard};
     if (with_ledger) /* first: what the ledger shows is never more than what is durable */
         read_ledger(d, out, &list);
     for (uint32_t i = 0; i < d->n_sinks; i++)
@@ -334,8 +335,8 @@ uint64_t totals_pending_gcs(const struct totals *t)
 {
     uint64_t there = t->gcs.delivered + t->gcs_dead.delivered + t->gcs.removed;
 
-    ASSERT(t != NULL);
-    return t->durable_ever > there ? t->durable_ever - there : 0;
+    ASSERT(!t->discard || there == 0);
+    return t->durable_ever > there && !t->discard ? t->durable_ever - there : 0;
 }
 
 uint64_t totals_pending_bigquery(const struct totals *t)
@@ -346,8 +347,8 @@ uint64_t totals_pending_bigquery(const struct totals *t)
     uint64_t planned = t->gcs.planned + t->gcs.removed + t->gcs_dead.planned + t->bigquery.inserts;
     uint64_t unplanned = taken > planned ? taken - planned : 0;
 
-    ASSERT(t != NULL);
-    return unplanned + sink_total_pending(&t->bigquery);
+    ASSERT(!t->discard || t->bigquery.planned == 0);
+    return t->discard ? 0 : unplanned + sink_total_pending(&t->bigquery);
 }
 
 uint64_t totals_dead_waiting(const struct totals *t)

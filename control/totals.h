@@ -53,6 +53,8 @@ struct totals {
     uint64_t reason[REASON_END];
     /* since start, by the sink threads */
     uint64_t confirmed, loaded, inserted, refused;
+    uint64_t discarded; /* sinks.discard */
+    bool discard;       /* nothing else becomes of what is durable */
     uint64_t plans_waiting, plans_parked, loads_waiting, loads_parked, groups_open, lag_us;
     uint64_t plans_held, loads_held; /* by a pause */
     struct spool_total spool;
@@ -83,10 +85,10 @@ void totals_collect_live(struct daemon *d, struct totals *out);
 /** Frees the types. */
 void totals_fini(struct totals *t);
 
-/** Acknowledged and not yet stored in the bucket. */
+/** Acknowledged and not yet stored in the bucket; 0 when all is thrown away. */
 uint64_t totals_pending_gcs(const struct totals *t);
 
-/** Of these, or stored already, and not yet loaded into BigQuery. */
+/** Of these, or stored already, and not yet loaded into BigQuery; 0 when all is thrown away. */
 uint64_t totals_pending_bigquery(const struct totals *t);
 
 /** Dead letters in the bucket, ever, that are neither replayed nor dropped. */

@@ -124,20 +124,21 @@ static void write_json(struct verify *v, const struct totals *t, struct textbuf 
     ASSERT(v->json);
     textbuf_add(b,
                 "{\"clean\":%s,\"differences\":[%s],\"errors\":[%s],\"sampled_out\":%" PRIu64
-                ",\"duplicates_removed\":%" PRIu64 ",\"acknowledged\":%" PRIu64 ",\"types\":[",
+                ",\"discarded\":%" PRIu64 ",\"duplicates_removed\":%" PRIu64
+                ",\"acknowledged\":%" PRIu64 ",\"types\":[",
                 v->n_differences + v->n_errors == 0 ? "true" : "false",
-                textbuf_str(&v->differences), textbuf_str(&v->errors), t->sampled_out,
+                textbuf_str(&v->differences), textbuf_str(&v->errors), t->sampled_out, t->discarded,
                 t->gcs.removed, t->durable_ever);
     write_types(v, t, b);
-    textbuf_add(
-        b,
-        "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"unconfirmed\":%" PRIu64
-        ",\"deleted\":%" PRIu64 ",\"deleted_dead_letters\":%" PRIu64
-        "},\"tables\":[%s],\"rows\":[%s],\"pending\":{\"gcs\":%" PRIu64 ",\"bigquery\":%" PRIu64
-        "}}\n",
-        v->objects, v->bytes, v->unconfirmed, v->deleted, v->deleted_letters,
-        textbuf_str(&v->tables), textbuf_str(&v->rows), c->gcs_enabled ? totals_pending_gcs(t) : 0,
-        c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+    textbuf_add(b,
+                "],\"objects\":{\"found\":%" PRIu64 ",\"bytes\":%" PRIu64
+                ",\"unconfirmed\":%" PRIu64 ",\"deleted\":%" PRIu64
+                ",\"deleted_dead_letters\":%" PRIu64
+                "},\"tables\":[%s],\"rows\":[%s],\"pending\":{\"gcs\":%" PRIu64
+                ",\"bigquery\":%" PRIu64 "}}\n",
+                v->objects, v->bytes, v->unconfirmed, v->deleted, v->deleted_letters,
+                textbuf_str(&v->tables), textbuf_str(&v->rows), totals_pending_gcs(t),
+                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
 }
 
 static void write_text(struct verify *v, const struct totals *t, struct textbuf *b)
@@ -146,6 +147,8 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
 
     ASSERT(!v->json);
     textbuf_add(b, "acknowledged, ever: %" PRIu64 " events and dead letters\n", t->durable_ever);
+    if (t->discard)
+        textbuf_add(b, "thrown away by sinks.discard, since start: %" PRIu64 "\n", t->discarded);
     if (t->sampled_out > 0)
         textbuf_add(b, "left out by sampling, since start: %" PRIu64 " events\n", t->sampled_out);
     if (t->gcs.removed > 0)
@@ -168,8 +171,7 @@ static void write_text(struct verify *v, const struct totals *t, struct textbuf 
         textbuf_add(b, "dataset %s.%s:\n  %-40s %14s %14s\n%s", c->bigquery_project,
                     c->bigquery_dataset, "TABLE", "LEDGER ROWS", "ROWS", textbuf_str(&v->tables));
     textbuf_add(b, "pending: %" PRIu64 " for Cloud Storage, %" PRIu64 " for BigQuery\n",
-                c->gcs_enabled ? totals_pending_gcs(t) : 0,
-                c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
+                totals_pending_gcs(t), c->bigquery_enabled ? totals_pending_bigquery(t) : 0);
     textbuf_add(b, "%s%s%s", textbuf_str(&v->differences), textbuf_str(&v->rows),
                 textbuf_str(&v->errors));
     if (v->n_differences + v->n_errors == 0)

@@ -397,6 +397,10 @@ static bool block_consume(struct sink *s, struct feed *f)
     const struct block_header *h = f->view.header;
 
     ASSERT(f->in_block && f->run <= h->n_runs);
+    if (s->config.discard) {
+        stat_add(&s->stats.discarded_events, s->config.index == 0 ? h->events : 0);
+        f->run = h->n_runs;
+    }
     for (; f->run < h->n_runs; f->run++, f->entry = 0, f->judged = false) {
         const struct block_run *run = &f->view.runs[f->run];
         struct type_route *route = route_get(s, block_run_name(&f->view, run));

@@ -116,7 +116,8 @@ int sink_create(const struct sink_config *config, const struct type_set *types,
     struct sink *s = aligned_alloc(CACHE_LINE_BYTES, align_up(sizeof(*s), CACHE_LINE_BYTES));
     int rc;
 
-    ASSERT(n_journals > 0 && n_journals <= JOURNALS_MAX && config->gcs_enabled);
+    ASSERT(n_journals > 0 && n_journals <= JOURNALS_MAX);
+    ASSERT(!config->discard || !config->bigquery_enabled);
     snprintf(error, error_len, "out of memory");
     if (s == NULL)
         return -ENOMEM;

@@ -40,7 +40,8 @@ struct sink_config {
         backlog_share_ppm; /* of its time, for what is read back while events come in; 0: all */
     int64_t park_retry_us; /* a parked plan or table is tried again after this */
     uint64_t spool_bytes;  /* of lines of parked plans, in all; 0: none is spooled */
-    bool gcs_enabled, bigquery_enabled;
+    bool discard;          /* events are thrown away */
+    bool bigquery_enabled;
     const char *node;
     const char *columns_dir;       /* exists; versions of inferred columns live here */
     const char *dedupe_dir;        /* exists; ids that were taken live here */
@@ -59,15 +60,16 @@ struct sink_config {
 struct sink_stats {
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t blocks_memory; /* consumed from lanes */
     _Atomic uint64_t blocks_disk;                             /* consumed from journals */
-    _Atomic uint64_t events;         /* consumed: owned, not planned before */
-    _Atomic uint64_t removed_events; /* duplicates that were left out */
-    _Atomic uint64_t groups_open;    /* gauge */
-    _Atomic uint64_t chunks_free;    /* gauge */
-    _Atomic uint64_t chunks_total;   /* gauge */
-    _Atomic uint64_t plans_waiting;  /* gauge: planned, not confirmed */
-    _Atomic uint64_t plans_parked;   /* gauge */
-    _Atomic uint64_t plans_held;     /* gauge: of plans_waiting, held by a pause */
-    _Atomic uint64_t plans_spooled;  /* gauge: their lines lie in the spool */
+    _Atomic uint64_t events;           /* consumed: owned, not planned before */
+    _Atomic uint64_t removed_events;   /* duplicates that were left out */
+    _Atomic uint64_t discarded_events; /* thrown away; counted by the first thread for all */
+    _Atomic uint64_t groups_open;      /* gauge */
+    _Atomic uint64_t chunks_free;      /* gauge */
+    _Atomic uint64_t chunks_total;     /* gauge */
+    _Atomic uint64_t plans_waiting;    /* gauge: planned, not confirmed */
+    _Atomic uint64_t plans_parked;     /* gauge */
+    _Atomic uint64_t plans_held;       /* gauge: of plans_waiting, held by a pause */
+    _Atomic uint64_t plans_spooled;    /* gauge: their lines lie in the spool */
     _Atomic uint64_t planned_events;
     _Atomic uint64_t confirmed_events; /* events and dead letters in confirmed archive objects */
     _Atomic uint64_t confirmed_dead;   /* of those, dead letters */

@@ -443,7 +443,6 @@ static int sinks_up(struct journal *const *journals, uint32_t n, char *error)
             .park_retry_us = l->park_retry_us,
             .spool = machine.spool,
             .spool_bytes = l->spool_bytes,
-            .gcs_enabled = true,
             .bigquery_enabled = true,
             .node = "node",
             .columns_dir = "/d/columns",

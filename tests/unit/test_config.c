@@ -114,6 +114,24 @@ static void values_are_read(void **state)
     config_destroy(c);
 }
 
+/* Neither bucket nor project is needed, and neither is used when it is there. */
+static void discarding_needs_no_cloud(void **state)
+{
+    struct config *c = valid("sinks.discard: true\n");
+    struct sink_config s;
+    struct bq_label labels[BQ_LABELS_MAX];
+
+    (void)state;
+    assert_false(c->gcs_enabled);
+    config_destroy(c);
+    c = valid(BASE "sinks.discard: true\ntypes: {list: [{name: a, method: insert_all}]}\n");
+    config_fill_sink(c, 0, labels, &s);
+    assert_true(s.discard);
+    assert_false(s.bigquery_enabled);
+    assert_null(s.auth.endpoints[0]);
+    config_destroy(c);
+}
+
 static void rows_are_asked_for(void **state)
 {
     struct config *c = valid(BASE "types:\n  unlisted: infer\n  list:\n    - {name: a, schema: "
@@ -525,6 +543,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(values_are_read),
+        cmocka_unit_test(discarding_needs_no_cloud),
         cmocka_unit_test(rows_are_asked_for),
         cmocka_unit_test(each_mistake),
         cmocka_unit_test(all_at_once),
