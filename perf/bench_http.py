@@ -21,6 +21,7 @@ import urllib.request
 from bench_lib import BenchError, first, log, long_slice, process_cpu, program, setting, task_cpu, tasks, workspace
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+WARM_UP = 1    # seconds
 START_S = 120  # of a daemon with 10,000 schemas, on a machine with other work
 CASES = {  # events a request, connections, bodies made up front
     "100/POST": (100, 64, 2000),
@@ -111,7 +112,7 @@ def wait_for(url, child, good=200):
 
 
 def wait_for_spares(url):
-    """Until the journal has written its spare segments, as it has in the middle of a long run."""
+    """Until the journal has written the segments that it lacks, as it has in the middle of a long run."""
     found, end = [], time.monotonic() + 30
     while time.monotonic() < end and (len(found) < 3 or len(set(found[-3:])) > 1):
         time.sleep(0.3)
@@ -153,13 +154,13 @@ class Nginx:
     def worker_cpu(self):
         return process_cpu(self.pid)
 
-    def drain(self):
-        """Nothing is kept."""
+    def settle(self):
+        """It keeps nothing."""
 
 
 class Penstock:
-    """A daemon with one worker, its sinks at work against a local cloud; or with a cloud that does not answer, so that
-    they soon stand still: what is measured then is the way from the socket to the journal."""
+    """A daemon with one worker, its sinks at work against a local cloud; or with null sinks, which throw away what is
+    in the journal: what is measured then is the way from the socket to the journal."""
 
     def __init__(self, durability, cloud_in=None, cloud=True, listed=True):
         """cloud_in: a folder for the cloud's objects other than the daemon's, so that they are on another disk.
@@ -173,11 +174,17 @@ class Penstock:
         """What the configuration says of types."""
         return TYPES if self.listed else ""
 
-    def cloud_argv(self, port, objects):
+    @contextlib.contextmanager
+    def local_cloud(self, port, folder):
+        """Runs it, if it is wanted: while nobody else on its core wants to."""
         if not self.cloud:
-            return ["sleep", "infinity"]
-        return [program("localcloud"), "--listen", f"127.0.0.1:{port}", "--data", objects, "--create-bucket",
-                "penstock-bench"]
+            yield
+            return
+        with workspace(self.cloud_in) as objects:
+            argv = [program("localcloud"), "--listen", f"127.0.0.1:{port}", "--data", objects, "--create-bucket",
+                    "penstock-bench"]
+            with running(argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"):
+                yield
 
     @contextlib.contextmanager
     def start(self, folder, options=()):
@@ -192,16 +199,18 @@ class Penstock:
         self.url = f"http://127.0.0.1:{http}/v1/events"
         argv = [program("penstockd"), "--config", path, *options]
         if not self.cloud:
-            argv += ["--set", "group.memory=64MiB", "--set", "group.bytes_max=16MiB"]
+            argv += ["--set", "sinks.discard=true"]
         self.metrics = f"http://127.0.0.1:{admin}/metrics"
-        with workspace(self.cloud_in) as objects, \
-                running(self.cloud_argv(cloud, objects), on_core(CLIENT_CORE, idle=True), f"{folder}/log"), \
-                running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
+        with self.local_cloud(cloud, folder), running(argv, on_core(CLIENT_CORE), f"{folder}/log") as child:
             self.pid = child.pid
-            wait_for(f"http://127.0.0.1:{admin}/{'readyz' if self.cloud else 'healthz'}", child)
+            wait_for(f"http://127.0.0.1:{admin}/readyz", child)
             self.find_threads()
-            wait_for_spares(self.metrics)
+            self.settle()
             yield self
+
+    def settle(self):
+        """Waits until the journal has as many files as it needs: from then on it uses these again."""
+        wait_for_spares(self.metrics)
 
     def name_of(self, tid):
         with contextlib.suppress(FileNotFoundError):  # it may have ended
@@ -210,8 +219,8 @@ class Penstock:
         return ""
 
     def find_threads(self):
-        """The worker is the one thread on the server's core, beside those of the kernel that serve its io_uring; the
-        sink thread steps back for the client."""
+        """The worker is the one thread on the server's core, beside those of the kernel that serve its io_uring; a
+        sink thread that has work steps back for the client."""
         workers, end = [], time.monotonic() + 5
         while len(workers) != 1 and time.monotonic() < end:  # one of the kernel's has our name for a moment
             workers = [t for t in tasks(self.pid) if self.name_of(t).startswith("worker")
@@ -220,7 +229,7 @@ class Penstock:
             raise BenchError(f"{len(workers)} threads on core {SERVER_CORE} where one worker was expected")
         self.worker = workers[0]
         first(self.worker)
-        for tid in tasks(self.pid):
+        for tid in tasks(self.pid) if self.cloud else ():
             name = self.name_of(tid)
             if tid not in (self.pid, self.worker) and (name == "penstockd" or name.startswith("sink")):
                 os.sched_setscheduler(tid, os.SCHED_IDLE, os.sched_param(0))
@@ -296,7 +305,8 @@ def full_load(server, case, seconds):
 def one_run(subject, case, seconds):
     """One start of one subject: warm-up, then full load; values by metric."""
     with workspace() as folder, subject.start(folder) as server:
-        generate(server.url, case, "--duration", 0.5)
+        generate(server.url, case, "--duration", WARM_UP)
+        server.settle()
         return full_load(server, case, seconds)
 
 

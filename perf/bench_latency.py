@@ -1,9 +1,8 @@
 """Latency of a durable answer, open loop, beside what else takes time on the same machine in the same minutes.
 
-Subjects start as for http (bench_http.py). It is the latency of the way in: no cloud answers, so that sink threads soon
-stand still; they and a local cloud would take the client's core. Beside it are measured, in turns: nginx, which throws
-the same requests of the same client away, writes of the disk as large and as many as the journal's were, and how long
-the machine stopped its cores.
+Subjects start as for http (bench_http.py). It is the latency of the way in: sinks are null; they and a local cloud
+would take the client's core. Beside it are measured, in turns: nginx, which throws the same requests of the same client
+away, writes of the disk as large and as many as the journal's were, and how long the machine stopped its cores.
 """
 
 import os
@@ -11,13 +10,12 @@ import statistics
 import subprocess
 
 from bench_durable import Disk, counters, two_cores
-from bench_http import CASES, CLIENT_CORE, SERVER_CORE, Nginx, Penstock, generate, nginx_path
+from bench_http import CASES, CLIENT_CORE, SERVER_CORE, WARM_UP, Nginx, Penstock, generate, nginx_path
 from bench_lib import log, program, setting, workspace
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 LONE = ("lone event", (1, 4, 2000), 50)  # events a request, connections and bodies; events a second
-WARM_UP = 1  # seconds at the same rate that are in no latency
-EXCLUDED = f"{WARM_UP} s of warm-up before are not counted; null sinks: no cloud answers"
+EXCLUDED = f"{WARM_UP} s of warm-up at the same rate are not counted; null sinks"
 NGINX, DISK, CORES = "nginx", "disk, the same writes", "stalls of the cores"
 
 
@@ -34,6 +32,7 @@ def saturated(case, runs, seconds):
     for _ in range(runs):
         with workspace() as folder, Penstock("disk", cloud=False).start(folder) as server:
             generate(server.url, case, "--duration", WARM_UP)
+            server.settle()
             rates.append(generate(server.url, case, "--duration", seconds)["events_per_s"])
     return statistics.median(rates)
 
@@ -41,6 +40,8 @@ def saturated(case, runs, seconds):
 def open_loop(subject, case, rate, seconds):
     """The client's report of one run of a new subject, and the journal's writes a second and bytes a write."""
     with workspace() as folder, subject.start(folder) as server:
+        generate(server.url, case, "--duration", WARM_UP)
+        server.settle()
         before = counters(server) if subject.name != NGINX else {}
         result = generate(server.url, case, "--rate", int(rate), "--warm-up", WARM_UP, "--duration", WARM_UP + seconds,
                           patient=True)

@@ -116,9 +116,9 @@ class Testpmd:
         argv = ["dpdk-testpmd", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry",
                 "--file-prefix", f"bench-{os.getpid()}", "--lcores", f"0@{CLIENT_CORE},1@{SERVER_CORE}",
                 "--vdev", device, "--", "--forward-mode=rxonly", "--total-num-mbufs=32768", "--nb-cores=1",
-                "--rxd=1024", "--auto-start", "--record-core-cycles", "--stats-period=0"]
+                "--rxd=1024", "--auto-start", "--record-core-cycles", "--interactive"]
         self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                      text=True, start_new_session=True, preexec_fn=end_with_parent)
+                                      text=True, bufsize=1, start_new_session=True, preexec_fn=end_with_parent)
         try:
             first(self.child.pid)
             self.find_thread()
@@ -142,14 +142,18 @@ class Testpmd:
         return task_cpu(self.child.pid, self.tid), time.monotonic()
 
     def measure(self, seconds):
+        self.child.stdin.write("clear fwd stats all\n")
         before = self.now()
         time.sleep(seconds)
-        share = share_of_core(before, self.now())
-        text, _ = self.child.communicate("\n", timeout=30)  # it tells at its end, of the whole run
+        self.child.stdin.write("show fwd stats all\n")
+        after = self.now()
+        text, _ = self.child.communicate("quit\n", timeout=30)
         found = re.search(r"CPU cycles/packet=([\d.]+).*packets=(\d+)\) at (\d+) MHz", text)
         if not found or int(found.group(2)) == 0:
             raise BenchError("dpdk-testpmd received nothing")
-        return {"seconds": float(found.group(1)) / float(found.group(3)) / 1e6 * share, "share": share, "system": 0}
+        share = share_of_core(before, after)
+        return {"seconds": float(found.group(1)) / float(found.group(3)) / 1e6 * share, "share": share, "system": 0,
+                "rate": int(found.group(2)) / (after[1] - before[1])}
 
 
 def journal_place(folder):
@@ -167,10 +171,10 @@ def journal_place(folder):
 
 
 class Daemon(Penstock):
-    """penstockd with one worker, its sinks at work only when the generator lets them."""
+    """penstockd with one worker and null sinks."""
 
     def __init__(self, stage):
-        super().__init__("disk")
+        super().__init__("disk", cloud=False)
         self.stage, self.port, self.checksums, self.listed, self.kept, self.drained = stage
         self.name = f"penstock, {self.stage}"
 
@@ -178,22 +182,19 @@ class Daemon(Penstock):
     def start(self, folder, device):
         place, gib = journal_place(folder)
         with workspace(place) as data:
-            admin, cloud = free_port(), free_port()
+            admin = free_port()
             path = os.path.join(data, "bench.yaml")
             text = CONFIG.format(folder=data, core=SERVER_CORE, durability="disk", http=free_port(), admin=admin,
-                                 cloud=cloud)
+                                 cloud=0)
             text = text.replace(JOURNAL, f"limit: {gib}GiB, segment: 256MiB, spares: {2 * gib}")
             types = TYPES.format(schemas=os.path.join(os.getcwd(), "config/schemas")) if self.listed else "types:\n"
             text += types.replace("types:\n", f"types:\n  sampling: {self.kept}\n")
             with open(path, "w", encoding="ascii") as file:
                 file.write(text + DPDK.format(device=device, port=self.port, checksums=self.checksums))
             self.socket = f"{data}/data/penstock.sock"
-            argv = [program("localcloud"), "--listen", f"127.0.0.1:{cloud}", "--data", f"{folder}/cloud",
-                    "--create-bucket", "penstock-bench"]
+            argv = [program("penstockd"), "--config", path, "--set", "sinks.discard=true"]
             with contextlib.ExitStack() as stack:
-                stack.enter_context(running(argv, on_core(CLIENT_CORE, idle=True), f"{folder}/log"))
-                child = stack.enter_context(running([program("penstockd"), "--config", path], on_core(CLIENT_CORE),
-                                                    f"{folder}/log"))
+                child = stack.enter_context(running(argv, on_core(CLIENT_CORE), f"{folder}/log"))
                 self.pid = child.pid
                 first(self.pid)
                 wait_for(f"http://127.0.0.1:{admin}/readyz", child)
@@ -204,7 +205,6 @@ class Daemon(Penstock):
                     stack.enter_context(running([program("penstock"), "--socket", self.socket, "drain"], None,
                                                 f"{folder}/log"))
                 yield self
-        shutil.rmtree(f"{folder}/cloud", ignore_errors=True)
 
     def counts(self):
         argv = [program("penstock"), "--socket", self.socket, "--json", "status"]
@@ -227,7 +227,7 @@ class Daemon(Penstock):
             log(f"packets: {self.name}: of {received} packets were dropped {lost}: the journal was the limit")
         share = share_of_core(start, end)
         return {"seconds": (after["busy_us"] - before["busy_us"]) / 1e6 / received * share, "share": share,
-                "system": (end[2] - start[2]) / (end[0] - start[0])}
+                "system": (end[2] - start[2]) / (end[0] - start[0]), "rate": received / (end[1] - start[1])}
 
 
 def hertz():
@@ -270,12 +270,13 @@ def bench_packets(report):
                 for subject in subjects[run % len(subjects):] + subjects[:run % len(subjects)]:
                     found = one_run(subject, folder, device, seconds)
                     log(f"packets {device} {subject.name} run {run + 1}/{runs}: {1e9 * found['seconds']:.0f} ns, "
-                        f"{found['share']:.2f} of a core")
+                        f"{found['share']:.2f} of a core, {found['rate'] / 1e6:.2f} million/s by the clock")
                     for metric, value in found.items():
                         values.setdefault(subject.name, {}).setdefault(metric, []).append(value)
             medians = {name: {m: statistics.median(v) for m, v in metrics.items()} for name, metrics in values.items()}
             whole = medians["penstock, all"]
-            medians["penstock, batched"] = {**whole, "seconds": whole["seconds"] * (1 - whole["system"])}
+            medians["penstock, batched"] = {**whole, "seconds": whole["seconds"] * (1 - whole["system"]),
+                                            "rate": whole["rate"] / (1 - whole["system"])}
             report_device(report, device, medians, runs, config)
 
 
@@ -287,6 +288,8 @@ def report_device(report, device, medians, runs, config):
                     other, config)
         report.line("packets", device, name, "cycles_per_packet", hertz() * metrics["seconds"], "cycles", runs,
                     Testpmd.name if other else None, hertz() / base if other else None, config)
+        report.line("packets", device, name, "packets_per_s", metrics["rate"], "1/s", runs,
+                    Testpmd.name if other else None, medians[Testpmd.name]["rate"] if other else None, config)
         report.line("packets", device, name, "share_of_core", metrics["share"], "cores", runs, None, None, config)
     for stage, cycles in stages(medians).items():
         report.line("packets", device, stage, "cycles_per_event", cycles, "cycles", runs, None, None, config)

@@ -16,8 +16,8 @@ import subprocess
 import time
 import urllib.request
 
-from bench_http import (CLIENT_CORE, EVENTS, SERVER_CORE, UNITS, Penstock, free_port, generate, on_core, rates,
-                        running)
+from bench_http import (CLIENT_CORE, EVENTS, SERVER_CORE, UNITS, WARM_UP, Penstock, free_port, generate, on_core,
+                        rates, running)
 from bench_lib import BenchError, log, process_cpu, program, setting, workspace
 
 CASES = {  # bench, case: scheme, events a message, connections
@@ -61,6 +61,9 @@ class Sink:
     def worker_cpu(self):
         return process_cpu(self.pid)
 
+    def settle(self):
+        """It keeps nothing."""
+
     def received(self):
         """Bytes so far."""
         before = os.path.getsize(self.log)
@@ -90,6 +93,9 @@ class Rsyslog:
 
     def worker_cpu(self):
         return process_cpu(self.pid)
+
+    def settle(self):
+        """It writes nothing ahead."""
 
     def received(self):
         return sum(entry.stat().st_size for entry in os.scandir(self.folder))
@@ -162,8 +168,10 @@ def one_run(subject, case, seconds, rate=None):
     scheme = CASES[case][0]
     with workspace() as folder, subject.start(folder, scheme) as server:
         sender, streams, first_bytes = Sender(folder, case), case[0] == "tcp", server.received()
-        warmed = sender.send(server.url, 0.5, rate)
-        before = settled(server, first_bytes + warmed["bytes"] if streams else None)
+        warmed = sender.send(server.url, WARM_UP, rate)
+        settled(server, first_bytes + warmed["bytes"] if streams else None)
+        server.settle()
+        before = server.received()
         worker = server.worker_cpu()
         result = sender.send(server.url, seconds, rate)
         at_end = server.received() - before
@@ -204,9 +212,7 @@ def bench_sockets(report, bench):
         raise BenchError(f"{bench}: two cores are needed, one for the worker and one for the client")
     for case in [case for case in CASES if case[0] == bench]:
         scheme, batch, connections = CASES[case]
-        subjects = [Inputs(), Inputs(listed=False)]
-        if scheme != "tcp+acked":
-            subjects.append(Sink())
+        subjects = [Inputs(), Inputs(listed=False), Sink()]
         if scheme == "tcp" and rsyslog_path():
             subjects.append(Rsyslog())
         elif scheme == "tcp":
