@@ -218,8 +218,6 @@ int config_load(const struct config_source *source, struct config **out, struct 
         config_destroy(c);
         return -EINVAL;
     }
-    if (c->sinks_discard)
-        c->gcs_enabled = c->bigquery_enabled = false;
     *out = c;
     return 0;
 }

@@ -159,9 +159,7 @@ static void check_sinks(struct loader *l)
     const struct config *c = l->c;
     size_t bucket = strlen(c->gcs_bucket);
 
-    if (c->sinks_discard)
-        return; /* where events would go does not matter */
-    if (!c->gcs_enabled)
+    if (!c->gcs_enabled && !c->sinks_discard)
         found(l, "gcs.enabled", "false",
               "true: it is the only archive, and BigQuery loads its objects");
     if (c->gcs_enabled) {
@@ -401,7 +399,10 @@ void config_check(struct loader *l)
     complete_defaults(l);
     check_names(l);
     check_isa(l);
-    check_credentials(l);
+    if (l->c->sinks_discard)
+        l->c->gcs_enabled = l->c->bigquery_enabled = false;
+    else
+        check_credentials(l);
     check_tls(l);
     check_tokens(l);
     check_sinks(l);

@@ -17,6 +17,10 @@ static const char *or_null(const char *text)
 void config_fill_auth(const struct config *c, struct auth_config *out)
 {
     ASSERT(out != NULL);
+    if (c->sinks_discard) { /* nobody is asked for anything */
+        *out = (struct auth_config){.source = AUTH_SOURCE_NONE};
+        return;
+    }
     *out = (struct auth_config){
         .source = (enum auth_source)c->credentials_source,
         .token_file = or_null(c->token_file),

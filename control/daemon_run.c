@@ -79,6 +79,9 @@ static void log_changes(struct daemon *d, struct totals *last)
                  t.confirmed - last->confirmed, t.loaded + t.inserted,
                  t.loaded + t.inserted - last->loaded - last->inserted, t.dead_letters + t.refused,
                  refused(&t), refused(&t) - refused(last), (double)t.journal_used / (1 << 20));
+    if (t.discarded > last->discarded)
+        log_warn("sinks", "%" PRIu64 " events THROWN AWAY (+%" PRIu64 "): sinks.discard",
+                 t.discarded, t.discarded - last->discarded);
     if (t.plans_parked + t.loads_parked + t.inserts_parked >
         last->plans_parked + last->loads_parked + last->inserts_parked)
         log_warn("sinks",

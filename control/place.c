@@ -234,7 +234,7 @@ int place_journals(const char *data_dir, uint32_t *out, uint32_t max)
     return (int)n;
 }
 
-/* Makes an empty file that a power cut does not take back. */
+/* Makes an empty file that a power cut does not take back; one that is there may not be durable yet. */
 static int make_mark(const char *data_dir, const char *path)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -249,37 +249,71 @@ static int make_mark(const char *data_dir, const char *path)
     return rc;
 }
 
+/* What each start makes before it knows whether it will go on; and sockets. */
+static bool is_of_any_start(const char *name, const struct stat *st)
+{
+    ASSERT(name[0] != '\0');
+    return strcmp(name, "lock") == 0 || strcmp(name, "machine-id") == 0 || S_ISSOCK(st->st_mode);
+}
+
+/* Whether a directory holds nothing but directories, and files as above; `below`: no file at all. @return 1
+ * or 0; -errno. */
+static int holds_nothing(const char *path, bool below)
+{
+    DIR *d = opendir(path);
+    const struct dirent *e;
+    int rc = 1;
+
+    if (d == NULL)
+        return -errno;
+    while (rc == 1 && (e = readdir(d)) != NULL) {
+        char inner[PLACE_PATH_BYTES + 300];
+        struct stat st;
+
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        snprintf(inner, sizeof(inner), "%.4096s/%s", path, e->d_name);
+        if (lstat(inner, &st) != 0)
+            rc = -errno;
+        else if (S_ISDIR(st.st_mode))
+            rc = below ? 0 : holds_nothing(inner, true);
+        else
+            rc = !below && is_of_any_start(e->d_name, &st);
+    }
+    closedir(d);
+    ASSERT(rc <= 1);
+    return rc;
+}
+
 int place_mark_discard(const char *data_dir, bool discard, char *error, size_t error_len)
 {
-    char path[PLACE_PATH_BYTES + 8];
+    char path[PLACE_PATH_BYTES + 16];
     bool marked;
-    uint32_t journal;
-    int rc;
+    int rc = 0;
 
     ASSERT(data_dir[0] != '\0');
     snprintf(path, sizeof(path), "%.4096s/discard", data_dir);
     marked = access(path, F_OK) == 0;
-    if (marked && !discard) {
-        snprintf(
-            error, error_len,
-            "data_dir: %s is of measurements with sinks.discard, which threw its events away; set "
-            "another data_dir, or empty it",
-            data_dir);
+    if (!marked && errno != ENOENT) {
+        rc = -errno;
+    } else if (marked && !discard) {
+        snprintf(error, error_len,
+                 "data_dir: %s was started with sinks.discard, which throws events away; set "
+                 "another data_dir, or empty it",
+                 data_dir);
         return -EPERM;
-    }
-    if (marked || !discard)
+    } else if (!discard) {
         return 0;
-    if (place_journals(data_dir, &journal, 1) > 0) {
-        snprintf(
-            error, error_len,
-            "data_dir: %s was used without sinks.discard, which would throw away what still waits "
-            "there; set another data_dir",
-            data_dir);
+    } else if (!marked && (rc = holds_nothing(data_dir, false)) == 0) {
+        snprintf(error, error_len,
+                 "data_dir: %s was used without sinks.discard, which would throw away what still "
+                 "waits there; set another data_dir",
+                 data_dir);
         return -EPERM;
     }
-    rc = make_mark(data_dir, path);
+    rc = rc < 0 ? rc : make_mark(data_dir, path);
     if (rc != 0)
-        snprintf(error, error_len, "cannot write %s: %s%s", path, strerror(-rc), hint(-rc));
+        snprintf(error, error_len, "cannot make %s: %s%s", path, strerror(-rc), hint(-rc));
     return rc;
 }
 

@@ -242,8 +242,6 @@ class Penstock:
 
     def drain(self):
         """Waits until everything is in Cloud Storage."""
-        if not self.cloud:
-            return
         subprocess.run([program("penstock"), "--socket", self.socket, "flush", "--timeout", "300s"],
                        check=True, stdout=subprocess.DEVNULL)
 

@@ -15,7 +15,7 @@ from bench_lib import log, program, setting, workspace
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 LONE = ("lone event", (1, 4, 2000), 50)  # events a request, connections and bodies; events a second
-EXCLUDED = f"{WARM_UP} s of warm-up at the same rate are not counted; null sinks"
+EXCLUDED = f"{WARM_UP} s at full load and {WARM_UP} s at the same rate before are not counted; null sinks"
 NGINX, DISK, CORES = "nginx", "disk, the same writes", "stalls of the cores"
 
 

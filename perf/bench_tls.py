@@ -69,6 +69,7 @@ def one_run(subject, case, seconds):
     with workspace() as folder, subject.start(folder) as server:
         write_script(folder, case)
         load(server, folder, 1)
+        server.settle()
         worker = server.worker_cpu()
         requests, took, client = load(server, folder, seconds)
         worker = server.worker_cpu() - worker

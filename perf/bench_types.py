@@ -53,6 +53,7 @@ def one_run(names, kind, seconds):
     subject = Types(names, kind)
     with workspace() as folder, subject.start(folder) as server:
         generate(server.url, LOAD, "--duration", 1, *options)
+        server.settle()
         worker = server.worker_cpu()
         result = generate(server.url, LOAD, "--duration", seconds, *options)
         return (server.worker_cpu() - worker) / result["acked"] * 1e9

@@ -30,7 +30,7 @@ def start(place):
     cloud = place.cloud()
     ports = [free_port() for _ in range(3)]
     daemon = place.daemon(cloud, listed=listed_mixed(), tcp={"acked_listen": f"127.0.0.1:{ports[0]}",
-                                                      "listen": f"127.0.0.1:{ports[1]}"},
+                                                             "listen": f"127.0.0.1:{ports[1]}"},
                           udp={"listen": f"127.0.0.1:{ports[2]}"}, gcs={"resumable_bytes": "256KiB",
                                                                         "chunk_bytes": "256KiB"})
     return cloud, daemon, ports

@@ -45,7 +45,8 @@ def post_all(daemon, first, n):
 
 def test_discarded():
     with Place() as place:
-        daemon = Daemon(place, NoCloud, listed=(), **SMALL, **NOWHERE, start=False)
+        daemon = Daemon(place, NoCloud, listed=(), credentials={"file": "/nonexistent"}, start=False, **SMALL,
+                        **NOWHERE)
         daemon.config["sinks"]["discard"] = True
         daemon.start()
         expect(daemon.log_lines("THROWN AWAY"), "the log does not say it")
@@ -77,6 +78,25 @@ def refused(daemon, word):
     expect(word in daemon.log_lines(" error ")[-1], "the log:", daemon.log_lines(" error "))
 
 
+def test_no_journals():
+    """A directory whose journals are elsewhere, such as on a disk that is not mounted, is not new."""
+    with Place() as place:
+        cloud = place.cloud()
+        daemon = place.daemon(cloud)
+        daemon.post_ok(body(0, 1, "tick"))
+        daemon.settle()
+        daemon.stop()
+        journal = os.path.join(daemon.config["data_dir"], "journal")
+        os.rename(journal, place.file("elsewhere"))
+        daemon.config["sinks"]["discard"] = True
+        refused(daemon, "would throw away")
+        os.rmdir(journal)
+        os.rename(place.file("elsewhere"), journal)
+        daemon.config["sinks"]["discard"] = False
+        daemon.start()
+        daemon.settle()
+
+
 def test_directories():
     """One that is of the one kind is refused to the other, and nothing in it changes."""
     with Place() as place:
@@ -95,7 +115,7 @@ def test_directories():
         other.start()
         other.stop()
         other.config["sinks"]["discard"] = False
-        refused(other, "threw its events away")
+        refused(other, "throws events away")
 
 
-sys.exit(run_tests([test_discarded, test_directories]))
+sys.exit(run_tests([test_discarded, test_no_journals, test_directories]))
