@@ -1,4 +1,4 @@
-"""HTTP: what one worker takes, and what it costs, with 100 events a request and with 1.
+"""HTTP: what one worker takes, and what it costs, with 100 events a request and with 1 (over 256 and 512 connections).
 
 Subjects: penstock-disk (the default: answered after the flush) with types that have schemas and with types that have
 none, and nginx, which reads the same requests and throws them away. Each run starts its subject anew, so no run
@@ -26,6 +26,7 @@ START_S = 120  # of a daemon with 10,000 schemas, on a machine with other work
 CASES = {  # events a request, connections, bodies made up front
     "100/POST": (100, 64, 2000),
     "1/POST": (1, 256, 50000),
+    "1/POST, 512": (1, 512, 50000),
 }
 LATENCIES = ("p50", "p99", "p99.9")
 EVENTS = os.environ.get("BENCH_EVENTS") or "commerce"  # a family of penstock-gen's
