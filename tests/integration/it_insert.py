@@ -354,7 +354,8 @@ def test_kills():
             gens.append(gen)
             until(lambda g=gen: g.fates() > 600 + 500 * n or not g.running(), 60, "some events")
             daemon.kill()
-            gen.kill()
+            gen.interrupt()  # killed, it would not tell of what is under way
+            until(lambda g=gen: not g.running(), 60, "the generator to end")
             daemon.start()
         cloud.clear_faults()
         daemon.settle()
